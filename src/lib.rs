@@ -1,0 +1,7 @@
+//! Pannier: a single-threaded key-value server that rides beside a service.
+#![deny(unsafe_code)]
+
+pub mod limits;
+pub mod time;
+#[cfg(feature = "server")]
+pub mod mutation;

@@ -1,0 +1,43 @@
+//! Every bound of the server, with its unit and its reason, and the relations between them as assertions.
+
+/// A kibibyte, in bytes.
+pub const KIB: usize = 1024;
+/// A mebibyte, in bytes.
+pub const MIB: usize = 1024 * KIB;
+
+/// Databases that SELECT can name, at most: a record's head has four bits for it.
+pub const DATABASES_MAX: u8 = 16;
+/// Bytes of a segment, the unit in which the store's pool is cut.
+pub const SEGMENT_BYTES: usize = 64 * KIB;
+/// Bytes of a key, at most. A record never spans segments, so a key leaves room for the record's head.
+pub const KEY_BYTES_MAX: usize = 64 * KIB - 64;
+/// Bytes of a value that is kept inside a record; a longer one becomes a chain of blocks.
+pub const INLINE_VALUE_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of a value, at most (`--max-value` lowers it). Redis has the same bound.
+pub const VALUE_BYTES_MAX: u64 = 512 * MIB as u64;
+
+/// Arguments of one command, at most. Redis has the same bound.
+pub const ARGUMENTS_MAX: usize = 1024 * 1024;
+/// Arguments of one command before AUTH (CVE-2021-32675).
+pub const ARGUMENTS_MAX_UNAUTHENTICATED: usize = 10;
+/// Bytes of one argument before AUTH.
+pub const BULK_BYTES_MAX_UNAUTHENTICATED: u64 = 16 * KIB as u64;
+/// Bytes of a line without its end: an inline command, or a count. Redis has the same bound.
+pub const LINE_BYTES_MAX: usize = 64 * KIB;
+/// Bytes of an argument that waits in the input buffer until its command is whole; a longer one is streamed into
+/// blocks of the store as it arrives. At least a key, so that keys are always contiguous.
+pub const BUFFERED_BULK_BYTES_MAX: usize = 64 * KIB;
+
+/// Bytes of a ring when it is first attached to a connection.
+pub const RING_BYTES: usize = 16 * KIB;
+/// Bytes of a reply that is written whole: a command runs only when this much room is left in the output.
+pub const REPLY_ROOM_BYTES: usize = INLINE_VALUE_BYTES_MAX + 512;
+
+/// Clients at once, unless `--max-clients` says otherwise.
+pub const CLIENTS_DEFAULT: usize = 10_000;
+
+const _: () = assert!(KEY_BYTES_MAX <= BUFFERED_BULK_BYTES_MAX);
+const _: () = assert!(KEY_BYTES_MAX + 64 <= SEGMENT_BYTES);
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(REPLY_ROOM_BYTES < RING_BYTES);
+const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as u64);

@@ -1,0 +1,2 @@
+//! The `pannier` binary.
+fn main() {}
