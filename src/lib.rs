@@ -2,6 +2,6 @@
 #![deny(unsafe_code)]
 
 pub mod limits;
-pub mod time;
 #[cfg(feature = "server")]
 pub mod mutation;
+pub mod time;
