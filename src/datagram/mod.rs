@@ -402,3 +402,6 @@ fn known_op(head: &Head) -> Option<Op> {
     };
     makes_sense.then_some(op)
 }
+
+#[cfg(test)]
+mod tests;
