@@ -1,6 +1,8 @@
 //! Pannier: a single-threaded key-value server that rides beside a service.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mutation;
