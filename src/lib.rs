@@ -1,6 +1,8 @@
 //! Pannier: a single-threaded key-value server that rides beside a service.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod limits;
