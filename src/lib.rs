@@ -5,3 +5,5 @@ pub mod limits;
 #[cfg(feature = "server")]
 pub mod mutation;
 pub mod time;
+#[cfg(feature = "server")]
+pub mod timers;
