@@ -1,9 +1,14 @@
 //! Pannier: a single-threaded key-value server that rides beside a service.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod buffers;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mutation;
+#[cfg(feature = "server")]
+pub mod ring;
 pub mod time;
 #[cfg(feature = "server")]
 pub mod timers;
+pub mod wire;

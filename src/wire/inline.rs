@@ -1,0 +1,1 @@
+//! Commands typed as a line of text.
