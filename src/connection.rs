@@ -118,6 +118,8 @@ pub struct Connection {
     pub(crate) ended: bool,
     /// An argument of the command being received was refused; the command will be answered with this error.
     pub(crate) refused: Option<crate::mutation::Refused>,
+    /// The command being received, or run, has arguments that are large values.
+    pub(crate) has_large: bool,
     pub(crate) opened: Millis,
     /// When bytes last came or went.
     pub(crate) active: Millis,
@@ -144,6 +146,7 @@ impl Connection {
             closing: None,
             ended: false,
             refused: None,
+            has_large: false,
             opened: now,
             active: now,
             began: None,

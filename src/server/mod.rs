@@ -20,23 +20,27 @@
 //! | `output.rs` | waiting replies to the socket, large values from the store |
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
+//! | `request_log.rs` | the line that `--log-requests` writes for each request |
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
 
 mod clients;
 mod deadlines;
 mod input;
 mod output;
+mod request_log;
 mod run;
 mod transaction;
+
+pub use output::Socket;
 
 #[cfg(test)]
 mod tests;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{Engine, Session};
-use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
-use crate::time::{Millis, Now};
+use crate::engine::Engine;
+use crate::limits::{ARGUMENTS_MAX, LINE_BYTES_MAX, MIB, RING_BYTES};
+use crate::time::Now;
 use crate::timers::Timers;
 use crate::wire::resp::ArgTable;
 use core::net::SocketAddr;
@@ -61,6 +65,8 @@ pub struct Settings {
     pub input_bytes: usize,
     /// Bytes of all clients' output buffers together.
     pub output_bytes: usize,
+    /// Bytes of all clients' queued transactions and watched keys together.
+    pub queue_bytes: usize,
     /// A microsecond clock, given only where each request is to be logged.
     pub request_clock: Option<fn() -> u64>,
 }
@@ -74,6 +80,7 @@ impl Default for Settings {
             idle_timeout_ms: 0,
             input_bytes: 8 * MIB,
             output_bytes: 8 * MIB,
+            queue_bytes: 4 * MIB,
             request_clock: None,
         }
     }
@@ -104,6 +111,8 @@ pub struct Server {
     connections: Slab<Connection>,
     input: Buffers,
     output: Buffers,
+    /// What transactions queue and watch.
+    queues: Buffers,
     args: ArgTable,
     timers: Timers,
     settings: Settings,
@@ -126,7 +135,8 @@ impl Server {
             connections: Slab::with_capacity(settings.max_clients),
             input: Buffers::new(settings.input_bytes),
             output: Buffers::new(settings.output_bytes),
-            args: ArgTable::with_capacity(ARGUMENTS_MAX),
+            queues: Buffers::new(settings.queue_bytes),
+            args: ArgTable::with_capacity(ARGUMENTS_MAX, LINE_BYTES_MAX),
             timers: Timers::new(settings.max_clients),
             counters: ServerCounters::default(),
             next_generation: 0,
@@ -167,9 +177,7 @@ impl Server {
         }
         let mut connection = self.connections.remove(id.index as usize);
         self.timers.cancel(id.index as usize);
-        self.release_input(&mut connection);
-        let store = &mut self.engine.store;
-        connection.output.release(&mut self.output, |large| store.large_release(large));
+        self.release_held(&mut connection);
     }
 
     /// The connection of that id, if it is still open.
@@ -247,11 +255,3 @@ impl Server {
         assert!(self.connections.len() <= self.settings.max_clients);
     }
 }
-
-/// Whether the session needs a password first.
-pub(crate) fn is_locked(session: &Session) -> bool {
-    !session.authenticated
-}
-
-/// The monotonic time, for callers that have only that.
-pub(crate) type Monotonic = Millis;
