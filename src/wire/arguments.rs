@@ -5,7 +5,7 @@
 //! spans              |8 3|       |17 1|     |24 5|            (offset, length)
 //! ```
 
-use crate::mutation::LargeId;
+use crate::{limits::LINE_BYTES_MAX, mutation::LargeId};
 
 /// `length` of a span whose `offset` is the number of a large value.
 const LARGE: u32 = u32::MAX;
@@ -41,12 +41,13 @@ pub struct ArgTable {
 }
 
 impl ArgTable {
-    /// Room for `arguments` of them and for an inline command of `line_bytes`, untouched until used.
+    /// Room for `arguments` of them and for an inline command, untouched until used. A server's table takes
+    /// [`ARGUMENTS_MAX`](crate::limits::ARGUMENTS_MAX).
     #[must_use]
-    pub fn with_capacity(arguments: usize, line_bytes: usize) -> ArgTable {
+    pub fn with_capacity(arguments: usize) -> ArgTable {
         ArgTable {
             spans: Vec::with_capacity(arguments),
-            text: Vec::with_capacity(line_bytes),
+            text: Vec::with_capacity(LINE_BYTES_MAX),
             is_inline: false,
         }
     }
