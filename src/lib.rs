@@ -3,6 +3,10 @@
 
 #[cfg(feature = "server")]
 pub mod buffers;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mutation;

@@ -43,8 +43,6 @@ pub struct ServerOptions {
     pub password: Option<Vec<u8>>,
     /// One log line for each request and reply.
     pub log_requests: bool,
-    /// DEBUG SLEEP and its like are allowed.
-    pub debug_commands: bool,
 }
 
 /// Why a server did not start, in words that say what to do.
@@ -137,7 +135,6 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
         EngineConfig {
             password: options.password.clone(),
             memory_limit_bytes: options.memory_bytes,
-            debug_commands: options.debug_commands,
             max_clients: options.max_clients,
             ..EngineConfig::default()
         },
