@@ -33,9 +33,6 @@ mod transaction;
 
 pub use output::Socket;
 
-#[cfg(test)]
-mod tests;
-
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::Engine;
@@ -199,6 +196,11 @@ impl Server {
     /// Whether a connection has said its last and can be closed.
     pub fn is_finished(&self, id: ConnectionId) -> bool {
         self.get(id).is_none_or(|connection| connection.closing.is_some() && connection.output.is_empty())
+    }
+
+    /// Whether a reply of this connection has begun and goes on when it is run again.
+    pub fn has_job(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| connection.job.is_some())
     }
 
     /// A connection to run and write although its socket said nothing; call until `None` once a turn.
