@@ -1,6 +1,8 @@
 //! Pannier: a single-threaded key-value server that rides beside a service.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod buffers;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "client")]
@@ -8,4 +10,9 @@ pub mod client;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mutation;
+#[cfg(feature = "server")]
+pub mod ring;
 pub mod time;
+#[cfg(feature = "server")]
+pub mod timers;
+pub mod wire;

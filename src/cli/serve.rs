@@ -20,7 +20,7 @@ use super::{
     secret::{self, Secret},
     units::{Amount, parse_amount, parse_duration, parse_size},
 };
-use crate::limits;
+use crate::{limits, net, store};
 
 /// What happens to a write when memory is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -238,7 +238,25 @@ pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
 
 /// Serves until a signal ends it.
 fn start(options: ServeOptions) -> Result<(), String> {
-    Err(format!("this build holds no server to listen on {}", options.tcp))
+    let ms = |limit: Option<Duration>| limit.map_or(u64::MAX, |limit| limit.as_millis() as u64);
+    let server = net::ServerOptions {
+        tcp: options.tcp,
+        memory_bytes: options.memory_bytes,
+        memory_origin: options.memory_source,
+        on_full: match options.on_full {
+            OnFull::Refuse => store::OnFull::Refuse,
+            OnFull::Evict => store::OnFull::Evict,
+        },
+        max_clients: options.max_clients,
+        databases: options.databases,
+        max_value_bytes: options.max_value_bytes,
+        idle_timeout_ms: options.idle_timeout.map_or(0, |limit| limit.as_millis() as u64),
+        request_timeout_ms: ms(options.request_timeout),
+        write_timeout_ms: ms(options.write_timeout),
+        password: options.password.map(Secret::into_bytes),
+        log_requests: options.log_requests,
+    };
+    net::serve(&server).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
