@@ -3,6 +3,10 @@
 
 #[cfg(feature = "server")]
 pub mod buffers;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod datagram;
 pub mod limits;
@@ -11,4 +15,6 @@ pub mod mutation;
 #[cfg(feature = "server")]
 pub mod ring;
 pub mod time;
+#[cfg(feature = "server")]
+pub mod timers;
 pub mod wire;
