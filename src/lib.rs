@@ -4,4 +4,6 @@
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mutation;
+#[cfg(feature = "server")]
+pub mod store;
 pub mod time;
