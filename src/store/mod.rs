@@ -566,6 +566,7 @@ impl Store {
             match self.larges.need(id, len) {
                 Need::Nothing => return Ok(()),
                 Need::Span => {
+                    self.pay(self.config.segment_bytes, now);
                     let segment = self.acquire(room::Want::Segment, now)?;
                     self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
                 }
