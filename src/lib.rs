@@ -14,6 +14,7 @@ pub mod limits;
 pub mod mutation;
 #[cfg(feature = "server")]
 pub mod ring;
+#[cfg(feature = "server")]
 pub mod store;
 pub mod time;
 #[cfg(feature = "server")]
