@@ -93,7 +93,7 @@ impl Output {
         self.ring.capacity()
     }
 
-    /// Bytes still to be sent (plus 12 for each large value among them).
+    /// Bytes still to be sent (plus 16, a marker, for each large value among them).
     #[must_use]
     pub fn pending_len(&self) -> u64 {
         self.ring.len() as u64 + self.large_pending
@@ -141,13 +141,12 @@ impl Output {
         if self.first == 0 {
             let marker = self.marker(arena);
             assert!(n <= marker.left);
-            self.sent += n;
-            self.large_pending -= n;
             if n == marker.left {
-                self.sent = 0;
                 self.drop_marker(&marker);
                 finished = Some(marker.id);
             } else {
+                self.sent += n;
+                self.large_pending -= n;
                 self.ring.patch(4, &(marker.left - n).to_le_bytes(), arena);
             }
         } else {
@@ -202,7 +201,8 @@ impl Output {
 
     /// Takes the marker at the front away.
     fn drop_marker(&mut self, marker: &Marker) {
-        self.large_pending = self.large_pending.saturating_sub(marker.left);
+        self.sent = 0;
+        self.large_pending -= marker.left;
         self.ring.consume(MARKER_BYTES);
         self.first = marker.next;
         self.last = if marker.next == NONE { NONE } else { self.last - MARKER_BYTES as u32 };
