@@ -71,7 +71,7 @@ fn bad_patterns_take_bounded_time() {
     assert!(!matches(&[&b"a*".repeat(100)[..], b"b"].concat(), &text, false));
     assert!(!matches(&[b"*", &b"a".repeat(32 * 1024)[..], b"b"].concat(), &text, false));
     assert!(!matches(&[&b"*".repeat(1 << 20)[..], b"b"].concat(), &text, false));
-    assert!(!matches(&[&b"*[".repeat(1)[..], &b"b".repeat(1 << 20)[..]].concat(), &text, false));
+    assert!(!matches(&[&b"*["[..], &b"b".repeat(1 << 20)[..]].concat(), &text, false));
     assert!(matches(&b"*".repeat(1 << 20), b"", false));
     assert!(start.elapsed().as_secs() < 5);
 }
