@@ -3,6 +3,10 @@
 
 #[cfg(feature = "server")]
 pub mod buffers;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mutation;
@@ -11,4 +15,6 @@ mod random;
 #[cfg(feature = "server")]
 pub mod ring;
 pub mod time;
+#[cfg(feature = "server")]
+pub mod timers;
 pub mod wire;
