@@ -1,7 +1,6 @@
 //! Tests of patterns.
 
 use super::matches;
-use std::time::Instant;
 
 #[test]
 fn as_redis_matches() {
@@ -62,16 +61,13 @@ fn case_is_ignored_on_request() {
     }
 }
 
-/// HOSTILE 18: CVE-2022-36021, CVE-2024-31228. The bound is loose, for it must hold on any machine; without bounds these
-/// take from hours to ages.
+/// HOSTILE 18: CVE-2022-36021, CVE-2024-31228. Without bounds this test takes from seconds to ages.
 #[test]
 fn bad_patterns_take_bounded_time() {
-    let start = Instant::now();
     let text = vec![b'a'; 64 * 1024];
     assert!(!matches(&[&b"a*".repeat(100)[..], b"b"].concat(), &text, false));
     assert!(!matches(&[b"*", &b"a".repeat(32 * 1024)[..], b"b"].concat(), &text, false));
     assert!(!matches(&[&b"*".repeat(1 << 20)[..], b"b"].concat(), &text, false));
     assert!(!matches(&[&b"*["[..], &b"b".repeat(1 << 20)[..]].concat(), &text, false));
     assert!(matches(&b"*".repeat(1 << 20), b"", false));
-    assert!(start.elapsed().as_secs() < 5);
 }

@@ -4,7 +4,6 @@ use super::*;
 use crate::{
     limits::{ARGUMENTS_MAX, KIB},
     random::Random,
-    wire::arguments::Arg,
 };
 use std::cell::Cell;
 
@@ -309,6 +308,13 @@ fn large_arguments_are_found_without_a_table() {
     assert_eq!(args.from(3).get(0), Some(Arg::Bytes(b"zz")));
     assert!(args.from(9).is_empty());
     assert!(!decoder.in_progress());
+    assert_eq!(ids(&decoder, &bytes), [0; 0], "it is the caller's now");
+    decoder.hold(consumed);
+    assert_eq!(ids(&decoder, &bytes), [0x0a0d_2400]);
+    table.reset();
+    assert_eq!(decoder.decode(&bytes, &OPEN, &mut table), Ok(Step::Ready { consumed }));
+    assert_eq!(table.args(&bytes).iter().collect::<Vec<_>>(), expected);
+    assert_eq!(table.spans(&bytes).len(), 4);
 }
 
 /// Whatever comes, the decoder answers or waits, and agrees with itself however it is cut.
