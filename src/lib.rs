@@ -10,6 +10,8 @@ pub mod client;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod mutation;
+#[cfg(all(test, feature = "server"))]
+mod random;
 #[cfg(feature = "server")]
 pub mod ring;
 pub mod time;

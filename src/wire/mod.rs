@@ -6,7 +6,9 @@
 //! | `arguments` | a command's arguments, as places in the bytes that carry it |
 //! | `resp` | the resumable decoder of RESP commands |
 //! | `inline` | commands typed as a line of text |
-//! | `encode` | replies, and the output of a connection that they wait in |
+//! | `malformed` | why bytes are no command |
+//! | `encode` | replies |
+//! | `output` | what waits to be sent on one connection: replies, and large values uncopied |
 //! | `glob` | the patterns of KEYS, SCAN and CONFIG GET |
 
 #[cfg(feature = "server")]
@@ -17,6 +19,10 @@ pub mod encode;
 pub mod glob;
 #[cfg(feature = "server")]
 pub mod inline;
+#[cfg(feature = "server")]
+pub mod malformed;
 pub mod number;
+#[cfg(feature = "server")]
+pub mod output;
 #[cfg(feature = "server")]
 pub mod resp;
