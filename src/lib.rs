@@ -2,10 +2,21 @@
 #![deny(unsafe_code)]
 
 #[cfg(feature = "server")]
+pub mod buffers;
+#[cfg(feature = "server")]
 pub mod command;
+#[cfg(feature = "server")]
+pub mod engine;
 pub mod limits;
+#[cfg(feature = "server")]
+pub mod metrics;
 #[cfg(feature = "server")]
 pub mod mutation;
 #[cfg(feature = "server")]
 pub mod reply;
+#[cfg(feature = "server")]
+pub mod ring;
+#[cfg(feature = "server")]
+pub mod store;
 pub mod time;
+pub mod wire;
