@@ -4,7 +4,7 @@
 use super::{Server, run::Source};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::Flow;
+use crate::engine::{Flow, Name};
 use crate::time::{Millis, Now};
 use crate::wire::encode::{Out, Protocol};
 use crate::wire::number::parse_i64;
@@ -252,8 +252,8 @@ impl Server {
 
     fn reset(&mut self, id: ConnectionId) -> Flow {
         self.drop_transaction(id);
-        let session_id = self.connections[id.index as usize].session.id;
-        self.connections[id.index as usize].session = self.engine.session(session_id);
+        let unlocked = !self.engine.needs_password();
+        self.connections[id.index as usize].session.reset(unlocked);
         self.answer(id, |out| {
             out.set_protocol(Protocol::Resp2);
             out.simple("RESET");
@@ -342,7 +342,7 @@ fn line_of(connection: &Connection, now: Millis, line: &mut [u8; LINE_BYTES_MAX]
          user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
         connection.peer,
-        text(session.name()),
+        text(session.name(Name::Connection)),
         now.since(connection.opened) / 1_000,
         now.since(connection.active) / 1_000,
         if transaction.open { "x" } else { "N" },
@@ -353,10 +353,10 @@ fn line_of(connection: &Connection, now: Millis, line: &mut [u8; LINE_BYTES_MAX]
         transaction.queue.capacity(),
         connection.output.capacity(),
         connection.input.capacity() + connection.output.capacity() + size_of::<Connection>(),
-        session.last_command(),
+        connection.last_verb.map_or("NULL", |verb| verb.name),
         if session.protocol == Protocol::Resp3 { 3 } else { 2 },
-        text(session.lib_name()),
-        text(session.lib_ver()),
+        text(session.name(Name::Library)),
+        text(session.name(Name::LibraryVersion)),
     );
     LINE_BYTES_MAX - rest.len()
 }

@@ -4,7 +4,7 @@ use super::Server;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::limits::RING_BYTES;
 use crate::time::Now;
-use crate::wire::encode::Pending;
+use crate::wire::output::Pending;
 use std::io::IoSlice;
 
 /// What the reactor knows of a connection's socket after a write.

@@ -119,7 +119,10 @@ impl Server {
         let started = self.settings.request_clock.map(|clock| clock());
         let before = self.connections[id.index as usize].output.pending_len();
         let flow = match self.prepare(id, len, now) {
-            Prepared::Held => return Progress::Waiting,
+            Prepared::Held => {
+                self.connections[id.index as usize].decoder.hold(len);
+                return Progress::Waiting;
+            }
             Prepared::Answered => Flow::Done,
             Prepared::Queued => {
                 self.connections[id.index as usize].has_large = false;
@@ -138,7 +141,7 @@ impl Server {
         let pause = self.pause;
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let Connection { session, output: pending, input: ring, transaction, refused, job, .. } = connection;
+        let Connection { session, output: pending, input: ring, transaction, refused, job, last_verb, .. } = connection;
         let args = args.args(&ring.readable(input)[..len]);
         if job.is_some() {
             return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
@@ -149,6 +152,7 @@ impl Server {
             transaction.broken |= transaction.open;
             return Prepared::Answered;
         };
+        *last_verb = Some(verb);
         if pause.holds(verb, now.monotonic) {
             return Prepared::Held;
         }
@@ -219,6 +223,7 @@ impl Server {
             return Progress::Waiting;
         }
         if let Flow::Again(job) = flow {
+            connection.decoder.hold(len);
             connection.job = Some(job);
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
@@ -239,7 +244,7 @@ impl Server {
         }
         connection.began = None;
         connection.input.consume(len);
-        connection.session.command_ended();
+        connection.session.finished();
         Progress::Made
     }
 
