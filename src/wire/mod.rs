@@ -3,6 +3,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `number` | integers and doubles as text; shared with the client library |
+//! | `long_double` | the sums of INCRBYFLOAT |
 //! | `arguments` | a command's arguments, as places in the bytes that carry it |
 //! | `resp` | the resumable decoder of RESP commands |
 //! | `inline` | commands typed as a line of text |
@@ -19,6 +20,8 @@ pub mod encode;
 pub mod glob;
 #[cfg(feature = "server")]
 pub mod inline;
+#[cfg(feature = "server")]
+pub mod long_double;
 #[cfg(feature = "server")]
 pub mod malformed;
 pub mod number;
