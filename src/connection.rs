@@ -11,7 +11,7 @@
 //! ```
 
 use crate::command::Verb;
-use crate::engine::{Job, Session};
+use crate::engine::{Job, session::Session};
 use crate::mutation::LargeId;
 use crate::ring::Ring;
 use crate::time::Millis;

@@ -35,11 +35,11 @@ pub use output::Socket;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{Engine, Session};
+use crate::engine::{Engine, session::Session};
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
 use crate::timers::Timers;
-use crate::wire::resp::ArgTable;
+use crate::wire::arguments::ArgTable;
 use core::net::SocketAddr;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -158,7 +158,7 @@ impl Server {
         self.counters.accepted += 1;
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
-        let session = Session::new(self.next_session_id, !self.engine.needs_password());
+        let session = Session::new(self.next_session_id, !self.engine.has_password());
         self.next_session_id += 1;
         let connection = Connection::new(session, peer, generation, now.monotonic);
         let index = self.connections.insert(connection) as u32;

@@ -1,13 +1,16 @@
 //! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
 
 use super::{Server, clients::Action};
-use crate::command::{Flags, Verb};
+use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::Flow;
 use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES};
+use crate::reply::ErrorKind;
 use crate::time::Now;
 use crate::wire::encode::Out;
-use crate::wire::resp::{Arg, Args, Bounds, Malformed, Step};
+use crate::wire::arguments::{Arg, Args};
+use crate::wire::malformed::Malformed;
+use crate::wire::resp::{Bounds, Step};
 
 /// Commands that one connection runs before the others have their turn.
 const COMMANDS_PER_TURN: usize = 256;
@@ -158,23 +161,24 @@ impl Server {
         }
         if let Some(refused) = refused.take() {
             transaction.broken |= transaction.open;
-            engine.refuse(verb, refused, &mut out);
+            engine.refuse(session, Some(verb.id), &crate::engine::refused(refused), &mut out);
             return Prepared::Answered;
         }
         if transaction.open && !super::transaction::runs_at_once(verb) {
             if verb.flags.has(Flags::NO_MULTI) {
                 transaction.broken = true;
-                out.error("ERR Command not allowed inside a transaction");
+                engine.refuse(session, Some(verb.id), &ErrorKind::NotInsideMulti.plain(), &mut out);
                 return Prepared::Answered;
             }
             return match transaction.enqueue(&args, queues) {
                 Ok(()) => {
                     out.simple("QUEUED");
+                    session.finished();
                     Prepared::Queued
                 }
                 Err(error) => {
                     transaction.broken = true;
-                    out.error(error);
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
                     Prepared::Answered
                 }
             };
@@ -197,11 +201,14 @@ impl Server {
         };
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
-        if verb.flags.has(Flags::CONNECTION) {
+        if verb.flags.has(Flags::CONNECTION) && verb.id != VerbId::Quit {
             return match Action::parse(verb, &args) {
-                Ok(action) => self.perform(id, action, source, now),
+                Ok(action) => {
+                    engine.metrics.called(verb.id);
+                    self.perform(id, action, source, now)
+                }
                 Err(error) => {
-                    out.error(error);
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
                     Flow::Done
                 }
             };
@@ -217,7 +224,7 @@ impl Server {
         }
         if connection.output.overflowed() {
             if let Flow::Again(job) = flow {
-                self.engine.drop_job(job);
+                self.engine.abandon(job);
             }
             self.drop_at_once(id, CloseReason::OutputFull);
             return Progress::Waiting;
@@ -244,7 +251,6 @@ impl Server {
         }
         connection.began = None;
         connection.input.consume(len);
-        connection.session.finished();
         Progress::Made
     }
 
