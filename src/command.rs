@@ -66,6 +66,8 @@ flags! {
     DANGEROUS = 18;
     /// Run by the server, which knows the other connections, and not by the engine.
     CONNECTION = 19;
+    /// Has subcommands, which have rows of their own.
+    CONTAINER = 20;
 }
 
 impl Flags {

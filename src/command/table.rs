@@ -126,7 +126,7 @@ verbs! {
         "generic", "1.0.0", "O(N) where N is the number of keys", "Find all keys matching the given pattern";
     Scan = "scan", -2, READONLY | KEYSPACE, NONE,
         "generic", "2.8.0", "O(1) for every call", "Incrementally iterate the keys space";
-    Object = "object", -2, PLAIN, NONE,
+    Object = "object", -2, CONTAINER, NONE,
         "generic", "2.2.3", "Depends on subcommand", "A container for object introspection commands";
     ObjectEncoding = "object|encoding", 3, READONLY | KEYSPACE, keys(2, 2, 1),
         "generic", "2.2.3", "O(1)", "Inspect the internal encoding of a Redis object";
@@ -166,7 +166,7 @@ verbs! {
         "connection", "6.2.0", "O(1)", "Reset the connection";
     Select = "select", 2, LOADING | STALE | FAST | CONN, NONE,
         "connection", "1.0.0", "O(1)", "Change the selected database for the current connection";
-    Client = "client", -2, PLAIN, NONE,
+    Client = "client", -2, CONTAINER, NONE,
         "connection", "2.4.0", "Depends on subcommand", "A container for client connection commands";
     ClientId = "client|id", 2, NOSCRIPT | LOADING | STALE | CONN, NONE,
         "connection", "5.0.0", "O(1)", "Returns the client ID for the current connection";
@@ -208,7 +208,7 @@ verbs! {
 
     Info = "info", -1, LOADING | STALE | DANGEROUS, NONE,
         "server", "1.0.0", "O(1)", "Get information and statistics about the server";
-    Config = "config", -2, PLAIN, NONE,
+    Config = "config", -2, CONTAINER, NONE,
         "server", "2.0.0", "Depends on subcommand", "A container for server configuration commands";
     ConfigGet = "config|get", -3, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
         "server", "2.0.0", "O(N) where N is the number of parameters", "Get the values of configuration parameters";
@@ -218,7 +218,7 @@ verbs! {
         "server", "2.0.0", "O(1)", "Reset the stats returned by INFO";
     ConfigHelp = "config|help", 2, LOADING | STALE, NONE,
         "server", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
-    Command = "command", -1, LOADING | STALE | CONN, NONE,
+    Command = "command", -1, LOADING | STALE | CONN | CONTAINER, NONE,
         "server", "2.8.13", "O(N)", "Get array of Redis command details";
     CommandCount = "command|count", 2, LOADING | STALE | CONN, NONE,
         "server", "2.8.13", "O(1)", "Get total number of Redis commands";
@@ -234,7 +234,7 @@ verbs! {
         "server", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
     Time = "time", 1, LOADING | STALE | FAST, NONE,
         "server", "2.6.0", "O(1)", "Return the current server time";
-    Memory = "memory", -2, PLAIN, NONE,
+    Memory = "memory", -2, CONTAINER, NONE,
         "server", "4.0.0", "Depends on subcommand", "A container for memory diagnostics commands";
     MemoryUsage = "memory|usage", -3, READONLY, keys(2, 2, 1),
         "server", "4.0.0", "O(1)", "Estimate the memory usage of a key";
@@ -244,7 +244,7 @@ verbs! {
         "server", "4.0.0", "O(1)", "Show memory usage details";
     MemoryHelp = "memory|help", 2, LOADING | STALE, NONE,
         "server", "4.0.0", "O(1)", "Show helpful text about the different subcommands";
-    Slowlog = "slowlog", -2, PLAIN, NONE,
+    Slowlog = "slowlog", -2, CONTAINER, NONE,
         "server", "2.2.12", "Depends on subcommand", "A container for slow log commands";
     SlowlogGet = "slowlog|get", -2, ADMIN | LOADING | STALE, NONE,
         "server", "2.2.12", "O(N)", "Get the slow log's entries";
@@ -254,7 +254,7 @@ verbs! {
         "server", "2.2.12", "O(N)", "Clear all entries from the slow log";
     SlowlogHelp = "slowlog|help", 2, LOADING | STALE, NONE,
         "server", "6.2.0", "O(1)", "Show helpful text about the different subcommands";
-    Latency = "latency", -2, PLAIN, NONE,
+    Latency = "latency", -2, CONTAINER, NONE,
         "server", "2.8.13", "Depends on subcommand", "A container for latency diagnostics commands";
     LatencyReset = "latency|reset", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
         "server", "2.8.13", "O(1)", "Reset latency data for one or more events.";
@@ -276,7 +276,7 @@ verbs! {
     Wait = "wait", 3, NOSCRIPT | CONN, NONE,
         "generic", "3.0.0", "O(1)", "Wait for the synchronous replication of all the write commands sent in the context of the current connection";
 
-    Function = "function", -2, PLAIN, NONE,
+    Function = "function", -2, CONTAINER, NONE,
         "scripting", "7.0.0", "Depends on subcommand", "A container for function commands";
     FunctionFlush = "function|flush", -2, WRITE | NOSCRIPT | SCRIPTING, NONE,
         "scripting", "7.0.0", "O(1)", "Deleting all functions";
