@@ -147,7 +147,7 @@ impl Server {
         let Connection { session, output: pending, input: ring, transaction, refused, job, last_verb, .. } = connection;
         let args = args.args(&ring.readable(input)[..len]);
         if job.is_some() {
-            return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
+            return resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
         }
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
@@ -293,3 +293,8 @@ enum Prepared {
     Runnable(&'static Verb),
 }
 
+/// The verb, or the subcommand, of a command that has been admitted before.
+pub(super) fn resolve(args: &Args<'_>) -> Option<&'static Verb> {
+    let verb = crate::command::find(args.bytes(0)?)?;
+    args.bytes(1).and_then(|word| verb.subcommand(word)).or(Some(verb))
+}
