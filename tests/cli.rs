@@ -144,6 +144,18 @@ fn mistakes_get_exit_code_2_and_a_way_out() {
 }
 
 #[test]
+fn the_server_is_set_up_by_the_environment() {
+    let serve = |variable: &str, value: &str| {
+        command().args(["serve", "--tcp", "0.0.0.0:0"]).env(variable, value).output().unwrap()
+    };
+    check(&serve("PANNIER_ALLOW_UNAUTHENTICATED", "no"), 2, "", "--allow-unauthenticated");
+    check(&serve("PANNIER_ALLOW_UNAUTHENTICATED", "perhaps"), 2, "", "perhaps");
+    check(&serve("PANNIER_LOG_REQUESTS", "1"), 2, "", "--allow-unauthenticated");
+    check(&serve("PANNIER_MEMORY", "lots"), 2, "", "64MiB");
+    check(&serve("PANNIER_PASSWORD_FILE", "/nonexistent/pw"), 2, "", "/nonexistent/pw");
+}
+
+#[test]
 fn no_server_and_no_answer() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     check(&pannier(&closed, &["get", "k"], b""), 4, "", "pannier serve");

@@ -104,6 +104,32 @@ mod tests {
         }
     }
 
+    /// A place to write to that can be looked into afterwards.
+    #[derive(Clone, Default)]
+    struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_text_line_has_time_level_target_and_message() {
+        let shared = Shared::default();
+        let logger = WriteLogger::new(LevelFilter::Trace, text_config(), shared.clone());
+        let args = format_args!("listening");
+        logger.log(&Record::builder().args(args).level(log::Level::Info).target("pannier::net").build());
+        let line = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert_eq!(rest, "[INFO] pannier::net: listening\n");
+        assert!(time.len() == "2026-01-31T23:59:59.123Z".len() && time.ends_with('Z'), "{time}");
+    }
+
     #[test]
     fn a_json_line_is_one_object_whatever_the_message() {
         let message = "key \"a\nb\" \u{1b}[31m";

@@ -54,7 +54,7 @@ impl Listen {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  pannier serve                                     127.0.0.1:7878; 75% of a container's memory, else 1 GiB
+  pannier serve                                     on 127.0.0.1:7878
   pannier serve --memory 64MiB --on-full evict      a cache
   PANNIER_PASSWORD=… pannier serve --tcp 0.0.0.0:7878 --memory 50%
 Every flag can be set by its environment variable; a flag wins.")]

@@ -1,6 +1,6 @@
 //! The server's flags: defaults, mistakes, and the rule about addresses that others can reach.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use super::*;
 
@@ -95,5 +95,23 @@ fn a_reachable_address_needs_a_password_or_the_flag() {
     }
     for tcp in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
         assert!(options(&["--tcp", tcp]).is_ok(), "{tcp}");
+    }
+}
+
+/// Each flag has its row in the README, with its variable and, where the program has one, its default.
+#[test]
+fn the_readme_has_every_flag() {
+    let readme = include_str!("../../README.md");
+    let rows: Vec<_> = readme.lines().filter(|line| line.starts_with("| `--")).collect();
+    let command = Only::command();
+    let flags: Vec<_> = command.get_arguments().filter(|flag| flag.get_long().is_some()).collect();
+    assert_eq!(rows.len(), flags.len());
+    for (row, flag) in rows.iter().zip(flags) {
+        let (name, variable) = (flag.get_long().unwrap(), flag.get_env().unwrap().to_str().unwrap());
+        let start = match flag.get_default_values() {
+            [default] => format!("| `--{name}` | `{variable}` | `{}` |", default.to_str().unwrap()),
+            _ => format!("| `--{name}` | `{variable}` | "),
+        };
+        assert!(row.starts_with(&start), "{row}\nshould start with\n{start}");
     }
 }

@@ -307,7 +307,8 @@ impl ServerArgs {
             Exit::OutcomeUnknown => ". Look before you repeat it",
             _ => "",
         };
-        Failure::new(exit, format!("{}{hint}", printable(error.to_string().as_bytes())))
+        let text = printable(error.to_string().as_bytes());
+        Failure::new(exit, format!("{}{hint}", text.trim_end_matches('.')))
     }
 }
 

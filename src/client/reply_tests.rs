@@ -1,5 +1,7 @@
 //! The reply reader against well-formed replies in pieces of every size, and against servers that lie.
 
+use proptest::{collection::vec, prelude::*};
+
 use super::*;
 
 /// Hands out its bytes a piece at a time.
@@ -118,3 +120,23 @@ fn the_end_of_the_stream_is_no_reply() {
         }
     }
 }
+
+proptest! {
+    /// Whatever a server sends, reading ends, takes no more memory than allowed, and does not panic. The letters are
+    /// those of the protocol, so that many inputs get past the first byte.
+    #[test]
+    fn rubbish_is_survived(words in vec(proptest::sample::select(&RUBBISH[..]), 0..40), piece_len in 1usize..20) {
+        let bytes: Vec<u8> = words.concat();
+        let mut source = Pieces { bytes: &bytes, piece_len };
+        let mut reader = ReplyReader::new(4096);
+        while let Ok(reply) = reader.read(&mut source) {
+            prop_assert!(!matches!(reply, Reply::Push(_)));
+            prop_assert!(reader.budget <= 4096);
+        }
+    }
+}
+
+const RUBBISH: [&[u8]; 24] = [
+    b"*", b"$", b":", b"+", b"-", b"%", b"~", b">", b"|", b"!", b"=", b"_", b"#t", b",", b"(", b"1", b"2",
+    b"9999", b"-1", b"\r\n", b"\r\n", b"\r\n", b"ab", b"\0\xff",
+];

@@ -4,6 +4,7 @@
 //! and one that fails afterwards may have: that instant divides [`Error::Lost`] from [`Error::OutcomeUnknown`].
 
 use std::{
+    fmt,
     io::{self, Read, Write},
     net::{TcpStream, ToSocketAddrs},
     time::{Duration, Instant},
@@ -233,6 +234,27 @@ impl Client {
             }
         }
         Ok(connection)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the password, which would end up in somebody's log.
+        f.debug_struct("Builder")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("call_timeout", &self.call_timeout)
+            .field("has_password", &self.password.is_some())
+            .field("server", &self.server)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .field("is_connected", &self.connection.is_some())
+            .finish()
     }
 }
 

@@ -35,11 +35,11 @@ pub use output::Socket;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::Engine;
-use crate::limits::{ARGUMENTS_MAX, LINE_BYTES_MAX, MIB, RING_BYTES};
+use crate::engine::{Engine, session::Session};
+use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
 use crate::timers::Timers;
-use crate::wire::resp::ArgTable;
+use crate::wire::arguments::ArgTable;
 use core::net::SocketAddr;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -133,7 +133,7 @@ impl Server {
             input: Buffers::new(settings.input_bytes),
             output: Buffers::new(settings.output_bytes),
             queues: Buffers::new(settings.queue_bytes),
-            args: ArgTable::with_capacity(ARGUMENTS_MAX, LINE_BYTES_MAX),
+            args: ArgTable::with_capacity(ARGUMENTS_MAX),
             timers: Timers::new(settings.max_clients),
             counters: ServerCounters::default(),
             next_generation: 0,
@@ -158,7 +158,7 @@ impl Server {
         self.counters.accepted += 1;
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
-        let session = self.engine.session(self.next_session_id);
+        let session = Session::new(self.next_session_id, !self.engine.has_password());
         self.next_session_id += 1;
         let connection = Connection::new(session, peer, generation, now.monotonic);
         let index = self.connections.insert(connection) as u32;

@@ -1,13 +1,16 @@
 //! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
 
 use super::{Server, clients::Action};
-use crate::command::{Flags, Verb};
+use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::Flow;
 use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES};
+use crate::reply::ErrorKind;
 use crate::time::Now;
 use crate::wire::encode::Out;
-use crate::wire::resp::{Arg, Args, Bounds, Malformed, Step};
+use crate::wire::arguments::{Arg, Args};
+use crate::wire::malformed::Malformed;
+use crate::wire::resp::{Bounds, Step};
 
 /// Commands that one connection runs before the others have their turn.
 const COMMANDS_PER_TURN: usize = 256;
@@ -119,7 +122,10 @@ impl Server {
         let started = self.settings.request_clock.map(|clock| clock());
         let before = self.connections[id.index as usize].output.pending_len();
         let flow = match self.prepare(id, len, now) {
-            Prepared::Held => return Progress::Waiting,
+            Prepared::Held => {
+                self.connections[id.index as usize].decoder.hold(len);
+                return Progress::Waiting;
+            }
             Prepared::Answered => Flow::Done,
             Prepared::Queued => {
                 self.connections[id.index as usize].has_large = false;
@@ -138,7 +144,7 @@ impl Server {
         let pause = self.pause;
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let Connection { session, output: pending, input: ring, transaction, refused, job, .. } = connection;
+        let Connection { session, output: pending, input: ring, transaction, refused, job, last_verb, .. } = connection;
         let args = args.args(&ring.readable(input)[..len]);
         if job.is_some() {
             return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
@@ -149,28 +155,30 @@ impl Server {
             transaction.broken |= transaction.open;
             return Prepared::Answered;
         };
+        *last_verb = Some(verb);
         if pause.holds(verb, now.monotonic) {
             return Prepared::Held;
         }
         if let Some(refused) = refused.take() {
             transaction.broken |= transaction.open;
-            engine.refuse(verb, refused, &mut out);
+            engine.refuse(session, Some(verb.id), &crate::engine::refused(refused), &mut out);
             return Prepared::Answered;
         }
         if transaction.open && !super::transaction::runs_at_once(verb) {
             if verb.flags.has(Flags::NO_MULTI) {
                 transaction.broken = true;
-                out.error("ERR Command not allowed inside a transaction");
+                engine.refuse(session, Some(verb.id), &ErrorKind::NotInsideMulti.plain(), &mut out);
                 return Prepared::Answered;
             }
             return match transaction.enqueue(&args, queues) {
                 Ok(()) => {
                     out.simple("QUEUED");
+                    session.finished();
                     Prepared::Queued
                 }
                 Err(error) => {
                     transaction.broken = true;
-                    out.error(error);
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
                     Prepared::Answered
                 }
             };
@@ -193,11 +201,14 @@ impl Server {
         };
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
-        if verb.flags.has(Flags::CONNECTION) {
+        if verb.flags.has(Flags::CONNECTION) && verb.id != VerbId::Quit {
             return match Action::parse(verb, &args) {
-                Ok(action) => self.perform(id, action, source, now),
+                Ok(action) => {
+                    engine.metrics.called(verb.id);
+                    self.perform(id, action, source, now)
+                }
                 Err(error) => {
-                    out.error(error);
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
                     Flow::Done
                 }
             };
@@ -213,12 +224,13 @@ impl Server {
         }
         if connection.output.overflowed() {
             if let Flow::Again(job) = flow {
-                self.engine.drop_job(job);
+                self.engine.abandon(job);
             }
             self.drop_at_once(id, CloseReason::OutputFull);
             return Progress::Waiting;
         }
         if let Flow::Again(job) = flow {
+            connection.decoder.hold(len);
             connection.job = Some(job);
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
@@ -239,7 +251,6 @@ impl Server {
         }
         connection.began = None;
         connection.input.consume(len);
-        connection.session.command_ended();
         Progress::Made
     }
 

@@ -1,0 +1,149 @@
+//! Expiry without access: a sweep goes round the table of segments and walks those that are due.
+//!
+//! ```text
+//!  table:   seg 0   seg 1   seg 2   seg 3 ...      a row knows the earliest and the latest expiry of its records
+//!                     ^ due: walked, up to 64 records a step, and the bounds are drawn anew
+//! ```
+//! A round begins when the earliest segment is due, or when a flush left records behind; it ends with the time at which
+//! the next one will be. Records with similar times to live lie together (classes), so most of a due segment goes at once.
+
+use super::pool::SegmentId;
+use super::segments::State;
+use super::{Store, address};
+use crate::time::Millis;
+
+/// Rows that one step looks at, at most.
+const STEP_ROWS: usize = 64;
+/// Records that one step looks at, at most.
+const STEP_RECORDS: usize = 64;
+
+/// Why a key goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departure {
+    Expired,
+    Evicted,
+    Deleted,
+}
+
+/// Where the sweep is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sweep {
+    /// A round is under way.
+    active: bool,
+    segment: u32,
+    /// Within the segment; 0: its walk has not begun.
+    offset: usize,
+    /// Bounds of the expiries seen in this walk, and added behind its back.
+    min: u64,
+    max: u64,
+    /// When a segment is due again, as far as this round has come and writes since have said.
+    next_due: u64,
+}
+
+impl Default for Sweep {
+    fn default() -> Sweep {
+        Sweep { active: false, segment: 0, offset: 0, min: u64::MAX, max: 0, next_due: u64::MAX }
+    }
+}
+
+impl Sweep {
+    /// When something may be due.
+    pub fn hint(&self) -> Option<Millis> {
+        match (self.active, self.next_due) {
+            (true, _) => Some(Millis(0)),
+            (false, u64::MAX) => None,
+            (false, due) => Some(Millis(due)),
+        }
+    }
+
+    /// A segment is free: a walk over it is over.
+    pub fn forget(&mut self, id: SegmentId) {
+        if self.segment == id.0 {
+            self.offset = 0;
+        }
+    }
+}
+
+impl Store {
+    /// A record of the segment has this expiry.
+    pub(super) fn expires(&mut self, segment: SegmentId, expiry: Millis) {
+        let due = self.table.expires(segment, expiry.0);
+        let sweep = &mut self.sweep;
+        sweep.next_due = sweep.next_due.min(due);
+        if sweep.segment == segment.0 {
+            sweep.min = sweep.min.min(expiry.0);
+            sweep.max = sweep.max.max(expiry.0);
+        }
+    }
+
+    pub(super) fn sweep_is_due(&self, now: Millis) -> bool {
+        self.sweep.active || self.condemned > 0 || self.sweep.next_due <= now.0
+    }
+
+    /// Goes on with the round, or begins one if something is due. False: nothing is.
+    pub(super) fn sweep_step(&mut self, now: Millis) -> bool {
+        if !self.sweep_is_due(now) {
+            return false;
+        }
+        if !self.sweep.active {
+            self.sweep = Sweep { active: true, ..Sweep::default() };
+        }
+        for _ in 0..STEP_ROWS {
+            if self.sweep.offset > 0 {
+                self.walk_step(now);
+                return true;
+            }
+            if self.sweep.segment >= self.table.len() {
+                self.sweep.active = false;
+                return true;
+            }
+            let row = self.table.get(SegmentId(self.sweep.segment));
+            let (holds, due) = (matches!(row.state, State::Open | State::Sealed), row.due());
+            if holds && row.used > 0 && (self.condemned > 0 || due <= now.0) {
+                (self.sweep.min, self.sweep.max) = (u64::MAX, 0);
+                self.walk_step(now);
+                return true;
+            }
+            if holds {
+                self.sweep.next_due = self.sweep.next_due.min(due);
+            }
+            self.sweep.segment += 1;
+        }
+        true
+    }
+
+    /// Looks at the next records of the segment where the sweep is.
+    fn walk_step(&mut self, now: Millis) {
+        let id = SegmentId(self.sweep.segment);
+        for _ in 0..STEP_RECORDS {
+            let offset = self.sweep.offset;
+            if offset >= self.table.get(id).used as usize {
+                break;
+            }
+            let facts = self.facts(id, offset);
+            self.sweep.offset = offset + facts.size;
+            if facts.dead {
+                continue;
+            }
+            if self.flushed(&facts) {
+                self.kill(id, offset);
+            } else if facts.expiry.is_some_and(|expiry| expiry <= now) {
+                self.depart(address(&self.pool, id, offset), Departure::Expired);
+            } else if let Some(expiry) = facts.expiry {
+                self.sweep.min = self.sweep.min.min(expiry.0);
+                self.sweep.max = self.sweep.max.max(expiry.0);
+            }
+            if self.sweep.offset == 0 {
+                // The last record has left and the segment is free.
+                self.sweep.segment += 1;
+                return;
+            }
+        }
+        if self.sweep.offset >= self.table.get(id).used as usize {
+            self.table.expiry_bounds(id, self.sweep.min, self.sweep.max);
+            self.sweep.next_due = self.sweep.next_due.min(self.table.get(id).due());
+            self.sweep.segment += 1;
+            self.sweep.offset = 0;
+        }
+    }
+}

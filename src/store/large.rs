@@ -1,0 +1,503 @@
+//! Large values: each is a chain of pieces of the pool, filled from the front.
+//!
+//! ```text
+//!  object ---> span ---> span ---> ... ---> block ---> block        (at most 15 blocks)
+//!              64 KiB    64 KiB             4 KiB      4 KiB
+//! ```
+//! A *span* is a whole segment; a *block* is a sixteenth of a carved one. A value whose length is announced takes spans
+//! until what remains fits in 15 blocks; one that grows unannounced fills blocks, and the sixteenth turns them into
+//! a span. So a value wastes less than a block, and a carved segment that is left with few blocks can be emptied:
+//! its blocks move to other carved segments (at most 15 links are walked to mend a chain). Spans never move.
+//!
+//! Pieces are named by their first block's number in the pool. Links and owners are tables beside the pool, and so is
+//! the table of objects; all are reserved at start and touched as they fill.
+//!
+//! References are counted: the record's, each reader's, the writer's. Whoever drops the last one condemns the object, and its
+//! pieces go back a few at a time ([`Larges::release_step`]).
+
+use super::pool::{Pool, SegmentId};
+use super::segments::{BLOCKS, NONE, Segments, State};
+use crate::mutation::LargeId;
+
+/// Blocks behind the last span, at most.
+const TAIL_BLOCKS_MAX: u32 = BLOCKS as u32 - 1;
+/// A value of up to this many pieces is freed at once.
+const PIECES_AT_ONCE: u32 = 16;
+
+/// One large value.
+#[derive(Clone, Copy)]
+struct Object {
+    /// Bytes filled.
+    len: u32,
+    /// Bytes announced.
+    hint: u32,
+    first_span: u32,
+    last_span: u32,
+    span_count: u32,
+    first_block: u32,
+    last_block: u32,
+    block_count: u32,
+    references: u32,
+    /// The next free or condemned object.
+    next: u32,
+}
+
+impl Object {
+    const EMPTY: Object = Object {
+        len: 0,
+        hint: 0,
+        first_span: NONE,
+        last_span: NONE,
+        span_count: 0,
+        first_block: NONE,
+        last_block: NONE,
+        block_count: 0,
+        references: 0,
+        next: NONE,
+    };
+}
+
+/// A place in a large value, for reading it piece by piece.
+#[derive(Clone, Copy, Debug)]
+pub struct LargeCursor {
+    /// Which value; the holder of the cursor holds a reference too.
+    pub id: LargeId,
+    /// Bytes before the place.
+    pub offset: u64,
+    /// A span that was found before, and how many are before it, so that the next one is found in one step.
+    span: u32,
+    span_index: u32,
+}
+
+impl LargeCursor {
+    /// A cursor at `offset`.
+    pub fn new(id: LargeId, offset: u64) -> LargeCursor {
+        LargeCursor { id, offset, span: NONE, span_index: 0 }
+    }
+
+    /// Moves it `n` bytes on.
+    pub fn advance(&mut self, n: usize) {
+        self.offset += n as u64;
+    }
+}
+
+/// What a value needs before more bytes fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Nothing,
+    /// A free segment, to be a span.
+    Span,
+    /// A block.
+    Block,
+}
+
+/// All large values.
+pub struct Larges {
+    segment_bytes: usize,
+    block_bytes: usize,
+    objects: Vec<Object>,
+    objects_max: usize,
+    free: u32,
+    condemned: u32,
+    condemned_spans: u32,
+    condemned_blocks: u32,
+    object_count: u32,
+    used_blocks: u32,
+    /// The piece after each piece, and the object of each block.
+    next: Vec<u32>,
+    owner: Vec<u32>,
+}
+
+impl Larges {
+    /// Objects for a pool of `segments` segments: a value in a record has at least three blocks.
+    fn objects_max(segments: u32) -> usize {
+        segments as usize * BLOCKS / 3 + 64
+    }
+
+    /// Bytes of the tables for a pool of `segments` segments.
+    pub fn table_bytes(segments: u32) -> usize {
+        Self::objects_max(segments) * size_of::<Object>() + segments as usize * BLOCKS * 2 * size_of::<u32>()
+    }
+
+    /// No values yet, tables for a pool of `segments` segments.
+    pub fn new(segments: u32, segment_bytes: usize) -> Larges {
+        let objects_max = Self::objects_max(segments);
+        Larges {
+            segment_bytes,
+            block_bytes: segment_bytes / BLOCKS,
+            objects: Vec::with_capacity(objects_max),
+            objects_max,
+            free: NONE,
+            condemned: NONE,
+            condemned_spans: 0,
+            condemned_blocks: 0,
+            object_count: 0,
+            used_blocks: 0,
+            next: vec![0; segments as usize * BLOCKS],
+            owner: vec![0; segments as usize * BLOCKS],
+        }
+    }
+
+    fn object(&self, id: LargeId) -> &Object {
+        let object = &self.objects[id.0 as usize];
+        debug_assert!(object.references > 0, "a large value is used by holders of a reference");
+        object
+    }
+
+    fn object_mut(&mut self, id: LargeId) -> &mut Object {
+        let object = &mut self.objects[id.0 as usize];
+        debug_assert!(object.references > 0, "a large value is used by holders of a reference");
+        object
+    }
+
+    /// A new, empty value with one reference, for `hint` bytes. `None`: the table is full.
+    pub fn create(&mut self, hint: u32) -> Option<LargeId> {
+        let object = Object { references: 1, hint, ..Object::EMPTY };
+        self.object_count += 1;
+        if self.free != NONE {
+            let id = self.free;
+            self.free = self.objects[id as usize].next;
+            self.objects[id as usize] = object;
+            return Some(LargeId(id));
+        }
+        if self.objects.len() == self.objects_max {
+            self.object_count -= 1;
+            return None;
+        }
+        self.objects.push(object);
+        Some(LargeId(self.objects.len() as u32 - 1))
+    }
+
+    /// Bytes filled.
+    #[inline]
+    pub fn len(&self, id: LargeId) -> u64 {
+        u64::from(self.object(id).len)
+    }
+
+    /// References held.
+    pub fn references(&self, id: LargeId) -> u32 {
+        self.object(id).references
+    }
+
+    /// Takes one more reference.
+    pub fn retain(&mut self, id: LargeId) {
+        self.object_mut(id).references += 1;
+    }
+
+    /// Announces that the value will be at least this long.
+    pub fn announce(&mut self, id: LargeId, len: u32) {
+        let object = self.object_mut(id);
+        object.hint = object.hint.max(len);
+    }
+
+    fn capacity(&self, object: &Object) -> u64 {
+        u64::from(object.span_count) * self.segment_bytes as u64
+            + u64::from(object.block_count) * self.block_bytes as u64
+    }
+
+    /// What it takes until `len` bytes fit, or the first thing of several.
+    pub fn need(&self, id: LargeId, len: u64) -> Need {
+        let object = self.object(id);
+        let capacity = self.capacity(object);
+        if len <= capacity {
+            return Need::Nothing;
+        }
+        let remaining = u64::from(object.hint).max(len) - capacity;
+        let many = remaining > u64::from(TAIL_BLOCKS_MAX) * self.block_bytes as u64;
+        if object.block_count == TAIL_BLOCKS_MAX || object.block_count == 0 && many {
+            Need::Span
+        } else {
+            Need::Block
+        }
+    }
+
+    /// Adds a segment, just taken from the pool, as a span; blocks of the tail, if any, move into it.
+    pub fn add_span(&mut self, id: LargeId, segment: SegmentId, pool: &mut Pool, table: &mut Segments) {
+        table.taken(segment, State::Span);
+        let piece = segment.0 * BLOCKS as u32;
+        self.next[piece as usize] = NONE;
+        self.owner[piece as usize] = id.0;
+        let block_count = self.object(id).block_count;
+        for at in 0..block_count as usize {
+            let block = self.object(id).first_block;
+            let (from, offset) = self.place(block);
+            let (source, target) = pool.pair_mut(from, segment);
+            let to = at * self.block_bytes;
+            target[to..to + self.block_bytes].copy_from_slice(&source[offset..offset + self.block_bytes]);
+            self.object_mut(id).first_block = self.next[block as usize];
+            self.free_block(block, pool, table);
+        }
+        let object = &mut self.objects[id.0 as usize];
+        (object.first_block, object.last_block, object.block_count) = (NONE, NONE, 0);
+        match object.last_span {
+            NONE => object.first_span = piece,
+            last => self.next[last as usize] = piece,
+        }
+        object.last_span = piece;
+        object.span_count += 1;
+    }
+
+    /// Adds a block of a carved segment. False: none is free.
+    pub fn add_block(&mut self, id: LargeId, table: &mut Segments) -> bool {
+        let Some(segment) = table.fullest_carved(None) else { return false };
+        let Some(block) = table.take_block(segment) else { return false };
+        let piece = segment.0 * BLOCKS as u32 + block as u32;
+        self.used_blocks += 1;
+        self.next[piece as usize] = NONE;
+        self.owner[piece as usize] = id.0;
+        let object = &mut self.objects[id.0 as usize];
+        match object.last_block {
+            NONE => object.first_block = piece,
+            last => self.next[last as usize] = piece,
+        }
+        object.last_block = piece;
+        object.block_count += 1;
+        true
+    }
+
+    /// The segment of a piece and its offset there.
+    fn place(&self, piece: u32) -> (SegmentId, usize) {
+        let (segment, block) = (piece / BLOCKS as u32, piece as usize % BLOCKS);
+        (SegmentId(segment), block * self.block_bytes)
+    }
+
+    fn free_block(&mut self, piece: u32, pool: &mut Pool, table: &mut Segments) {
+        let (segment, offset) = self.place(piece);
+        self.used_blocks -= 1;
+        if table.give_back_block(segment, offset / self.block_bytes) {
+            table.freed(segment);
+            pool.give_back(segment);
+        }
+    }
+
+    /// Where the byte at the cursor lies, and how many contiguous bytes of capacity begin there (0: at the end).
+    fn locate(&self, cursor: &mut LargeCursor) -> (SegmentId, usize, usize) {
+        let object = self.object(cursor.id);
+        let span_bytes = self.segment_bytes as u64;
+        let index = cursor.offset / span_bytes;
+        if index < u64::from(object.span_count) {
+            if cursor.span == NONE || u64::from(cursor.span_index) > index {
+                (cursor.span, cursor.span_index) = (object.first_span, 0);
+            }
+            while u64::from(cursor.span_index) < index {
+                cursor.span = self.next[cursor.span as usize];
+                cursor.span_index += 1;
+            }
+            let within = (cursor.offset % span_bytes) as usize;
+            return (self.place(cursor.span).0, within, self.segment_bytes - within);
+        }
+        let offset = cursor.offset - u64::from(object.span_count) * span_bytes;
+        let index = offset / self.block_bytes as u64;
+        if index >= u64::from(object.block_count) {
+            return (SegmentId(0), 0, 0);
+        }
+        let block = (0..index).fold(object.first_block, |block, _| self.next[block as usize]);
+        let (segment, start) = self.place(block);
+        let within = (offset % self.block_bytes as u64) as usize;
+        (segment, start + within, self.block_bytes - within)
+    }
+
+    /// The contiguous bytes at the cursor; empty at the end.
+    pub fn slice<'a>(&self, pool: &'a Pool, cursor: &mut LargeCursor) -> &'a [u8] {
+        let (segment, at, capacity) = self.locate(cursor);
+        let left = self.len(cursor.id).saturating_sub(cursor.offset);
+        let len = left.min(capacity as u64) as usize;
+        if len == 0 { &[] } else { &pool.bytes(segment)[at..at + len] }
+    }
+
+    /// The contiguous bytes of capacity at the cursor, filled or not; empty where the capacity ends.
+    pub fn slice_mut<'a>(&self, pool: &'a mut Pool, cursor: &mut LargeCursor) -> &'a mut [u8] {
+        let (segment, at, capacity) = self.locate(cursor);
+        if capacity == 0 { &mut [] } else { &mut pool.bytes_mut(segment)[at..at + capacity] }
+    }
+
+    /// The unfilled contiguous bytes after the filled ones; empty: [`need`](Self::need) says what to add.
+    pub fn space<'a>(&self, pool: &'a mut Pool, id: LargeId) -> &'a mut [u8] {
+        let object = self.object(id);
+        let mut cursor = LargeCursor::new(id, u64::from(object.len));
+        // Nearly always the place is in the last piece: no walk over the spans.
+        if object.last_span != NONE {
+            let last = object.span_count - 1;
+            if cursor.offset >= u64::from(last) * self.segment_bytes as u64 {
+                (cursor.span, cursor.span_index) = (object.last_span, last);
+            }
+        }
+        self.slice_mut(pool, &mut cursor)
+    }
+
+    /// Says that `n` bytes of the space were filled.
+    ///
+    /// # Panics
+    /// When that passes the capacity.
+    pub fn filled(&mut self, id: LargeId, n: usize) {
+        let len = self.len(id) + n as u64;
+        assert!(len <= self.capacity(self.object(id)));
+        self.object_mut(id).len = len as u32;
+    }
+
+    /// Drops a reference; with the last one the value is condemned, and freed at once if it is small.
+    pub fn release(&mut self, id: LargeId, pool: &mut Pool, table: &mut Segments) {
+        let condemned = self.condemned;
+        let object = self.object_mut(id);
+        object.references -= 1;
+        if object.references > 0 {
+            return;
+        }
+        let pieces = object.span_count + object.block_count;
+        let (spans, blocks) = (object.span_count, object.block_count);
+        object.next = condemned;
+        self.condemned = id.0;
+        self.condemned_spans += spans;
+        self.condemned_blocks += blocks;
+        if pieces <= PIECES_AT_ONCE {
+            self.release_step(PIECES_AT_ONCE, pool, table);
+        }
+    }
+
+    /// Frees up to `pieces_max` pieces of condemned values. True: something was freed.
+    pub fn release_step(&mut self, pieces_max: u32, pool: &mut Pool, table: &mut Segments) -> bool {
+        let had = self.condemned != NONE;
+        for _ in 0..=pieces_max {
+            let id = self.condemned;
+            if id == NONE {
+                break;
+            }
+            let object = self.objects[id as usize];
+            if object.first_span != NONE {
+                let (segment, _) = self.place(object.first_span);
+                self.objects[id as usize].first_span = self.next[object.first_span as usize];
+                self.objects[id as usize].span_count -= 1;
+                self.condemned_spans -= 1;
+                table.freed(segment);
+                pool.give_back(segment);
+            } else if object.first_block != NONE {
+                self.objects[id as usize].first_block = self.next[object.first_block as usize];
+                self.objects[id as usize].block_count -= 1;
+                self.condemned_blocks -= 1;
+                self.free_block(object.first_block, pool, table);
+            } else {
+                self.condemned = object.next;
+                self.objects[id as usize].next = self.free;
+                self.free = id;
+                self.object_count -= 1;
+            }
+        }
+        had
+    }
+
+    /// Whether condemned values wait for [`release_step`](Self::release_step).
+    pub fn has_condemned(&self) -> bool {
+        self.condemned != NONE
+    }
+
+    /// Moves up to `blocks_max` blocks out of the carved segment with the fewest, if the others have room for all of
+    /// them, so that it falls free. True: something was moved.
+    pub fn compact_step(&mut self, blocks_max: usize, pool: &mut Pool, table: &mut Segments) -> bool {
+        let free = table.totals().count(State::Carved) * BLOCKS as u32 - self.used_blocks;
+        if free < BLOCKS as u32 {
+            return false;
+        }
+        let Some(from) = table.emptiest_carved() else { return false };
+        let mut moved = false;
+        for _ in 0..blocks_max {
+            let used = table.get(from).blocks;
+            if table.get(from).state != State::Carved || used == 0 {
+                break;
+            }
+            let Some(to) = table.fullest_carved(Some(from)) else { break };
+            let Some(block) = table.take_block(to) else { break };
+            self.used_blocks += 1;
+            let old = from.0 * BLOCKS as u32 + used.trailing_zeros();
+            let new = to.0 * BLOCKS as u32 + block as u32;
+            self.move_block(old, new, pool);
+            self.free_block(old, pool, table);
+            moved = true;
+        }
+        moved
+    }
+
+    /// Copies a block and mends the chain that it is in.
+    fn move_block(&mut self, old: u32, new: u32, pool: &mut Pool) {
+        let ((from, source), (to, target)) = (self.place(old), self.place(new));
+        let (bytes, target_bytes) = pool.pair_mut(from, to);
+        target_bytes[target..target + self.block_bytes]
+            .copy_from_slice(&bytes[source..source + self.block_bytes]);
+        let owner = self.owner[old as usize];
+        self.owner[new as usize] = owner;
+        self.next[new as usize] = self.next[old as usize];
+        let object = &mut self.objects[owner as usize];
+        if object.last_block == old {
+            object.last_block = new;
+        }
+        if object.first_block == old {
+            object.first_block = new;
+            return;
+        }
+        let mut at = object.first_block;
+        for _ in 0..TAIL_BLOCKS_MAX {
+            if self.next[at as usize] == old {
+                self.next[at as usize] = new;
+                return;
+            }
+            at = self.next[at as usize];
+        }
+        unreachable!("a block is in its owner's chain");
+    }
+
+    /// Segments that all values need at least, without the condemned ones.
+    pub fn segments_needed(&self, table: &Segments) -> u64 {
+        let spans = table.totals().count(State::Span) - self.condemned_spans;
+        u64::from(spans) + u64::from((self.used_blocks - self.condemned_blocks).div_ceil(BLOCKS as u32))
+    }
+
+    /// Blocks of carved segments that nobody uses, or that only condemned values do.
+    pub fn spare_blocks(&self) -> u64 {
+        let used = self.used_blocks - self.condemned_blocks;
+        u64::from(used.next_multiple_of(BLOCKS as u32) - used)
+    }
+
+    /// Bytes of the pieces of all values.
+    pub fn memory_bytes(&self, table: &Segments) -> u64 {
+        u64::from(table.totals().count(State::Span)) * self.segment_bytes as u64
+            + u64::from(self.used_blocks) * self.block_bytes as u64
+    }
+
+    /// Asserts that chains, owners, bitmaps and counts agree.
+    pub fn invariants(&self, table: &Segments) {
+        let list = |head: u32| {
+            std::iter::successors(Some(head).filter(|id| *id != NONE), |id| {
+                Some(self.objects[*id as usize].next).filter(|id| *id != NONE)
+            })
+        };
+        let free = list(self.free).count();
+        assert_eq!(self.objects.len() - free, self.object_count as usize);
+        let mut is_free = vec![false; self.objects.len()];
+        list(self.free).for_each(|id| is_free[id as usize] = true);
+        let chain = |head: u32| {
+            std::iter::successors(Some(head).filter(|p| *p != NONE), |piece| {
+                Some(self.next[*piece as usize]).filter(|p| *p != NONE)
+            })
+        };
+        let (mut spans, mut blocks) = (0, 0);
+        for (id, object) in self.objects.iter().enumerate().filter(|(id, _)| !is_free[*id]) {
+            assert_eq!(chain(object.first_span).count(), object.span_count as usize);
+            assert_eq!(chain(object.first_block).count(), object.block_count as usize);
+            assert!(u64::from(object.len) <= self.capacity(object) || object.references == 0);
+            assert!(object.block_count <= TAIL_BLOCKS_MAX);
+            for piece in chain(object.first_span) {
+                assert_eq!(table.get(self.place(piece).0).state, State::Span);
+                spans += 1;
+            }
+            for piece in chain(object.first_block) {
+                let (segment, offset) = self.place(piece);
+                assert!(table.get(segment).blocks >> (offset / self.block_bytes) & 1 == 1);
+                assert_eq!(self.owner[piece as usize] as usize, id);
+                blocks += 1;
+            }
+        }
+        assert_eq!((spans, blocks), (table.totals().count(State::Span), self.used_blocks));
+        let condemned = list(self.condemned).map(|id| &self.objects[id as usize]);
+        let sums = condemned.fold((0, 0), |sum, o| (sum.0 + o.span_count, sum.1 + o.block_count));
+        assert_eq!(sums, (self.condemned_spans, self.condemned_blocks));
+    }
+}

@@ -1,0 +1,630 @@
+//! The store: keys and values in one fixed piece of memory, in numbered databases.
+//!
+//! ```text
+//!            key --hash--> index (leaves) --address--> record in a segment --id--> large value (spans, blocks)
+//!
+//!   apply ---> room? ---> append to an open segment ---> index ---> revision ---> listener
+//!                |  not enough: reclaim in bounded steps, else evict or refuse
+//!   maintain ----+--> sweep (expired and flushed records), clean, free condemned values and leaves
+//! ```
+//! [`pool`] cuts the memory into segments. Records ([`record`]) are appended to open segments of a log ([`segments`]); an
+//! index for each keyspace ([`index`]) finds them; values over 8 KiB live outside the log ([`large`]). What takes
+//! long goes in bounded steps: [`clean`] packs what lives, [`expiry`] sweeps what is due, [`evict`] picks what goes when the
+//! store is a cache. [`apply`] is the one door for changes.
+//!
+//! A flush draws a revision and notes it for the keyspace: records that are not younger are dead from then on, wherever
+//! they lie, and whoever comes across them in a walk clears them away. So a flush costs the same however much it takes.
+
+mod apply;
+pub mod bitset;
+mod clean;
+mod evict;
+mod expiry;
+pub mod hash;
+pub mod index;
+mod large;
+pub mod pool;
+mod record;
+mod room;
+mod segments;
+#[cfg(test)]
+mod tests;
+
+use crate::limits;
+use crate::mutation::{Database, LargeId, Mutation, Refused, Revision};
+use crate::time::Millis;
+use clean::Victim;
+use expiry::Sweep;
+use hash::KeyHasher;
+use index::{Address, Index, Leaves};
+pub use large::LargeCursor;
+use large::{Larges, Need};
+use pool::{Pool, SegmentId};
+use record::{Content, Record};
+use segments::{Segments, State};
+
+/// A key and what it has, borrowed from the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    pub key: &'a [u8],
+    pub value: Value<'a>,
+    pub revision: Revision,
+    /// Unix milliseconds; `None`: it stays.
+    pub expiry: Option<Millis>,
+}
+
+/// A value, borrowed from the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    Inline(&'a [u8]),
+    /// To be read by [`Store::large_slice`]; whoever reads beyond the next change retains it.
+    Large {
+        id: LargeId,
+        len: u64,
+    },
+}
+
+impl Value<'_> {
+    /// Bytes of the value.
+    pub fn len(&self) -> u64 {
+        match self {
+            Value::Inline(bytes) => bytes.len() as u64,
+            Value::Large { len, .. } => *len,
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What happens when memory is short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// Writes are refused; nothing is ever lost.
+    #[default]
+    Refuse,
+    /// Keys that are little used go.
+    Evict,
+}
+
+/// How a store is made.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// All that the store may touch, its tables included, in bytes.
+    pub memory_bytes: usize,
+    /// Databases, 1..=[`limits::DATABASES_MAX`].
+    pub databases: u8,
+    pub on_full: OnFull,
+    /// Bytes of a value, at most.
+    pub max_value_bytes: u64,
+    /// Bytes of a segment, a power of two from 1024 to 65536; tests shrink it.
+    pub segment_bytes: usize,
+    /// Buckets of a leaf of the index, a power of two; tests shrink it.
+    pub leaf_buckets: usize,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            memory_bytes: 64 * limits::MIB,
+            databases: limits::DATABASES_MAX,
+            on_full: OnFull::Refuse,
+            max_value_bytes: limits::VALUE_BYTES_MAX,
+            segment_bytes: limits::SEGMENT_BYTES,
+            leaf_buckets: index::LEAF_BUCKETS_MAX,
+        }
+    }
+}
+
+/// `memory_bytes` is less than a store needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooSmall {
+    pub needed_bytes: usize,
+}
+
+/// What the memory is used for, in bytes. The parts sum up to the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    pub limit: u64,
+    /// Records that can be found, and flushed ones that were not met yet.
+    pub live: u64,
+    /// Records that were overwritten or deleted, until cleaning comes by.
+    pub dead: u64,
+    /// Room in segments of records: behind the last record of full ones, and what open ones still take.
+    pub tail: u64,
+    pub free: u64,
+    /// Segments given to the leaves of the index.
+    pub index: u64,
+    /// Pieces of large values.
+    pub large: u64,
+    /// Room between the blocks of large values.
+    pub large_free: u64,
+    /// Tables beside the pool.
+    pub reserved: u64,
+    /// Bytes of the pool that were ever touched; not a part of the sum.
+    pub touched: u64,
+}
+
+impl MemoryUse {
+    /// Bytes that hold something: all but what is free or can be had by cleaning.
+    pub fn used(&self) -> u64 {
+        self.live + self.index + self.large
+    }
+}
+
+/// What the store has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreCounters {
+    /// Keys whose time had passed.
+    pub expired: u64,
+    /// Keys that went because memory was needed.
+    pub evicted: u64,
+    /// Changes that were refused for want of memory.
+    pub refused: u64,
+    /// Segments that cleaning emptied, and bytes that it moved to do so.
+    pub cleaned_segments: u64,
+    pub cleaned_bytes: u64,
+    /// Bytes that eviction moved to the main queue, or back into it.
+    pub kept_bytes: u64,
+}
+
+/// Hears of every change, in the order of revisions.
+pub type Listener = Box<dyn FnMut(&Mutation<'_>, Revision)>;
+
+/// The keys of one database, wherever SWAPDB puts them.
+struct Space {
+    index: Index,
+    /// Bytes of its records.
+    live: u64,
+    /// Keys with an expiry, and the sum of their expiries.
+    expiring: u64,
+    expiry_sum: u128,
+    /// Records up to this revision were flushed.
+    flushed: Revision,
+}
+
+/// Segments that only cleaning may take: one to move a victim's records to, one to spare.
+const RESERVE_SEGMENTS: u32 = 2;
+/// A store has at least so many segments.
+const SEGMENTS_MIN: u32 = 24;
+
+/// The store. Kinds of method: reads ([`get`](Store::get), [`scan`](Store::scan) …), the one door for changes
+/// ([`apply`](Store::apply)), `large_*` for values that come and go in pieces, and [`maintain`](Store::maintain),
+/// to be called when there is nothing else to do.
+pub struct Store {
+    config: StoreConfig,
+    pool: Pool,
+    table: Segments,
+    leaves: Leaves,
+    larges: Larges,
+    hasher: KeyHasher,
+    spaces: Box<[Space]>,
+    /// The space of each database.
+    space_of: [u8; limits::DATABASES_MAX as usize],
+    revision: Revision,
+    listener: Option<Listener>,
+    counters: StoreCounters,
+    /// Bytes of flushed records that are still counted as live.
+    condemned: u64,
+    victim: Option<Victim>,
+    sweep: Sweep,
+    /// Bytes of cleaning that writes owe.
+    debt: u64,
+    /// Bytes that eviction kept since it last freed something.
+    kept: u64,
+    /// Where values are put together that a write changes in part.
+    scratch: Box<[u8]>,
+}
+
+/// The segment of an address and the offset in it.
+#[inline]
+fn split(pool: &Pool, address: Address) -> (SegmentId, usize) {
+    let shift = pool.segment_bytes().trailing_zeros();
+    let offset = address.offset();
+    (SegmentId((offset >> shift) as u32), offset as usize & (pool.segment_bytes() - 1))
+}
+
+/// The bytes from an address to the end of its segment.
+#[inline]
+fn bytes_at(pool: &Pool, address: Address) -> &[u8] {
+    let (segment, offset) = split(pool, address);
+    &pool.bytes(segment)[offset..]
+}
+
+#[inline]
+fn address(pool: &Pool, segment: SegmentId, offset: usize) -> Address {
+    Address::from_offset(u64::from(segment.0) * pool.segment_bytes() as u64 + offset as u64)
+}
+
+/// Bytes of the tables for so many segments, beside the pool itself.
+fn table_bytes(segments: u32, config: &StoreConfig) -> usize {
+    let count = segments as usize;
+    let leaf_bytes = config.leaf_buckets * 9 + 16;
+    // The smallest record is larger than its entry, so leaves never have more than half of the pool.
+    let leaves = (config.segment_bytes / leaf_bytes).max(1) * count;
+    let handles = leaves / 2 * 96 + leaves * 4 + count * 16;
+    // A directory has at most a few ids for each leaf; together the databases have no more leaves than one alone would.
+    let directories = leaves * 4 * size_of::<u32>() + usize::from(config.databases) * 4096;
+    let rows = count * size_of::<segments::Segment>();
+    rows + handles + directories + Larges::table_bytes(segments) + config.segment_bytes / 8 + 16 * limits::KIB
+}
+
+impl Store {
+    /// Reserves the memory; it is touched as it fills. `secret` keys the hash and is to be random.
+    ///
+    /// # Errors
+    /// [`TooSmall`] when `memory_bytes` does not hold the tables and a handful of segments.
+    ///
+    /// # Panics
+    /// When the configuration makes no sense (see [`StoreConfig`]).
+    pub fn new(config: StoreConfig, secret: [u64; 2]) -> Result<Store, TooSmall> {
+        assert!(
+            config.segment_bytes.is_power_of_two()
+                && (1024..=64 * limits::KIB).contains(&config.segment_bytes)
+        );
+        assert!((1..=limits::DATABASES_MAX).contains(&config.databases));
+        let whole = |segments: u32| segments as usize * config.segment_bytes + table_bytes(segments, &config);
+        if whole(SEGMENTS_MIN) > config.memory_bytes {
+            return Err(TooSmall { needed_bytes: whole(SEGMENTS_MIN) });
+        }
+        // 36 bits of address in units of four bytes.
+        let addressable = (1 << 38) / config.segment_bytes;
+        let most = (config.memory_bytes / config.segment_bytes).min(addressable) as u32;
+        let segments = (SEGMENTS_MIN..=most).rev().find(|n| whole(*n) <= config.memory_bytes);
+        let segments = segments.unwrap_or(SEGMENTS_MIN);
+        let pool = Pool::new(config.segment_bytes, segments, config.leaf_buckets);
+        let leaves = Leaves::new(pool.leaf_allocator(), config.leaf_buckets);
+        let space = |_| Space {
+            index: Index::new(&leaves),
+            live: 0,
+            expiring: 0,
+            expiry_sum: 0,
+            flushed: Revision(0),
+        };
+        let spaces = (0..config.databases).map(space).collect();
+        Ok(Store {
+            table: Segments::new(segments, config.segment_bytes),
+            larges: Larges::new(segments, config.segment_bytes),
+            hasher: KeyHasher::new(secret),
+            spaces,
+            space_of: std::array::from_fn(|db| db as u8),
+            revision: Revision(0),
+            listener: None,
+            counters: StoreCounters::default(),
+            condemned: 0,
+            victim: None,
+            sweep: Sweep::default(),
+            debt: 0,
+            kept: 0,
+            scratch: vec![0; config.segment_bytes / 8].into_boxed_slice(),
+            pool,
+            leaves,
+            config,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// The latest revision that was drawn.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Bytes of a value in a record, at most.
+    fn inline_max(&self) -> usize {
+        (self.config.segment_bytes / 8).min(limits::INLINE_VALUE_BYTES_MAX)
+    }
+
+    /// Bytes of a key, at most.
+    pub fn key_bytes_max(&self) -> usize {
+        (self.config.segment_bytes - 64).min(limits::KEY_BYTES_MAX)
+    }
+
+    #[inline]
+    fn space(&self, db: Database) -> usize {
+        usize::from(self.space_of[usize::from(db.0)])
+    }
+
+    fn database_of(&self, space: u8) -> Database {
+        let db = self.space_of.iter().position(|of| *of == space);
+        Database(db.expect("every space has a database") as u8)
+    }
+
+    /// The record of a key, expired or not.
+    #[inline]
+    fn locate(&self, space: usize, hash: u64, key: &[u8]) -> Option<Address> {
+        let is = |address| record::has_key(bytes_at(&self.pool, address), key);
+        self.spaces[space].index.find(&self.leaves, hash, is)
+    }
+
+    #[inline]
+    fn record(&self, address: Address) -> Record<'_> {
+        Record::read(bytes_at(&self.pool, address))
+    }
+
+    #[inline]
+    fn entry(&self, address: Address) -> Entry<'_> {
+        let record = self.record(address);
+        let value = match record.content {
+            Content::Inline(bytes) => Value::Inline(bytes),
+            Content::Large(id) => Value::Large { id, len: self.larges.len(id) },
+        };
+        Entry { key: record.key, value, revision: record.revision, expiry: record.expiry }
+    }
+
+    /// Looks a key up. An expired one is removed; a use is counted for eviction.
+    #[inline]
+    pub fn get(&mut self, db: Database, key: &[u8], now: Millis) -> Option<Entry<'_>> {
+        let (space, hash) = (self.space(db), self.hasher.hash(key));
+        let found = match self.config.on_full {
+            OnFull::Refuse => self.locate(space, hash, key),
+            OnFull::Evict => {
+                let is = |address| record::has_key(bytes_at(&self.pool, address), key);
+                self.spaces[space].index.find_and_count(&mut self.leaves, hash, is)
+            }
+        };
+        let address = found?;
+        if self.record(address).expired(now) {
+            self.depart(address, expiry::Departure::Expired);
+            return None;
+        }
+        Some(self.entry(address))
+    }
+
+    /// Looks a key up without side effects.
+    pub fn peek(&self, db: Database, key: &[u8], now: Millis) -> Option<Entry<'_>> {
+        let address = self.locate(self.space(db), self.hasher.hash(key), key)?;
+        let live = !self.record(address).expired(now);
+        live.then(|| self.entry(address))
+    }
+
+    /// Keys of a database; expired ones count until they are met.
+    pub fn len(&self, db: Database) -> u64 {
+        self.spaces[self.space(db)].index.len()
+    }
+
+    /// Whether a database has no keys.
+    pub fn is_empty(&self, db: Database) -> bool {
+        self.len(db) == 0
+    }
+
+    /// Keys of a database that have an expiry.
+    pub fn expiring(&self, db: Database) -> u64 {
+        self.spaces[self.space(db)].expiring
+    }
+
+    /// Mean time to live of those keys, in milliseconds.
+    pub fn average_ttl_ms(&self, db: Database, now: Millis) -> u64 {
+        let space = &self.spaces[self.space(db)];
+        let mean = space.expiry_sum.checked_div(u128::from(space.expiring)).unwrap_or(0);
+        (mean as u64).saturating_sub(now.0)
+    }
+
+    /// Shows about `count` keys from `cursor` on (0 is the start) and gives the cursor to go on from (0: done). A key that
+    /// is there throughout is shown exactly once.
+    pub fn scan(
+        &self,
+        db: Database,
+        cursor: u64,
+        count: usize,
+        now: Millis,
+        visit: &mut dyn FnMut(&Entry<'_>),
+    ) -> u64 {
+        self.spaces[self.space(db)].index.scan(&self.leaves, cursor, count, |address| {
+            if !self.record(address).expired(now) {
+                visit(&self.entry(address));
+            }
+        })
+    }
+
+    /// A key chosen by `seed`, which is to be random. `None`: no key was found that has not expired.
+    pub fn random(&self, db: Database, seed: u64, now: Millis) -> Option<Entry<'_>> {
+        let index = &self.spaces[self.space(db)].index;
+        // Among many expired keys a few tries are enough, or there is hardly one to find.
+        (0..16_u64).find_map(|attempt| {
+            let seed = seed.wrapping_add(attempt.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let address = index.random(&self.leaves, seed)?;
+            (!self.record(address).expired(now)).then(|| self.entry(address))
+        })
+    }
+
+    /// Does up to `steps` bounded pieces of work that is due: freeing what was flushed, deleted or expired, and cleaning
+    /// before memory runs short. True: more is waiting.
+    pub fn maintain(&mut self, now: Millis, steps: usize) -> bool {
+        for _ in 0..steps {
+            if !self.settle_step(now) && !self.tidy_step(now) {
+                return false;
+            }
+        }
+        self.has_work(now)
+    }
+
+    /// The earliest time at which something may expire, in Unix milliseconds. `None`: nothing will.
+    pub fn next_expiry_hint(&self) -> Option<Millis> {
+        self.sweep.hint()
+    }
+
+    /// What the memory is used for.
+    pub fn memory(&self) -> MemoryUse {
+        let (totals, bytes) = (self.table.totals(), self.config.segment_bytes as u64);
+        let segments = |state| u64::from(totals.count(state)) * bytes;
+        let large = self.larges.memory_bytes(&self.table);
+        MemoryUse {
+            limit: self.config.memory_bytes as u64,
+            live: totals.live,
+            dead: totals.dead,
+            tail: segments(State::Open) + segments(State::Sealed) - totals.live - totals.dead,
+            free: u64::from(self.pool.free_count()) * bytes,
+            index: segments(State::Leaves),
+            large,
+            large_free: segments(State::Span) + segments(State::Carved) - large,
+            reserved: self.config.memory_bytes as u64 - u64::from(self.pool.segment_count()) * bytes,
+            touched: u64::from(self.pool.touched_count()) * bytes,
+        }
+    }
+
+    /// What was done so far.
+    pub fn statistics(&self) -> &StoreCounters {
+        &self.counters
+    }
+
+    /// Who hears of every change.
+    pub fn set_listener(&mut self, listener: Option<Listener>) {
+        self.listener = listener;
+    }
+
+    /// Draws a revision.
+    fn draw(&mut self) -> Revision {
+        self.revision.0 += 1;
+        self.revision
+    }
+
+    fn tell(&mut self, mutation: &Mutation<'_>, revision: Revision) {
+        if let Some(listener) = &mut self.listener {
+            listener(mutation, revision);
+        }
+    }
+
+    /// Begins a large value of about `len_hint` bytes (0: unknown). It is empty, and the caller has its one reference.
+    ///
+    /// # Errors
+    /// [`Refused`] when so many bytes cannot be had.
+    pub fn large_begin(&mut self, len_hint: u64, now: Millis) -> Result<LargeId, Refused> {
+        self.check_value_len(len_hint)?;
+        self.large_room(len_hint, now)?;
+        match self.larges.create(len_hint as u32) {
+            Some(id) => Ok(id),
+            None => self.refuse(),
+        }
+    }
+
+    /// The next contiguous bytes to be filled, at least one; a block is taken when needed.
+    ///
+    /// # Errors
+    /// [`Refused`] when no block can be had, or the value is as long as a value may be.
+    pub fn large_space(&mut self, id: LargeId, now: Millis) -> Result<&mut [u8], Refused> {
+        let len = self.larges.len(id);
+        self.check_value_len(len + 1)?;
+        self.large_reserve(id, len + 1, now)?;
+        let left = (self.config.max_value_bytes - len).min(usize::MAX as u64) as usize;
+        let space = self.larges.space(&mut self.pool, id);
+        let len = space.len().min(left);
+        Ok(&mut space[..len])
+    }
+
+    /// Says that the first `n` bytes of the space were filled.
+    pub fn large_filled(&mut self, id: LargeId, n: usize) {
+        self.larges.filled(id, n);
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// As [`large_space`](Self::large_space); a part may have been appended.
+    pub fn large_append(&mut self, id: LargeId, bytes: &[u8], now: Millis) -> Result<(), Refused> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let space = self.large_space(id, now)?;
+            let n = space.len().min(rest.len());
+            space[..n].copy_from_slice(&rest[..n]);
+            self.larges.filled(id, n);
+            rest = &rest[n..];
+        }
+        Ok(())
+    }
+
+    /// Bytes filled so far.
+    pub fn large_len(&self, id: LargeId) -> u64 {
+        self.larges.len(id)
+    }
+
+    /// Takes one more reference.
+    pub fn large_retain(&mut self, id: LargeId) {
+        self.larges.retain(id);
+    }
+
+    /// Drops a reference; with the last one the value's memory comes back bit by bit.
+    pub fn large_release(&mut self, id: LargeId) {
+        self.larges.release(id, &mut self.pool, &mut self.table);
+    }
+
+    /// The contiguous bytes at the cursor, empty at the end.
+    pub fn large_slice(&self, cursor: &mut LargeCursor) -> &[u8] {
+        self.larges.slice(&self.pool, cursor)
+    }
+
+    /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.
+    fn large_reserve(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
+        // Each round adds a piece, or blocks for one.
+        let rounds = 2 * (len / (self.config.segment_bytes as u64 / 16) + 2);
+        for _ in 0..rounds {
+            match self.larges.need(id, len) {
+                Need::Nothing => return Ok(()),
+                Need::Span => {
+                    let segment = self.acquire(room::Want::Segment, now)?;
+                    self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
+                }
+                Need::Block if self.larges.add_block(id, &mut self.table) => {}
+                Need::Block => {
+                    let segment = self.acquire(room::Want::Segment, now)?;
+                    self.table.taken(segment, State::Carved);
+                }
+            }
+        }
+        self.refuse()
+    }
+
+    /// Asserts that everything agrees with everything else. For tests: it walks the whole store.
+    pub fn invariants(&self) {
+        self.pool.invariants();
+        self.table.invariants();
+        self.larges.invariants(&self.table);
+        self.leaves.invariants(self.spaces.iter().map(|space| &space.index));
+        let memory = self.memory();
+        let parts = memory.live + memory.dead + memory.tail + memory.free + memory.index + memory.large;
+        assert_eq!(parts + memory.large_free + memory.reserved, memory.limit);
+        self.record_invariants();
+    }
+
+    /// Every record that lives is in its index once, and sums are as counted.
+    fn record_invariants(&self) {
+        let mut seen = vec![(0_u64, 0_u64, 0_u64); self.spaces.len()];
+        let mut condemned = 0;
+        for id in (0..self.table.len()).map(SegmentId) {
+            let row = self.table.get(id);
+            let (mut offset, mut live) = (0, 0);
+            let holds = matches!(row.state, State::Open | State::Sealed);
+            while holds && offset < row.used as usize {
+                let record = Record::read(&self.pool.bytes(id)[offset..]);
+                let (space, size) = (usize::from(record.space), record.size());
+                if !record.dead {
+                    live += size;
+                    if record.revision <= self.spaces[space].flushed {
+                        condemned += size as u64;
+                    } else {
+                        let found = self.locate(space, self.hasher.hash(record.key), record.key);
+                        assert_eq!(found, Some(address(&self.pool, id, offset)));
+                        seen[space].0 += 1;
+                        seen[space].1 += size as u64;
+                        seen[space].2 += u64::from(record.expiry.is_some());
+                    }
+                    if let Some(expiry) = record.expiry {
+                        assert!((row.min_expiry..=row.max_expiry).contains(&expiry.0));
+                    }
+                }
+                offset += size;
+            }
+            assert_eq!(live, row.live as usize);
+            assert!(row.state != State::Sealed || live > 0, "a segment without life is free");
+        }
+        assert_eq!(condemned, self.condemned);
+        for (space, (len, live, expiring)) in self.spaces.iter().zip(seen) {
+            assert_eq!((space.index.len(), space.live, space.expiring), (len, live, expiring));
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! The one piece of memory that the store has: reserved at start, touched as it fills, cut into segments.
+//!
+//! ```text
+//!          segment 0        segment 1        segment 2        segment 3
+//! base -> |bytes           |blk|blk|blk|  |  free           |  free, never touched   …
+//!          records, blocks  leaves of the index
+//! ```
+//! A segment is free, or plain bytes for one owner, or given over to the index as blocks of one size for leaves; never
+//! two of these at once, and that is checked whenever bytes are asked for, because the leaves are `hashbrown` tables,
+//! which hold pointers into the pool. This is one of the few files that may use `unsafe`.
+//!
+//! Free segments that were touched before are handed out before untouched ones, so resident memory grows only
+//! when it must. Leaf blocks come from the lowest-numbered segment that is partly in use, so that the others
+//! empty and go back. Nothing is allocated after [`Pool::new`].
+#![allow(unsafe_code)]
+
+use crate::store::bitset::BitSet;
+use allocator_api2::alloc::{AllocError, Allocator};
+use std::alloc::Layout;
+use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// The alignment of the first segment, in bytes.
+const PAGE_BYTES: usize = 4096;
+/// Blocks for leaves begin on a cache line, so that no eight-byte entry and no aligned group straddles two.
+const BLOCK_ALIGN: usize = 64;
+/// The widest group of control bytes that `hashbrown` reads at once, on any machine.
+const GROUP_BYTES_MAX: usize = 16;
+/// The tag of a block that no leaf has.
+pub const NO_TAG: u32 = u32::MAX;
+
+/// A segment of the pool, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId(pub u32);
+
+impl SegmentId {
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a segment is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Free,
+    Bytes,
+    Leaves,
+}
+
+/// The reserved memory. Pool and leaves share it, so that it outlives every table in it.
+struct Memory {
+    reserved: NonNull<u8>,
+    layout: Layout,
+    /// The first segment: the first page boundary in what was reserved.
+    base: NonNull<u8>,
+    segment_bytes: usize,
+    kinds: Box<[Cell<Kind>]>,
+    blocks: RefCell<Blocks>,
+}
+
+impl Memory {
+    fn new(segment_bytes: usize, segment_count: usize, leaf_buckets: usize) -> Memory {
+        let bytes = segment_bytes.checked_mul(segment_count).and_then(|n| n.checked_add(PAGE_BYTES));
+        // An alignment above 16 would make the standard allocator fill the memory with zeros itself, and so touch all
+        // of it; hence the page boundary is found by hand.
+        let layout =
+            bytes.and_then(|n| Layout::from_size_align(n, 16).ok()).expect("a pool that can be addressed");
+        // SAFETY: the layout's size is at least PAGE_BYTES, hence not zero.
+        let reserved = unsafe { std::alloc::alloc_zeroed(layout) };
+        let Some(reserved) = NonNull::new(reserved) else { std::alloc::handle_alloc_error(layout) };
+        let skip = reserved.as_ptr().align_offset(PAGE_BYTES);
+        assert!(skip < PAGE_BYTES);
+        // SAFETY: skip < PAGE_BYTES bytes, and PAGE_BYTES more than the segments were reserved.
+        let base = unsafe { reserved.add(skip) };
+        let kinds = vec![Cell::new(Kind::Free); segment_count].into_boxed_slice();
+        let blocks = RefCell::new(Blocks::new(segment_bytes, segment_count, leaf_buckets));
+        Memory { reserved, layout, base, segment_bytes, kinds, blocks }
+    }
+
+    /// The first byte of a segment.
+    fn segment(&self, id: SegmentId) -> NonNull<u8> {
+        assert!(id.index() < self.kinds.len(), "a segment of this pool");
+        // SAFETY: the id is below the segment count (checked above), so the offset lies inside what was reserved, whose
+        // size fits isize because it is a Layout's.
+        unsafe { self.base.add(id.index() * self.segment_bytes) }
+    }
+
+    fn expect(&self, id: SegmentId, kind: Kind) {
+        assert!(self.kinds[id.index()].get() == kind, "segment {} is not {kind:?}", id.0);
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: `reserved` came from alloc_zeroed with this layout, and is given back once.
+        unsafe { std::alloc::dealloc(self.reserved.as_ptr(), self.layout) }
+    }
+}
+
+/// The blocks for leaves in the segments that were given over to them.
+struct Blocks {
+    /// From one block to the next.
+    stride_bytes: usize,
+    per_segment: usize,
+    words_per_segment: usize,
+    /// One bit for each block, set while it is free.
+    free_bits: Vec<u64>,
+    /// Free blocks of each segment.
+    free_in: Vec<u32>,
+    /// Whose each block is.
+    tags: Vec<u32>,
+    next_tag: u32,
+    free_count: usize,
+    used_count: usize,
+    /// Leaf segments by state; a segment is in `partial` or in `idle` or in neither.
+    partial: BitSet,
+    idle: BitSet,
+    used: BitSet,
+}
+
+impl Blocks {
+    fn new(segment_bytes: usize, segment_count: usize, leaf_buckets: usize) -> Blocks {
+        // The layout of a hashbrown table of u64: the entries, one control byte for each, one more group of them.
+        let table_bytes = leaf_buckets * (size_of::<u64>() + 1) + GROUP_BYTES_MAX;
+        let stride_bytes = table_bytes.next_multiple_of(BLOCK_ALIGN);
+        let per_segment = segment_bytes / stride_bytes;
+        assert!(per_segment > 0, "a segment holds at least one leaf");
+        let words_per_segment = per_segment.div_ceil(64);
+        Blocks {
+            stride_bytes,
+            per_segment,
+            words_per_segment,
+            free_bits: vec![0; words_per_segment * segment_count],
+            free_in: vec![0; segment_count],
+            tags: vec![0; per_segment * segment_count],
+            next_tag: NO_TAG,
+            free_count: 0,
+            used_count: 0,
+            partial: BitSet::new(segment_count),
+            idle: BitSet::new(segment_count),
+            used: BitSet::new(segment_count),
+        }
+    }
+
+    /// Puts a segment into the sets where its count of free blocks belongs.
+    fn refile(&mut self, segment: usize) {
+        let free = self.free_in[segment] as usize;
+        put(&mut self.idle, segment, free == self.per_segment);
+        put(&mut self.partial, segment, free > 0 && free < self.per_segment);
+        put(&mut self.used, segment, free < self.per_segment);
+    }
+
+    fn add(&mut self, segment: usize) {
+        for block in 0..self.per_segment {
+            self.free_bits[segment * self.words_per_segment + block / 64] |= 1 << (block % 64);
+            self.tags[segment * self.per_segment + block] = NO_TAG;
+        }
+        self.free_in[segment] = self.per_segment as u32;
+        self.free_count += self.per_segment;
+        self.refile(segment);
+    }
+
+    /// Takes away a segment whose blocks are all free.
+    fn withdraw(&mut self) -> Option<usize> {
+        let segment = self.idle.last()?;
+        self.idle.remove(segment);
+        let from = segment * self.words_per_segment;
+        self.free_bits[from..from + self.words_per_segment].fill(0);
+        self.free_in[segment] = 0;
+        self.free_count -= self.per_segment;
+        Some(segment)
+    }
+
+    fn take(&mut self) -> Option<(usize, usize)> {
+        let segment = self.partial.first().or_else(|| self.idle.first())?;
+        let from = segment * self.words_per_segment;
+        let words = &mut self.free_bits[from..from + self.words_per_segment];
+        let (at, word) = words.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
+        let block = at * 64 + word.trailing_zeros() as usize;
+        *word &= *word - 1;
+        self.tags[segment * self.per_segment + block] = self.next_tag;
+        self.free_in[segment] -= 1;
+        self.free_count -= 1;
+        self.used_count += 1;
+        self.refile(segment);
+        Some((segment, block))
+    }
+
+    fn give_back(&mut self, segment: usize, block: usize) {
+        let word = &mut self.free_bits[segment * self.words_per_segment + block / 64];
+        assert!(*word >> (block % 64) & 1 == 0, "a block is given back once");
+        *word |= 1 << (block % 64);
+        self.tags[segment * self.per_segment + block] = NO_TAG;
+        self.free_in[segment] += 1;
+        self.free_count += 1;
+        self.used_count -= 1;
+        self.refile(segment);
+    }
+
+    fn invariants(&self, kinds: &[Cell<Kind>]) {
+        let (mut free, mut used) = (0, 0);
+        for (segment, kind) in kinds.iter().enumerate() {
+            let from = segment * self.words_per_segment;
+            let words = &self.free_bits[from..from + self.words_per_segment];
+            let free_here = words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
+            assert_eq!(free_here, self.free_in[segment] as usize);
+            let given = kind.get() == Kind::Leaves;
+            assert!(given || free_here == 0);
+            assert_eq!(self.idle.contains(segment), given && free_here == self.per_segment);
+            assert_eq!(self.partial.contains(segment), free_here > 0 && free_here < self.per_segment);
+            assert_eq!(self.used.contains(segment), given && free_here < self.per_segment);
+            free += free_here;
+            used += if given { self.per_segment - free_here } else { 0 };
+        }
+        assert_eq!((free, used), (self.free_count, self.used_count));
+    }
+}
+
+fn put(set: &mut BitSet, number: usize, member: bool) {
+    if member {
+        set.insert(number);
+    } else {
+        set.remove(number);
+    }
+}
+
+/// The segments of the store's memory.
+///
+/// Kinds of method: `take` and `give_back` move a segment between free and plain bytes; `bytes` and its kin reach into
+/// plain bytes; `give_to_leaves` and `reclaim_from_leaves` move a segment to the index and back.
+pub struct Pool {
+    memory: Rc<Memory>,
+    /// Free segments that were touched before; the last one is taken first.
+    free: Vec<u32>,
+    /// Segments from here on were never taken.
+    untouched: u32,
+}
+
+impl Pool {
+    /// Reserves the memory; pages are touched as segments are used. A leaf is a table of `leaf_buckets` buckets.
+    ///
+    /// # Panics
+    /// When the sizes make no sense (a segment smaller than a leaf, `leaf_buckets` no power of two or below 16).
+    pub fn new(segment_bytes: usize, segment_count: u32, leaf_buckets: usize) -> Pool {
+        assert!(leaf_buckets.is_power_of_two() && leaf_buckets >= 16);
+        assert!(segment_bytes.is_multiple_of(BLOCK_ALIGN) && segment_count < u32::MAX);
+        let memory = Rc::new(Memory::new(segment_bytes, segment_count as usize, leaf_buckets));
+        Pool { memory, free: Vec::with_capacity(segment_count as usize), untouched: 0 }
+    }
+
+    /// Takes a free segment as plain bytes; what it holds is left over from before.
+    pub fn take(&mut self) -> Option<SegmentId> {
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None if self.untouched < self.segment_count() => {
+                self.untouched += 1;
+                self.untouched - 1
+            }
+            None => return None,
+        };
+        self.memory.expect(SegmentId(id), Kind::Free);
+        self.memory.kinds[id as usize].set(Kind::Bytes);
+        Some(SegmentId(id))
+    }
+
+    /// Makes a segment of plain bytes free.
+    ///
+    /// # Panics
+    /// When it is not one.
+    pub fn give_back(&mut self, id: SegmentId) {
+        self.memory.expect(id, Kind::Bytes);
+        self.release(id);
+    }
+
+    fn release(&mut self, id: SegmentId) {
+        self.memory.kinds[id.index()].set(Kind::Free);
+        self.free.push(id.0);
+    }
+
+    /// Segments that can be taken.
+    pub fn free_count(&self) -> u32 {
+        self.free.len() as u32 + (self.segment_count() - self.untouched)
+    }
+
+    /// Segments in all.
+    pub fn segment_count(&self) -> u32 {
+        self.memory.kinds.len() as u32
+    }
+
+    /// Segments that were ever taken: the pages of the others cost nothing yet.
+    pub fn touched_count(&self) -> u32 {
+        self.untouched
+    }
+
+    /// Bytes of a segment.
+    #[inline]
+    pub fn segment_bytes(&self) -> usize {
+        self.memory.segment_bytes
+    }
+
+    /// The bytes of a segment.
+    ///
+    /// # Panics
+    /// When it was not taken as plain bytes.
+    #[inline]
+    pub fn bytes(&self, id: SegmentId) -> &[u8] {
+        self.memory.expect(id, Kind::Bytes);
+        let first = self.memory.segment(id);
+        // SAFETY: the segment lies inside the reserved memory, which is initialised (zeroed at first) and lives as long
+        // as `self.memory`. It is of kind Bytes, so no leaf has a pointer into it, and it is written only through
+        // `&mut self`, which cannot exist while this borrow of `self` does.
+        unsafe { std::slice::from_raw_parts(first.as_ptr(), self.memory.segment_bytes) }
+    }
+
+    /// The bytes of a segment, to be written.
+    ///
+    /// # Panics
+    /// When it was not taken as plain bytes.
+    #[inline]
+    pub fn bytes_mut(&mut self, id: SegmentId) -> &mut [u8] {
+        self.memory.expect(id, Kind::Bytes);
+        let first = self.memory.segment(id);
+        // SAFETY: as in `bytes`; the exclusive borrow of the pool, which alone hands out plain bytes and is not Clone,
+        // makes this the only reference into the segment.
+        unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), self.memory.segment_bytes) }
+    }
+
+    /// Two different segments at once: the first to read, the second to write.
+    ///
+    /// # Panics
+    /// When they are one segment, or one was not taken as plain bytes.
+    pub fn pair_mut(&mut self, from: SegmentId, to: SegmentId) -> (&[u8], &mut [u8]) {
+        assert!(from != to, "two different segments");
+        self.memory.expect(from, Kind::Bytes);
+        self.memory.expect(to, Kind::Bytes);
+        let (first, second) = (self.memory.segment(from), self.memory.segment(to));
+        let len = self.memory.segment_bytes;
+        // SAFETY: as in `bytes` and `bytes_mut`; different segments do not overlap.
+        unsafe {
+            (
+                std::slice::from_raw_parts(first.as_ptr(), len),
+                std::slice::from_raw_parts_mut(second.as_ptr(), len),
+            )
+        }
+    }
+
+    /// Gives a taken segment over to the leaves of the index.
+    ///
+    /// # Panics
+    /// When it was not taken as plain bytes.
+    pub fn give_to_leaves(&mut self, id: SegmentId) {
+        self.memory.expect(id, Kind::Bytes);
+        self.memory.kinds[id.index()].set(Kind::Leaves);
+        self.memory.blocks.borrow_mut().add(id.index());
+    }
+
+    /// Makes one leaf segment free whose blocks are all free, if at least `keep_blocks` free blocks remain.
+    pub fn reclaim_from_leaves(&mut self, keep_blocks: usize) -> Option<SegmentId> {
+        let mut blocks = self.memory.blocks.borrow_mut();
+        if blocks.free_count < blocks.per_segment + keep_blocks {
+            return None;
+        }
+        let id = SegmentId(blocks.withdraw()? as u32);
+        drop(blocks);
+        self.memory.expect(id, Kind::Leaves);
+        self.release(id);
+        Some(id)
+    }
+
+    /// Blocks for leaves that nobody has.
+    pub fn free_leaf_blocks(&self) -> usize {
+        self.memory.blocks.borrow().free_count
+    }
+
+    /// The allocator of the index's leaves.
+    pub fn leaf_allocator(&self) -> LeafAllocator {
+        LeafAllocator { memory: Rc::clone(&self.memory) }
+    }
+
+    /// Asserts that every segment is in one place.
+    pub fn invariants(&self) {
+        for id in &self.free {
+            assert!(*id < self.untouched);
+            self.memory.expect(SegmentId(*id), Kind::Free);
+        }
+        let free = self.memory.kinds.iter().filter(|kind| kind.get() == Kind::Free).count();
+        assert_eq!(free, self.free_count() as usize);
+        self.memory.blocks.borrow().invariants(&self.memory.kinds);
+    }
+}
+
+/// Hands out the blocks of the leaf segments, one size only: a table that tried to grow would get nothing.
+#[derive(Clone)]
+pub struct LeafAllocator {
+    memory: Rc<Memory>,
+}
+
+impl LeafAllocator {
+    /// Blocks that nobody has.
+    #[inline]
+    pub fn free_count(&self) -> usize {
+        self.memory.blocks.borrow().free_count
+    }
+
+    /// Blocks in use.
+    pub fn used_count(&self) -> usize {
+        self.memory.blocks.borrow().used_count
+    }
+
+    /// Blocks of a segment.
+    pub fn per_segment(&self) -> usize {
+        self.memory.blocks.borrow().per_segment
+    }
+
+    /// Bytes from one block to the next.
+    pub fn block_bytes(&self) -> usize {
+        self.memory.blocks.borrow().stride_bytes
+    }
+
+    /// Blocks that there would be if every segment were given to the leaves.
+    pub fn capacity(&self) -> usize {
+        self.per_segment() * self.memory.kinds.len()
+    }
+
+    /// The tag of the blocks that are handed out from now on.
+    pub fn set_tag(&self, tag: u32) {
+        self.memory.blocks.borrow_mut().next_tag = tag;
+    }
+
+    /// The tag of some block in the highest-numbered leaf segment that is in use, if a lower-numbered segment is partly
+    /// free and moving is worth while: two segments' worth of blocks are free. The next block handed out is a lower one.
+    pub fn tag_to_move(&self) -> Option<u32> {
+        let blocks = self.memory.blocks.borrow();
+        let (from, to) = (blocks.used.last()?, blocks.partial.first()?);
+        if to >= from || blocks.free_count < 2 * blocks.per_segment {
+            return None;
+        }
+        let first = from * blocks.per_segment;
+        blocks.tags[first..first + blocks.per_segment].iter().copied().find(|tag| *tag != NO_TAG)
+    }
+}
+
+// SAFETY: a block stays valid, and is nobody else's, until it is given back: a bit is cleared for it while it is in use,
+// its segment is of kind Leaves (so `Pool` hands out no reference into it) until all its blocks are free, and the memory
+// lives as long as any clone of the allocator. Clones share the memory, so any of them may give a block back. A
+// block is aligned to BLOCK_ALIGN because segments are and strides are multiples of it.
+unsafe impl Allocator for LeafAllocator {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let mut blocks = self.memory.blocks.borrow_mut();
+        let fits = layout.size() <= blocks.stride_bytes && layout.align() <= BLOCK_ALIGN;
+        // Half a block is no leaf's table either: its caller has lost count.
+        if !fits || layout.size() * 2 <= blocks.stride_bytes {
+            return Err(AllocError);
+        }
+        let (segment, block) = blocks.take().ok_or(AllocError)?;
+        let first = self.memory.segment(SegmentId(segment as u32));
+        // SAFETY: block < per_segment, so the whole block lies inside its segment.
+        let block = unsafe { first.add(block * blocks.stride_bytes) };
+        Ok(NonNull::slice_from_raw_parts(block, layout.size()))
+    }
+
+    unsafe fn deallocate(&self, at: NonNull<u8>, _layout: Layout) {
+        let mut blocks = self.memory.blocks.borrow_mut();
+        let offset = at.as_ptr() as usize - self.memory.base.as_ptr() as usize;
+        let (segment, inside) = (offset / self.memory.segment_bytes, offset % self.memory.segment_bytes);
+        let block = inside / blocks.stride_bytes;
+        blocks.give_back(segment, block);
+    }
+}
+
+#[cfg(test)]
+mod tests;

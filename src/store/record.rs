@@ -1,0 +1,204 @@
+//! A record: how one key and its value lie in a segment.
+//!
+//! ```text
+//!  0      1      2         4              8                14          14|20      +key_len
+//! +------+------+---------+--------------+----------------+-----------+----------+----------+---------+
+//! |flags |space | key_len |  value_len   |    revision    | [expiry]  |   key    |  value   | pad 0-3 |
+//! |  u8  |  u8  |   u16   |     u32      |      u48       |   u48     |          |          |         |
+//! +------+------+---------+--------------+----------------+-----------+----------+----------+---------+
+//! ```
+//! Little-endian; a record begins on a multiple of four bytes. The expiry (Unix milliseconds) is there when its
+//! flag is set. A large value is four bytes here: its id. `space` names the keyspace, not the database: SWAPDB
+//! exchanges two entries of a map, and every record stays as it is.
+
+use crate::mutation::{LargeId, Revision};
+use crate::time::Millis;
+
+/// Bytes before the revision.
+const HEAD_BYTES: usize = 8;
+const REVISION_BYTES: usize = 6;
+const EXPIRY_BYTES: usize = 6;
+/// Bytes of a record without expiry, key and value.
+pub const OVERHEAD_BYTES: usize = HEAD_BYTES + REVISION_BYTES;
+/// Bytes that a large value takes in its record.
+pub const LARGE_BYTES: usize = 4;
+/// Records begin at multiples of this.
+pub const ALIGN_BYTES: usize = 4;
+/// The latest expiry that a record can hold, in Unix milliseconds (the year 10889); later ones are brought down to it.
+pub const EXPIRY_MAX: u64 = (1 << 48) - 1;
+
+const EXPIRY_FLAG: u8 = 1;
+const LARGE_FLAG: u8 = 2;
+const DEAD_FLAG: u8 = 4;
+
+const _: () = assert!(size(16, 32, false) == 64 && size(16, 32, true) == 68);
+const _: () = assert!(size(crate::limits::KEY_BYTES_MAX, LARGE_BYTES, true) <= crate::limits::SEGMENT_BYTES);
+
+/// Bytes of the record of a key and a value, which is `LARGE_BYTES` long when it is a large one.
+#[inline]
+pub const fn size(key_len: usize, value_len: usize, expires: bool) -> usize {
+    let expiry = if expires { EXPIRY_BYTES } else { 0 };
+    (OVERHEAD_BYTES + expiry + key_len + value_len).next_multiple_of(ALIGN_BYTES)
+}
+
+/// A value as a record holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    Inline(&'a [u8]),
+    Large(LargeId),
+}
+
+impl Content<'_> {
+    /// Bytes that it takes in the record.
+    #[inline]
+    pub fn stored_len(&self) -> usize {
+        match self {
+            Content::Inline(bytes) => bytes.len(),
+            Content::Large(_) => LARGE_BYTES,
+        }
+    }
+}
+
+/// A record, read from or about to be written to a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    pub space: u8,
+    pub dead: bool,
+    pub revision: Revision,
+    pub expiry: Option<Millis>,
+    pub key: &'a [u8],
+    pub content: Content<'a>,
+}
+
+fn u48(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..6].copy_from_slice(&bytes[..6]);
+    u64::from_le_bytes(word)
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record that begins at `bytes[0]`.
+    #[inline]
+    pub fn read(bytes: &'a [u8]) -> Record<'a> {
+        let flags = bytes[0];
+        let key_len = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
+        let value_len = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
+        let revision = Revision(u48(&bytes[HEAD_BYTES..]));
+        let (expiry, body) = if flags & EXPIRY_FLAG == 0 {
+            (None, &bytes[OVERHEAD_BYTES..])
+        } else {
+            (Some(Millis(u48(&bytes[OVERHEAD_BYTES..]))), &bytes[OVERHEAD_BYTES + EXPIRY_BYTES..])
+        };
+        let value = &body[key_len..key_len + value_len];
+        let content = if flags & LARGE_FLAG == 0 {
+            Content::Inline(value)
+        } else {
+            Content::Large(LargeId(u32::from_le_bytes([value[0], value[1], value[2], value[3]])))
+        };
+        Record {
+            space: bytes[1],
+            dead: flags & DEAD_FLAG != 0,
+            revision,
+            expiry,
+            key: &body[..key_len],
+            content,
+        }
+    }
+
+    /// Bytes that it takes.
+    #[inline]
+    pub fn size(&self) -> usize {
+        size(self.key.len(), self.content.stored_len(), self.expiry.is_some())
+    }
+
+    /// Whether it is no more at `now`.
+    #[inline]
+    pub fn expired(&self, now: Millis) -> bool {
+        self.expiry.is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Writes it to the beginning of `bytes`; at least [`size`](Self::size) bytes are there.
+    pub fn write(&self, bytes: &mut [u8]) {
+        let mut flags = if self.dead { DEAD_FLAG } else { 0 };
+        let mut body = OVERHEAD_BYTES;
+        if let Some(expiry) = self.expiry {
+            flags |= EXPIRY_FLAG;
+            bytes[body..body + EXPIRY_BYTES].copy_from_slice(&expiry.0.to_le_bytes()[..EXPIRY_BYTES]);
+            body += EXPIRY_BYTES;
+        }
+        let value = body + self.key.len();
+        bytes[body..value].copy_from_slice(self.key);
+        match self.content {
+            Content::Inline(inline) => bytes[value..value + inline.len()].copy_from_slice(inline),
+            Content::Large(id) => {
+                flags |= LARGE_FLAG;
+                bytes[value..value + LARGE_BYTES].copy_from_slice(&id.0.to_le_bytes());
+            }
+        }
+        bytes[0] = flags;
+        bytes[1] = self.space;
+        bytes[2..4].copy_from_slice(&(self.key.len() as u16).to_le_bytes());
+        bytes[4..8].copy_from_slice(&(self.content.stored_len() as u32).to_le_bytes());
+        bytes[8..14].copy_from_slice(&self.revision.0.to_le_bytes()[..REVISION_BYTES]);
+    }
+}
+
+/// Whether the record at `bytes[0]` has this key: the comparison that every lookup ends in.
+#[inline]
+pub fn has_key(bytes: &[u8], key: &[u8]) -> bool {
+    let at = OVERHEAD_BYTES + if bytes[0] & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_BYTES };
+    usize::from(u16::from_le_bytes([bytes[2], bytes[3]])) == key.len() && bytes[at..at + key.len()] == *key
+}
+
+/// Marks the record at `bytes[0]` dead.
+#[inline]
+pub fn mark_dead(bytes: &mut [u8]) {
+    bytes[0] |= DEAD_FLAG;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read() {
+        let mut bytes = [0xEE; 256];
+        for expiry in [None, Some(Millis(EXPIRY_MAX)), Some(Millis(0))] {
+            for content in
+                [Content::Inline(b""), Content::Inline(b"value"), Content::Large(LargeId(0x0102_0304))]
+            {
+                for key in [&b""[..], b"key"] {
+                    let record = Record {
+                        space: 15,
+                        dead: false,
+                        revision: Revision(EXPIRY_MAX),
+                        expiry,
+                        key,
+                        content,
+                    };
+                    record.write(&mut bytes);
+                    let read = Record::read(&bytes);
+                    assert_eq!((read.space, read.dead, read.revision), (15, false, Revision(EXPIRY_MAX)));
+                    assert_eq!((read.expiry, read.key, read.content), (expiry, key, content));
+                    assert_eq!(read.size() % ALIGN_BYTES, 0);
+                    assert!(has_key(&bytes, key) && !has_key(&bytes, b"kex"));
+                    mark_dead(&mut bytes);
+                    assert!(Record::read(&bytes).dead);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_expiry_ends_at_its_millisecond() {
+        let record = Record {
+            space: 0,
+            dead: false,
+            revision: Revision(1),
+            expiry: Some(Millis(7)),
+            key: b"k",
+            content: Content::Inline(b"v"),
+        };
+        assert!(!record.expired(Millis(6)) && record.expired(Millis(7)));
+    }
+}

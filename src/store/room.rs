@@ -1,0 +1,292 @@
+//! Finding room: what may be taken at all, where a record goes, and what is done when nothing is left.
+//!
+//! ```text
+//!  acquire:  permitted? --yes--> a place? --yes--> taken
+//!               | no               | no
+//!               v                  v
+//!            settle one step    reclaim one step          (evict mode: evict one step)
+//!               | nothing to settle    | nothing to reclaim
+//!               v                      v
+//!             Refused               Refused
+//! ```
+//! In refuse mode a change is permitted when, after it, live records fill at most 90 % of the segments that
+//! the log can have: then cleaning always gains. A few segments are in reserve for cleaning itself.
+
+use super::pool::SegmentId;
+use super::segments::{CLASSES, MOVED, State};
+use super::{OnFull, RESERVE_SEGMENTS, Store};
+use crate::mutation::Refused;
+use crate::time::Millis;
+
+/// Hundredths of the log that live records may fill.
+const FILL_MAX: u64 = 90;
+/// Steps that one change may have to wait for, at most; a few are the rule.
+const STEPS_MAX: usize = 4096;
+/// The longest remaining time of the first class with expiry, in milliseconds; each further class has four times that.
+const CLASS_MS: u64 = 4000;
+
+/// What a change needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Want {
+    /// Room for a record of `size` bytes in a segment of the class; `credit` bytes of an older record will die.
+    Record { class: usize, size: usize, credit: usize },
+    /// A free segment.
+    Segment,
+}
+
+impl Store {
+    /// The class of a record with this expiry: those that go together lie together.
+    pub(super) fn class_of(expiry: Option<Millis>, now: Millis) -> usize {
+        let Some(expiry) = expiry else { return 0 };
+        let (mut class, mut bound) = (1, CLASS_MS);
+        while expiry.since(now) > bound && class < MOVED - 1 {
+            class += 1;
+            bound *= 4;
+        }
+        class
+    }
+
+    /// Free segments below which writes begin to owe cleaning.
+    pub(super) fn comfort(&self) -> u32 {
+        match self.config.on_full {
+            OnFull::Refuse => RESERVE_SEGMENTS + (self.pool.segment_count() / 64).clamp(2, 64),
+            OnFull::Evict => RESERVE_SEGMENTS + 2,
+        }
+    }
+
+    pub(super) fn refuse<T>(&mut self) -> Result<T, Refused> {
+        self.counters.refused += 1;
+        Err(Refused::Full)
+    }
+
+    pub(super) fn check_value_len(&self, len: u64) -> Result<(), Refused> {
+        let pool = u64::from(self.pool.segment_count()) * self.config.segment_bytes as u64;
+        let limit = self.config.max_value_bytes.min(pool).min(u64::from(u32::MAX));
+        if len > limit { Err(Refused::TooLarge { size: len, limit }) } else { Ok(()) }
+    }
+
+    /// Bytes of live records that the log may hold when large values have `extra` segments more.
+    fn log_limit(&self, extra: u64) -> u64 {
+        let totals = self.table.totals();
+        let taken = u64::from(totals.count(State::Leaves) + RESERVE_SEGMENTS)
+            + self.larges.segments_needed(&self.table)
+            + extra;
+        let segments = u64::from(self.pool.segment_count()).saturating_sub(taken);
+        segments * self.config.segment_bytes as u64 / 100 * FILL_MAX
+    }
+
+    fn live(&self) -> u64 {
+        self.table.totals().live - self.condemned
+    }
+
+    fn permitted(&self, want: Want) -> bool {
+        if self.config.on_full == OnFull::Evict {
+            return true;
+        }
+        match want {
+            Want::Record { size, credit, .. } => {
+                size <= credit || self.live() + (size - credit) as u64 <= self.log_limit(0)
+            }
+            Want::Segment => self.live() <= self.log_limit(1),
+        }
+    }
+
+    /// Gets what is wanted, reclaiming memory in bounded steps as long as it takes; records may move, expired
+    /// ones and (in evict mode) others may go.
+    ///
+    /// # Errors
+    /// [`Refused::Full`].
+    pub(super) fn acquire(&mut self, want: Want, now: Millis) -> Result<SegmentId, Refused> {
+        for _ in 0..STEPS_MAX {
+            let permitted = self.permitted(want);
+            if permitted {
+                if let Some(segment) = self.take(want) {
+                    return Ok(segment);
+                }
+            }
+            let progress = if permitted { self.reclaim_step(now, 1) } else { self.settle_step(now) };
+            if !progress {
+                break;
+            }
+        }
+        self.refuse()
+    }
+
+    fn take(&mut self, want: Want) -> Option<SegmentId> {
+        match want {
+            Want::Record { class, size, .. } => self.place(class, size),
+            Want::Segment if self.pool.free_count() > RESERVE_SEGMENTS => self.pool.take(),
+            Want::Segment => None,
+        }
+    }
+
+    /// An open segment with room for a record of a class; when free segments are scarce, one of another class.
+    fn place(&mut self, class: usize, size: usize) -> Option<SegmentId> {
+        if let Some(id) = self.with_room(class, size) {
+            return Some(id);
+        }
+        let free = self.pool.free_count();
+        if free > self.comfort() {
+            return self.open_segment(class);
+        }
+        let other = (0..MOVED).find_map(|class| self.with_room(class, size));
+        if other.is_none() && free > RESERVE_SEGMENTS { self.open_segment(class) } else { other }
+    }
+
+    fn with_room(&self, class: usize, size: usize) -> Option<SegmentId> {
+        self.table.open(class).filter(|id| self.table.room(*id) >= size)
+    }
+
+    /// As `place`, for a record that cleaning moves: the reserve is there for it.
+    pub(super) fn place_moved(&mut self, class: usize, size: usize) -> Option<SegmentId> {
+        if let Some(id) = self.with_room(class, size) {
+            return Some(id);
+        }
+        if class != MOVED && self.pool.free_count() > self.comfort() {
+            return self.open_segment(class);
+        }
+        if let Some(id) = self.with_room(MOVED, size) {
+            return Some(id);
+        }
+        if self.pool.free_count() > 0 {
+            return self.open_segment(MOVED);
+        }
+        (0..CLASSES).find_map(|class| self.with_room(class, size))
+    }
+
+    /// Opens a free segment for a class, sealing the one before.
+    fn open_segment(&mut self, class: usize) -> Option<SegmentId> {
+        let id = self.pool.take()?;
+        if let Some(old) = self.table.open(class) {
+            if self.table.sealed(old) {
+                self.free_segment(old);
+            }
+        }
+        self.table.opened(id, class);
+        Some(id)
+    }
+
+    /// A segment of records in which nothing lives becomes free.
+    pub(super) fn free_segment(&mut self, id: SegmentId) {
+        if self.victim.is_some_and(|victim| victim.segment == id) {
+            self.victim = None;
+        }
+        self.sweep.forget(id);
+        self.table.freed(id);
+        self.pool.give_back(id);
+    }
+
+    /// Gives the leaves of the index a segment when they are short of blocks. An insert may still find room when it is
+    /// refused.
+    pub(super) fn leaf_room(&mut self, now: Millis) -> Result<(), Refused> {
+        if !self.leaves.needs_blocks() {
+            return Ok(());
+        }
+        match self.acquire(Want::Segment, now) {
+            Ok(segment) => {
+                self.table.taken(segment, State::Leaves);
+                self.pool.give_to_leaves(segment);
+                Ok(())
+            }
+            Err(_) if self.leaves.free_blocks() > 0 => Ok(()),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Whether a large value of `len` bytes can be had, as far as can be told before its bytes arrive.
+    pub(super) fn large_room(&mut self, len: u64, now: Millis) -> Result<(), Refused> {
+        for _ in 0..STEPS_MAX {
+            let block = self.config.segment_bytes as u64 / 16;
+            let blocks = len.div_ceil(block).saturating_sub(self.larges.spare_blocks());
+            let extra = blocks.div_ceil(16);
+            let fits = match self.config.on_full {
+                OnFull::Refuse => extra == 0 || self.live() <= self.log_limit(extra),
+                OnFull::Evict => extra + 8 < u64::from(self.pool.segment_count()),
+            };
+            if fits {
+                return Ok(());
+            }
+            if !self.settle_step(now) {
+                break;
+            }
+        }
+        self.refuse()
+    }
+
+    /// One step of work that is due whether memory is short or not. False: nothing is.
+    pub(super) fn settle_step(&mut self, now: Millis) -> bool {
+        if self.larges.has_condemned() {
+            return self.larges.release_step(16, &mut self.pool, &mut self.table);
+        }
+        if self.leaves.has_condemned() {
+            // Records that were flushed are told by their revision, so nobody needs their addresses.
+            self.leaves.drain_condemned(4, |_| {});
+            return true;
+        }
+        let keep = self.leaves.blocks_per_segment();
+        if let Some(segment) = self.pool.reclaim_from_leaves(keep) {
+            self.table.freed(segment);
+            return true;
+        }
+        self.sweep_step(now)
+    }
+
+    /// One step towards more free segments while there are few. False: there are enough, or no more can be had.
+    pub(super) fn tidy_step(&mut self, now: Millis) -> bool {
+        self.pool.free_count() < self.comfort() && (self.compact_step() || self.clean_step(now, 2).is_some())
+    }
+
+    /// Whether [`maintain`](Store::maintain) has something to do.
+    pub(super) fn has_work(&self, now: Millis) -> bool {
+        let short = self.pool.free_count() < self.comfort();
+        self.larges.has_condemned()
+            || self.leaves.has_condemned()
+            || self.sweep_is_due(now)
+            || short && (self.victim.is_some() || self.table.deadest(2).is_some())
+    }
+
+    /// Packs blocks of large values and leaves of the index, so that whole segments fall free. False: they are packed.
+    fn compact_step(&mut self) -> bool {
+        self.larges.compact_step(8, &mut self.pool, &mut self.table) || self.leaves.compact_step(4)
+    }
+
+    /// One step towards a free segment, whatever it takes. False: there is none to be had.
+    pub(super) fn reclaim_step(&mut self, now: Millis, dead_steps: usize) -> bool {
+        // A segment that is mostly dead gives more than going on with a sweep.
+        let rich = self.victim.is_some() || self.table.deadest(16).is_some();
+        if rich && self.clean_step(now, 16).is_some() || self.settle_step(now) || self.compact_step() {
+            return true;
+        }
+        match self.config.on_full {
+            OnFull::Refuse => self.clean_step(now, dead_steps).is_some(),
+            // Cleaning costs copies and gives little; a key that nobody uses costs a miss.
+            OnFull::Evict => self.clean_step(now, 4).is_some() || self.evict_step(now),
+        }
+    }
+
+    /// Does the cleaning that `bytes` of new records owe: the more, the fewer segments are free, so that it never comes
+    /// all at once.
+    pub(super) fn pay(&mut self, bytes: usize, now: Millis) {
+        if self.larges.has_condemned() || self.leaves.has_condemned() || self.condemned > 0 {
+            self.settle_step(now);
+        }
+        let (free, comfort) = (u64::from(self.pool.free_count()), u64::from(self.comfort()));
+        if free >= comfort {
+            self.debt = 0;
+            return;
+        }
+        self.debt += bytes as u64 * (comfort - free) * 16 / comfort;
+        self.debt = self.debt.min(self.config.segment_bytes as u64);
+        while self.debt >= self.config.segment_bytes as u64 / 16 {
+            let done = match self.config.on_full {
+                OnFull::Refuse => self.clean_step(now, 2),
+                OnFull::Evict => None,
+            };
+            let Some(done) = done else {
+                self.debt = 0;
+                return;
+            };
+            self.debt = self.debt.saturating_sub(done as u64);
+        }
+    }
+}

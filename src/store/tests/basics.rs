@@ -1,0 +1,131 @@
+//! One thing at a time.
+
+use crate::limits::MIB;
+use crate::mutation::{Database, Mutation, NewValue, Refused};
+use crate::store::{LargeCursor, OnFull, Store, StoreConfig, Value};
+use crate::time::Millis;
+
+const DB: Database = Database(0);
+const NOW: Millis = Millis(1_000_000);
+
+fn store(on_full: OnFull) -> Store {
+    let config = StoreConfig { memory_bytes: 4 * MIB, on_full, ..StoreConfig::default() };
+    Store::new(config, [1, 2]).unwrap()
+}
+
+fn put(store: &mut Store, key: &[u8], value: &[u8], expiry: Option<Millis>) -> Result<(), Refused> {
+    store.apply(&Mutation::Put { db: DB, key, value: NewValue::Bytes(value), expiry }, NOW).map(|_| ())
+}
+
+fn value(store: &Store, key: &[u8], now: Millis) -> Option<Vec<u8>> {
+    match store.peek(DB, key, now)?.value {
+        Value::Inline(bytes) => Some(bytes.to_vec()),
+        Value::Large { id, len } => {
+            let (mut bytes, mut cursor) = (Vec::new(), LargeCursor::new(id, 0));
+            loop {
+                let slice = store.large_slice(&mut cursor);
+                if slice.is_empty() {
+                    assert_eq!(bytes.len() as u64, len);
+                    return Some(bytes);
+                }
+                bytes.extend_from_slice(slice);
+                cursor.advance(slice.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_put_is_there() {
+    let mut store = store(OnFull::Refuse);
+    for len in [0, 1, 100, 8192, 8193, 65536, 65537, 300_000] {
+        let bytes: Vec<u8> = (0..len).map(|i| (i * 7 + len) as u8).collect();
+        put(&mut store, b"key", &bytes, None).unwrap();
+        assert_eq!(value(&store, b"key", NOW).unwrap(), bytes);
+        store.invariants();
+    }
+    assert_eq!(store.len(DB), 1);
+    let applied = store.apply(&Mutation::Delete { db: DB, key: b"key" }, NOW).unwrap();
+    assert!(applied.existed);
+    assert!(store.get(DB, b"key", NOW).is_none());
+    while store.maintain(NOW, 10) {}
+    store.invariants();
+    assert_eq!(store.memory().live + store.memory().large, 0);
+}
+
+#[test]
+fn an_expired_key_is_gone_and_its_memory_comes_back() {
+    let mut store = store(OnFull::Refuse);
+    for i in 0..1000_u32 {
+        put(&mut store, &i.to_le_bytes(), b"value", Some(NOW.plus(u64::from(i)))).unwrap();
+    }
+    let at = NOW.plus(499);
+    assert!(value(&store, &499_u32.to_le_bytes(), at).is_none());
+    assert!(value(&store, &500_u32.to_le_bytes(), at).is_some());
+    while store.maintain(NOW.plus(5000), 10) {
+        store.invariants();
+    }
+    assert_eq!((store.len(DB), store.expiring(DB), store.memory().live), (0, 0, 0));
+    assert_eq!(store.statistics().expired, 1000);
+}
+
+#[test]
+fn a_full_store_refuses_and_after_a_flush_takes_as_much_again() {
+    let mut store = store(OnFull::Refuse);
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let mut count = 0_u32;
+        while put(&mut store, &count.to_le_bytes(), &[7; 100], None).is_ok() {
+            count += 1;
+        }
+        store.invariants();
+        assert!((0..count).all(|i| store.peek(DB, &i.to_le_bytes(), NOW).is_some()));
+        counts.push(count);
+        store.apply(&Mutation::Flush { db: Some(DB) }, NOW).unwrap();
+        assert_eq!(store.len(DB), 0);
+        store.invariants();
+    }
+    assert!(counts.iter().all(|count| count * 100 >= counts[0] * 97), "{counts:?}");
+    assert!(counts[0] as u64 * 124 > store.memory().limit * 70 / 100, "{counts:?}");
+}
+
+#[test]
+fn writes_grow_a_value_and_readers_keep_theirs() {
+    let mut store = store(OnFull::Refuse);
+    let mut expected = Vec::new();
+    let write = |store: &mut Store, offset: usize, bytes: &[u8]| {
+        store.apply(&Mutation::Write { db: DB, key: b"k", offset: offset as u64, bytes }, NOW).unwrap();
+    };
+    for round in 0..40_usize {
+        let bytes = vec![round as u8; 3000];
+        let offset = expected.len() + if round % 3 == 0 { 50 } else { 0 };
+        expected.resize(offset, 0);
+        expected.extend_from_slice(&bytes);
+        write(&mut store, offset, &bytes);
+        assert_eq!(value(&store, b"k", NOW).unwrap(), expected);
+        store.invariants();
+    }
+    let Value::Large { id, .. } = store.peek(DB, b"k", NOW).unwrap().value else { panic!("it is large") };
+    store.large_retain(id);
+    write(&mut store, 10, b"changed");
+    let mut cursor = LargeCursor::new(id, 0);
+    assert_eq!(store.large_slice(&mut cursor)[..100], expected[..100]);
+    expected[10..17].copy_from_slice(b"changed");
+    assert_eq!(value(&store, b"k", NOW).unwrap(), expected);
+    store.large_release(id);
+    store.invariants();
+}
+
+#[test]
+fn a_cache_takes_everything() {
+    let mut store = store(OnFull::Evict);
+    for i in 0..200_000_u32 {
+        put(&mut store, &i.to_le_bytes(), &[7; 100], None).unwrap();
+        if i % 1000 == 0 {
+            put(&mut store, b"large", &[9; 100_000], None).unwrap();
+        }
+    }
+    store.invariants();
+    assert!(store.statistics().evicted > 100_000);
+    assert!(store.len(DB) > 20_000, "{}", store.len(DB));
+}
