@@ -101,9 +101,14 @@ impl Index {
         self.len == 0
     }
 
-    /// Bytes of its directories; its leaves count in [`Leaves::memory_bytes`].
+    /// Bytes of its directories, which are not in the pool.
     pub fn directory_bytes(&self) -> usize {
         self.shards.iter().map(Directory::memory_bytes).sum()
+    }
+
+    /// Bytes of the pool that its leaves use.
+    pub fn leaf_bytes(&self, leaves: &Leaves) -> usize {
+        self.leaf_count * leaves.leaf_block_bytes()
     }
 
     #[inline]
@@ -207,7 +212,7 @@ impl Index {
                 self.link(leaves, id);
             } else if leaves.get(id).has_room() {
                 return Ok(id);
-            } else if leaves.get(id).len() * 4 <= leaves.leaf_entries() * 3 {
+            } else if leaves.get(id).len() * 8 <= leaves.leaf_entries() * 7 {
                 leaves.rebuild(id);
             } else {
                 self.split(leaves, id)?;
