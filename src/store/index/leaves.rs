@@ -1,8 +1,8 @@
 //! The leaves of all databases: small hash tables of one fixed size whose memory is the pool's.
 //!
 //! A leaf is a `hashbrown` table that never grows and never rehashes by itself: an entry goes in only while
-//! `capacity() > len()`, which holds exactly when no growth is needed (capacity counts what is there and what still fits
-//! beside the tombstones). A leaf that is full of tombstones is emptied and filled again in place. So the one
+//! `capacity() > len()`, which holds exactly when no growth is needed (capacity counts what is there and what still
+//! fits beside the tombstones). A leaf that is full of tombstones is emptied and filled again in place. So the one
 //! thing that needs memory is one more leaf, and that is a block of the pool.
 //!
 //! The handles live in an arena reserved at start; a handle is in one database's list, or on the list of the
@@ -275,7 +275,8 @@ impl Leaves {
         self.condemned_count += count;
     }
 
-    /// Frees up to `leaves_max` leaves of cleared databases, showing their addresses to `visit`. True: more are waiting.
+    /// Frees up to `leaves_max` leaves of cleared databases, showing their addresses to `visit`. True: more are
+    /// waiting.
     pub fn drain_condemned(&mut self, leaves_max: usize, mut visit: impl FnMut(Address)) -> bool {
         for _ in 0..leaves_max {
             let id = self.condemned;
