@@ -3,8 +3,14 @@
 
 #[cfg(feature = "server")]
 pub mod buffers;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod command;
+#[cfg(feature = "server")]
+pub mod connection;
 #[cfg(feature = "server")]
 pub mod engine;
 pub mod limits;
@@ -13,10 +19,18 @@ pub mod metrics;
 #[cfg(feature = "server")]
 pub mod mutation;
 #[cfg(feature = "server")]
+pub mod net;
+#[cfg(all(test, feature = "server"))]
+mod random;
+#[cfg(feature = "server")]
 pub mod reply;
 #[cfg(feature = "server")]
 pub mod ring;
 #[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
 pub mod store;
 pub mod time;
+#[cfg(feature = "server")]
+pub mod timers;
 pub mod wire;

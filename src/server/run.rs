@@ -1,0 +1,295 @@
+//! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
+
+use super::{Server, clients::Action};
+use crate::command::{Flags, Verb, VerbId};
+use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::engine::Flow;
+use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES};
+use crate::reply::ErrorKind;
+use crate::time::Now;
+use crate::wire::encode::Out;
+use crate::wire::arguments::{Arg, Args};
+use crate::wire::malformed::Malformed;
+use crate::wire::resp::{Bounds, Step};
+
+/// Commands that one connection runs before the others have their turn.
+const COMMANDS_PER_TURN: usize = 256;
+
+/// Where a command's bytes are.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// At the front of the connection's input.
+    Input { len: usize },
+    /// In the transaction's queue, which the argument table points into.
+    Queue,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// A command was run, or dropped: go on.
+    Made,
+    /// Nothing can be done before more input comes, or output goes.
+    Waiting,
+}
+
+impl Server {
+    /// Runs what this connection has sent, as far as its replies have room. True: there is more to do at once, but
+    /// others come first.
+    pub fn run(&mut self, id: ConnectionId, now: Now) -> bool {
+        for _ in 0..COMMANDS_PER_TURN {
+            if self.step(id, now) == Progress::Waiting {
+                self.update_deadline(id, now.monotonic);
+                return false;
+            }
+        }
+        self.update_deadline(id, now.monotonic);
+        true
+    }
+
+    fn step(&mut self, id: ConnectionId, now: Now) -> Progress {
+        let Some(connection) = self.get(id) else { return Progress::Waiting };
+        if connection.closing.is_some() || connection.body.is_some() {
+            return self.wait_for_input(id, now);
+        }
+        if connection.input.is_empty() {
+            return self.wait_for_input(id, now);
+        }
+        if !self.has_reply_room(id) {
+            return Progress::Waiting;
+        }
+        let max_bulk_bytes = self.engine.max_value_bytes();
+        let Server { connections, input, args, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let bounds = Bounds { authenticated: connection.session.authenticated, max_bulk_bytes };
+        let mut step = connection.decoder.decode(connection.input.readable(input), &bounds, args);
+        if step == Ok(Step::NeedMore) && !connection.input.is_straight() {
+            connection.input.straighten(input);
+            step = connection.decoder.decode(connection.input.readable(input), &bounds, args);
+        }
+        match step {
+            Ok(Step::NeedMore) => return self.wait_for_input(id, now),
+            Ok(Step::Skip { consumed }) => connection.input.consume(consumed),
+            Ok(Step::Body { at, len }) => {
+                connection.began = Some(now.monotonic);
+                connection.body_progress_len = 0;
+                connection.has_large = true;
+                self.begin_body(id, at, len, now);
+            }
+            Ok(Step::Ready { consumed }) => return self.run_command(id, consumed, now),
+            Err(malformed) => self.protocol_error(id, malformed),
+        }
+        Progress::Made
+    }
+
+    /// Nothing can be run: notes since when a command is incomplete, and ends a connection that will send no more.
+    fn wait_for_input(&mut self, id: ConnectionId, now: Now) -> Progress {
+        let Server { connections, input, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        if connection.input.is_empty() && connection.body.is_none() {
+            connection.input.release(input);
+            connection.began = None;
+        } else if connection.began.is_none() {
+            connection.began = Some(now.monotonic);
+        }
+        if connection.ended {
+            connection.close(CloseReason::PeerClosed);
+        }
+        Progress::Waiting
+    }
+
+    /// Whether a reply of common size can be written. Replies that wait make room by being sent; buffers that others
+    /// hold are taken back from the one who holds the most.
+    fn has_reply_room(&mut self, id: ConnectionId) -> bool {
+        loop {
+            let Some(connection) = self.connections.get_mut(id.index as usize) else { return false };
+            if connection.closing.is_some() || connection.output.pending_len() >= RING_BYTES as u64 {
+                return false;
+            }
+            let protocol = connection.session.protocol;
+            let waiting = !connection.output.is_empty();
+            if Out::new(&mut connection.output, &mut self.output, protocol).room() >= REPLY_ROOM_BYTES {
+                return true;
+            }
+            if waiting || !self.relieve_output() {
+                return false;
+            }
+        }
+    }
+
+    /// Runs the whole command of `len` bytes at the front of the input.
+    fn run_command(&mut self, id: ConnectionId, len: usize, now: Now) -> Progress {
+        let started = self.settings.request_clock.map(|clock| clock());
+        let before = self.connections[id.index as usize].output.pending_len();
+        let flow = match self.prepare(id, len, now) {
+            Prepared::Held => {
+                self.connections[id.index as usize].decoder.hold(len);
+                return Progress::Waiting;
+            }
+            Prepared::Answered => Flow::Done,
+            Prepared::Queued => {
+                self.connections[id.index as usize].has_large = false;
+                Flow::Done
+            }
+            Prepared::Runnable(verb) => self.execute(id, verb, Source::Input { len }, now),
+        };
+        if let Some(started) = started {
+            self.log_request(id, len, before, started);
+        }
+        self.finish(id, len, flow)
+    }
+
+    /// Looks the command up and decides whether it runs now; the argument table stays as it is.
+    fn prepare(&mut self, id: ConnectionId, len: usize, now: Now) -> Prepared {
+        let pause = self.pause;
+        let Server { engine, connections, input, output, args, queues, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let Connection { session, output: pending, input: ring, transaction, refused, job, last_verb, .. } = connection;
+        let args = args.args(&ring.readable(input)[..len]);
+        if job.is_some() {
+            return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
+        }
+        let mut out = Out::new(pending, output, session.protocol);
+        out.mute(session.is_muted());
+        let Some(verb) = engine.admit(session, &args, &mut out) else {
+            transaction.broken |= transaction.open;
+            return Prepared::Answered;
+        };
+        *last_verb = Some(verb);
+        if pause.holds(verb, now.monotonic) {
+            return Prepared::Held;
+        }
+        if let Some(refused) = refused.take() {
+            transaction.broken |= transaction.open;
+            engine.refuse(session, Some(verb.id), &crate::engine::refused(refused), &mut out);
+            return Prepared::Answered;
+        }
+        if transaction.open && !super::transaction::runs_at_once(verb) {
+            if verb.flags.has(Flags::NO_MULTI) {
+                transaction.broken = true;
+                engine.refuse(session, Some(verb.id), &ErrorKind::NotInsideMulti.plain(), &mut out);
+                return Prepared::Answered;
+            }
+            return match transaction.enqueue(&args, queues) {
+                Ok(()) => {
+                    out.simple("QUEUED");
+                    session.finished();
+                    Prepared::Queued
+                }
+                Err(error) => {
+                    transaction.broken = true;
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
+                    Prepared::Answered
+                }
+            };
+        }
+        Prepared::Runnable(verb)
+    }
+
+    /// Runs the command that the argument table holds.
+    pub(super) fn execute(&mut self, id: ConnectionId, verb: &'static Verb, source: Source, now: Now) -> Flow {
+        let Server { engine, connections, input, output, args, queues, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let Connection { session, output: pending, input: ring, transaction, job, .. } = connection;
+        let bytes = match source {
+            Source::Input { len } => &ring.readable(input)[..len],
+            Source::Queue => transaction.queue.readable(queues),
+        };
+        let args: Args<'_> = match source {
+            Source::Input { .. } => args.args(bytes),
+            Source::Queue => args.spans(bytes),
+        };
+        let mut out = Out::new(pending, output, session.protocol);
+        out.mute(session.is_muted());
+        if verb.flags.has(Flags::CONNECTION) && verb.id != VerbId::Quit {
+            return match Action::parse(verb, &args) {
+                Ok(action) => {
+                    engine.metrics.called(verb.id);
+                    self.perform(id, action, source, now)
+                }
+                Err(error) => {
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
+                    Flow::Done
+                }
+            };
+        }
+        engine.execute(session, verb, &args, job.take(), &mut out, now)
+    }
+
+    /// Settles a command after it ran: input, references, and what its flow asks for.
+    fn finish(&mut self, id: ConnectionId, len: usize, flow: Flow) -> Progress {
+        let Some(connection) = self.connections.get_mut(id.index as usize) else { return Progress::Waiting };
+        if connection.generation != id.generation {
+            return Progress::Waiting;
+        }
+        if connection.output.overflowed() {
+            if let Flow::Again(job) = flow {
+                self.engine.abandon(job);
+            }
+            self.drop_at_once(id, CloseReason::OutputFull);
+            return Progress::Waiting;
+        }
+        if let Flow::Again(job) = flow {
+            connection.decoder.hold(len);
+            connection.job = Some(job);
+            // Others have their turn between two pieces of a long reply.
+            if connection.output.is_empty() {
+                self.attention.push_back(id);
+            }
+            return Progress::Waiting;
+        }
+        if flow == Flow::Close {
+            connection.close(CloseReason::Quit);
+        }
+        if std::mem::take(&mut connection.has_large) {
+            let args = self.args.args(&connection.input.readable(&self.input)[..len]);
+            for arg in args.iter() {
+                if let Arg::Large(large) = arg {
+                    self.engine.store.large_release(large);
+                }
+            }
+        }
+        connection.began = None;
+        connection.input.consume(len);
+        Progress::Made
+    }
+
+    fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {
+        self.counters.protocol_errors += 1;
+        let connection = &mut self.connections[id.index as usize];
+        log::warn!(
+            "{}: {} ({} bytes waiting)",
+            connection.peer,
+            malformed.name(),
+            connection.input.len()
+        );
+        Out::new(&mut connection.output, &mut self.output, connection.session.protocol).malformed(malformed);
+        connection.close(match malformed {
+            Malformed::CrossProtocol => CloseReason::CrossProtocol,
+            _ => CloseReason::ProtocolError,
+        });
+    }
+
+    /// One line for a request and its reply; only where the server was started with a request clock.
+    #[cold]
+    fn log_request(&self, id: ConnectionId, len: usize, before: u64, started: u64) {
+        let Some(connection) = self.get(id) else { return };
+        let bytes = connection.input.readable(&self.input);
+        let args = self.args.args(&bytes[..len.min(bytes.len())]);
+        let micros = self.settings.request_clock.map_or(0, |clock| clock().saturating_sub(started));
+        super::request_log::line(connection, &args, len, before, micros);
+    }
+}
+
+/// What is to be done with a decoded command.
+enum Prepared {
+    /// The server is paused: later, unconsumed.
+    Held,
+    /// It has been answered, by an error.
+    Answered,
+    /// It waits for EXEC; its references have moved to the queue.
+    Queued,
+    /// It is to be run.
+    Runnable(&'static Verb),
+}
+
