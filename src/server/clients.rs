@@ -26,7 +26,6 @@ pub(super) enum Action {
     Discard,
     Watch,
     Unwatch,
-    Quit,
     Reset,
     Shutdown,
     Info,
@@ -93,7 +92,7 @@ impl Action {
             VerbId::ClientKill => parse_kill(args)?,
             VerbId::ClientPause => parse_pause(args)?,
             VerbId::ClientUnpause => Action::Unpause,
-            _ => Action::Quit,
+            _ => return Err(ErrorKind::Syntax.plain()),
         })
     }
 }
@@ -201,10 +200,6 @@ impl Server {
             Action::Discard => self.discard(id),
             Action::Watch => self.watch(id, source, now),
             Action::Unwatch => self.unwatch(id),
-            Action::Quit => {
-                self.answer(id, Out::ok);
-                Flow::Close
-            }
             Action::Reset => self.reset(id),
             Action::Shutdown => {
                 self.stop_requested = true;

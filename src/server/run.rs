@@ -4,7 +4,7 @@ use super::{Server, clients::Action};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::Flow;
-use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES};
+use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES, VALUE_BYTES_MAX};
 use crate::reply::ErrorKind;
 use crate::time::Now;
 use crate::wire::encode::Out;
@@ -58,10 +58,11 @@ impl Server {
         if !self.has_reply_room(id) {
             return Progress::Waiting;
         }
-        let max_bulk_bytes = self.engine.max_value_bytes();
         let Server { connections, input, args, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let bounds = Bounds { authenticated: connection.session.authenticated, max_bulk_bytes };
+        // A value over --max-value is not malformed: it is refused by its command, and the connection lives.
+        let bounds =
+            Bounds { authenticated: connection.session.authenticated, max_bulk_bytes: VALUE_BYTES_MAX };
         let mut step = connection.decoder.decode(connection.input.readable(input), &bounds, args);
         if step == Ok(Step::NeedMore) && !connection.input.is_straight() {
             connection.input.straighten(input);
@@ -147,7 +148,7 @@ impl Server {
         let Connection { session, output: pending, input: ring, transaction, refused, job, last_verb, .. } = connection;
         let args = args.args(&ring.readable(input)[..len]);
         if job.is_some() {
-            return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
+            return resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
         }
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
@@ -226,6 +227,8 @@ impl Server {
             if let Flow::Again(job) = flow {
                 self.engine.abandon(job);
             }
+            // Held, so that its large arguments are found and released.
+            connection.decoder.hold(len);
             self.drop_at_once(id, CloseReason::OutputFull);
             return Progress::Waiting;
         }
@@ -293,3 +296,8 @@ enum Prepared {
     Runnable(&'static Verb),
 }
 
+/// The verb, or the subcommand, of a command that has been admitted before.
+pub(super) fn resolve(args: &Args<'_>) -> Option<&'static Verb> {
+    let verb = crate::command::find(args.bytes(0)?)?;
+    args.bytes(1).and_then(|word| verb.subcommand(word)).or(Some(verb))
+}

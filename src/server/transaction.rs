@@ -177,7 +177,7 @@ impl Server {
             let Server { connections, args, queues, .. } = self;
             let transaction = &connections[id.index as usize].transaction;
             transaction.load(args, queues, |_| {});
-            let Some(verb) = crate::command::resolve(&args.spans(transaction.queue.readable(queues))) else { break };
+            let Some(verb) = super::run::resolve(&args.spans(transaction.queue.readable(queues))) else { break };
             flow = match self.execute(id, verb, Source::Queue, now) {
                 Flow::Again(job) => {
                     let connection = &mut self.connections[id.index as usize];

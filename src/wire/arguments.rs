@@ -113,7 +113,6 @@ impl<'a> Args<'a> {
     /// How many there are.
     #[must_use]
     #[inline]
-    #[allow(clippy::len_without_is_empty)] // a command has at least its verb
     pub fn len(&self) -> usize {
         self.spans.len()
     }
