@@ -123,6 +123,8 @@ pub struct Connection {
     pub(crate) refused: Option<crate::mutation::Refused>,
     /// The command being received, or run, has arguments that are large values.
     pub(crate) has_large: bool,
+    /// Whether it speaks Pannier's frames instead of RESP; the first byte tells.
+    pub(crate) framed: Option<bool>,
     pub(crate) opened: Millis,
     /// When bytes last came or went.
     pub(crate) active: Millis,
@@ -151,6 +153,7 @@ impl Connection {
             ended: false,
             refused: None,
             has_large: false,
+            framed: None,
             opened: now,
             active: now,
             began: None,

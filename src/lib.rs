@@ -12,6 +12,8 @@ pub mod command;
 #[cfg(feature = "server")]
 pub mod connection;
 #[cfg(feature = "server")]
+pub mod datagram;
+#[cfg(feature = "server")]
 pub mod engine;
 pub mod limits;
 #[cfg(feature = "server")]

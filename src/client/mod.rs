@@ -22,6 +22,7 @@
 //! | `reply.rs` | RESP2 and RESP3 replies, read within bounds |
 //! | `error.rs` | errors, told apart by whether the request may have run |
 //! | `tcp.rs` | one connection, its deadlines, and the calls |
+//! | `udp/` | the same calls over datagrams, retried without running twice |
 
 // Deadlines are measured here: the library blocks, so it reads the clock itself.
 #![allow(clippy::disallowed_methods)]
@@ -29,12 +30,17 @@
 mod error;
 mod reply;
 mod tcp;
+mod udp;
 
 use std::time::Duration;
 
 pub use error::Error;
 pub use reply::{Malformed, Reply};
 pub use tcp::{Builder, Client, Scan};
+pub use udp::{
+    Answer, BODY_BYTES_MAX, Counters, Event, Outcome, Request, Session, SessionConfig, Ticket, TooLong, Udp,
+    UdpBuilder, WindowFull,
+};
 
 /// The port of a server that names none.
 pub const DEFAULT_PORT: u16 = 7878;

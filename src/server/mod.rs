@@ -18,6 +18,7 @@
 //! | `input.rs` | from received bytes to whole commands; large arguments into the store |
 //! | `run.rs` | commands in order, each only when its reply has room |
 //! | `output.rs` | waiting replies to the socket, large values from the store |
+//! | `frames.rs` | datagrams, and connections that speak frames |
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
@@ -25,6 +26,7 @@
 
 mod clients;
 mod deadlines;
+mod frames;
 mod input;
 mod output;
 mod request_log;
@@ -35,6 +37,7 @@ pub use output::Socket;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::datagram::{Datagrams, budget::LogBudget};
 use crate::engine::{Engine, session::Session};
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
@@ -122,11 +125,23 @@ pub struct Server {
     discard: Box<[u8]>,
     pause: clients::Pause,
     stop_requested: bool,
+    datagrams: Datagrams,
+    frame_reply: Box<[u8]>,
+    reject_log: LogBudget,
+}
+
+/// What came of a step of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// A command was run, or dropped: go on.
+    Made,
+    /// Nothing can be done before more input comes, or output goes.
+    Waiting,
 }
 
 impl Server {
     /// A server over `engine`. All of its memory is reserved here.
-    pub fn new(engine: Engine, settings: Settings) -> Server {
+    pub fn new(engine: Engine, datagrams: Datagrams, settings: Settings) -> Server {
         Server {
             engine,
             connections: Slab::with_capacity(settings.max_clients),
@@ -142,6 +157,9 @@ impl Server {
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             pause: clients::Pause::default(),
             stop_requested: false,
+            datagrams,
+            frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
+            reject_log: LogBudget::default(),
             settings,
         }
     }

@@ -1,6 +1,6 @@
 //! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
 
-use super::{Server, clients::Action};
+use super::{Progress, Server, clients::Action};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::Flow;
@@ -22,15 +22,6 @@ pub(super) enum Source {
     Input { len: usize },
     /// In the transaction's queue, which the argument table points into.
     Queue,
-}
-
-/// What came of a step.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// A command was run, or dropped: go on.
-    Made,
-    /// Nothing can be done before more input comes, or output goes.
-    Waiting,
 }
 
 impl Server {
@@ -58,6 +49,9 @@ impl Server {
         if !self.has_reply_room(id) {
             return Progress::Waiting;
         }
+        if self.is_framed(id) {
+            return self.step_framed(id, now);
+        }
         let Server { connections, input, args, .. } = self;
         let connection = &mut connections[id.index as usize];
         // A value over --max-value is not malformed: it is refused by its command, and the connection lives.
@@ -83,8 +77,15 @@ impl Server {
         Progress::Made
     }
 
+    /// Whether the connection speaks frames, which its first byte tells.
+    fn is_framed(&mut self, id: ConnectionId) -> bool {
+        let connection = &mut self.connections[id.index as usize];
+        let first = connection.input.readable(&self.input).first();
+        *connection.framed.get_or_insert(first == Some(&crate::wire::frame::MAGIC))
+    }
+
     /// Nothing can be run: notes since when a command is incomplete, and ends a connection that will send no more.
-    fn wait_for_input(&mut self, id: ConnectionId, now: Now) -> Progress {
+    pub(super) fn wait_for_input(&mut self, id: ConnectionId, now: Now) -> Progress {
         let Server { connections, input, .. } = self;
         let connection = &mut connections[id.index as usize];
         if connection.input.is_empty() && connection.body.is_none() {

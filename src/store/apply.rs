@@ -5,13 +5,27 @@ use super::clean::Facts;
 use super::expiry::Departure;
 use super::index::Address;
 use super::large::LargeCursor;
-use super::record::{self, Content, EXPIRY_MAX, Record};
+use super::record::{self, Content, EXPIRY_MAX, LARGE_BYTES, Record};
 use super::room::Want;
 use super::{Store, address, split};
 use crate::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
 use crate::time::Millis;
 
 const NOTHING: Applied = Applied { revision: Revision(0), existed: false, value_len: 0 };
+
+/// About how many bytes a change appends to the log.
+fn appended(mutation: &Mutation<'_>) -> usize {
+    match mutation {
+        Mutation::Put { key, value: NewValue::Bytes(bytes), .. } | Mutation::Write { key, bytes, .. } => {
+            record::size(key.len(), bytes.len(), true)
+        }
+        Mutation::Put { key, .. } | Mutation::SetExpiry { key, .. } => {
+            record::size(key.len(), LARGE_BYTES, true)
+        }
+        Mutation::Rename { to, .. } | Mutation::Copy { to, .. } => record::size(to.len(), LARGE_BYTES, true),
+        _ => 0,
+    }
+}
 
 /// What a key is to have.
 #[derive(Clone, Copy)]
@@ -56,6 +70,14 @@ impl Store {
     /// # Errors
     /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
     pub fn apply(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
+        // Paid first, so that what cleaning meets (expired keys) is told before this change.
+        self.pay(appended(mutation), now);
+        let applied = self.change(mutation, now);
+        self.protected = None;
+        applied
+    }
+
+    fn change(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
         let applied = match *mutation {
             Mutation::Put { db, key, value, expiry } => self.put(db, key, (value, expiry), mutation, now)?,
             Mutation::Write { db, key, offset, bytes } => {
@@ -172,7 +194,6 @@ impl Store {
         }
         self.remember(&facts);
         self.draw();
-        self.pay(size, now);
         Ok(facts.revision)
     }
 
@@ -201,9 +222,12 @@ impl Store {
         if existed { Applied { revision, existed, value_len: 0 } } else { NOTHING }
     }
 
-    /// Takes the value out of a record that may move or go.
+    /// Takes the value out of a record that may move, and protects its key: what is told to the listener must
+    /// make sense to one who has only heard what was told before.
     fn hold(&mut self, at: Address) -> Held {
         let (segment, offset) = split(&self.pool, at);
+        let record = Record::read(&self.pool.bytes(segment)[offset..]);
+        self.protected = Some((usize::from(record.space), self.hasher.hash(record.key)));
         match Record::read(&self.pool.bytes(segment)[offset..]).content {
             Content::Inline(bytes) => {
                 self.scratch[..bytes.len()].copy_from_slice(bytes);

@@ -99,10 +99,8 @@ impl Store {
     pub(super) fn acquire(&mut self, want: Want, now: Millis) -> Result<SegmentId, Refused> {
         for _ in 0..STEPS_MAX {
             let permitted = self.permitted(want);
-            if permitted {
-                if let Some(segment) = self.take(want) {
-                    return Ok(segment);
-                }
+            if permitted && let Some(segment) = self.take(want) {
+                return Ok(segment);
             }
             let progress = if permitted { self.reclaim_step(now, 1) } else { self.settle_step(now) };
             if !progress {
@@ -157,10 +155,10 @@ impl Store {
     /// Opens a free segment for a class, sealing the one before.
     fn open_segment(&mut self, class: usize) -> Option<SegmentId> {
         let id = self.pool.take()?;
-        if let Some(old) = self.table.open(class) {
-            if self.table.sealed(old) {
-                self.free_segment(old);
-            }
+        if let Some(old) = self.table.open(class)
+            && self.table.sealed(old)
+        {
+            self.free_segment(old);
         }
         self.table.opened(id, class);
         Some(id)

@@ -10,12 +10,16 @@
 //! | `malformed` | why bytes are no command |
 //! | `encode` | replies |
 //! | `output` | what waits to be sent on one connection: replies, and large values uncopied |
+//! | `frame` | checked frames of the datagram protocol, over UDP and TCP; shared with the client library |
+//! | `tag` | a frame's proof of the password; shared with the client library |
 //! | `glob` | the patterns of KEYS, SCAN and CONFIG GET |
 
 #[cfg(feature = "server")]
 pub mod arguments;
 #[cfg(feature = "server")]
 pub mod encode;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod frame;
 #[cfg(feature = "server")]
 pub mod glob;
 #[cfg(feature = "server")]
@@ -29,3 +33,5 @@ pub mod number;
 pub mod output;
 #[cfg(feature = "server")]
 pub mod resp;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod tag;

@@ -1,0 +1,538 @@
+//! Random changes, beside a map that does the same; the store's invariants hold after each.
+//!
+//! Segments and leaves are shrunk, so that everything that happens once in gigabytes happens all the time. Which
+//! operations there are, and how many, is drawn from the seed too. `PANNIER_MODEL_STEPS` asks for more steps.
+
+use crate::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
+use crate::store::{LargeCursor, OnFull, Store, StoreConfig, Value};
+use crate::time::Millis;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+const DATABASES: u8 = 3;
+const OPERATIONS: usize = 16;
+
+/// A small generator of even quality (splitmix64).
+pub(super) struct Random(pub u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    value: Vec<u8>,
+    expiry: Option<Millis>,
+    revision: Revision,
+}
+
+/// A key that left by itself, as the listener heard of it.
+#[derive(Debug)]
+enum Heard {
+    Expired(u8, Vec<u8>),
+    Evicted(u8, Vec<u8>),
+    Other,
+}
+
+struct Writer {
+    id: LargeId,
+    bytes: Vec<u8>,
+}
+
+struct Harness {
+    store: Store,
+    keys: BTreeMap<(u8, Vec<u8>), Kept>,
+    heard: Rc<RefCell<Vec<(Heard, Revision)>>>,
+    last: Revision,
+    random: Random,
+    now: Millis,
+    weights: [usize; OPERATIONS],
+    key_count: usize,
+    long_share: usize,
+    readers: Vec<Writer>,
+    writers: Vec<Writer>,
+    refused: u64,
+}
+
+impl Harness {
+    fn new(seed: u64, on_full: OnFull, segment_bytes: usize) -> Harness {
+        let mut random = Random(seed);
+        let config = StoreConfig {
+            memory_bytes: segment_bytes * (80 + random.below(80)) + 60 * 1024,
+            databases: DATABASES,
+            on_full,
+            max_value_bytes: 40 * segment_bytes as u64,
+            segment_bytes,
+            leaf_buckets: 16,
+        };
+        let mut store = Store::new(config, [seed, 1]).unwrap();
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let sink = Rc::clone(&heard);
+        store.set_listener(Some(Box::new(move |mutation: &Mutation<'_>, revision| {
+            let heard = match *mutation {
+                Mutation::Expire { db, key } => Heard::Expired(db.0, key.to_vec()),
+                Mutation::Evict { db, key } => Heard::Evicted(db.0, key.to_vec()),
+                _ => Heard::Other,
+            };
+            sink.borrow_mut().push((heard, revision));
+        })));
+        let mut weights = [0; OPERATIONS];
+        for weight in &mut weights {
+            *weight = [0, 1, 5, 30][random.below(4)];
+        }
+        weights[0] = 20 + random.below(60);
+        // Flushes are rare, or nothing ever fills up.
+        weights[7] = weights[7].min(1);
+        let key_count = [10, 400, 3000][random.below(3)];
+        let long_share = [0, 5, 30, 60][random.below(4)];
+        Harness {
+            store,
+            keys: BTreeMap::new(),
+            heard,
+            last: Revision(0),
+            random,
+            now: Millis(1_700_000_000_000),
+            weights,
+            key_count,
+            long_share,
+            readers: Vec::new(),
+            writers: Vec::new(),
+            refused: 0,
+        }
+    }
+
+    fn db(&mut self) -> Database {
+        Database(self.random.below(DATABASES as usize) as u8)
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        let number = self.random.below(self.key_count);
+        let mut key = format!("{number}").into_bytes();
+        // The number decides the length, so that a key comes again.
+        if number % 50 == 7 {
+            key.resize(self.store.key_bytes_max() - number % 30, b'k');
+        } else {
+            key.resize(key.len() + number % 13, b'k');
+        }
+        key
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let segment = self.store.config().segment_bytes;
+        let long = self.random.below(100) < self.long_share;
+        let bound = if long { 4 * segment } else { [0, 8, 40, 40, segment / 8][self.random.below(5)] };
+        let len = self.random.below(bound + 1);
+        let first = self.random.next() as u8;
+        (0..len).map(|i| first.wrapping_add(i as u8).wrapping_mul(31)).collect()
+    }
+
+    fn expiry(&mut self) -> Option<Millis> {
+        let ttl = match self.random.below(6) {
+            0 => 1 + self.random.below(50),
+            1 => self.random.below(5_000),
+            2 => self.random.below(1_000_000),
+            _ => return None,
+        };
+        Some(self.now.plus(ttl as u64))
+    }
+
+    /// Takes what the listener heard into the map. Returns whether the last thing was a change from outside.
+    fn listen(&mut self) -> bool {
+        let heard = std::mem::take(&mut *self.heard.borrow_mut());
+        let mut other = false;
+        for (heard, revision) in heard {
+            assert!(revision > self.last, "revisions rise");
+            assert!(!other, "a change is told after what it caused");
+            self.last = revision;
+            match heard {
+                Heard::Expired(db, key) => {
+                    let kept = self.keys.remove(&(db, key)).expect("what expires was there");
+                    assert!(kept.expiry.is_some_and(|expiry| expiry <= self.now));
+                }
+                Heard::Evicted(db, key) => {
+                    assert!(self.store.config().on_full == OnFull::Evict);
+                    self.keys.remove(&(db, key)).expect("what is evicted was there");
+                }
+                Heard::Other => other = true,
+            }
+        }
+        other
+    }
+
+    /// What the map says of a key, not looking at expired ones.
+    fn kept(&self, db: Database, key: &[u8]) -> Option<Kept> {
+        let kept = self.keys.get(&(db.0, key.to_vec()))?;
+        kept.expiry.is_none_or(|expiry| expiry > self.now).then(|| kept.clone())
+    }
+
+    fn apply(&mut self, mutation: &Mutation<'_>) -> Option<Applied> {
+        match self.store.apply(mutation, self.now) {
+            Ok(applied) => {
+                let told = self.listen();
+                assert!(!told || applied.revision == self.last);
+                Some(applied)
+            }
+            Err(refused) => {
+                assert!(!self.listen(), "what is refused is told to nobody");
+                self.refused += 1;
+                assert!(refused == Refused::Full || matches!(refused, Refused::TooLarge { .. }));
+                None
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        db: Database,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        expiry: Option<Millis>,
+        applied: Applied,
+    ) {
+        assert_eq!(applied.value_len, value.len() as u64);
+        self.keys.insert((db.0, key), Kept { value, expiry, revision: applied.revision });
+    }
+
+    fn put(&mut self) {
+        let (db, key, value, expiry) = (self.db(), self.key(), self.value(), self.expiry());
+        let existed = self.kept(db, &key).is_some();
+        let mutation = Mutation::Put { db, key: &key, value: NewValue::Bytes(&value), expiry };
+        if let Some(applied) = self.apply(&mutation) {
+            assert_eq!(applied.existed, existed);
+            self.insert(db, key, value, expiry, applied);
+        }
+    }
+
+    fn write(&mut self) {
+        let (db, key, bytes) = (self.db(), self.key(), self.value());
+        let old_len = self.kept(db, &key).map_or(0, |kept| kept.value.len());
+        let offset = match self.random.below(3) {
+            0 => old_len,
+            1 => self.random.below(old_len + 1),
+            _ => old_len + self.random.below(100),
+        };
+        let mutation = Mutation::Write { db, key: &key, offset: offset as u64, bytes: &bytes };
+        let Some(applied) = self.apply(&mutation) else { return };
+        let kept = self.keys.get(&(db.0, key.clone())).cloned();
+        let (mut value, expiry) = kept.map_or((Vec::new(), None), |kept| (kept.value, kept.expiry));
+        if !bytes.is_empty() {
+            value.resize(value.len().max(offset + bytes.len()), 0);
+            value[offset..offset + bytes.len()].copy_from_slice(&bytes);
+        }
+        self.insert(db, key, value, expiry, applied);
+    }
+
+    fn set_expiry(&mut self) {
+        let (db, key, expiry) = (self.db(), self.key(), self.expiry());
+        let Some(kept) = self.kept(db, &key) else {
+            let applied = self.apply(&Mutation::SetExpiry { db, key: &key, expiry }).unwrap();
+            assert!(!applied.existed);
+            return;
+        };
+        if let Some(applied) = self.apply(&Mutation::SetExpiry { db, key: &key, expiry }) {
+            assert!(applied.existed && self.keys.contains_key(&(db.0, key.clone())));
+            self.insert(db, key, kept.value, expiry, applied);
+        }
+    }
+
+    fn delete(&mut self) {
+        let (db, key) = (self.db(), self.key());
+        let existed = self.kept(db, &key).is_some();
+        let applied = self.apply(&Mutation::Delete { db, key: &key }).unwrap();
+        assert_eq!(applied.existed, existed);
+        self.keys.remove(&(db.0, key));
+    }
+
+    fn transfer(&mut self, copy: bool) {
+        let (db, from, to_db, to) = (self.db(), self.key(), self.db(), self.key());
+        let kept = self.kept(db, &from);
+        let mutation = if copy {
+            Mutation::Copy { db, from: &from, to_db, to: &to }
+        } else {
+            Mutation::Rename { db, from: &from, to_db, to: &to }
+        };
+        let Some(applied) = self.apply(&mutation) else { return };
+        assert_eq!(applied.existed, kept.is_some());
+        let Some(kept) = kept else { return };
+        if (db, &from) == (to_db, &to) {
+            return;
+        }
+        assert!(self.keys.contains_key(&(db.0, from.clone())), "what is renamed or copied was not evicted");
+        if !copy {
+            self.keys.remove(&(db.0, from));
+        }
+        self.insert(to_db, to, kept.value, kept.expiry, applied);
+    }
+
+    fn flush(&mut self) {
+        let db = if self.random.below(4) == 0 { None } else { Some(self.db()) };
+        self.apply(&Mutation::Flush { db }).unwrap();
+        self.keys.retain(|(at, _), _| db.is_some_and(|db| db.0 != *at));
+    }
+
+    fn swap(&mut self) {
+        let (a, b) = (self.db(), self.db());
+        self.apply(&Mutation::Swap { a, b }).unwrap();
+        let keys = std::mem::take(&mut self.keys);
+        let swapped = |db| {
+            if db == a.0 {
+                b.0
+            } else if db == b.0 {
+                a.0
+            } else {
+                db
+            }
+        };
+        self.keys = keys.into_iter().map(|((db, key), kept)| ((swapped(db), key), kept)).collect();
+    }
+
+    fn begin(&mut self) {
+        let hint = if self.random.below(2) == 0 { 0 } else { self.random.below(5000) };
+        match self.store.large_begin(hint as u64, self.now) {
+            Ok(id) => self.writers.push(Writer { id, bytes: Vec::new() }),
+            Err(_) => self.refused += 1,
+        }
+        self.listen();
+    }
+
+    fn fill(&mut self) {
+        if self.writers.is_empty() {
+            return self.begin();
+        }
+        let at = self.random.below(self.writers.len());
+        let bytes = self.value();
+        let id = self.writers[at].id;
+        for byte in bytes.chunks(700) {
+            let Ok(space) = self.store.large_space(id, self.now) else { break };
+            let n = space.len().min(byte.len());
+            assert!(n > 0);
+            space[..n].copy_from_slice(&byte[..n]);
+            self.store.large_filled(id, n);
+            self.writers[at].bytes.extend_from_slice(&byte[..n]);
+        }
+        self.listen();
+        assert_eq!(self.store.large_len(id), self.writers[at].bytes.len() as u64);
+    }
+
+    fn publish(&mut self) {
+        let Some(writer) = self.writers.pop() else { return };
+        let (db, key, expiry) = (self.db(), self.key(), self.expiry());
+        let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(writer.id), expiry };
+        match self.apply(&mutation) {
+            Some(applied) => self.insert(db, key, writer.bytes, expiry, applied),
+            None => self.store.large_release(writer.id),
+        }
+    }
+
+    fn retain(&mut self) {
+        let (db, key) = (self.db(), self.key());
+        if let Some(entry) = self.store.peek(db, &key, self.now)
+            && let Value::Large { id, .. } = entry.value
+        {
+            let bytes = read(&self.store, entry.value);
+            self.store.large_retain(id);
+            self.readers.push(Writer { id, bytes });
+        }
+        while self.readers.len() + self.writers.len() > 6 {
+            let from = if self.readers.is_empty() { &mut self.writers } else { &mut self.readers };
+            let reader = from.remove(0);
+            let len = reader.bytes.len() as u64;
+            assert_eq!(read(&self.store, Value::Large { id: reader.id, len }), reader.bytes);
+            self.store.large_release(reader.id);
+        }
+    }
+
+    fn look(&mut self) {
+        let (db, key) = (self.db(), self.key());
+        let kept = self.kept(db, &key);
+        let found = self.store.get(db, &key, self.now).is_some();
+        self.listen();
+        assert_eq!(found, kept.is_some());
+        let picked = self.store.random(db, self.random.next(), self.now);
+        if let Some(key) = picked.map(|entry| entry.key.to_vec()) {
+            assert!(self.kept(db, &key).is_some());
+        }
+    }
+
+    /// A scan shows exactly once what is there throughout, whatever happens between its calls.
+    fn scan(&mut self) {
+        let db = self.db();
+        let (mut shown, mut cursor) = (BTreeMap::new(), 0);
+        let mut stayed: BTreeSet<Vec<u8>> =
+            self.keys.keys().filter(|(at, _)| *at == db.0).map(|(_, key)| key.clone()).collect();
+        self.retain_live(db, &mut stayed);
+        loop {
+            cursor = self.store.scan(db, cursor, 7, self.now, &mut |entry| {
+                *shown.entry(entry.key.to_vec()).or_insert(0) += 1;
+            });
+            if cursor == 0 {
+                break;
+            }
+            self.put();
+            self.delete();
+            if self.random.below(10) == 0 {
+                self.now = self.now.plus(3);
+                self.store.maintain(self.now, 2);
+                self.listen();
+            }
+            self.retain_live(db, &mut stayed);
+        }
+        for key in stayed {
+            assert_eq!(shown.get(&key), Some(&1));
+        }
+    }
+
+    fn retain_live(&self, db: Database, keys: &mut BTreeSet<Vec<u8>>) {
+        keys.retain(|key| self.kept(db, key).is_some());
+    }
+
+    fn step(&mut self) {
+        let mut ticket = self.random.below(self.weights.iter().sum());
+        let operation = self.weights.iter().position(|weight| {
+            let chosen = ticket < *weight;
+            ticket = ticket.wrapping_sub(*weight);
+            chosen
+        });
+        match operation.unwrap_or(0) {
+            0 => self.put(),
+            1 => self.write(),
+            2 => self.set_expiry(),
+            3 => self.delete(),
+            4 => self.transfer(false),
+            5 => self.transfer(true),
+            6 => self.swap(),
+            7 => self.flush(),
+            8 => self.begin(),
+            9 => self.fill(),
+            10 => self.publish(),
+            11 => self.retain(),
+            12 => self.look(),
+            13 if self.random.below(40) == 0 => self.scan(),
+            13 | 14 => {
+                self.store.maintain(self.now, 3);
+                self.listen();
+            }
+            _ => self.now = self.now.plus([0, 1, 40, 4000][self.random.below(4)]),
+        }
+        self.retain();
+    }
+
+    /// Everything that the map has is in the store, and nothing else.
+    fn compare(&self) {
+        for ((db, key), kept) in &self.keys {
+            let found = self.store.peek(Database(*db), key, self.now);
+            let gone = kept.expiry.is_some_and(|expiry| expiry <= self.now);
+            assert_eq!(found.is_none(), gone);
+            let Some(entry) = found else { continue };
+            assert_eq!((entry.expiry, entry.revision), (kept.expiry, kept.revision));
+            assert_eq!(read(&self.store, entry.value), kept.value);
+        }
+        for db in 0..DATABASES {
+            let len = self.keys.keys().filter(|(at, _)| *at == db).count() as u64;
+            assert_eq!(self.store.len(Database(db)), len);
+        }
+    }
+
+    /// Everything goes, and all memory is there again.
+    fn empty(&mut self) {
+        while let Some(held) = self.readers.pop().or_else(|| self.writers.pop()) {
+            self.store.large_release(held.id);
+        }
+        self.apply(&Mutation::Flush { db: None }).unwrap();
+        self.keys.clear();
+        for _ in 0..100_000 {
+            if !self.store.maintain(self.now, 1) {
+                break;
+            }
+        }
+        self.store.invariants();
+        let memory = self.store.memory();
+        assert_eq!((memory.live, memory.large, memory.large_free), (0, 0, 0));
+    }
+}
+
+fn read(store: &Store, value: Value<'_>) -> Vec<u8> {
+    match value {
+        Value::Inline(bytes) => bytes.to_vec(),
+        Value::Large { id, len } => {
+            let (mut bytes, mut cursor) = (Vec::new(), LargeCursor::new(id, 0));
+            loop {
+                let slice = store.large_slice(&mut cursor);
+                if slice.is_empty() {
+                    break;
+                }
+                bytes.extend_from_slice(slice);
+                cursor.advance(slice.len());
+            }
+            assert_eq!(bytes.len() as u64, len);
+            bytes
+        }
+    }
+}
+
+fn run(seeds: std::ops::Range<u64>, steps: usize, on_full: OnFull, segment_bytes: usize) {
+    let steps = std::env::var("PANNIER_MODEL_STEPS").ok().and_then(|n| n.parse().ok()).unwrap_or(steps);
+    for seed in seeds {
+        let mut harness = Harness::new(seed, on_full, segment_bytes);
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for step in 0..steps {
+                harness.step();
+                if step % 8 == 0 {
+                    harness.store.invariants();
+                }
+                if step % 64 == 0 {
+                    harness.compare();
+                }
+            }
+            harness.compare();
+            harness.empty();
+            // And it can be used again.
+            (0..200).for_each(|_| harness.put());
+            harness.compare();
+            harness.empty();
+        }));
+        if std::env::var_os("PANNIER_MODEL_SHOW").is_some() {
+            let (store, keys) = (&harness.store, harness.keys.len());
+            eprintln!("{seed} {on_full:?} keys {keys} refused {} {:?}", harness.refused, store.statistics());
+        }
+        if let Err(panic) = run {
+            eprintln!("seed {seed}, {on_full:?}, segments of {segment_bytes}: {:?}", harness.store.memory());
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_refuses_is_a_map() {
+    run(0..12, 2500, OnFull::Refuse, 1024);
+}
+
+#[test]
+fn a_store_that_evicts_is_a_map_that_forgets() {
+    run(100..112, 2500, OnFull::Evict, 1024);
+}
+
+#[test]
+fn segments_may_be_larger() {
+    run(200..204, 2000, OnFull::Refuse, 4096);
+    run(210..214, 2000, OnFull::Evict, 4096);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn many_seeds() {
+    for base in 0..50 {
+        run(1000 + base * 10..1010 + base * 10, 4000, OnFull::Refuse, 1024);
+        run(9000 + base * 10..9010 + base * 10, 4000, OnFull::Evict, 1024);
+    }
+}
