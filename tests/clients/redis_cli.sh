@@ -30,7 +30,7 @@ cli -3 command docs get | grep -q "summary" || { echo "COMMAND DOCS get says not
 cli info server | grep -q "redis_version:7" || { echo "INFO has no redis_version:7" >&2; exit 1; }
 # The interactive start on a terminal asks COMMAND DOCS for its hints; `script` makes the terminal.
 if command -v script >/dev/null; then
-    out=$( (sleep 1; echo "get k"; sleep 1; echo quit) | timeout 20 script -qec "stty cols 100; TERM=xterm redis-cli -p $port" /dev/null)
+    out=$( (sleep 1; printf "get k\r"; sleep 1; printf "quit\r") | timeout 20 script -qec "stty cols 100; TERM=xterm redis-cli -p $port" /dev/null)
     grep -q '"v"' <<<"$out" || { echo "interactive: $out" >&2; exit 1; }
 fi
 expect flush "$(cli flushall)" OK
