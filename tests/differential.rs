@@ -16,11 +16,14 @@ mod grammar;
 use common::{Client, Server, reply_len, show};
 use grammar::{Step, Tolerance, steps};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Seeds of a plain `cargo test`.
 const SEEDS: u64 = 40;
 /// Steps of one seed.
 const STEPS: usize = 150;
+/// No command of the grammar takes longer.
+const REPLY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A difference between the servers: the step it came at, the command and both replies.
 struct Difference {
@@ -45,6 +48,12 @@ fn replies_are_those_of_redis() {
     for seed in seeds() {
         let steps = steps(seed, STEPS);
         if let Some(difference) = run(redis.address, target, &steps) {
+            if difference.expected.starts_with(b"(no reply") {
+                panic!(
+                    "redis-server itself does not answer: {}",
+                    report(seed, &steps[..=difference.step], &difference)
+                );
+            }
             let (steps, difference) = shrink(redis.address, target, &steps[..=difference.step], difference);
             failures.push(report(seed, &steps, &difference));
             if failures.len() == 10 {
@@ -69,7 +78,10 @@ fn run(redis: SocketAddr, target: SocketAddr, steps: &[Step]) -> Option<Differen
         let mut clients = [Client::connect(address), Client::connect(address)];
         assert_eq!(clients[0].line("FLUSHALL"), b"+OK\r\n");
         // Both connections stand before the first step runs.
-        clients.iter_mut().for_each(|client| assert_eq!(client.line("PING"), b"+PONG\r\n"));
+        for client in &mut clients {
+            assert_eq!(client.line("PING"), b"+PONG\r\n");
+            client.stream.set_read_timeout(Some(REPLY_WITHIN)).expect("set a time limit");
+        }
         clients
     });
     for (index, step) in steps.iter().enumerate() {
@@ -82,15 +94,29 @@ fn run(redis: SocketAddr, target: SocketAddr, steps: &[Step]) -> Option<Differen
         for command in &step.commands {
             for _ in 0..command.replies {
                 let [expected, actual] = &mut sides;
-                let expected = expected[step.connection].try_reply().unwrap_or_default();
-                let actual = actual[step.connection].try_reply().unwrap_or_default();
+                let expected = reply(&mut expected[step.connection]);
+                let actual = reply(&mut actual[step.connection]);
                 if !same(command.tolerance, &expected, &actual) {
-                    return Some(Difference { step: index, command: command.bytes.clone(), expected, actual });
+                    return Some(Difference {
+                        step: index,
+                        command: command.bytes.clone(),
+                        expected,
+                        actual,
+                    });
                 }
             }
         }
     }
     None
+}
+
+/// A raw reply, or in words why there is none.
+fn reply(client: &mut Client) -> Vec<u8> {
+    match client.reply_within_limit() {
+        Ok(Some(reply)) => reply,
+        Ok(None) => b"(closed)".to_vec(),
+        Err(error) => format!("(no reply: {error})").into_bytes(),
+    }
 }
 
 /// Leaves out steps, many at first and then one by one, as long as a difference remains.
@@ -159,7 +185,8 @@ fn same(tolerance: Tolerance, expected: &[u8], actual: &[u8]) -> bool {
             expected.first() == actual.first()
                 && reply_len(actual) == Some(actual.len())
                 && (expected.first() != Some(&b'-') || expected == actual)
-                && (expected.first() != Some(&b'$') || expected.starts_with(b"$-1") == actual.starts_with(b"$-1"))
+                && (expected.first() != Some(&b'$')
+                    || expected.starts_with(b"$-1") == actual.starts_with(b"$-1"))
         }
     }
 }
@@ -169,7 +196,9 @@ fn lines(reply: &[u8]) -> Vec<&[u8]> {
 }
 
 fn near(a: &[u8], b: &[u8], distance: i128) -> bool {
-    let number = |line: &[u8]| -> Option<i128> { std::str::from_utf8(line.strip_prefix(b":")?).ok()?.trim().parse().ok() };
+    let number = |line: &[u8]| -> Option<i128> {
+        std::str::from_utf8(line.strip_prefix(b":")?).ok()?.trim().parse().ok()
+    };
     matches!((number(a), number(b)), (Some(a), Some(b)) if a >= 0 && b >= 0 && (a - b).abs() <= distance)
 }
 

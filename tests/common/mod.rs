@@ -5,7 +5,7 @@
 #![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,7 +19,8 @@ pub const MIB: usize = 1024 * KIB;
 
 /// The binary under test.
 pub fn binary() -> PathBuf {
-    std::env::var_os("PANNIER_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pannier")), PathBuf::from)
+    std::env::var_os("PANNIER_BINARY")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pannier")), PathBuf::from)
 }
 
 /// Asks `condition` again and again until it holds.
@@ -81,7 +82,16 @@ impl Server {
     pub fn redis() -> Option<Server> {
         let port = free_port();
         let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
         command.args(["--dir", &std::env::temp_dir().to_string_lossy()]);
         Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().ok()?;
         let mut server = Server::spawn(&mut command);
@@ -123,7 +133,8 @@ impl Server {
     /// Bytes of the process that are in memory now.
     pub fn resident_bytes(&self) -> usize {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("statm");
-        let pages: usize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("resident pages");
+        let pages: usize =
+            statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("resident pages");
         pages * 4096
     }
 
@@ -224,19 +235,26 @@ impl Client {
 
     /// The next whole raw reply; None when the server closes first.
     pub fn try_reply(&mut self) -> Option<Vec<u8>> {
+        self.reply_within_limit().unwrap_or_else(|error| panic!("{error} after {}", show(&self.received)))
+    }
+
+    /// The next whole raw reply; None when the server closes first, an error when the stream's time limit passes.
+    pub fn reply_within_limit(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(len) = reply_len(&self.received) {
-                return Some(self.received.drain(..len).collect());
+                return Ok(Some(self.received.drain(..len).collect()));
             }
-            if !self.receive(want(&self.received)) {
-                return None;
+            if !self.receive(want(&self.received))? {
+                return Ok(None);
             }
         }
     }
 
     /// All bytes until the server closes; a reset counts as a close.
     pub fn rest(&mut self) -> Vec<u8> {
-        while self.receive(64 * KIB) {}
+        while self.receive(64 * KIB).unwrap_or_else(|error| panic!("{error} after {}", show(&self.received)))
+        {
+        }
         std::mem::take(&mut self.received)
     }
 
@@ -246,16 +264,18 @@ impl Client {
     }
 
     /// Reads once, at most `at_most` bytes; false at the end of the stream.
-    fn receive(&mut self, at_most: usize) -> bool {
+    fn receive(&mut self, at_most: usize) -> io::Result<bool> {
         let old_len = self.received.len();
         self.received.resize(old_len + at_most, 0);
         let outcome = self.stream.read(&mut self.received[old_len..]);
         self.received.truncate(old_len + *outcome.as_ref().unwrap_or(&0));
         match outcome {
-            Ok(count) => count > 0,
-            Err(error) if error.kind() == ErrorKind::Interrupted => true,
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
-            Err(error) => panic!("{error} after {}", show(&self.received)),
+            Ok(count) => Ok(count > 0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -332,7 +352,12 @@ fn line(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
 /// Bytes for people: printable ASCII as it is, the rest escaped, the middle of long ones left out.
 pub fn show(bytes: &[u8]) -> String {
     if bytes.len() > 600 {
-        return format!("{}…({} bytes)…{}", show(&bytes[..300]), bytes.len(), show(&bytes[bytes.len() - 100..]));
+        return format!(
+            "{}…({} bytes)…{}",
+            show(&bytes[..300]),
+            bytes.len(),
+            show(&bytes[bytes.len() - 100..])
+        );
     }
     bytes.escape_ascii().to_string()
 }
