@@ -4,7 +4,8 @@
 //! K key, V value, I integer, F float, T seconds to live, P milliseconds to live, A unix seconds, B unix milliseconds,
 //! N small number, D database, G glob, X any text. `[a|b c]` draws none, one or more of the alternatives.
 //!
-//! Short times to live are never drawn: both servers would have to be asked in the same millisecond.
+//! U seconds that hardly come twice. Y and Z are A and B without times of the past: Redis counts a key that SET has given such a time until it
+//! comes across it. Short times to live are never drawn: both servers would have to be asked in the same millisecond.
 
 use crate::common::{Random, encode};
 
@@ -35,7 +36,7 @@ use Tolerance::{Exact, Kind, Near, Unordered};
 
 /// Commands that may stand in a transaction too.
 const DATA: &[(&str, Tolerance)] = &[
-    ("SET K V [EX T|PX P|EXAT A|PXAT B|KEEPTTL|NX|XX|GET]", Exact),
+    ("SET K V [EX T|PX P|EXAT Y|PXAT Z|KEEPTTL|NX|XX|GET]", Exact),
     ("SET K V", Exact),
     ("SET K V", Exact),
     ("SET K I", Exact),
@@ -67,8 +68,10 @@ const DATA: &[(&str, Tolerance)] = &[
     ("EXISTS K K K", Exact),
     ("TOUCH K K", Exact),
     ("TYPE K", Exact),
-    ("EXPIRE K T [NX|XX|GT|LT]", Exact),
-    ("PEXPIRE K P [NX|XX|GT|LT]", Exact),
+    ("EXPIRE K T [NX|XX]", Exact),
+    ("EXPIRE K U [NX|XX|GT|LT]", Exact),
+    ("PEXPIRE K P [NX|XX]", Exact),
+    ("PEXPIRE K U000 [NX|XX|GT|LT]", Exact),
     ("EXPIREAT K A [NX|XX|GT|LT]", Exact),
     ("PEXPIREAT K B [NX|XX|GT|LT]", Exact),
     ("TTL K", Near(2)),
@@ -441,12 +444,23 @@ fn argument(word: &str, random: &mut Random) -> Vec<u8> {
         "P" => number(MILLISECONDS, random),
         "A" => number(UNIX_SECONDS, random),
         "B" => number(UNIX_MILLISECONDS, random),
+        "Y" => random.pick(&["4000000000", "5000000000", "0", "-1", "9223372036854775807", "foo"]).into(),
+        "Z" => {
+            random.pick(&["4000000000000", "5000000000123", "0", "-1", "9223372036854775807", "foo"]).into()
+        }
+        "U" => distinct_seconds(random).into_bytes(),
+        "U000" => (distinct_seconds(random) + "000").into_bytes(),
         "N" => random.pick(NUMBERS).into(),
         "D" => random.pick(DATABASES).into(),
         "G" => random.pick(GLOBS).into(),
         "X" => random.pick(TEXTS).into(),
         _ => word.into(),
     }
+}
+
+/// Seconds to live that hardly come twice: GT and LT compare them with what was set a moment ago by another clock.
+fn distinct_seconds(random: &mut Random) -> String {
+    (1000 + 10 * random.below(10_000_000)).to_string()
 }
 
 /// Half of the numbers come from the first four of their list, which are good ones.
