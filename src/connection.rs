@@ -10,11 +10,12 @@
 //!  Closing(reason): nothing more is read; the output is flushed ──▶ closed
 //! ```
 
-use crate::engine::{Job, Session};
+use crate::command::Verb;
+use crate::engine::{Job, session::Session};
 use crate::mutation::LargeId;
 use crate::ring::Ring;
 use crate::time::Millis;
-use crate::wire::encode::Output;
+use crate::wire::output::Output;
 use crate::wire::resp::Decoder;
 use core::net::SocketAddr;
 
@@ -111,6 +112,8 @@ pub struct Connection {
     /// The command at the front of the input has begun to be answered and goes on here.
     pub(crate) job: Option<Job>,
     pub(crate) output: Output,
+    /// For CLIENT LIST.
+    pub(crate) last_verb: Option<&'static Verb>,
     pub(crate) transaction: Transaction,
     /// Set once; nothing is read or executed any more.
     pub(crate) closing: Option<CloseReason>,
@@ -120,6 +123,8 @@ pub struct Connection {
     pub(crate) refused: Option<crate::mutation::Refused>,
     /// The command being received, or run, has arguments that are large values.
     pub(crate) has_large: bool,
+    /// Whether it speaks Pannier's frames instead of RESP; the first byte tells.
+    pub(crate) framed: Option<bool>,
     pub(crate) opened: Millis,
     /// When bytes last came or went.
     pub(crate) active: Millis,
@@ -142,11 +147,13 @@ impl Connection {
             body: None,
             job: None,
             output: Output::default(),
+            last_verb: None,
             transaction: Transaction::default(),
             closing: None,
             ended: false,
             refused: None,
             has_large: false,
+            framed: None,
             opened: now,
             active: now,
             began: None,

@@ -61,7 +61,6 @@ impl Ring {
     /// Bytes to be read.
     #[must_use]
     #[inline]
-    #[allow(clippy::cast_lossless)]
     pub fn len(&self) -> usize {
         self.len as usize
     }

@@ -5,7 +5,7 @@
 use std::{ffi::OsString, fmt, fs, os::unix::ffi::OsStringExt, path::Path};
 
 /// Bytes of a password, at most: it has to pass as an argument of AUTH, before which arguments have a bound.
-const PASSWORD_BYTES_MAX: usize = 4096;
+const PASSWORD_BYTES_MAX: usize = crate::engine::settings::PASSWORD_BYTES_MAX;
 
 /// Bytes that logs and debug output do not show.
 #[derive(Clone, PartialEq, Eq)]

@@ -40,7 +40,8 @@ impl Listener {
     /// # Errors
     /// What the system says, among it `AddrInUse`.
     pub fn bind(address: SocketAddr) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             // `[::]` is to serve IPv4 clients too, whatever the system's default.

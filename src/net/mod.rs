@@ -5,8 +5,9 @@ mod listener;
 mod reactor;
 mod signal;
 
-use crate::engine::{Engine, EngineConfig};
-use crate::limits::{KIB, MIB};
+use crate::datagram::{self, Datagrams};
+use crate::engine::{Engine, settings::EngineConfig};
+use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::{Server, Settings};
 use crate::store::{OnFull, Store, StoreConfig};
 use listener::Listener;
@@ -63,6 +64,7 @@ struct Budget {
     input_bytes: usize,
     output_bytes: usize,
     queue_bytes: usize,
+    udp_clients: usize,
 }
 
 /// Memory that the process takes whatever it serves: its code, stacks, and tables for `max_clients` connections
@@ -76,7 +78,14 @@ impl Budget {
     /// what is left.
     fn divide(memory_bytes: usize, max_clients: usize) -> Result<Budget, StartError> {
         let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
-        let fixed = PROCESS_BYTES + 2 * share + share / 2 + max_clients.min(1024) * CONNECTION_BYTES;
+        // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
+        let per_client = Datagrams::memory_bytes(2) - Datagrams::memory_bytes(1);
+        let udp_clients = (share / per_client).clamp(16, UDP_CLIENTS_DEFAULT);
+        let fixed = PROCESS_BYTES
+            + 2 * share
+            + share / 2
+            + Datagrams::memory_bytes(udp_clients)
+            + max_clients.min(1024) * CONNECTION_BYTES;
         let store_bytes = memory_bytes.saturating_sub(fixed);
         if store_bytes < 2 * MIB {
             let needed = fixed + 2 * MIB;
@@ -87,7 +96,7 @@ impl Budget {
                 needed.div_ceil(MIB)
             )));
         }
-        Ok(Budget { store_bytes, input_bytes: share, output_bytes: share, queue_bytes: share / 2 })
+        Ok(Budget { store_bytes, input_bytes: share, output_bytes: share, queue_bytes: share / 2, udp_clients })
     }
 }
 
@@ -134,13 +143,22 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
         store,
         EngineConfig {
             password: options.password.clone(),
-            memory_limit_bytes: options.memory_bytes,
+            memory_limit_bytes: memory_bytes,
+            databases: options.databases,
+            idle_timeout_s: u32::try_from(options.idle_timeout_ms / 1_000).unwrap_or(u32::MAX),
             max_clients: options.max_clients,
             ..EngineConfig::default()
         },
     );
+    let epoch_and_cookies = random_secret()?;
+    let datagrams = Datagrams::new(&datagram::Config {
+        password: options.password.as_deref(),
+        clients_max: budget.udp_clients,
+        ..datagram::Config::new((epoch_and_cookies[0] as u32).max(1), random_secret()?)
+    });
     Ok(Server::new(
         engine,
+        datagrams,
         Settings {
             max_clients: options.max_clients,
             request_timeout_ms: options.request_timeout_ms,

@@ -41,7 +41,8 @@ impl UdpPort {
     /// # Errors
     /// What the system says, among it `AddrInUse`.
     pub fn bind(address: SocketAddr) -> io::Result<UdpPort> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
         if address.is_ipv6() {
             let _ = socket.set_only_v6(false);
         }

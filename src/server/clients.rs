@@ -4,11 +4,12 @@
 use super::{Server, run::Source};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::Flow;
+use crate::engine::{Flow, session::Name};
+use crate::reply::{Error, ErrorKind};
 use crate::time::{Millis, Now};
 use crate::wire::encode::{Out, Protocol};
 use crate::wire::number::parse_i64;
-use crate::wire::resp::Args;
+use crate::wire::arguments::Args;
 use core::net::SocketAddr;
 use std::io::Write;
 
@@ -16,9 +17,6 @@ use std::io::Write;
 const IDS_MAX: usize = 32;
 /// Bytes of one client's line.
 const LINE_BYTES_MAX: usize = 512;
-
-const SYNTAX: &str = "ERR syntax error";
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 
 /// What a connection-level command asks for.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +26,6 @@ pub(super) enum Action {
     Discard,
     Watch,
     Unwatch,
-    Quit,
     Reset,
     Shutdown,
     Info,
@@ -64,14 +61,14 @@ impl Filter {
         self.address = Some(std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()));
     }
 
-    fn set_type(&mut self, text: &[u8]) -> Result<(), &'static str> {
+    fn set_type<'a>(&mut self, text: &'a [u8]) -> Result<(), Error<'a>> {
         let known = ["normal", "master", "replica", "slave", "pubsub"];
         match known.iter().find(|name| text.eq_ignore_ascii_case(name.as_bytes())) {
             Some(&name) => {
                 self.possible &= name == "normal";
                 Ok(())
             }
-            None => Err("ERR Unknown client type"),
+            None => Err(ErrorKind::UnknownClientType.of(text)),
         }
     }
 }
@@ -81,7 +78,7 @@ impl Action {
     ///
     /// # Errors
     /// The error to answer.
-    pub(super) fn parse(verb: &Verb, args: &Args<'_>) -> Result<Action, &'static str> {
+    pub(super) fn parse<'a>(verb: &Verb, args: &Args<'a>) -> Result<Action, Error<'a>> {
         Ok(match verb.id {
             VerbId::Multi => Action::Multi,
             VerbId::Exec => Action::Exec,
@@ -95,12 +92,12 @@ impl Action {
             VerbId::ClientKill => parse_kill(args)?,
             VerbId::ClientPause => parse_pause(args)?,
             VerbId::ClientUnpause => Action::Unpause,
-            _ => Action::Quit,
+            _ => return Err(ErrorKind::Syntax.plain()),
         })
     }
 }
 
-fn parse_list(args: &Args<'_>) -> Result<Filter, &'static str> {
+fn parse_list<'a>(args: &Args<'a>) -> Result<Filter, Error<'a>> {
     let mut filter = Filter::ALL;
     match (args.len(), args.bytes(2)) {
         (2, _) => {}
@@ -109,34 +106,34 @@ fn parse_list(args: &Args<'_>) -> Result<Filter, &'static str> {
         }
         (4.., Some(word)) if word.eq_ignore_ascii_case(b"id") => {
             if args.len() - 3 > IDS_MAX {
-                return Err("ERR too many client IDs");
+                return Err(ErrorKind::TooManyClientIds.plain());
             }
             for index in 3..args.len() {
                 let id = args.bytes(index).and_then(parse_i64).filter(|&id| id > 0);
-                filter.ids[index - 3] = id.ok_or("ERR Invalid client ID")? as u64;
+                filter.ids[index - 3] = id.ok_or(ErrorKind::InvalidClientIdInList.plain())? as u64;
             }
             filter.id_count = Some(args.len() - 3);
         }
-        _ => return Err(SYNTAX),
+        _ => return Err(ErrorKind::Syntax.plain()),
     }
     Ok(filter)
 }
 
-fn parse_kill(args: &Args<'_>) -> Result<Action, &'static str> {
+fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
     let mut filter = Filter::ALL;
     if args.len() == 3 {
         filter.set_address(args.bytes(2).unwrap_or_default());
         return Ok(Action::Kill { filter, skip_me: false, counts: false });
     }
     if args.len() % 2 != 0 {
-        return Err(SYNTAX);
+        return Err(ErrorKind::Syntax.plain());
     }
     let mut skip_me = true;
     for index in (2..args.len()).step_by(2) {
         let word = args.bytes(index).unwrap_or_default();
         let value = args.bytes(index + 1).unwrap_or_default();
         if word.eq_ignore_ascii_case(b"id") {
-            let id = parse_i64(value).filter(|&id| id > 0).ok_or("ERR client-id should be greater than 0")?;
+            let id = parse_i64(value).filter(|&id| id > 0).ok_or(ErrorKind::InvalidClientId.plain())?;
             filter.ids[0] = id as u64;
             filter.id_count = Some(1);
         } else if word.eq_ignore_ascii_case(b"type") {
@@ -148,26 +145,26 @@ fn parse_kill(args: &Args<'_>) -> Result<Action, &'static str> {
         } else if word.eq_ignore_ascii_case(b"user") {
             filter.possible &= value == b"default";
         } else if word.eq_ignore_ascii_case(b"maxage") {
-            filter.min_age_s = parse_i64(value).filter(|&age| age > 0).ok_or(NOT_AN_INTEGER)? as u64;
+            filter.min_age_s = parse_i64(value).filter(|&age| age > 0).ok_or(ErrorKind::NotAnInteger.plain())? as u64;
         } else if word.eq_ignore_ascii_case(b"skipme") && value.eq_ignore_ascii_case(b"yes") {
             skip_me = true;
         } else if word.eq_ignore_ascii_case(b"skipme") && value.eq_ignore_ascii_case(b"no") {
             skip_me = false;
         } else {
-            return Err(SYNTAX);
+            return Err(ErrorKind::Syntax.plain());
         }
     }
     Ok(Action::Kill { filter, skip_me, counts: true })
 }
 
-fn parse_pause(args: &Args<'_>) -> Result<Action, &'static str> {
-    let ms = args.bytes(2).and_then(parse_i64).ok_or("ERR timeout is not an integer or out of range")?;
-    let ms = u64::try_from(ms).map_err(|_| "ERR timeout is negative")?;
+fn parse_pause<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
+    let ms = args.bytes(2).and_then(parse_i64).ok_or(ErrorKind::TimeoutNotAnInteger.plain())?;
+    let ms = u64::try_from(ms).map_err(|_| ErrorKind::TimeoutNegative.plain())?;
     let writes_only = match args.bytes(3) {
         None => false,
         Some(word) if word.eq_ignore_ascii_case(b"write") => true,
         Some(word) if word.eq_ignore_ascii_case(b"all") => false,
-        Some(_) => return Err("ERR CLIENT PAUSE mode must be WRITE or ALL"),
+        Some(_) => return Err(ErrorKind::PauseMode.plain()),
     };
     Ok(Action::Pause { ms, writes_only })
 }
@@ -203,10 +200,6 @@ impl Server {
             Action::Discard => self.discard(id),
             Action::Watch => self.watch(id, source, now),
             Action::Unwatch => self.unwatch(id),
-            Action::Quit => {
-                self.answer(id, Out::ok);
-                Flow::Close
-            }
             Action::Reset => self.reset(id),
             Action::Shutdown => {
                 self.stop_requested = true;
@@ -218,12 +211,12 @@ impl Server {
             Action::Pause { ms, writes_only } => {
                 let until = now.monotonic.plus(ms);
                 self.pause = Pause { until: Some(self.pause.until.map_or(until, |at| at.max(until))), writes_only };
-                self.answer(id, Out::ok)
+                self.answer(id, |out| out.ok())
             }
             Action::Unpause => {
                 self.pause.until = Some(Millis(0));
                 self.end_pause(now.monotonic);
-                self.answer(id, Out::ok)
+                self.answer(id, |out| out.ok())
             }
         }
     }
@@ -234,6 +227,15 @@ impl Server {
         let mut out = Out::new(&mut connection.output, &mut self.output, connection.session.protocol);
         out.mute(connection.session.is_muted());
         write(&mut out);
+        Flow::Done
+    }
+
+    /// Answers an error and counts it.
+    pub(super) fn fail(&mut self, id: ConnectionId, verb: VerbId, error: ErrorKind) -> Flow {
+        let Server { engine, connections, output, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
+        engine.refuse(&mut connection.session, Some(verb), &error.plain(), &mut out);
         Flow::Done
     }
 
@@ -252,8 +254,8 @@ impl Server {
 
     fn reset(&mut self, id: ConnectionId) -> Flow {
         self.drop_transaction(id);
-        let session_id = self.connections[id.index as usize].session.id;
-        self.connections[id.index as usize].session = self.engine.session(session_id);
+        let unlocked = !self.engine.has_password();
+        self.connections[id.index as usize].session.reset(unlocked);
         self.answer(id, |out| {
             out.set_protocol(Protocol::Resp2);
             out.simple("RESET");
@@ -318,9 +320,9 @@ impl Server {
         if counts {
             self.answer(id, |out| out.integer(killed));
         } else if killed > 0 {
-            self.answer(id, Out::ok);
+            self.answer(id, |out| out.ok());
         } else {
-            self.answer(id, |out| out.error("ERR No such client"));
+            self.fail(id, VerbId::ClientKill, ErrorKind::NoSuchClient);
         }
         if me { Flow::Close } else { Flow::Done }
     }
@@ -342,7 +344,7 @@ fn line_of(connection: &Connection, now: Millis, line: &mut [u8; LINE_BYTES_MAX]
          user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
         connection.peer,
-        text(session.name()),
+        text(session.name(Name::Connection)),
         now.since(connection.opened) / 1_000,
         now.since(connection.active) / 1_000,
         if transaction.open { "x" } else { "N" },
@@ -353,10 +355,10 @@ fn line_of(connection: &Connection, now: Millis, line: &mut [u8; LINE_BYTES_MAX]
         transaction.queue.capacity(),
         connection.output.capacity(),
         connection.input.capacity() + connection.output.capacity() + size_of::<Connection>(),
-        session.last_command(),
+        connection.last_verb.map_or("NULL", |verb| verb.name),
         if session.protocol == Protocol::Resp3 { 3 } else { 2 },
-        text(session.lib_name()),
-        text(session.lib_ver()),
+        text(session.name(Name::Library)),
+        text(session.name(Name::LibraryVersion)),
     );
     LINE_BYTES_MAX - rest.len()
 }

@@ -12,7 +12,7 @@ const LAST_WORD_MS: u64 = 1_000;
 impl Server {
     /// When `handle_deadlines` or `maintain` should be called next, if nothing else happens before.
     pub fn poll_deadline(&self, now: Now) -> Option<Millis> {
-        let store = self.engine.store.next_deadline(now.unix).map(|at| now.monotonic.plus(at.since(now.unix)));
+        let store = self.engine.store.next_expiry_hint().map(|at| now.monotonic.plus(at.since(now.unix)));
         [self.timers.next_deadline(), self.pause.until(), store].into_iter().flatten().min()
     }
 

@@ -93,7 +93,7 @@ impl Server {
     pub(super) fn release_held(&mut self, connection: &mut Connection) {
         let Server { engine, input, output, queues, args, .. } = self;
         if let Some(job) = connection.job.take() {
-            engine.drop_job(job);
+            engine.abandon(job);
         }
         let store = &mut engine.store;
         if let Some(Body { target: Some(large), .. }) = connection.body.take() {

@@ -18,6 +18,7 @@
 //! | `input.rs` | from received bytes to whole commands; large arguments into the store |
 //! | `run.rs` | commands in order, each only when its reply has room |
 //! | `output.rs` | waiting replies to the socket, large values from the store |
+//! | `frames.rs` | datagrams, and connections that speak frames |
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
@@ -25,6 +26,7 @@
 
 mod clients;
 mod deadlines;
+mod frames;
 mod input;
 mod output;
 mod request_log;
@@ -35,11 +37,12 @@ pub use output::Socket;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::Engine;
-use crate::limits::{ARGUMENTS_MAX, LINE_BYTES_MAX, MIB, RING_BYTES};
+use crate::datagram::{Datagrams, budget::LogBudget};
+use crate::engine::{Engine, session::Session};
+use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
 use crate::timers::Timers;
-use crate::wire::resp::ArgTable;
+use crate::wire::arguments::ArgTable;
 use core::net::SocketAddr;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -122,18 +125,30 @@ pub struct Server {
     discard: Box<[u8]>,
     pause: clients::Pause,
     stop_requested: bool,
+    datagrams: Datagrams,
+    frame_reply: Box<[u8]>,
+    reject_log: LogBudget,
+}
+
+/// What came of a step of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// A command was run, or dropped: go on.
+    Made,
+    /// Nothing can be done before more input comes, or output goes.
+    Waiting,
 }
 
 impl Server {
     /// A server over `engine`. All of its memory is reserved here.
-    pub fn new(engine: Engine, settings: Settings) -> Server {
+    pub fn new(engine: Engine, datagrams: Datagrams, settings: Settings) -> Server {
         Server {
             engine,
             connections: Slab::with_capacity(settings.max_clients),
             input: Buffers::new(settings.input_bytes),
             output: Buffers::new(settings.output_bytes),
             queues: Buffers::new(settings.queue_bytes),
-            args: ArgTable::with_capacity(ARGUMENTS_MAX, LINE_BYTES_MAX),
+            args: ArgTable::with_capacity(ARGUMENTS_MAX),
             timers: Timers::new(settings.max_clients),
             counters: ServerCounters::default(),
             next_generation: 0,
@@ -142,6 +157,9 @@ impl Server {
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             pause: clients::Pause::default(),
             stop_requested: false,
+            datagrams,
+            frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
+            reject_log: LogBudget::default(),
             settings,
         }
     }
@@ -158,7 +176,7 @@ impl Server {
         self.counters.accepted += 1;
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
-        let session = self.engine.session(self.next_session_id);
+        let session = Session::new(self.next_session_id, !self.engine.has_password());
         self.next_session_id += 1;
         let connection = Connection::new(session, peer, generation, now.monotonic);
         let index = self.connections.insert(connection) as u32;

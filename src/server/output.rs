@@ -4,7 +4,8 @@ use super::Server;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::limits::RING_BYTES;
 use crate::time::Now;
-use crate::wire::encode::Pending;
+use crate::wire::output::Pending;
+use crate::store::LargeCursor;
 use std::io::IoSlice;
 
 /// What the reactor knows of a connection's socket after a write.
@@ -36,7 +37,7 @@ impl Server {
                 count
             }
             Pending::Large { id, offset, .. } => {
-                let mut cursor = self.engine.store.large_cursor(id, offset);
+                let mut cursor = LargeCursor::new(id, offset);
                 let mut count = 0;
                 while count < slices.len() {
                     let part = self.engine.store.large_slice(&mut cursor);

@@ -1,7 +1,7 @@
 //! The line that `--log-requests` writes for each request and its reply.
 
 use crate::connection::Connection;
-use crate::wire::resp::{Arg, Args};
+use crate::wire::arguments::{Arg, Args};
 use std::fmt;
 
 /// Bytes of a verb or key that are shown; the rest is cut.

@@ -1,13 +1,16 @@
 //! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
 
-use super::{Server, clients::Action};
-use crate::command::{Flags, Verb};
+use super::{Progress, Server, clients::Action};
+use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::Flow;
-use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES};
+use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES, VALUE_BYTES_MAX};
+use crate::reply::ErrorKind;
 use crate::time::Now;
 use crate::wire::encode::Out;
-use crate::wire::resp::{Arg, Args, Bounds, Malformed, Step};
+use crate::wire::arguments::{Arg, Args};
+use crate::wire::malformed::Malformed;
+use crate::wire::resp::{Bounds, Step};
 
 /// Commands that one connection runs before the others have their turn.
 const COMMANDS_PER_TURN: usize = 256;
@@ -19,15 +22,6 @@ pub(super) enum Source {
     Input { len: usize },
     /// In the transaction's queue, which the argument table points into.
     Queue,
-}
-
-/// What came of a step.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// A command was run, or dropped: go on.
-    Made,
-    /// Nothing can be done before more input comes, or output goes.
-    Waiting,
 }
 
 impl Server {
@@ -55,10 +49,14 @@ impl Server {
         if !self.has_reply_room(id) {
             return Progress::Waiting;
         }
-        let max_bulk_bytes = self.engine.max_value_bytes();
+        if self.is_framed(id) {
+            return self.step_framed(id, now);
+        }
         let Server { connections, input, args, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let bounds = Bounds { authenticated: connection.session.authenticated, max_bulk_bytes };
+        // A value over --max-value is not malformed: it is refused by its command, and the connection lives.
+        let bounds =
+            Bounds { authenticated: connection.session.authenticated, max_bulk_bytes: VALUE_BYTES_MAX };
         let mut step = connection.decoder.decode(connection.input.readable(input), &bounds, args);
         if step == Ok(Step::NeedMore) && !connection.input.is_straight() {
             connection.input.straighten(input);
@@ -79,8 +77,15 @@ impl Server {
         Progress::Made
     }
 
+    /// Whether the connection speaks frames, which its first byte tells.
+    fn is_framed(&mut self, id: ConnectionId) -> bool {
+        let connection = &mut self.connections[id.index as usize];
+        let first = connection.input.readable(&self.input).first();
+        *connection.framed.get_or_insert(first == Some(&crate::wire::frame::MAGIC))
+    }
+
     /// Nothing can be run: notes since when a command is incomplete, and ends a connection that will send no more.
-    fn wait_for_input(&mut self, id: ConnectionId, now: Now) -> Progress {
+    pub(super) fn wait_for_input(&mut self, id: ConnectionId, now: Now) -> Progress {
         let Server { connections, input, .. } = self;
         let connection = &mut connections[id.index as usize];
         if connection.input.is_empty() && connection.body.is_none() {
@@ -119,7 +124,10 @@ impl Server {
         let started = self.settings.request_clock.map(|clock| clock());
         let before = self.connections[id.index as usize].output.pending_len();
         let flow = match self.prepare(id, len, now) {
-            Prepared::Held => return Progress::Waiting,
+            Prepared::Held => {
+                self.connections[id.index as usize].decoder.hold(len);
+                return Progress::Waiting;
+            }
             Prepared::Answered => Flow::Done,
             Prepared::Queued => {
                 self.connections[id.index as usize].has_large = false;
@@ -138,10 +146,10 @@ impl Server {
         let pause = self.pause;
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let Connection { session, output: pending, input: ring, transaction, refused, job, .. } = connection;
+        let Connection { session, output: pending, input: ring, transaction, refused, job, last_verb, .. } = connection;
         let args = args.args(&ring.readable(input)[..len]);
         if job.is_some() {
-            return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
+            return resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
         }
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
@@ -149,28 +157,30 @@ impl Server {
             transaction.broken |= transaction.open;
             return Prepared::Answered;
         };
+        *last_verb = Some(verb);
         if pause.holds(verb, now.monotonic) {
             return Prepared::Held;
         }
         if let Some(refused) = refused.take() {
             transaction.broken |= transaction.open;
-            engine.refuse(verb, refused, &mut out);
+            engine.refuse(session, Some(verb.id), &crate::engine::refused(refused), &mut out);
             return Prepared::Answered;
         }
         if transaction.open && !super::transaction::runs_at_once(verb) {
             if verb.flags.has(Flags::NO_MULTI) {
                 transaction.broken = true;
-                out.error("ERR Command not allowed inside a transaction");
+                engine.refuse(session, Some(verb.id), &ErrorKind::NotInsideMulti.plain(), &mut out);
                 return Prepared::Answered;
             }
             return match transaction.enqueue(&args, queues) {
                 Ok(()) => {
                     out.simple("QUEUED");
+                    session.finished();
                     Prepared::Queued
                 }
                 Err(error) => {
                     transaction.broken = true;
-                    out.error(error);
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
                     Prepared::Answered
                 }
             };
@@ -193,11 +203,14 @@ impl Server {
         };
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
-        if verb.flags.has(Flags::CONNECTION) {
+        if verb.flags.has(Flags::CONNECTION) && verb.id != VerbId::Quit {
             return match Action::parse(verb, &args) {
-                Ok(action) => self.perform(id, action, source, now),
+                Ok(action) => {
+                    engine.metrics.called(verb.id);
+                    self.perform(id, action, source, now)
+                }
                 Err(error) => {
-                    out.error(error);
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
                     Flow::Done
                 }
             };
@@ -213,12 +226,15 @@ impl Server {
         }
         if connection.output.overflowed() {
             if let Flow::Again(job) = flow {
-                self.engine.drop_job(job);
+                self.engine.abandon(job);
             }
+            // Held, so that its large arguments are found and released.
+            connection.decoder.hold(len);
             self.drop_at_once(id, CloseReason::OutputFull);
             return Progress::Waiting;
         }
         if let Flow::Again(job) = flow {
+            connection.decoder.hold(len);
             connection.job = Some(job);
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
@@ -239,7 +255,6 @@ impl Server {
         }
         connection.began = None;
         connection.input.consume(len);
-        connection.session.command_ended();
         Progress::Made
     }
 
@@ -282,3 +297,8 @@ enum Prepared {
     Runnable(&'static Verb),
 }
 
+/// The verb, or the subcommand, of a command that has been admitted before.
+pub(super) fn resolve(args: &Args<'_>) -> Option<&'static Verb> {
+    let verb = crate::command::find(args.bytes(0)?)?;
+    args.bytes(1).and_then(|word| verb.subcommand(word)).or(Some(verb))
+}

@@ -13,17 +13,15 @@ use crate::connection::{ConnectionId, Transaction};
 use crate::engine::Flow;
 use crate::mutation::{Database, LargeId};
 use crate::ring::Ring;
+use crate::reply::{Error, ErrorKind, Part};
 use crate::time::Now;
 use crate::wire::encode::Out;
-use crate::wire::resp::{Arg, ArgTable, Args};
+use crate::wire::arguments::{Arg, ArgTable, Args};
 
 /// Stands for a length where an argument is a large value.
 const LARGE: u32 = u32::MAX;
 /// Commands that MULTI queues, at most.
 const QUEUED_MAX: u32 = 65_536;
-
-const QUEUE_FULL: &str = "ERR the transaction is too long for the server's buffers";
-const WATCH_FULL: &str = "ERR too many watched keys for the server's buffers";
 
 /// Whether a verb is run at once although a transaction is open.
 pub(super) fn runs_at_once(verb: &Verb) -> bool {
@@ -36,7 +34,7 @@ impl Transaction {
     ///
     /// # Errors
     /// There is no room; nothing was queued.
-    pub(super) fn enqueue(&mut self, args: &Args<'_>, queues: &mut Buffers) -> Result<(), &'static str> {
+    pub(super) fn enqueue(&mut self, args: &Args<'_>, queues: &mut Buffers) -> Result<(), Error<'static>> {
         let body_len: usize = args
             .iter()
             .map(|arg| match arg {
@@ -45,7 +43,7 @@ impl Transaction {
             })
             .sum();
         if self.queued_count >= QUEUED_MAX || !make_room(&mut self.queue, 8 + body_len, queues) {
-            return Err(QUEUE_FULL);
+            return Err(ErrorKind::QueueFull.of_both(Part::Number(queues.capacity() as u64), Part::Number(0)));
         }
         append(&mut self.queue, &(body_len as u32).to_le_bytes(), queues);
         append(&mut self.queue, &(args.len() as u32).to_le_bytes(), queues);
@@ -93,24 +91,24 @@ impl Server {
     pub(super) fn multi(&mut self, id: ConnectionId) -> Flow {
         let transaction = &mut self.connections[id.index as usize].transaction;
         if transaction.open {
-            return self.answer(id, |out| out.error("ERR MULTI calls can not be nested"));
+            return self.fail(id, VerbId::Multi, ErrorKind::NestedMulti);
         }
         transaction.open = true;
-        self.answer(id, Out::ok)
+        self.answer(id, |out| out.ok())
     }
 
     pub(super) fn discard(&mut self, id: ConnectionId) -> Flow {
         if !self.connections[id.index as usize].transaction.open {
-            return self.answer(id, |out| out.error("ERR DISCARD without MULTI"));
+            return self.fail(id, VerbId::Discard, ErrorKind::DiscardWithoutMulti);
         }
         self.drop_transaction(id);
-        self.answer(id, Out::ok)
+        self.answer(id, |out| out.ok())
     }
 
     pub(super) fn unwatch(&mut self, id: ConnectionId) -> Flow {
         let Server { connections, queues, .. } = self;
         connections[id.index as usize].transaction.watched.release(queues);
-        self.answer(id, Out::ok)
+        self.answer(id, |out| out.ok())
     }
 
     /// WATCH: the argument table holds the command.
@@ -118,7 +116,7 @@ impl Server {
         let Server { engine, connections, input, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
         if connection.transaction.open {
-            return self.answer(id, |out| out.error("ERR WATCH inside MULTI is not allowed"));
+            return self.fail(id, VerbId::Watch, ErrorKind::WatchInsideMulti);
         }
         let Source::Input { len } = source else { return Flow::Done };
         let args = args.args(&connection.input.readable(input)[..len]);
@@ -126,13 +124,13 @@ impl Server {
         let mut error = None;
         for arg in args.from(1).iter() {
             let Arg::Bytes(key) = arg else {
-                error = Some("ERR the key is too long");
+                error = Some(ErrorKind::ArgumentTooLong);
                 break;
             };
             let revision = engine.store.peek(database, key, now.unix).map_or(0, |entry| entry.revision.0);
             let watched = &mut connection.transaction.watched;
             if !make_room(watched, 11 + key.len(), queues) {
-                error = Some(WATCH_FULL);
+                error = Some(ErrorKind::WatchFull);
                 break;
             }
             append(watched, &[database.0], queues);
@@ -141,8 +139,8 @@ impl Server {
             append(watched, key, queues);
         }
         match error {
-            Some(text) => self.answer(id, |out| out.error(text)),
-            None => self.answer(id, Out::ok),
+            Some(error) => self.fail(id, VerbId::Watch, error),
+            None => self.answer(id, |out| out.ok()),
         }
     }
 
@@ -150,17 +148,15 @@ impl Server {
     pub(super) fn exec(&mut self, id: ConnectionId, now: Now) -> Flow {
         let transaction = &self.connections[id.index as usize].transaction;
         if !transaction.open {
-            return self.answer(id, |out| out.error("ERR EXEC without MULTI"));
+            return self.fail(id, VerbId::Exec, ErrorKind::ExecWithoutMulti);
         }
         if transaction.broken {
             self.drop_transaction(id);
-            return self.answer(id, |out| {
-                out.error("EXECABORT Transaction discarded because of previous errors.");
-            });
+            return self.fail(id, VerbId::Exec, ErrorKind::ExecAborted);
         }
         if self.watched_has_changed(id, now) {
             self.drop_transaction(id);
-            return self.answer(id, Out::null_array);
+            return self.answer(id, |out| out.null_array());
         }
         let count = transaction.queued_count;
         self.answer(id, |out| out.array(count as usize));
@@ -181,7 +177,7 @@ impl Server {
             let Server { connections, args, queues, .. } = self;
             let transaction = &connections[id.index as usize].transaction;
             transaction.load(args, queues, |_| {});
-            let Some(verb) = crate::command::resolve(&args.spans(transaction.queue.readable(queues))) else { break };
+            let Some(verb) = super::run::resolve(&args.spans(transaction.queue.readable(queues))) else { break };
             flow = match self.execute(id, verb, Source::Queue, now) {
                 Flow::Again(job) => {
                     let connection = &mut self.connections[id.index as usize];
@@ -193,7 +189,7 @@ impl Server {
                     }
                     // The output has overflowed: `finish` closes the connection.
                     connection.job = None;
-                    self.engine.drop_job(job);
+                    self.engine.abandon(job);
                     flow
                 }
                 ended => ended,

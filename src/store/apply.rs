@@ -72,6 +72,12 @@ impl Store {
     pub fn apply(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
         // Paid first, so that what cleaning meets (expired keys) is told before this change.
         self.pay(appended(mutation), now);
+        let applied = self.change(mutation, now);
+        self.protected = None;
+        applied
+    }
+
+    fn change(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
         let applied = match *mutation {
             Mutation::Put { db, key, value, expiry } => self.put(db, key, (value, expiry), mutation, now)?,
             Mutation::Write { db, key, offset, bytes } => {
@@ -216,9 +222,12 @@ impl Store {
         if existed { Applied { revision, existed, value_len: 0 } } else { NOTHING }
     }
 
-    /// Takes the value out of a record that may move or go.
+    /// Takes the value out of a record that may move, and protects its key: what is told to the listener must
+    /// make sense to one who has only heard what was told before.
     fn hold(&mut self, at: Address) -> Held {
         let (segment, offset) = split(&self.pool, at);
+        let record = Record::read(&self.pool.bytes(segment)[offset..]);
+        self.protected = Some((usize::from(record.space), self.hasher.hash(record.key)));
         match Record::read(&self.pool.bytes(segment)[offset..]).content {
             Content::Inline(bytes) => {
                 self.scratch[..bytes.len()].copy_from_slice(bytes);

@@ -41,6 +41,9 @@ impl Store {
         hash: u64,
         facts: &Facts,
     ) -> Option<usize> {
+        if self.protected == Some((facts.space, hash)) {
+            return Some(MOVED);
+        }
         let index = &mut self.spaces[facts.space].index;
         let uses = index.frequency(&self.leaves, hash, at).unwrap_or(0);
         let limit = KEPT_SEGMENTS_MAX * self.config.segment_bytes as u64;

@@ -214,6 +214,8 @@ pub struct Store {
     debt: u64,
     /// Bytes that eviction kept since it last freed something.
     kept: u64,
+    /// Space and hash of the key whose value a change builds on: eviction passes it by until the change is made.
+    protected: Option<(usize, u64)>,
     /// Where values are put together that a write changes in part.
     scratch: Box<[u8]>,
 }
@@ -298,6 +300,7 @@ impl Store {
             sweep: Sweep::default(),
             debt: 0,
             kept: 0,
+            protected: None,
             scratch: vec![0; config.segment_bytes / 8].into_boxed_slice(),
             pool,
             leaves,
@@ -573,7 +576,11 @@ impl Store {
                 Need::Block if self.larges.add_block(id, &mut self.table) => {}
                 Need::Block => {
                     let segment = self.acquire(room::Want::Segment, now)?;
-                    self.table.taken(segment, State::Carved);
+                    // Making room may have freed a block elsewhere.
+                    match self.table.fullest_carved(None) {
+                        Some(_) => self.pool.give_back(segment),
+                        None => self.table.taken(segment, State::Carved),
+                    }
                 }
             }
         }

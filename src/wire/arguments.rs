@@ -60,6 +60,13 @@ impl ArgTable {
         Args { bytes, spans: &self.spans }
     }
 
+    /// As [`args`](ArgTable::args) for a table that was filled by [`push`](ArgTable::push): `bytes` are what the
+    /// positions refer to.
+    #[must_use]
+    pub fn spans<'a>(&'a self, bytes: &'a [u8]) -> Args<'a> {
+        Args { bytes, spans: &self.spans }
+    }
+
     /// Arguments in the table.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -72,19 +79,22 @@ impl ArgTable {
         self.spans.is_empty()
     }
 
+    /// Empties the table, to be filled anew.
     #[inline]
-    pub(super) fn clear(&mut self) {
+    pub fn reset(&mut self) {
         self.spans.clear();
         self.text.clear();
         self.is_inline = false;
     }
 
+    /// One more argument: `length` bytes, at most `BUFFERED_BULK_BYTES_MAX`, from position `offset` on.
     #[inline]
-    pub(super) fn push(&mut self, offset: usize, length: usize) {
+    pub fn push(&mut self, offset: usize, length: usize) {
         self.spans.push(Span { offset: offset as u32, length: length as u32 });
     }
 
-    pub(super) fn push_large(&mut self, id: Option<LargeId>) {
+    /// One more argument: a large value, or one that was thrown away.
+    pub fn push_large(&mut self, id: Option<LargeId>) {
         self.spans.push(match id {
             Some(LargeId(id)) => Span { offset: id, length: LARGE },
             None => Span { offset: 0, length: REFUSED },
@@ -103,7 +113,6 @@ impl<'a> Args<'a> {
     /// How many there are.
     #[must_use]
     #[inline]
-    #[allow(clippy::len_without_is_empty)] // a command has at least its verb
     pub fn len(&self) -> usize {
         self.spans.len()
     }

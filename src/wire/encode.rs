@@ -1,31 +1,20 @@
-//! Replies as bytes, in RESP2 or RESP3, and the output of a connection that they wait in.
-//!
-//! A large value is not copied into the output: a marker stands for it among the bytes, and the server writes it to the
-//! socket from the store's own blocks when its turn comes.
-//!
-//! ```text
-//! ring  | $5\r\nhello\r\n$9000\r\n | marker | \r\n+OK\r\n$70000\r\n | marker | \r\n |
-//!                                  ^ first    `- next: bytes until  ^ last            positions from the ring's head
-//! marker: id u32 | bytes left u64 | bytes between this marker's end and the next one u32     (little-endian)
-//! ```
+//! Replies as bytes, in RESP2 or RESP3.
 
 use crate::{
     buffers::Buffers,
     limits::RING_BYTES,
     mutation::LargeId,
-    ring::Ring,
     wire::{
+        malformed::Malformed,
         number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, write_double, write_i64, write_u64},
-        resp::Malformed,
+        output::MARKER_BYTES,
     },
 };
 
+pub use super::output::{Output, Pending};
+
 /// Bytes of an error reply's text, at most; more is cut off.
 pub const ERROR_BYTES_MAX: usize = 512;
-
-const MARKER_BYTES: usize = 16;
-/// "No marker".
-const NONE: u32 = u32::MAX;
 
 /// The version of RESP that a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,212 +24,6 @@ pub enum Protocol {
     Resp2,
     /// After `HELLO 3`.
     Resp3,
-}
-
-/// What waits to be sent on one connection. Detached (a few dozen bytes, no buffer) whenever nothing does.
-///
-/// *Filling*: [`Out`]. *Emptying*: [`next`](Output::next), then [`consumed`](Output::consumed), in turn; a close in
-/// between takes [`release`](Output::release).
-#[derive(Debug)]
-pub struct Output {
-    ring: Ring,
-    /// Position of the first and of the last marker, from the ring's head; `NONE` without one.
-    first: u32,
-    last: u32,
-    /// Bytes of the large value at the front that are sent already; 0 if plain bytes are at the front.
-    sent: u64,
-    /// Bytes of large values that are still to be sent.
-    large_pending: u64,
-    overflowed: bool,
-}
-
-const _: () = assert!(size_of::<Output>() <= 48);
-
-/// What is to be sent next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pending<'a> {
-    /// Nothing.
-    Nothing,
-    /// These bytes, the second part perhaps empty; the first never.
-    Bytes(&'a [u8], &'a [u8]),
-    /// `len` bytes (at least 1) of the large value `id`, from `offset` on.
-    Large { id: LargeId, offset: u64, len: u64 },
-}
-
-impl Default for Output {
-    fn default() -> Output {
-        Output::new()
-    }
-}
-
-impl Output {
-    /// An empty output.
-    #[must_use]
-    pub const fn new() -> Output {
-        Output { ring: Ring::new(), first: NONE, last: NONE, sent: 0, large_pending: 0, overflowed: false }
-    }
-
-    /// Whether everything is sent.
-    #[must_use]
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
-    }
-
-    /// Bytes of arena memory held.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.ring.capacity()
-    }
-
-    /// Bytes still to be sent (plus 12 for each large value among them).
-    #[must_use]
-    pub fn pending_len(&self) -> u64 {
-        self.ring.len() as u64 + self.large_pending
-    }
-
-    /// Whether a reply did not fit and was dropped. The stream is broken: send what [`next`](Output::next) says, or
-    /// nothing, and close.
-    #[must_use]
-    pub fn overflowed(&self) -> bool {
-        self.overflowed
-    }
-
-    /// What is to be sent next; some of it may be sent, then [`consumed`](Output::consumed) says how much.
-    #[must_use]
-    #[inline]
-    pub fn next<'a>(&self, arena: &'a Buffers) -> Pending<'a> {
-        if self.ring.is_empty() {
-            return Pending::Nothing;
-        }
-        let (a, b) = self.ring.readable_parts(arena);
-        match self.first {
-            NONE => Pending::Bytes(a, b),
-            0 => {
-                let marker = self.marker(arena);
-                Pending::Large { id: marker.id, offset: self.sent, len: marker.left }
-            }
-            plain => {
-                let plain = plain as usize;
-                if plain <= a.len() {
-                    Pending::Bytes(&a[..plain], &[])
-                } else {
-                    Pending::Bytes(a, &b[..plain - a.len()])
-                }
-            }
-        }
-    }
-
-    /// `n` bytes of what [`next`](Output::next) gave are sent. If that was the last of a large value, its id comes
-    /// back: release the output's reference. The buffer is given back when nothing is left.
-    ///
-    /// # Panics
-    /// If `next` gave fewer.
-    pub fn consumed(&mut self, n: u64, arena: &mut Buffers) -> Option<LargeId> {
-        let mut finished = None;
-        if self.first == 0 {
-            let marker = self.marker(arena);
-            assert!(n <= marker.left);
-            self.sent += n;
-            self.large_pending -= n;
-            if n == marker.left {
-                self.sent = 0;
-                self.drop_marker(&marker);
-                finished = Some(marker.id);
-            } else {
-                self.ring.patch(4, &(marker.left - n).to_le_bytes(), arena);
-            }
-        } else {
-            assert!(n <= u64::from(self.first));
-            self.ring.consume(n as usize);
-            self.advance(n as u32);
-        }
-        if self.ring.is_empty() {
-            self.ring.release(arena);
-        }
-        finished
-    }
-
-    /// Drops everything and gives the buffer back; `unpin` gets the id of each large value that was not sent to its
-    /// end, once for each reference. An overflow is forgotten.
-    pub fn release(&mut self, arena: &mut Buffers, mut unpin: impl FnMut(LargeId)) {
-        while self.first != NONE {
-            self.ring.consume(self.first as usize);
-            self.advance(self.first);
-            let marker = self.marker(arena);
-            unpin(marker.id);
-            self.drop_marker(&marker);
-        }
-        self.ring.release(arena);
-        *self = Output::new();
-    }
-
-    /// Appends a copy of the plain bytes that wait to `to`, passing over large values; for tests.
-    pub fn copy_plain(&self, arena: &Buffers, to: &mut Vec<u8>) {
-        let (a, b) = self.ring.readable_parts(arena);
-        let all = [a, b].concat();
-        let (mut at, mut next) = (0, self.first);
-        while next != NONE {
-            let end = at + next as usize;
-            to.extend_from_slice(&all[at..end]);
-            let link = [all[end + 12], all[end + 13], all[end + 14], all[end + 15]];
-            next = u32::from_le_bytes(link);
-            at = end + MARKER_BYTES;
-        }
-        to.extend_from_slice(&all[at..]);
-    }
-
-    /// The marker at the front of the ring.
-    fn marker(&self, arena: &Buffers) -> Marker {
-        let (a, b) = self.ring.readable_parts(arena);
-        let mut bytes = [0; MARKER_BYTES];
-        let head_len = a.len().min(MARKER_BYTES);
-        bytes[..head_len].copy_from_slice(&a[..head_len]);
-        bytes[head_len..].copy_from_slice(&b[..MARKER_BYTES - head_len]);
-        Marker::from_bytes(bytes)
-    }
-
-    /// Takes the marker at the front away.
-    fn drop_marker(&mut self, marker: &Marker) {
-        self.large_pending = self.large_pending.saturating_sub(marker.left);
-        self.ring.consume(MARKER_BYTES);
-        self.first = marker.next;
-        self.last = if marker.next == NONE { NONE } else { self.last - MARKER_BYTES as u32 };
-    }
-
-    /// Plain bytes have left the front.
-    fn advance(&mut self, n: u32) {
-        if self.first != NONE {
-            self.first -= n;
-            self.last -= n;
-        }
-    }
-}
-
-/// See the drawing above.
-struct Marker {
-    id: LargeId,
-    left: u64,
-    next: u32,
-}
-
-impl Marker {
-    fn from_bytes(bytes: [u8; MARKER_BYTES]) -> Marker {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
-        Marker {
-            id: LargeId(u32::from_le_bytes([a, b, c, d])),
-            left: u64::from_le_bytes([e, f, g, h, i, j, k, l]),
-            next: u32::from_le_bytes([m, n, o, p]),
-        }
-    }
-
-    fn to_bytes(&self) -> [u8; MARKER_BYTES] {
-        let mut bytes = [0; MARKER_BYTES];
-        bytes[..4].copy_from_slice(&self.id.0.to_le_bytes());
-        bytes[4..12].copy_from_slice(&self.left.to_le_bytes());
-        bytes[12..].copy_from_slice(&self.next.to_le_bytes());
-        bytes
-    }
 }
 
 /// `$N\r\n` for small N, padded; the length of it follows from N.
@@ -359,19 +142,20 @@ impl<'a> Out<'a> {
     /// when the arena has no ring left.
     #[must_use]
     pub fn room(&self) -> usize {
-        if self.output.ring.is_attached() {
-            self.output.ring.free()
-        } else if self.arena.has_ring() {
-            RING_BYTES
-        } else {
-            0
-        }
+        self.output.room(self.arena)
+    }
+
+    /// Makes room for `len` bytes at once, in a longer buffer if need be. `false`: there is none, and the output has
+    /// overflowed.
+    #[must_use]
+    pub fn make_room(&mut self, len: usize) -> bool {
+        self.muted || self.reserve(len)
     }
 
     /// Whether a reply was dropped because it did not fit.
     #[must_use]
     pub fn overflowed(&self) -> bool {
-        self.output.overflowed
+        self.output.overflowed()
     }
 
     /// Whether nothing waits in the output.
@@ -478,19 +262,7 @@ impl<'a> Out<'a> {
         if len == 0 || !self.reserve(MARKER_BYTES) {
             return false;
         }
-        let position = self.output.ring.len() as u32;
-        let marker = Marker { id, left: len, next: NONE };
-        if !self.output.ring.write(self.arena, &marker.to_bytes()) {
-            return false;
-        }
-        if self.output.last == NONE {
-            self.output.first = position;
-        } else {
-            let next = position - self.output.last - MARKER_BYTES as u32;
-            self.output.ring.patch(self.output.last as usize + 12, &next.to_le_bytes(), self.arena);
-        }
-        self.output.last = position;
-        self.output.large_pending += len;
+        self.output.append_large(id, len, self.arena);
         true
     }
 
@@ -577,42 +349,15 @@ impl<'a> Out<'a> {
     /// Appends three parts, all or nothing.
     #[inline]
     fn write(&mut self, parts: [&[u8]; 3]) {
-        let [a, b, c] = parts;
-        let len = a.len() + b.len() + c.len();
-        if !self.reserve(len) {
-            return;
-        }
-        let ring = &mut self.output.ring;
-        let room = ring.writable(self.arena);
-        if len <= room.len() {
-            room[..a.len()].copy_from_slice(a);
-            room[a.len()..a.len() + b.len()].copy_from_slice(b);
-            room[a.len() + b.len()..len].copy_from_slice(c);
-            ring.commit(len);
-        } else {
-            for part in parts {
-                let written = ring.write(self.arena, part);
-                debug_assert!(written, "there is room for all parts");
-            }
+        if self.reserve(parts.iter().map(|part| part.len()).sum()) {
+            self.output.append(parts, self.arena);
         }
     }
 
     /// Makes room for `len` bytes. `false`: there is none, or nothing is to be written.
     #[inline]
     fn reserve(&mut self, len: usize) -> bool {
-        if self.muted || self.output.overflowed {
-            return false;
-        }
-        len <= self.output.ring.free() || self.grow(len)
-    }
-
-    #[cold]
-    fn grow(&mut self, len: usize) -> bool {
-        let needed = (self.output.ring.len() + len).max(RING_BYTES).checked_next_power_of_two();
-        let grown = needed
-            .is_some_and(|needed| needed <= self.bytes_max && self.output.ring.grow(self.arena, needed));
-        self.output.overflowed = !grown;
-        grown
+        !self.muted && self.output.reserve(len, self.bytes_max, self.arena)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The patterns of KEYS, SCAN MATCH and CONFIG GET, by the rules of Redis: `*` any bytes, `?` one byte, `[a-z]`, `[^a]`
-//! one byte of a class or of its complement, `\x` the byte x.
+//! one byte of a class or of its complement, `\x` the byte x. In one thing it differs: `**` matches the empty text too.
 //!
 //! Without recursion: only the latest `*` is ever taken back, for whatever an earlier one could take more of, the latest can
 //! take too. That leaves pattern length x text length steps at worst, hence a bound on them as well.

@@ -6,7 +6,7 @@
 //! "\x41\n\t\\"              ->  A, newline, tab, backslash     double quotes know \xHH \n \r \t \b \a
 //! ```
 
-use super::{arguments::ArgTable, resp::Malformed};
+use super::{arguments::ArgTable, malformed::Malformed};
 use crate::limits::LINE_BYTES_MAX;
 
 /// The position of the line's LF, if it is there; the first `searched` bytes hold none. A line of more than

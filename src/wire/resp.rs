@@ -19,7 +19,11 @@
 //!
 //! No peer can forge one: the walk covers only what has passed the machine, which takes `$` alone.
 
-use super::{arguments::ArgTable, inline};
+use super::inline;
+pub use super::{
+    arguments::{Arg, ArgTable, Args},
+    malformed::Malformed,
+};
 use crate::{
     limits::{
         ARGUMENTS_MAX, ARGUMENTS_MAX_UNAUTHENTICATED, BUFFERED_BULK_BYTES_MAX,
@@ -56,72 +60,6 @@ pub enum Step {
     Body { at: usize, len: u64 },
 }
 
-/// Why the peer's bytes are no command: answer [`text`](Malformed::text) and close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Malformed {
-    /// The number behind `*` is none, is spelt unlike the one way to spell it, or is too large.
-    MultibulkLength,
-    /// More arguments than a client may send before AUTH.
-    UnauthenticatedMultibulkLength,
-    /// The number behind `$` is none, is negative or is too large.
-    BulkLength,
-    /// A longer argument than a client may send before AUTH.
-    UnauthenticatedBulkLength,
-    /// An argument that does not begin with `$`.
-    ExpectedDollar { got: u8 },
-    /// An argument's bytes are not followed by CR and LF. Redis does not look.
-    ExpectedCrlf,
-    /// A line of text without an end.
-    InlineTooBig,
-    /// `*` and a line without an end.
-    CountLineTooBig,
-    /// `$` and a line without an end.
-    BulkLineTooBig,
-    /// A line of text with an open quote, or with more behind a closing one.
-    UnbalancedQuotes,
-    /// A line of an HTTP request: somebody makes a browser speak to us.
-    CrossProtocol,
-}
-
-impl Malformed {
-    /// What follows `ERR Protocol error: ` in the answer, and a byte to be put behind it in front of a closing quote.
-    /// `None`: close without an answer.
-    #[must_use]
-    pub const fn text(self) -> Option<(&'static str, Option<u8>)> {
-        Some(match self {
-            Malformed::MultibulkLength => ("invalid multibulk length", None),
-            Malformed::UnauthenticatedMultibulkLength => ("unauthenticated multibulk length", None),
-            Malformed::BulkLength => ("invalid bulk length", None),
-            Malformed::UnauthenticatedBulkLength => ("unauthenticated bulk length", None),
-            Malformed::ExpectedDollar { got } => ("expected '$', got '", Some(got)),
-            Malformed::ExpectedCrlf => ("expected CRLF after bulk", None),
-            Malformed::InlineTooBig => ("too big inline request", None),
-            Malformed::CountLineTooBig => ("too big mbulk count string", None),
-            Malformed::BulkLineTooBig => ("too big bulk count string", None),
-            Malformed::UnbalancedQuotes => ("unbalanced quotes in request", None),
-            Malformed::CrossProtocol => return None,
-        })
-    }
-
-    /// For counters and the log.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Malformed::MultibulkLength => "multibulk_length",
-            Malformed::UnauthenticatedMultibulkLength => "unauthenticated_multibulk_length",
-            Malformed::BulkLength => "bulk_length",
-            Malformed::UnauthenticatedBulkLength => "unauthenticated_bulk_length",
-            Malformed::ExpectedDollar { .. } => "expected_dollar",
-            Malformed::ExpectedCrlf => "expected_crlf",
-            Malformed::InlineTooBig => "inline_too_big",
-            Malformed::CountLineTooBig => "count_line_too_big",
-            Malformed::BulkLineTooBig => "bulk_line_too_big",
-            Malformed::UnbalancedQuotes => "unbalanced_quotes",
-            Malformed::CrossProtocol => "cross_protocol",
-        }
-    }
-}
-
 /// What is expected at `scanned`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
@@ -140,6 +78,8 @@ enum Stage {
     Body,
     /// `bulk` bytes that do not stay here.
     Large,
+    /// Nothing: the command is whole and was put off.
+    Held,
 }
 
 /// A number on a line of its own, as far as it has been read.
@@ -192,7 +132,14 @@ impl Decoder {
     /// Whether a command has begun but is not whole.
     #[must_use]
     pub fn in_progress(&self) -> bool {
-        self.stage != Stage::Start
+        !matches!(self.stage, Stage::Start | Stage::Held)
+    }
+
+    /// The command that was [`Step::Ready`] just now is not consumed yet: the next `decode` finds it again, and until
+    /// then its large arguments are among [`large_ids`](Decoder::large_ids).
+    pub fn hold(&mut self, consumed: usize) {
+        self.stage = Stage::Held;
+        self.scanned = consumed as u32;
     }
 
     /// Goes on decoding. Of the buffer that `bytes` come from, a line needs 64 KiB and a byte, a command all its bytes
@@ -202,12 +149,18 @@ impl Decoder {
     /// If these bytes can begin no command; the decoder is of no use any more.
     #[inline]
     pub fn decode(&mut self, bytes: &[u8], bounds: &Bounds, table: &mut ArgTable) -> Result<Step, Malformed> {
+        if self.stage == Stage::Held {
+            let consumed = self.scanned as usize;
+            *self = Decoder::new();
+            Decoder::again(&bytes[..consumed], table);
+            return Ok(Step::Ready { consumed });
+        }
         let begins = self.stage == Stage::Start;
         if begins {
             match bytes.first() {
                 None => return Ok(Step::NeedMore),
                 Some(b'*') => {
-                    table.clear();
+                    table.reset();
                     self.begin_line(Stage::Count, 0);
                 }
                 Some(_) => self.stage = Stage::Inline,
@@ -254,12 +207,15 @@ impl Decoder {
         self.stage = Stage::Body;
     }
 
-    /// Calls `visit` for every large value that the incomplete command holds, for a close in the middle of it.
+    /// Calls `visit` for every large value that the incomplete or held command holds, for a close in the middle of it.
     pub fn large_ids(&self, bytes: &[u8], mut visit: impl FnMut(LargeId)) {
+        if bytes.first() != Some(&b'*') {
+            return;
+        }
         let end = match self.stage {
             Stage::Start | Stage::Inline | Stage::Count => return,
             Stage::Size | Stage::Large => self.line,
-            Stage::Type | Stage::Body => self.scanned,
+            Stage::Type | Stage::Body | Stage::Held => self.scanned,
         };
         let mut walk = Walk { bytes, at: 0 };
         walk.number();
@@ -273,7 +229,7 @@ impl Decoder {
     /// Fills the table again for a command for which `decode` has said [`Step::Ready`], from the bytes that it
     /// consumed: for a reply that is made in several turns, between which the table serves others.
     pub fn again(bytes: &[u8], table: &mut ArgTable) {
-        table.clear();
+        table.reset();
         if bytes.first() != Some(&b'*') {
             // It was split without an error before.
             let _ = inline::split(inline::without_end(bytes), table);
@@ -297,7 +253,7 @@ impl Decoder {
         };
         look(end + 1 - self.scanned as usize);
         *self = Decoder::new();
-        table.clear();
+        table.reset();
         let consumed = end + 1;
         inline::split(inline::without_end(&bytes[..consumed]), table)?;
         Ok(if table.is_empty() { Step::Skip { consumed } } else { Step::Ready { consumed } })
@@ -380,7 +336,7 @@ impl Decoder {
                     return Ok(Some(Step::Body { at, len }));
                 }
                 // `decode` has passed these.
-                Stage::Start | Stage::Inline | Stage::Count => return Ok(Some(Step::NeedMore)),
+                Stage::Start | Stage::Inline | Stage::Count | Stage::Held => return Ok(Some(Step::NeedMore)),
             }
         }
     }

@@ -14,7 +14,7 @@ const DATABASES: u8 = 3;
 const OPERATIONS: usize = 16;
 
 /// A small generator of even quality (splitmix64).
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -24,7 +24,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }
 }
@@ -93,8 +93,8 @@ impl Harness {
         weights[0] = 20 + random.below(60);
         // Flushes are rare, or nothing ever fills up.
         weights[7] = weights[7].min(1);
-        let key_count = [10, 200, 3000][random.below(3)];
-        let long_share = [0, 3, 30][random.below(3)];
+        let key_count = [10, 400, 3000][random.below(3)];
+        let long_share = [0, 5, 30, 60][random.below(4)];
         Harness {
             store,
             keys: BTreeMap::new(),
@@ -223,26 +223,13 @@ impl Harness {
         };
         let mutation = Mutation::Write { db, key: &key, offset: offset as u64, bytes: &bytes };
         let Some(applied) = self.apply(&mutation) else { return };
-        // A key that was evicted on the way counts as it was when the change began.
         let kept = self.keys.get(&(db.0, key.clone())).cloned();
         let (mut value, expiry) = kept.map_or((Vec::new(), None), |kept| (kept.value, kept.expiry));
-        if self.store.config().on_full == OnFull::Evict && value.len() != old_len {
-            self.adopt(db, key);
-            return;
-        }
         if !bytes.is_empty() {
             value.resize(value.len().max(offset + bytes.len()), 0);
             value[offset..offset + bytes.len()].copy_from_slice(&bytes);
         }
         self.insert(db, key, value, expiry, applied);
-    }
-
-    /// Believes the store about a key.
-    fn adopt(&mut self, db: Database, key: Vec<u8>) {
-        let entry = self.store.peek(db, &key, self.now).expect("it was just written");
-        let (expiry, revision) = (entry.expiry, entry.revision);
-        let value = read(&self.store, entry.value);
-        self.keys.insert((db.0, key), Kept { value, expiry, revision });
     }
 
     fn set_expiry(&mut self) {
@@ -253,7 +240,7 @@ impl Harness {
             return;
         };
         if let Some(applied) = self.apply(&Mutation::SetExpiry { db, key: &key, expiry }) {
-            assert!(applied.existed);
+            assert!(applied.existed && self.keys.contains_key(&(db.0, key.clone())));
             self.insert(db, key, kept.value, expiry, applied);
         }
     }
@@ -280,6 +267,7 @@ impl Harness {
         if (db, &from) == (to_db, &to) {
             return;
         }
+        assert!(self.keys.contains_key(&(db.0, from.clone())), "what is renamed or copied was not evicted");
         if !copy {
             self.keys.remove(&(db.0, from));
         }
@@ -379,9 +367,10 @@ impl Harness {
     /// A scan shows exactly once what is there throughout, whatever happens between its calls.
     fn scan(&mut self) {
         let db = self.db();
-        let before: BTreeSet<Vec<u8>> =
+        let (mut shown, mut cursor) = (BTreeMap::new(), 0);
+        let mut stayed: BTreeSet<Vec<u8>> =
             self.keys.keys().filter(|(at, _)| *at == db.0).map(|(_, key)| key.clone()).collect();
-        let (mut shown, mut cursor, mut stayed) = (BTreeMap::new(), 0, before);
+        self.retain_live(db, &mut stayed);
         loop {
             cursor = self.store.scan(db, cursor, 7, self.now, &mut |entry| {
                 *shown.entry(entry.key.to_vec()).or_insert(0) += 1;
@@ -396,19 +385,15 @@ impl Harness {
                 self.store.maintain(self.now, 2);
                 self.listen();
             }
-            let (keys, now) = (&self.keys, self.now);
-            stayed.retain(|key| {
-                keys.get(&(db.0, key.clone()))
-                    .is_some_and(|kept| kept.expiry.is_none_or(|expiry| expiry > now))
-            });
+            self.retain_live(db, &mut stayed);
         }
-        let (keys, now) = (&self.keys, self.now);
-        stayed.retain(|key| {
-            keys.get(&(db.0, key.clone())).is_some_and(|kept| kept.expiry.is_none_or(|expiry| expiry > now))
-        });
         for key in stayed {
             assert_eq!(shown.get(&key), Some(&1));
         }
+    }
+
+    fn retain_live(&self, db: Database, keys: &mut BTreeSet<Vec<u8>>) {
+        keys.retain(|key| self.kept(db, key).is_some());
     }
 
     fn step(&mut self) {
@@ -516,6 +501,10 @@ fn run(seeds: std::ops::Range<u64>, steps: usize, on_full: OnFull, segment_bytes
             harness.compare();
             harness.empty();
         }));
+        if std::env::var_os("PANNIER_MODEL_SHOW").is_some() {
+            let (store, keys) = (&harness.store, harness.keys.len());
+            eprintln!("{seed} {on_full:?} keys {keys} refused {} {:?}", harness.refused, store.statistics());
+        }
         if let Err(panic) = run {
             eprintln!("seed {seed}, {on_full:?}, segments of {segment_bytes}: {:?}", harness.store.memory());
             std::panic::resume_unwind(panic);
