@@ -120,7 +120,7 @@ fn clients(engine: &Engine, _: Millis, text: &mut String) -> Result {
 
 fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
     let (memory, facts) = (engine.store.memory(), &engine.facts);
-    let limit = engine.config.memory_limit_bytes;
+    let limit = engine.config.memory_limit_bytes as u64;
     lines!(text,
         "used_memory": memory.used(),
         "used_memory_human": Human(memory.used()),
