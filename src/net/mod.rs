@@ -100,7 +100,13 @@ impl Budget {
                 needed.div_ceil(MIB)
             )));
         }
-        Ok(Budget { store_bytes, input_bytes: share, output_bytes: share, queue_bytes: share / 2, udp_clients })
+        Ok(Budget {
+            store_bytes,
+            input_bytes: share,
+            output_bytes: share,
+            queue_bytes: share / 2,
+            udp_clients,
+        })
     }
 }
 
@@ -113,10 +119,12 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     raise_descriptor_limit(options.max_clients);
     let listener = Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
     let server = build_server(options, memory_bytes)?;
-    let signals = Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
+    let signals =
+        Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
     let address = listener.local_address().unwrap_or(options.tcp);
     log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
     log::info!("memory limit={} bytes from={}", options.memory_bytes, options.memory_origin);
+<<<<<<< HEAD
     log::info!("when full: {}", match options.on_full {
         OnFull::Refuse => "writes are refused, nothing is dropped",
         OnFull::Evict => "the least used keys are dropped",
@@ -124,6 +132,16 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
     let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
     let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
+=======
+    log::info!(
+        "when full: {}",
+        match options.on_full {
+            OnFull::Refuse => "writes are refused, nothing is dropped",
+            OnFull::Evict => "the least used keys are dropped",
+        }
+    );
+    let mut reactor = Reactor::new(listener, signals, server, options.max_clients)
+>>>>>>> udp
         .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
     match udp_address {
         Some(udp) => log::info!("listening tcp={address} udp={udp}"),
@@ -184,7 +202,8 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
 /// A key for the store's hash from the system's random source.
 fn random_secret() -> Result<[u64; 2], StartError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
     let number = u128::from_ne_bytes(bytes);
     Ok([number as u64, (number >> 64) as u64])
 }
@@ -201,7 +220,9 @@ fn raise_descriptor_limit(max_clients: usize) {
     let _ = setrlimit(Resource::Nofile, limit);
     let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if now < wanted {
-        log::warn!("only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once");
+        log::warn!(
+            "only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once"
+        );
     }
 }
 
@@ -214,10 +235,21 @@ fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Resu
 fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => {
+<<<<<<< HEAD
             format!("{address} is in use: another server listens there; stop it, or choose another address for {flag}")
         }
         io::ErrorKind::PermissionDenied => {
             format!("{address} may not be bound: ports below 1024 need a privilege; choose another address for {flag}")
+=======
+            format!(
+                "{address} is in use: another server listens there; stop it, or choose another --tcp address"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "{address} may not be bound: ports below 1024 need a privilege; choose another --tcp address"
+            )
+>>>>>>> udp
         }
         io::ErrorKind::AddrNotAvailable => {
             format!("{address} is no address of this machine; choose another address for {flag}")
