@@ -94,7 +94,7 @@ errors! {
     GetkeysArity = "ERR Invalid number of arguments specified for command";
     SlowlogCount = "ERR count should be greater than or equal to -1";
     DebugNotAllowed = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.";
-    DebugUnknown = "ERR unknown subcommand or wrong number of arguments for '%'. Try DEBUG HELP.";
+    SubcommandSyntax = "ERR unknown subcommand or wrong number of arguments for '%'. Try % HELP.";
     TimeoutNotAnInteger = "ERR timeout is not an integer or out of range";
     TimeoutNegative = "ERR timeout is negative";
     FunctionFlushOption = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";

@@ -13,7 +13,11 @@ enum Setting {
     /// Only at start.
     Fixed,
     /// Integers of a range; the text names it.
-    Integer { min: i64, max: fn(&Engine) -> i64, set: fn(&mut Engine, i64) },
+    Integer {
+        min: i64,
+        max: fn(&Engine) -> i64,
+        set: fn(&mut Engine, i64),
+    },
     LogLevel,
 }
 
@@ -99,18 +103,21 @@ impl Engine {
 /// `CONFIG GET pattern …`
 pub fn get<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let args = call.args.from(2);
-    let matches = |parameter: &&Parameter| {
-        let name = parameter.name.as_bytes();
-        (0..args.len()).any(|at| args.bytes(at).is_some_and(|pattern| glob::matches(pattern, name, true)))
-    };
-    let chosen = PARAMETERS.iter().filter(matches);
+    // The pattern that a parameter matches; of several, the first.
+    let chosen = PARAMETERS.iter().filter_map(|parameter| {
+        let patterns = (0..args.len()).filter_map(|at| args.bytes(at));
+        let matches = |pattern: &&[u8]| glob::matches(pattern, parameter.name.as_bytes(), true);
+        Some((parameter, patterns.into_iter().find(matches)?))
+    });
     call.out.map(chosen.clone().count());
     let mut text = std::mem::take(&mut call.engine.text);
-    for parameter in chosen {
+    for (parameter, pattern) in chosen {
         text.clear();
         // Writing to a String cannot fail.
         let _ = (parameter.get)(call.engine, &mut text);
-        call.out.bulk(parameter.name.as_bytes());
+        // A name comes back as it was spelt.
+        let is_name = !pattern.iter().any(|byte| b"*?[".contains(byte));
+        call.out.bulk(if is_name { pattern } else { parameter.name.as_bytes() });
         call.out.bulk(text.as_bytes());
     }
     call.engine.text = text;
@@ -160,7 +167,8 @@ fn assign(
         Setting::Fixed => {}
         Setting::Integer { min, max, set } => {
             let max = max(engine);
-            let number = parse_i64(value).ok_or(ErrorKind::ConfigNotAnInteger.of_both(name, Part::Bytes(b"")))?;
+            let number =
+                parse_i64(value).ok_or(ErrorKind::ConfigNotAnInteger.of_both(name, Part::Bytes(b"")))?;
             if number < min || number > max {
                 return Err(ErrorKind::ConfigNotBetween.with(name, Part::Integer(min), Part::Integer(max)));
             }
@@ -169,7 +177,8 @@ fn assign(
             }
         }
         Setting::LogLevel => {
-            let known = LogLevel::ALL.into_iter().find(|level| level.name().as_bytes().eq_ignore_ascii_case(value));
+            let known =
+                LogLevel::ALL.into_iter().find(|level| level.name().as_bytes().eq_ignore_ascii_case(value));
             let level = known.ok_or(ErrorKind::ConfigLogLevel.of_both(name, Part::Bytes(b"")))?;
             if apply {
                 engine.settings.log_level = level;

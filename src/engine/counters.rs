@@ -9,7 +9,7 @@ use crate::{
     time::Millis,
     wire::{
         long_double::{self, NoSum},
-        number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, parse_i64, write_i64},
+        number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, parse_f64, parse_i64, write_i64},
     },
 };
 
@@ -34,6 +34,10 @@ pub fn incr<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 pub fn incrbyfloat<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let by = call.args.bytes(2).unwrap_or_default();
+    // Like a number that no `long double` holds; an infinity that is spelt out is another error.
+    if parse_f64(by).is_some_and(f64::is_infinite) && by.iter().any(u8::is_ascii_digit) {
+        return Err(ErrorKind::NotAFloat.plain());
+    }
     let mut digits = [0; FLOAT_BYTES_MAX];
     let (sum, expiry) = match call.engine.store.get(call.session.db, key, call.now) {
         None => (long_double::add(b"0", by, &mut digits), None),

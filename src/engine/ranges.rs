@@ -65,7 +65,7 @@ fn resolve(start: i64, end: i64, len: u64) -> Option<(u64, u64)> {
     let len = len as i64;
     let from_end = |index: i64| if index < 0 { index.saturating_add(len).max(0) } else { index };
     let (start, end) = (from_end(start), from_end(end).min(len - 1));
-    (len > 0 && start <= end).then_some((start as u64, end as u64 + 1))
+    (len > 0 && start <= end).then(|| (start as u64, end as u64 + 1))
 }
 
 /// `SETRANGE key offset value`

@@ -3,7 +3,7 @@
 use super::{Call, Flow, Outcome, client, commands, config, help, info, latency, memory, object, slowlog};
 use crate::{
     command::VerbId,
-    reply::ErrorKind,
+    reply::{ErrorKind, Part},
     wire::number::{INTEGER_BYTES_MAX, write_u64},
 };
 
@@ -81,7 +81,7 @@ fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     }
     let word = call.bytes(1)?;
     if call.args.len() != 3 || !call.is_word(1, "SLEEP") {
-        return Err(ErrorKind::DebugUnknown.of(word));
+        return Err(ErrorKind::SubcommandSyntax.of_both(Part::Bytes(word), Part::Bytes(b"DEBUG")));
     }
     let seconds = call.bytes(2).ok().and_then(crate::wire::number::parse_f64).unwrap_or(0.0);
     let seconds = seconds.clamp(0.0, SLEEP_S_MAX);
@@ -91,8 +91,8 @@ fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 
 /// `FUNCTION FLUSH [ASYNC | SYNC]`: there are no functions.
 fn function_flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    let known = call.args.len() == 2
-        || call.args.len() == 3 && (call.is_word(2, "ASYNC") || call.is_word(2, "SYNC"));
+    let known =
+        call.args.len() == 2 || call.args.len() == 3 && (call.is_word(2, "ASYNC") || call.is_word(2, "SYNC"));
     if !known {
         return Err(ErrorKind::FunctionFlushOption.plain());
     }

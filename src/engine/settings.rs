@@ -8,7 +8,7 @@ pub struct EngineConfig {
     /// What AUTH must give; at most [`PASSWORD_BYTES_MAX`] bytes.
     pub password: Option<Vec<u8>>,
     /// The limit of the whole process, which INFO and CONFIG show as `maxmemory`, in bytes.
-    pub memory_limit_bytes: u64,
+    pub memory_limit_bytes: usize,
     /// Clients at once, most that CONFIG SET allows too.
     pub max_clients: usize,
     /// Databases that SELECT can name, 1..=[`DATABASES_MAX`]: as many as the store has.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     command::VerbId,
-    reply::ErrorKind,
+    reply::{ErrorKind, Part},
     time::Millis,
     wire::{
         arguments::{Arg, Args},
@@ -194,7 +194,10 @@ pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
                     .ok()
                     .filter(|count| *count >= -1)
                     .ok_or(ErrorKind::SlowlogCount.plain())?,
-                _ => return Err(ErrorKind::WrongArity.of(call.verb.name.as_bytes())),
+                _ => {
+                    let word = Part::Bytes(call.bytes(1)?);
+                    return Err(ErrorKind::SubcommandSyntax.of_both(word, Part::Bytes(b"SLOWLOG")));
+                }
             };
             let Call { engine, out, .. } = call;
             let count = usize::try_from(count).unwrap_or(LEN_MAX).min(engine.slowlog.len);

@@ -4,6 +4,7 @@ mod clock;
 mod listener;
 mod reactor;
 mod signal;
+mod udp;
 
 use crate::datagram::{self, Datagrams};
 use crate::engine::{Engine, settings::EngineConfig};
@@ -11,8 +12,9 @@ use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::{Server, Settings};
 use crate::store::{OnFull, Store, StoreConfig};
 use listener::Listener;
-use reactor::Reactor;
+use reactor::{Reactor, Sockets};
 use signal::Signals;
+use udp::UdpPort;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +24,8 @@ use std::net::SocketAddr;
 pub struct ServerOptions {
     /// Where to listen for TCP; port 0 takes a free one.
     pub tcp: SocketAddr,
+    /// Where to listen for datagrams, if at all; with port 0, on the port that TCP got if that is free too.
+    pub udp: Option<SocketAddr>,
     /// Bytes that the whole process may use.
     pub memory_bytes: u64,
     /// Where that number came from, for the log.
@@ -96,7 +100,13 @@ impl Budget {
                 needed.div_ceil(MIB)
             )));
         }
-        Ok(Budget { store_bytes, input_bytes: share, output_bytes: share, queue_bytes: share / 2, udp_clients })
+        Ok(Budget {
+            store_bytes,
+            input_bytes: share,
+            output_bytes: share,
+            queue_bytes: share / 2,
+            udp_clients,
+        })
     }
 }
 
@@ -107,19 +117,36 @@ impl Budget {
 pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     let memory_bytes = usize::try_from(options.memory_bytes).unwrap_or(usize::MAX);
     raise_descriptor_limit(options.max_clients);
-    let listener = Listener::bind(options.tcp).map_err(|error| bind_error(options.tcp, &error))?;
+    let listener = Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
     let server = build_server(options, memory_bytes)?;
-    let signals = Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
+    let signals =
+        Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
     let address = listener.local_address().unwrap_or(options.tcp);
     log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
     log::info!("memory limit={} bytes from={}", options.memory_bytes, options.memory_origin);
+<<<<<<< HEAD
     log::info!("when full: {}", match options.on_full {
         OnFull::Refuse => "writes are refused, nothing is dropped",
         OnFull::Evict => "the least used keys are dropped",
     });
+    let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
+    let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
+    let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
+=======
+    log::info!(
+        "when full: {}",
+        match options.on_full {
+            OnFull::Refuse => "writes are refused, nothing is dropped",
+            OnFull::Evict => "the least used keys are dropped",
+        }
+    );
     let mut reactor = Reactor::new(listener, signals, server, options.max_clients)
+>>>>>>> udp
         .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
-    log::info!("listening tcp={address}");
+    match udp_address {
+        Some(udp) => log::info!("listening tcp={address} udp={udp}"),
+        None => log::info!("listening tcp={address} udp=off"),
+    }
     reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
 }
 
@@ -143,7 +170,7 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
         store,
         EngineConfig {
             password: options.password.clone(),
-            memory_limit_bytes: memory_bytes,
+            memory_limit_bytes: options.memory_bytes,
             databases: options.databases,
             idle_timeout_s: u32::try_from(options.idle_timeout_ms / 1_000).unwrap_or(u32::MAX),
             max_clients: options.max_clients,
@@ -175,7 +202,8 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
 /// A key for the store's hash from the system's random source.
 fn random_secret() -> Result<[u64; 2], StartError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
     let number = u128::from_ne_bytes(bytes);
     Ok([number as u64, (number >> 64) as u64])
 }
@@ -192,20 +220,39 @@ fn raise_descriptor_limit(max_clients: usize) {
     let _ = setrlimit(Resource::Nofile, limit);
     let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if now < wanted {
-        log::warn!("only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once");
+        log::warn!(
+            "only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once"
+        );
     }
 }
 
-fn bind_error(address: SocketAddr, error: &io::Error) -> StartError {
+/// Binds the datagram socket: at the same port as TCP where the same, free one was asked for.
+fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Result<UdpPort, StartError> {
+    let address = if wanted == tcp_wanted { tcp } else { wanted };
+    UdpPort::bind(address).map_err(|error| bind_error("--udp", address, &error))
+}
+
+fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{address} is in use: another server listens there; stop it, or choose another --tcp address")
+<<<<<<< HEAD
+            format!("{address} is in use: another server listens there; stop it, or choose another address for {flag}")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{address} may not be bound: ports below 1024 need a privilege; choose another --tcp address")
+            format!("{address} may not be bound: ports below 1024 need a privilege; choose another address for {flag}")
+=======
+            format!(
+                "{address} is in use: another server listens there; stop it, or choose another --tcp address"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "{address} may not be bound: ports below 1024 need a privilege; choose another --tcp address"
+            )
+>>>>>>> udp
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!("{address} is no address of this machine; choose another --tcp address")
+            format!("{address} is no address of this machine; choose another address for {flag}")
         }
         _ => format!("{address} cannot be bound: {error}"),
     })
