@@ -91,17 +91,8 @@ impl Reactor {
     ///
     /// # Errors
     /// What the system says when the poll or a registration cannot be had.
-<<<<<<< HEAD
     pub fn new(sockets: Sockets, server: Server, max_clients: usize) -> io::Result<Reactor> {
         let Sockets { mut listener, mut udp, mut signals } = sockets;
-=======
-    pub fn new(
-        mut listener: Listener,
-        mut signals: Signals,
-        server: Server,
-        max_clients: usize,
-    ) -> io::Result<Reactor> {
->>>>>>> udp
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(listener.source(), LISTENER, Interest::READABLE)?;
@@ -161,15 +152,10 @@ impl Reactor {
     }
 
     fn timeout(&self, now: Now, more_maintenance: bool) -> Option<Duration> {
-<<<<<<< HEAD
-        let accepting = !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
-        let datagrams = self.udp.as_ref().is_some_and(|udp| udp.readable);
-        if more_maintenance || !self.ready.is_empty() || accepting || datagrams {
-=======
         let accepting =
             !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
-        if more_maintenance || !self.ready.is_empty() || accepting {
->>>>>>> udp
+        let datagrams = self.udp.as_ref().is_some_and(|udp| udp.readable);
+        if more_maintenance || !self.ready.is_empty() || accepting || datagrams {
             return Some(Duration::ZERO);
         }
         let deadline = [self.server.poll_deadline(now), self.stop_at].into_iter().flatten().min();
