@@ -139,7 +139,10 @@ fn a_large_argument_in_the_place_of_a_key_or_number_is_an_error() {
     let mut bench = Bench::new();
     let large = pattern(100 * KIB);
     assert_eq!(bench.run_args(&[b"SET", &large, b"v"]), b"-ERR argument too long for 'set' command\r\n");
-    assert_eq!(bench.run_args(&[b"EXPIRE", b"k", &large]), b"-ERR value is not an integer or out of range\r\n");
+    assert_eq!(
+        bench.run_args(&[b"EXPIRE", b"k", &large]),
+        b"-ERR value is not an integer or out of range\r\n"
+    );
     assert_eq!(bench.run_args(&[b"SET", b"k", b"v", &large]), b"-ERR syntax error\r\n");
     let reply = bench.run_args(&[b"SET", b"k", b"v", b"EX", &large]);
     assert_eq!(reply, b"-ERR value is not an integer or out of range\r\n");
@@ -160,8 +163,11 @@ fn parts_of_large_values() {
     let mut bench = Bench::new();
     let mut model = pattern(200 * KIB);
     bench.run_args(&[b"SET", b"k", &model]);
-    for (start, end) in [(0, 0), (5, 8 * KIB), (1000, 150_000), (0, model.len() - 1), (70_000, model.len() - 1)] {
-        let reply = bench.run_args(&[b"GETRANGE", b"k", start.to_string().as_bytes(), end.to_string().as_bytes()]);
+    for (start, end) in
+        [(0, 0), (5, 8 * KIB), (1000, 150_000), (0, model.len() - 1), (70_000, model.len() - 1)]
+    {
+        let reply =
+            bench.run_args(&[b"GETRANGE", b"k", start.to_string().as_bytes(), end.to_string().as_bytes()]);
         assert_eq!(reply, bulk(&model[start..=end]), "{start}..={end}");
     }
     // In the middle, past the end, small and large.

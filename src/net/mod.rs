@@ -14,10 +14,10 @@ use crate::store::{OnFull, Store, StoreConfig};
 use listener::Listener;
 use reactor::{Reactor, Sockets};
 use signal::Signals;
-use udp::UdpPort;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use udp::UdpPort;
 
 /// All that a server needs to know to start.
 #[derive(Clone, Debug)]
@@ -124,15 +124,6 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     let address = listener.local_address().unwrap_or(options.tcp);
     log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
     log::info!("memory limit={} bytes from={}", options.memory_bytes, options.memory_origin);
-<<<<<<< HEAD
-    log::info!("when full: {}", match options.on_full {
-        OnFull::Refuse => "writes are refused, nothing is dropped",
-        OnFull::Evict => "the least used keys are dropped",
-    });
-    let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
-    let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
-    let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
-=======
     log::info!(
         "when full: {}",
         match options.on_full {
@@ -140,8 +131,13 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
             OnFull::Evict => "the least used keys are dropped",
         }
     );
+<<<<<<< HEAD
+    let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
+    let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
+    let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
+=======
     let mut reactor = Reactor::new(listener, signals, server, options.max_clients)
->>>>>>> udp
+>>>>>>> proof
         .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
     match udp_address {
         Some(udp) => log::info!("listening tcp={address} udp={udp}"),
@@ -235,21 +231,22 @@ fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Resu
 fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => {
+            format!(
 <<<<<<< HEAD
-            format!("{address} is in use: another server listens there; stop it, or choose another address for {flag}")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("{address} may not be bound: ports below 1024 need a privilege; choose another address for {flag}")
+                "{address} is in use: another server listens there; stop it, or choose another address for {flag}"
 =======
-            format!(
                 "{address} is in use: another server listens there; stop it, or choose another --tcp address"
+>>>>>>> proof
             )
         }
         io::ErrorKind::PermissionDenied => {
             format!(
+<<<<<<< HEAD
+                "{address} may not be bound: ports below 1024 need a privilege; choose another address for {flag}"
+=======
                 "{address} may not be bound: ports below 1024 need a privilege; choose another --tcp address"
+>>>>>>> proof
             )
->>>>>>> udp
         }
         io::ErrorKind::AddrNotAvailable => {
             format!("{address} is no address of this machine; choose another address for {flag}")

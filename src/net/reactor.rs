@@ -101,7 +101,7 @@ impl Reactor {
         server: Server,
         max_clients: usize,
     ) -> io::Result<Reactor> {
->>>>>>> udp
+>>>>>>> proof
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(listener.source(), LISTENER, Interest::READABLE)?;
@@ -161,15 +161,14 @@ impl Reactor {
     }
 
     fn timeout(&self, now: Now, more_maintenance: bool) -> Option<Duration> {
+        let accepting =
+            !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
 <<<<<<< HEAD
-        let accepting = !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
         let datagrams = self.udp.as_ref().is_some_and(|udp| udp.readable);
         if more_maintenance || !self.ready.is_empty() || accepting || datagrams {
 =======
-        let accepting =
-            !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
         if more_maintenance || !self.ready.is_empty() || accepting {
->>>>>>> udp
+>>>>>>> proof
             return Some(Duration::ZERO);
         }
         let deadline = [self.server.poll_deadline(now), self.stop_at].into_iter().flatten().min();
