@@ -162,7 +162,7 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
         store,
         EngineConfig {
             password: options.password.clone(),
-            memory_limit_bytes: options.memory_bytes,
+            memory_limit_bytes: memory_bytes,
             databases: options.databases,
             idle_timeout_s: u32::try_from(options.idle_timeout_ms / 1_000).unwrap_or(u32::MAX),
             max_clients: options.max_clients,
