@@ -131,13 +131,9 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
             OnFull::Evict => "the least used keys are dropped",
         }
     );
-<<<<<<< HEAD
     let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
     let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
     let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
-=======
-    let mut reactor = Reactor::new(listener, signals, server, options.max_clients)
->>>>>>> proof
         .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
     match udp_address {
         Some(udp) => log::info!("listening tcp={address} udp={udp}"),
@@ -166,7 +162,7 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
         store,
         EngineConfig {
             password: options.password.clone(),
-            memory_limit_bytes: options.memory_bytes,
+            memory_limit_bytes: memory_bytes,
             databases: options.databases,
             idle_timeout_s: u32::try_from(options.idle_timeout_ms / 1_000).unwrap_or(u32::MAX),
             max_clients: options.max_clients,
@@ -232,20 +228,12 @@ fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError 
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-<<<<<<< HEAD
                 "{address} is in use: another server listens there; stop it, or choose another address for {flag}"
-=======
-                "{address} is in use: another server listens there; stop it, or choose another --tcp address"
->>>>>>> proof
             )
         }
         io::ErrorKind::PermissionDenied => {
             format!(
-<<<<<<< HEAD
                 "{address} may not be bound: ports below 1024 need a privilege; choose another address for {flag}"
-=======
-                "{address} may not be bound: ports below 1024 need a privilege; choose another --tcp address"
->>>>>>> proof
             )
         }
         io::ErrorKind::AddrNotAvailable => {

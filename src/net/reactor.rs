@@ -91,17 +91,8 @@ impl Reactor {
     ///
     /// # Errors
     /// What the system says when the poll or a registration cannot be had.
-<<<<<<< HEAD
     pub fn new(sockets: Sockets, server: Server, max_clients: usize) -> io::Result<Reactor> {
         let Sockets { mut listener, mut udp, mut signals } = sockets;
-=======
-    pub fn new(
-        mut listener: Listener,
-        mut signals: Signals,
-        server: Server,
-        max_clients: usize,
-    ) -> io::Result<Reactor> {
->>>>>>> proof
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(listener.source(), LISTENER, Interest::READABLE)?;
@@ -163,12 +154,8 @@ impl Reactor {
     fn timeout(&self, now: Now, more_maintenance: bool) -> Option<Duration> {
         let accepting =
             !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
-<<<<<<< HEAD
         let datagrams = self.udp.as_ref().is_some_and(|udp| udp.readable);
         if more_maintenance || !self.ready.is_empty() || accepting || datagrams {
-=======
-        if more_maintenance || !self.ready.is_empty() || accepting {
->>>>>>> proof
             return Some(Duration::ZERO);
         }
         let deadline = [self.server.poll_deadline(now), self.stop_at].into_iter().flatten().min();
