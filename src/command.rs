@@ -13,6 +13,8 @@ mod table;
 
 pub use table::{VERBS, VerbId};
 
+use crate::wire::arguments::Args;
+
 /// Properties of a verb, as bits: those of Redis, its categories as far as other bits do not imply them, and ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags(pub u32);
@@ -267,6 +269,25 @@ pub fn find(word: &[u8]) -> Option<&'static Verb> {
         at = (at + 1) % SLOTS;
     }
     None
+}
+
+/// The row of a command that was admitted before: of its verb, or of its subcommand.
+#[must_use]
+pub fn resolve(args: &Args<'_>) -> Option<&'static Verb> {
+    let verb = find(args.bytes(0)?)?;
+    match args.bytes(1) {
+        Some(word) if verb.flags.has(Flags::CONTAINER) => verb.subcommand(word),
+        _ => Some(verb),
+    }
+}
+
+/// The row of a name as the table has it: `get`, or `config|get`, in any case of letters.
+#[must_use]
+pub fn find_full(name: &[u8]) -> Option<&'static Verb> {
+    match name.iter().position(|byte| *byte == b'|') {
+        Some(at) => find(&name[..at])?.subcommand(&name[at + 1..]),
+        None => find(name),
+    }
 }
 
 /// The rows that are not subcommands.

@@ -27,38 +27,28 @@ macro_rules! counters {
 counters! {
     /// What the server and the engine count; shown by `INFO stats`.
     Counters {
-        /// Connections accepted.
-        connections_received = "total_connections_received";
+        /// Connections taken on.
+        accepted = "total_connections_received";
+        /// Connections turned away because all places were taken.
+        rejected = "rejected_connections";
         /// Commands executed, those that answered an error included.
         commands_processed = "total_commands_processed";
-        /// Bytes read from TCP connections.
-        input_bytes = "total_net_input_bytes";
-        /// Bytes written to TCP connections.
-        output_bytes = "total_net_output_bytes";
-        /// Connections turned away because there were too many.
-        connections_rejected = "rejected_connections";
+        /// Bytes received over TCP.
+        received_bytes = "total_net_input_bytes";
+        /// Bytes sent over TCP.
+        sent_bytes = "total_net_output_bytes";
         /// Reads of a key that was there.
         keyspace_hits = "keyspace_hits";
         /// Reads of a key that was not.
         keyspace_misses = "keyspace_misses";
         /// Error replies of any kind.
         error_replies = "total_error_replies";
-        /// Read calls on connections.
-        reads_processed = "total_reads_processed";
-        /// Write calls on connections.
-        writes_processed = "total_writes_processed";
-        /// Connections closed because their bytes were no RESP.
+        /// Connections closed for breaking the protocol.
         protocol_errors = "protocol_errors";
-        /// Connections closed because a command was begun and not finished in time.
-        request_timeouts = "request_timeouts";
-        /// Connections closed because their replies were not taken in time.
-        write_timeouts = "write_timeouts";
-        /// Connections closed because they had been idle too long.
-        idle_timeouts = "idle_timeouts";
-        /// Connections closed because their replies outgrew the output buffer.
-        output_overflows = "output_overflows";
-        /// Connections closed because the buffers of all clients were used up.
-        evicted_clients = "evicted_clients";
+        /// Connections closed by a time limit.
+        timeouts = "timeouts";
+        /// Connections closed because the buffers of all were full and they held the most.
+        buffer_closes = "evicted_clients";
     }
 }
 

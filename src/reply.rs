@@ -1,8 +1,10 @@
 //! Errors that a command can answer: ONE table of texts, Redis's own wherever Redis has the case.
 //!
-//! An [`Error`] is a row of the table and at most two parts that its text quotes (`%`); it is `Copy`, borrows from the
+//! An [`Error`] is a row of the table and at most three parts that its text quotes (`%`); it is `Copy`, borrows from the
 //! request and is turned into bytes only when it is written. The first word of a text is the code under which
 //! `INFO errorstats` counts it.
+
+use crate::wire::number::{INTEGER_BYTES_MAX, write_i64, write_u64};
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $kind:ident = $text:literal;)*) => {
@@ -85,8 +87,8 @@ errors! {
     ConfigImmutable = "ERR CONFIG SET failed (possibly related to argument '%') - can't set immutable config";
     ConfigDuplicate = "ERR CONFIG SET failed (possibly related to argument '%') - duplicate parameter";
     ConfigNotAnInteger = "ERR CONFIG SET failed (possibly related to argument '%') - argument couldn't be parsed into an integer";
-    ConfigNotBetween = "ERR CONFIG SET failed (possibly related to argument '%') - argument must be between % inclusive";
-    ConfigNotYesNo = "ERR CONFIG SET failed (possibly related to argument '%') - argument must be 'yes' or 'no'";
+    ConfigNotBetween = "ERR CONFIG SET failed (possibly related to argument '%') - argument must be between % and % inclusive";
+    ConfigLogLevel = "ERR CONFIG SET failed (possibly related to argument '%') - argument(s) must be one of the following: debug, verbose, notice, warning";
     GetkeysNone = "ERR The command has no key arguments";
     GetkeysInvalid = "ERR Invalid command specified";
     GetkeysArity = "ERR Invalid number of arguments specified for command";
@@ -112,6 +114,12 @@ errors! {
     NoSuchClient = "ERR No such client";
     UnknownClientType = "ERR Unknown client type '%'";
     InvalidClientId = "ERR client-id should be greater than 0";
+    InvalidClientIdInList = "ERR Invalid client ID";
+    /// Pannier's: CLIENT LIST ID takes a bounded number of them.
+    TooManyClientIds = "ERR too many client IDs";
+    PauseMode = "ERR CLIENT PAUSE mode must be WRITE or ALL";
+    /// Pannier's: what a client watches is bounded.
+    WatchFull = "ERR too many watched keys";
 }
 
 /// The codes with which a text can begin.
@@ -128,19 +136,25 @@ impl ErrorKind {
     /// The error that quotes nothing.
     #[must_use]
     pub const fn plain(self) -> Error<'static> {
-        Error { kind: self, parts: [Part::Bytes(b""), Part::Bytes(b"")] }
+        Error { kind: self, parts: [NOTHING; 3] }
     }
 
     /// The error that quotes these bytes, of which the first [`QUOTED_BYTES_MAX`] are shown.
     #[must_use]
     pub const fn of(self, part: &[u8]) -> Error<'_> {
-        Error { kind: self, parts: [Part::Bytes(part), Part::Bytes(b"")] }
+        Error { kind: self, parts: [Part::Bytes(part), NOTHING, NOTHING] }
+    }
+
+    /// The error that quotes three parts.
+    #[must_use]
+    pub const fn with<'a>(self, first: Part<'a>, second: Part<'a>, third: Part<'a>) -> Error<'a> {
+        Error { kind: self, parts: [first, second, third] }
     }
 
     /// The error that quotes two parts.
     #[must_use]
     pub const fn of_both<'a>(self, first: Part<'a>, second: Part<'a>) -> Error<'a> {
-        Error { kind: self, parts: [first, second] }
+        Error { kind: self, parts: [first, second, NOTHING] }
     }
 }
 
@@ -152,13 +166,16 @@ pub const QUOTED_BYTES_MAX: usize = 256;
 pub enum Part<'a> {
     Bytes(&'a [u8]),
     Number(u64),
+    Integer(i64),
 }
+
+const NOTHING: Part<'static> = Part::Bytes(b"");
 
 /// An error as a command returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error<'a> {
     pub kind: ErrorKind,
-    pub parts: [Part<'a>; 2],
+    pub parts: [Part<'a>; 3],
 }
 
 impl From<ErrorKind> for Error<'_> {
@@ -170,15 +187,16 @@ impl From<ErrorKind> for Error<'_> {
 impl Error<'_> {
     /// Hands the text to `write`, in pieces, without CR or LF being cleaned out of quoted parts.
     pub fn write<R>(&self, write: impl FnOnce(&[&[u8]]) -> R) -> R {
-        let mut digits = [[0u8; 20]; 2];
-        let mut quoted: [&[u8]; 2] = [b"", b""];
+        let mut digits = [[0; INTEGER_BYTES_MAX]; 3];
+        let mut quoted: [&[u8]; 3] = [b""; 3];
         for ((part, digits), quoted) in self.parts.iter().zip(&mut digits).zip(&mut quoted) {
             *quoted = match *part {
                 Part::Bytes(bytes) => &bytes[..bytes.len().min(QUOTED_BYTES_MAX)],
-                Part::Number(number) => decimal(number, digits),
+                Part::Number(number) => write_u64(number, digits),
+                Part::Integer(number) => write_i64(number, digits),
             };
         }
-        let mut pieces: [&[u8]; 5] = [b""; 5];
+        let mut pieces: [&[u8]; 7] = [b""; 7];
         for (index, piece) in self.kind.text().split('%').enumerate() {
             pieces[2 * index] = piece.as_bytes();
             if index > 0 {
@@ -186,18 +204,6 @@ impl Error<'_> {
             }
         }
         write(&pieces)
-    }
-}
-
-fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &digits[at..];
-        }
     }
 }
 
@@ -220,11 +226,11 @@ mod tests {
     }
 
     #[test]
-    fn every_text_begins_with_a_known_code_and_has_at_most_two_parts() {
+    fn every_text_begins_with_a_known_code_and_has_at_most_three_parts() {
         for kind in ErrorKind::ALL {
             let code = kind.text().split(' ').next().unwrap();
             assert!(ERROR_CODES.contains(&code), "{kind:?}");
-            assert!(kind.text().matches('%').count() <= 2, "{kind:?}");
+            assert!(kind.text().matches('%').count() <= 3, "{kind:?}");
             assert_eq!(ERROR_CODES[kind.code_index()], code);
         }
     }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `cookie` | proof that a client receives where it sends from |
 //! | `sessions` | which writes have run |
+//! | `handle` | the calls of the reactor: checks and store joined |
 //! | `execute` | operations against the store |
 //! | `budget` | limits on errors and log lines |
 //! | `counters` | what is counted |
@@ -20,6 +21,8 @@
 pub mod budget;
 pub mod cookie;
 pub mod counters;
+mod execute;
+mod handle;
 pub mod sessions;
 
 use std::hash::Hasher;
@@ -403,5 +406,7 @@ fn known_op(head: &Head) -> Option<Op> {
     makes_sense.then_some(op)
 }
 
+#[cfg(test)]
+mod handle_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,10 @@ use crate::{
     reply::{Error, ErrorKind},
     store::Value,
     time::Millis,
-    wire::number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, parse_f64, parse_i64, write_f64, write_i64},
+    wire::{
+        long_double::{self, NoSum},
+        number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, parse_i64, write_i64},
+    },
 };
 
 /// `INCR key`, `DECR key`, `INCRBY key n`, `DECRBY key n`
@@ -19,7 +22,7 @@ pub fn incr<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         VerbId::Incrby => call.integer(2)?,
         _ => call.integer(2)?.checked_neg().ok_or(ErrorKind::DecrementOverflow.plain())?,
     };
-    let (current, expiry) = current(call, key, 0, parse_i64, ErrorKind::NotAnInteger)?;
+    let (current, expiry) = current(call, key)?;
     let sum = current.checked_add(by).ok_or(ErrorKind::Overflow.plain())?;
     let mut digits = [0; INTEGER_BYTES_MAX];
     let digits = write_i64(sum, &mut digits);
@@ -30,34 +33,32 @@ pub fn incr<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 /// `INCRBYFLOAT key x`
 pub fn incrbyfloat<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    let (current, expiry) = current(call, key, 0.0, parse_f64, ErrorKind::NotAFloat)?;
-    let by = call.args.bytes(2).and_then(parse_f64).ok_or(ErrorKind::NotAFloat.plain())?;
-    let sum = current + by;
-    if !sum.is_finite() {
-        return Err(ErrorKind::NotFinite.plain());
-    }
+    let by = call.args.bytes(2).unwrap_or_default();
     let mut digits = [0; FLOAT_BYTES_MAX];
-    let digits = write_f64(sum, &mut digits);
-    call.put(key, NewValue::Bytes(digits), expiry)?;
-    call.out.bulk(digits);
+    let (sum, expiry) = match call.engine.store.get(call.session.db, key, call.now) {
+        None => (long_double::add(b"0", by, &mut digits), None),
+        Some(entry) => match entry.value {
+            Value::Inline(current) => (long_double::add(current, by, &mut digits), entry.expiry),
+            Value::Large { .. } => (Err(NoSum::NotANumber), None),
+        },
+    };
+    let sum = sum.map_err(|reason| match reason {
+        NoSum::NotANumber => ErrorKind::NotAFloat.plain(),
+        NoSum::NotFinite => ErrorKind::NotFinite.plain(),
+    })?;
+    call.put(key, NewValue::Bytes(sum), expiry)?;
+    call.out.bulk(sum);
     Ok(Flow::Done)
 }
 
-/// A key's number (`absent` if there is no key) and its expiry.
-fn current<'a, T>(
-    call: &mut Call<'_, 'a, '_>,
-    key: &[u8],
-    absent: T,
-    parse: fn(&[u8]) -> Option<T>,
-    error: ErrorKind,
-) -> Result<(T, Option<Millis>), Error<'a>> {
-    match call.engine.store.get(call.session.db, key, call.now) {
-        None => Ok((absent, None)),
-        Some(entry) => match entry.value {
-            Value::Inline(bytes) => {
-                parse(bytes).map(|number| (number, entry.expiry)).ok_or(error.plain())
-            }
-            Value::Large { .. } => Err(error.plain()),
-        },
-    }
+/// A key's integer (0 if there is no key) and its expiry.
+fn current<'a>(call: &mut Call<'_, 'a, '_>, key: &[u8]) -> Result<(i64, Option<Millis>), Error<'a>> {
+    let Some(entry) = call.engine.store.get(call.session.db, key, call.now) else {
+        return Ok((0, None));
+    };
+    let number = match entry.value {
+        Value::Inline(bytes) => parse_i64(bytes),
+        Value::Large { .. } => None,
+    };
+    number.map(|number| (number, entry.expiry)).ok_or(ErrorKind::NotAnInteger.plain())
 }

@@ -58,7 +58,8 @@ mod testing;
 mod tests;
 
 use session::Session;
-use settings::{Facts, Password, Settings};
+use settings::Password;
+pub use settings::{EngineConfig, Facts, Settings};
 use slowlog::Slowlog;
 
 /// The version of Redis whose behaviour clients may expect; shown by INFO and HELLO.
@@ -77,11 +78,14 @@ pub struct Engine {
     pub settings: Settings,
     /// What only the server knows; it keeps them up to date for INFO.
     pub facts: Facts,
+    config: EngineConfig,
     slowlog: Slowlog,
     password: Option<Password>,
     random: u64,
     /// A copy of a value that is answered after it has been overwritten.
     scratch: Box<[u8]>,
+    /// Names that a slice of KEYS found, encoded.
+    names: Vec<u8>,
     text: String,
 }
 
@@ -122,20 +126,37 @@ pub(crate) struct Call<'c, 'a, 'o> {
 pub(crate) type Outcome<'a> = Result<Flow, Error<'a>>;
 
 impl Engine {
-    /// An engine over an empty store. `seed` is for RANDOMKEY.
+    /// An engine over a store.
+    ///
+    /// # Panics
+    /// If the password is longer than [`settings::PASSWORD_BYTES_MAX`].
     #[must_use]
-    pub fn new(store: Store, settings: Settings, password: Option<Password>, seed: u64) -> Engine {
+    pub fn new(store: Store, config: EngineConfig) -> Engine {
         Engine {
             store,
             metrics: Metrics::new(),
-            slowlog: Slowlog::new(),
-            settings,
+            settings: Settings {
+                idle_timeout_s: config.idle_timeout_s,
+                max_clients: config.max_clients,
+                slowlog_slower_than_us: 10_000,
+                slowlog_len_max: slowlog::LEN_MAX,
+                log_level: settings::LogLevel::default(),
+            },
             facts: Facts::default(),
-            password,
-            random: seed | 1,
+            slowlog: Slowlog::new(),
+            password: config.password.as_deref().map(Password::new),
+            random: config.seed | 1,
             scratch: vec![0; INLINE_VALUE_BYTES_MAX].into_boxed_slice(),
+            names: Vec::with_capacity(scan::NAMES_BYTES),
             text: String::with_capacity(TEXT_BYTES),
+            config,
         }
+    }
+
+    /// Bytes of a value, at most.
+    #[must_use]
+    pub fn max_value_bytes(&self) -> u64 {
+        self.store.config().max_value_bytes
     }
 
     /// Whether a client must authenticate.
@@ -256,7 +277,7 @@ impl Engine {
         self.metrics.took(verb.id, spent.micros);
         let threshold = self.settings.slowlog_slower_than_us;
         if threshold >= 0 && spent.micros >= threshold as u64 && !verb.flags.has(Flags::SKIP_SLOWLOG) {
-            self.slowlog.set_len_max(self.settings.slowlog_len_max as usize);
+            self.slowlog.set_len_max(self.settings.slowlog_len_max);
             self.slowlog.record(session, args, spent);
         }
     }
@@ -385,7 +406,7 @@ impl<'a> Call<'_, 'a, '_> {
 
     fn database_numbered(&self, number: i64) -> Result<Database, Error<'a>> {
         match u8::try_from(number) {
-            Ok(number) if number < self.engine.settings.databases => Ok(Database(number)),
+            Ok(number) if number < self.engine.config.databases => Ok(Database(number)),
             _ => Err(ErrorKind::DatabaseOutOfRange.plain()),
         }
     }
@@ -456,7 +477,7 @@ impl<'a> Call<'_, 'a, '_> {
 }
 
 /// The error for a change that the store refused.
-fn refused(reason: Refused) -> Error<'static> {
+pub(crate) fn refused(reason: Refused) -> Error<'static> {
     let sizes = |kind: ErrorKind, size, limit| kind.of_both(Part::Number(size), Part::Number(limit));
     match reason {
         Refused::Full => ErrorKind::Full.plain(),

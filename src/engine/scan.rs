@@ -3,6 +3,7 @@
 
 use super::{Call, Flow, Job, Outcome, refused};
 use crate::{
+    limits::KEY_BYTES_MAX,
     mutation::{Database, LargeId},
     reply::{Error, ErrorKind},
     store::Store,
@@ -19,6 +20,8 @@ const SCAN_COUNT_MAX: i64 = 1000;
 const SCAN_BYTES_MAX: usize = 64 * 1024;
 /// Keys that one slice of KEYS looks at.
 const KEYS_SLICE: usize = 512;
+/// Bytes of encoded names that one slice of KEYS collects, at most: two of the longest keys, or many of the usual.
+pub const NAMES_BYTES: usize = 2 * (KEY_BYTES_MAX + 16);
 
 /// Which keys are wanted.
 struct Filter<'a> {
@@ -166,4 +169,43 @@ pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Job>) -> Outcome<'a> {
         call.engine.store.large_release(id);
     }
     Ok(Flow::Done)
+}
+
+/// Collects the names of one slice; the cursor to go on from, 0 at the end.
+fn collect<'a>(
+    call: &mut Call<'_, 'a, '_>,
+    cursor: u64,
+    id: LargeId,
+    filter: &Filter<'_>,
+    total: &mut u64,
+) -> Result<u64, Error<'a>> {
+    let (db, now) = (call.session.db, call.now);
+    let mut count = KEYS_SLICE;
+    let found = loop {
+        let found = survey(&call.engine.store, (db, cursor, count), now, filter);
+        if count == 1 || found.bytes + 16 * found.count <= NAMES_BYTES {
+            break found;
+        }
+        count /= 2;
+    };
+    let engine = &mut *call.engine;
+    let names = &mut engine.names;
+    names.clear();
+    let mut fits = true;
+    engine.store.scan(db, cursor, count, now, &mut |entry| {
+        fits &= names.len() + entry.key.len() + 16 <= names.capacity();
+        if fits && filter.accepts(entry.key) {
+            let mut digits = [0; INTEGER_BYTES_MAX];
+            let parts: [&[u8]; 5] =
+                [b"$", write_u64(entry.key.len() as u64, &mut digits), b"\r\n", entry.key, b"\r\n"];
+            parts.iter().for_each(|part| names.extend_from_slice(part));
+        }
+    });
+    // Three or more of the longest keys with the same 64-bit hash.
+    if !fits {
+        return Err(ErrorKind::Full.plain());
+    }
+    engine.store.large_append(id, names, now).map_err(refused)?;
+    *total += found.count as u64;
+    Ok(found.next)
 }

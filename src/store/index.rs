@@ -11,16 +11,17 @@
 //! ```
 //! It never sees a record: a caller that looks a key up says of each address with the right bits whether it is the one.
 //!
-//! **Growth.** A full leaf splits in two, which costs some microseconds and reads no records; the directory doubles a few
-//! entries at a time. In a plain extendible hash table all leaves fill up together, so they split in one burst, and
-//! memory for each item swings by a factor of two with the number of items. So the shards have *unequal* shares of the hashes,
-//! in proportion to 2^(i/8): while one shard's leaves split, the others' are an eighth, two eighths … of a
-//! doubling away, and the sum is nearly smooth. Martin's spiral storage (1979) has the same cure for linear hashing.
+//! **Growth.** A full leaf splits in two, which costs some microseconds and reads no records; the directory doubles a
+//! few entries at a time. In a plain extendible hash table all leaves fill up together, so they split in one burst,
+//! and memory for each item swings by a factor of two with the number of items. So the shards have *unequal* shares
+//! of the hashes, in proportion to 2^(i/8): while one shard's leaves split, the others' are an eighth, two eighths …
+//! of a doubling away, and the sum is nearly smooth (within 8 % in the test). Martin's spiral storage (1979) has the
+//! same cure for linear hashing.
 //!
-//! **Memory.** Leaves are blocks of the pool. A leaf that runs empty is merged with its buddy; a pool segment that is left with few
-//! leaves is emptied ([`Leaves::compact_step`]) and goes back. Handles and directories are reserved at start.
+//! **Memory.** Leaves are blocks of the pool. A leaf that runs empty is merged with its buddy; a segment that is left
+//! with few leaves is emptied ([`Leaves::compact_step`]) and goes back. Handles and directories are reserved at start.
 //!
-//! **SCAN** walks shards in order and within a shard the kept bits in reversed order ([`scan`]).
+//! **SCAN** walks shards in order and within a shard the kept bits in reversed order (`scan.rs`).
 
 mod directory;
 mod entry;
@@ -57,8 +58,8 @@ const fn shard_table() -> [u8; 256] {
     table
 }
 
-/// There is no free block for a leaf that the insert needs, or the directory has its full size, or more keys than a leaf
-/// holds have the same hash. The keys are as before.
+/// There is no free block for a leaf that the insert needs, or the directory has its full size, or more keys than a
+/// leaf holds have the same hash. The keys are as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
@@ -101,9 +102,14 @@ impl Index {
         self.len == 0
     }
 
-    /// Bytes of its directories; its leaves count in [`Leaves::memory_bytes`].
+    /// Bytes of its directories, which are not in the pool.
     pub fn directory_bytes(&self) -> usize {
         self.shards.iter().map(Directory::memory_bytes).sum()
+    }
+
+    /// Bytes of the pool that its leaves use.
+    pub fn leaf_bytes(&self, leaves: &Leaves) -> usize {
+        self.leaf_count * leaves.leaf_block_bytes()
     }
 
     #[inline]
@@ -207,7 +213,7 @@ impl Index {
                 self.link(leaves, id);
             } else if leaves.get(id).has_room() {
                 return Ok(id);
-            } else if leaves.get(id).len() * 4 <= leaves.leaf_entries() * 3 {
+            } else if leaves.get(id).len() * 8 <= leaves.leaf_entries() * 7 {
                 leaves.rebuild(id);
             } else {
                 self.split(leaves, id)?;
@@ -244,8 +250,8 @@ impl Index {
         true
     }
 
-    /// Merges a leaf that is less than a quarter full with its buddy, if both together are less than half full: about as
-    /// many removals away from a split as a split, which leaves two halves, is from this.
+    /// Merges a leaf that is less than a quarter full with its buddy, if both together are less than half full: about
+    /// as many removals away from a split as a split, which leaves two halves, is from this.
     #[cold]
     fn merge(&mut self, leaves: &mut Leaves, id: u32) {
         for _ in 0..HASH_BITS {
@@ -274,8 +280,8 @@ impl Index {
         }
     }
 
-    /// Takes everything away. Costs the same whatever there was; [`Leaves::drain_condemned`] frees the leaves bit by bit
-    /// and tells what addresses were in them.
+    /// Takes everything away. Costs the same whatever there was; [`Leaves::drain_condemned`] frees the leaves bit by
+    /// bit and tells what addresses were in them.
     pub fn clear(&mut self, leaves: &mut Leaves) {
         if self.head != NONE {
             leaves.condemn(self.head, self.tail, self.leaf_count);

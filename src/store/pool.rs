@@ -428,8 +428,9 @@ impl LeafAllocator {
         self.memory.blocks.borrow_mut().next_tag = tag;
     }
 
-    /// The tag of some block in the highest-numbered leaf segment that is in use, if a lower-numbered segment is partly
-    /// free and moving is worth while: two segments' worth of blocks are free. The next block handed out is a lower one.
+    /// The tag of some block in the highest-numbered leaf segment that is in use, if a lower-numbered segment is
+    /// partly free and moving is worth while: two segments' worth of blocks are free. The next block handed out is a
+    /// lower one.
     pub fn tag_to_move(&self) -> Option<u32> {
         let blocks = self.memory.blocks.borrow();
         let (from, to) = (blocks.used.last()?, blocks.partial.first()?);
@@ -441,10 +442,10 @@ impl LeafAllocator {
     }
 }
 
-// SAFETY: a block stays valid, and is nobody else's, until it is given back: a bit is cleared for it while it is in use,
-// its segment is of kind Leaves (so `Pool` hands out no reference into it) until all its blocks are free, and the memory
-// lives as long as any clone of the allocator. Clones share the memory, so any of them may give a block back. A
-// block is aligned to BLOCK_ALIGN because segments are and strides are multiples of it.
+// SAFETY: a block stays valid, and is nobody else's, until it is given back: a bit is cleared for it while it is in
+// use, its segment is of kind Leaves (so `Pool` hands out no reference into it) until all its blocks are free, and
+// the memory lives as long as any clone of the allocator. Clones share the memory, so any of them may give a block
+// back. A block is aligned to BLOCK_ALIGN because segments are and strides are multiples of it.
 unsafe impl Allocator for LeafAllocator {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let mut blocks = self.memory.blocks.borrow_mut();

@@ -1,4 +1,5 @@
 //! Tests of the whole store.
 
 mod basics;
+mod capacity;
 mod model;

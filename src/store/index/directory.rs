@@ -5,17 +5,19 @@
 //!  entries  [a b a c]      [a b a c | a b]  len = 4 + 2 copied   [a b a c | a b d c]
 //!  hash      ..00 ..11      ..100 ..101 here; ..110 still in the first half at ..10
 //! ```
-//! Doubling appends a copy of the first half. It starts when the leaves have become nearly as many as the entries, and
-//! every insert copies a few more; a hash whose place is not there yet is looked up in the first half. A split only
-//! needs the copy to be done when a leaf is as deep as the directory, which is about a hundred inserts for each entry away: the fill
-//! of leaves differs by the square root of their mean only. A leaf that gets there before finishes the copy at once.
+//! Doubling appends a copy of the first half. It starts when the leaves have become nearly as many as the entries,
+//! and every insert copies a few more; a hash whose place is not there yet is looked up in the first half. A split
+//! only needs the copy to be done when a leaf is as deep as the directory, which is about a hundred inserts for each
+//! entry away: the fill of leaves differs by the square root of their mean only. A leaf that gets there before
+//! finishes the copy at once.
 
 use super::entry::HASH_BITS;
 use super::leaves::NONE;
 
 /// Entries that an insert copies.
 const COPY_STEP: usize = 4;
-/// A leaf is merged only while it takes at most this many bits of the directory: more entries to write would be a pause.
+/// A leaf is merged only while it takes at most this many bits of the directory: more entries to write would be a
+/// pause.
 const SPREAD_BITS_MAX: u8 = 10;
 
 /// Leaf ids by the low bits of the hash.
@@ -161,3 +163,6 @@ impl Directory {
         assert_eq!(seen.len(), self.leaf_count as usize);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,8 +94,8 @@ pub(super) fn kept(hash: u64) -> u32 {
     hash as u32 & HASH_MASK
 }
 
-/// The place of a hash in the order of SCAN: its bits reversed, so that a leaf, which is chosen by *low* bits, covers one
-/// unbroken range. It is its own inverse.
+/// The place of a hash in the order of SCAN: its bits reversed, so that a leaf, which is chosen by *low* bits, covers
+/// one unbroken range. It is its own inverse.
 pub(super) fn position(hash: u32) -> u32 {
     hash.reverse_bits() >> (u32::BITS - HASH_BITS)
 }

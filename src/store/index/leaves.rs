@@ -1,8 +1,8 @@
 //! The leaves of all databases: small hash tables of one fixed size whose memory is the pool's.
 //!
 //! A leaf is a `hashbrown` table that never grows and never rehashes by itself: an entry goes in only while
-//! `capacity() > len()`, which holds exactly when no growth is needed (capacity counts what is there and what still fits
-//! beside the tombstones). A leaf that is full of tombstones is emptied and filled again in place. So the one
+//! `capacity() > len()`, which holds exactly when no growth is needed (capacity counts what is there and what still
+//! fits beside the tombstones). A leaf that is full of tombstones is emptied and filled again in place. So the one
 //! thing that needs memory is one more leaf, and that is a block of the pool.
 //!
 //! The handles live in an arena reserved at start; a handle is in one database's list, or on the list of the
@@ -150,9 +150,14 @@ impl Leaves {
         self.condemned != NONE
     }
 
-    /// Bytes of the pool that leaves use.
+    /// Bytes of the pool that leaves use, condemned ones included.
     pub fn memory_bytes(&self) -> usize {
-        self.allocator.used_count() * self.allocator.block_bytes()
+        self.allocator.used_count() * self.leaf_block_bytes()
+    }
+
+    /// Bytes of the pool that one leaf uses.
+    pub fn leaf_block_bytes(&self) -> usize {
+        self.allocator.block_bytes()
     }
 
     /// Bytes of the heap that the handles have touched.
@@ -270,7 +275,8 @@ impl Leaves {
         self.condemned_count += count;
     }
 
-    /// Frees up to `leaves_max` leaves of cleared databases, showing their addresses to `visit`. True: more are waiting.
+    /// Frees up to `leaves_max` leaves of cleared databases, showing their addresses to `visit`. True: more are
+    /// waiting.
     pub fn drain_condemned(&mut self, leaves_max: usize, mut visit: impl FnMut(Address)) -> bool {
         for _ in 0..leaves_max {
             let id = self.condemned;

@@ -1,14 +1,15 @@
 //! Walking an index a little at a time without remembering anything, and picking from it at random.
 //!
-//! A cursor is a place in hash order: shard, then the kept bits of the hash reversed. "Every key before it was offered."
+//! A cursor is a place in hash order: shard, then the kept bits of the hash reversed. "Every key before it was
+//! offered."
 //! ```text
 //!  28   26 25                                0
 //! +-------+-----------------------------------+
 //! | shard | low 26 bits of the hash, reversed |        0 is the start, and the end
 //! +-------+-----------------------------------+
 //! ```
-//! A split or a merge changes no key's hash, so a key that is there throughout is offered exactly once. Keys in one place are
-//! offered together, because a cursor cannot tell them apart.
+//! A split or a merge changes no key's hash, so a key that is there throughout is offered exactly once. Keys in one
+//! place are offered together, because a cursor cannot tell them apart.
 
 use super::entry::{Address, Entry, HASH_BITS, position};
 use super::leaves::{LEAF_ENTRIES_MAX, NONE};
@@ -16,7 +17,8 @@ use super::{Index, Leaves, SHARDS, kept};
 
 /// Places of a shard.
 const PLACES: u64 = 1 << HASH_BITS;
-/// Leaves that a scan looks into beyond those that its count calls for, so that it comes to an end where they are empty.
+/// Leaves that a scan looks into beyond those that its count calls for, so that it comes to an end where they are
+/// empty.
 const SPARE_LEAVES: usize = 16;
 
 impl Index {
@@ -82,7 +84,8 @@ impl Index {
         (id, shard as u64 * PLACES + (u64::from(place) / width + 1) * width)
     }
 
-    /// The address of a key picked by `seed`, which should be random: nearly all keys are equally likely. `None`: empty.
+    /// The address of a key picked by `seed`, which should be random: nearly all keys are equally likely. `None`:
+    /// empty.
     pub fn random(&self, leaves: &Leaves, seed: u64) -> Option<Address> {
         let mut cursor = super::shard_of(seed) as u64 * PLACES + u64::from(position(kept(seed)));
         // The next leaf that holds something: merging leaves few empty ones, and there are no more than these.

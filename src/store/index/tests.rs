@@ -353,7 +353,7 @@ fn memory_for_each_key_is_nearly_smooth_over_a_doubling() {
     for key in 0..400_000 {
         world.insert(0, key).unwrap();
         if key >= 100_000 && key % 1_000 == 0 {
-            let used = world.leaves.memory_bytes() + world.indexes[0].directory_bytes();
+            let used = world.indexes[0].leaf_bytes(&world.leaves) + world.indexes[0].directory_bytes();
             let each = used as f64 / (key + 1) as f64;
             (least, most) = (least.min(each), most.max(each));
         }

@@ -1,0 +1,1 @@
+//! Transcripts: commands and their replies.
