@@ -115,6 +115,7 @@ impl Store {
     /// Takes a key out of its index, tells why, and kills its record.
     pub(super) fn depart(&mut self, at: Address, why: Departure) -> Revision {
         let revision = self.draw();
+        self.moves += 1;
         let (segment, offset) = split(&self.pool, at);
         let record = Record::read(&self.pool.bytes(segment)[offset..]);
         let (db, key) = (self.database_of(record.space), record.key);
@@ -216,6 +217,7 @@ impl Store {
         let moved = self.spaces[facts.space].index.replace(&mut self.leaves, hash, old, new);
         assert!(moved, "a record that lives is in its index");
         self.bury(from, offset, facts.size);
+        self.moves += 1;
         self.counters.cleaned_bytes += facts.size as u64;
         Some(facts.size)
     }
