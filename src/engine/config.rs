@@ -13,7 +13,11 @@ enum Setting {
     /// Only at start.
     Fixed,
     /// Integers of a range; the text names it.
-    Integer { min: i64, max: fn(&Engine) -> i64, set: fn(&mut Engine, i64) },
+    Integer {
+        min: i64,
+        max: fn(&Engine) -> i64,
+        set: fn(&mut Engine, i64),
+    },
     LogLevel,
 }
 
@@ -163,7 +167,8 @@ fn assign(
         Setting::Fixed => {}
         Setting::Integer { min, max, set } => {
             let max = max(engine);
-            let number = parse_i64(value).ok_or(ErrorKind::ConfigNotAnInteger.of_both(name, Part::Bytes(b"")))?;
+            let number =
+                parse_i64(value).ok_or(ErrorKind::ConfigNotAnInteger.of_both(name, Part::Bytes(b"")))?;
             if number < min || number > max {
                 return Err(ErrorKind::ConfigNotBetween.with(name, Part::Integer(min), Part::Integer(max)));
             }
@@ -172,7 +177,8 @@ fn assign(
             }
         }
         Setting::LogLevel => {
-            let known = LogLevel::ALL.into_iter().find(|level| level.name().as_bytes().eq_ignore_ascii_case(value));
+            let known =
+                LogLevel::ALL.into_iter().find(|level| level.name().as_bytes().eq_ignore_ascii_case(value));
             let level = known.ok_or(ErrorKind::ConfigLogLevel.of_both(name, Part::Bytes(b"")))?;
             if apply {
                 engine.settings.log_level = level;

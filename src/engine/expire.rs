@@ -126,9 +126,7 @@ pub fn expire<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         VerbId::Expireat => Unit::UnixSeconds,
         _ => Unit::UnixMillis,
     };
-    let at = unit
-        .absolute(amount, call.now)
-        .ok_or(ErrorKind::InvalidExpire.of(call.verb.name.as_bytes()))?;
+    let at = unit.absolute(amount, call.now).ok_or(ErrorKind::InvalidExpire.of(call.verb.name.as_bytes()))?;
     let db = call.session.db;
     let Some(entry) = call.engine.store.get(db, key, call.now) else {
         return call.done(0);
@@ -165,8 +163,7 @@ pub fn ttl<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 pub fn persist<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let db = call.session.db;
-    let expires =
-        call.engine.store.get(db, key, call.now).is_some_and(|entry| entry.expiry.is_some());
+    let expires = call.engine.store.get(db, key, call.now).is_some_and(|entry| entry.expiry.is_some());
     if expires {
         call.apply(&Mutation::SetExpiry { db, key, expiry: None })?;
     }

@@ -4,11 +4,7 @@ use super::{Call, Flow, Outcome, REDIS_VERSION, session::Name};
 use crate::{
     mutation::LargeId,
     reply::{Error, ErrorKind},
-    wire::{
-        arguments::Arg,
-        encode::Protocol,
-        number::{parse_i64},
-    },
+    wire::{arguments::Arg, encode::Protocol, number::parse_i64},
 };
 
 /// The one user there is.

@@ -38,7 +38,8 @@ static SECTIONS: [Section; 12] = [
 /// `INFO [section …]`
 pub fn info<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let args = call.args;
-    let word_at = |at, word: &str| args.bytes(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    let word_at =
+        |at, word: &str| args.bytes(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
     let asks = |word: &str| (1..args.len()).any(|at| word_at(at, word));
     let defaults = call.args.len() == 1 || asks("default");
     let all = asks("all") || asks("everything");

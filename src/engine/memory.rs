@@ -12,7 +12,10 @@ pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         VerbId::MemoryUsage => usage(call),
         VerbId::MemoryStats => stats(call),
         _ => {
-            call.out.verbatim(*b"txt", doctor(call.engine.store.memory().used(), call.engine.store.memory().limit));
+            call.out.verbatim(
+                *b"txt",
+                doctor(call.engine.store.memory().used(), call.engine.store.memory().limit),
+            );
             Ok(Flow::Done)
         }
     }

@@ -168,7 +168,12 @@ impl Engine {
     /// Looks the verb up and checks what can be checked without running it: number of arguments, subcommand,
     /// authentication. `None`: an error is in the output.
     #[inline]
-    pub fn admit(&mut self, session: &mut Session, args: &Args<'_>, out: &mut Out<'_>) -> Option<&'static Verb> {
+    pub fn admit(
+        &mut self,
+        session: &mut Session,
+        args: &Args<'_>,
+        out: &mut Out<'_>,
+    ) -> Option<&'static Verb> {
         let word = args.bytes(0).unwrap_or_default();
         match command::find(word) {
             Some(verb)
@@ -223,7 +228,13 @@ impl Engine {
     }
 
     /// Answers an error instead of executing a command, and counts it; `verb` if it is known. For the server too.
-    pub fn refuse(&mut self, session: &mut Session, verb: Option<VerbId>, error: &Error<'_>, out: &mut Out<'_>) {
+    pub fn refuse(
+        &mut self,
+        session: &mut Session,
+        verb: Option<VerbId>,
+        error: &Error<'_>,
+        out: &mut Out<'_>,
+    ) {
         out.mute(session.is_muted());
         error.write(|parts| out.error_parts(parts));
         match verb {
@@ -235,6 +246,7 @@ impl Engine {
 
     /// Runs an admitted command, or a slice of it. Not for verbs with the flag `CONNECTION` (but QUIT): they are the
     /// server's.
+    #[allow(clippy::too_many_arguments)] // who, what, where to, when: nothing that belongs together
     pub fn execute(
         &mut self,
         session: &mut Session,

@@ -91,8 +91,8 @@ fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 
 /// `FUNCTION FLUSH [ASYNC | SYNC]`: there are no functions.
 fn function_flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    let known = call.args.len() == 2
-        || call.args.len() == 3 && (call.is_word(2, "ASYNC") || call.is_word(2, "SYNC"));
+    let known =
+        call.args.len() == 2 || call.args.len() == 3 && (call.is_word(2, "ASYNC") || call.is_word(2, "SYNC"));
     if !known {
         return Err(ErrorKind::FunctionFlushOption.plain());
     }

@@ -70,8 +70,7 @@ pub fn setex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 pub fn getset<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let value = call.value(2)?;
-    let options =
-        Options { condition: Condition::Always, deadline: None, keep_expiry: false, get: true };
+    let options = Options { condition: Condition::Always, deadline: None, keep_expiry: false, get: true };
     set_with(call, key, value, &options)
 }
 
@@ -116,7 +115,10 @@ enum Old {
     /// So many bytes of the engine's scratch.
     Copied(usize),
     /// A reference is held.
-    Large { id: LargeId, len: u64 },
+    Large {
+        id: LargeId,
+        len: u64,
+    },
 }
 
 fn set_with<'a>(
@@ -178,12 +180,7 @@ fn stash(call: &mut Call<'_, '_, '_>, key: &[u8]) -> Old {
 }
 
 /// Answers the old value (or OK) once the change is made; passes on why it was not.
-fn answer<'a>(
-    call: &mut Call<'_, 'a, '_>,
-    old: Old,
-    get: bool,
-    done: Result<(), Error<'a>>,
-) -> Outcome<'a> {
+fn answer<'a>(call: &mut Call<'_, 'a, '_>, old: Old, get: bool, done: Result<(), Error<'a>>) -> Outcome<'a> {
     match (old, &done) {
         // The output takes the reference over.
         (Old::Large { id, len }, Ok(())) if call.out.large(id, len) => {}

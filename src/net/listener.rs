@@ -80,7 +80,9 @@ impl Listener {
                 Accepted::Nobody
             }
             // The client went away before it was accepted, or the network failed under it: the next one may do.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted || is_of_one_client(&error) => Accepted::Nobody,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted || is_of_one_client(&error) => {
+                Accepted::Nobody
+            }
             Err(error) => {
                 log::error!("accepting failed: {error}");
                 self.waiting = false;
@@ -128,7 +130,9 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 fn is_of_one_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
+    };
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut

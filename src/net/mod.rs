@@ -100,14 +100,18 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     raise_descriptor_limit(options.max_clients);
     let listener = Listener::bind(options.tcp).map_err(|error| bind_error(options.tcp, &error))?;
     let server = build_server(options, memory_bytes)?;
-    let signals = Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
+    let signals =
+        Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
     let address = listener.local_address().unwrap_or(options.tcp);
     log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
     log::info!("memory limit={} bytes from={}", options.memory_bytes, options.memory_origin);
-    log::info!("when full: {}", match options.on_full {
-        OnFull::Refuse => "writes are refused, nothing is dropped",
-        OnFull::Evict => "the least used keys are dropped",
-    });
+    log::info!(
+        "when full: {}",
+        match options.on_full {
+            OnFull::Refuse => "writes are refused, nothing is dropped",
+            OnFull::Evict => "the least used keys are dropped",
+        }
+    );
     let mut reactor = Reactor::new(listener, signals, server, options.max_clients)
         .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
     log::info!("listening tcp={address}");
@@ -159,7 +163,8 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
 /// A key for the store's hash from the system's random source.
 fn random_secret() -> Result<[u64; 2], StartError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
     let number = u128::from_ne_bytes(bytes);
     Ok([number as u64, (number >> 64) as u64])
 }
@@ -176,17 +181,23 @@ fn raise_descriptor_limit(max_clients: usize) {
     let _ = setrlimit(Resource::Nofile, limit);
     let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if now < wanted {
-        log::warn!("only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once");
+        log::warn!(
+            "only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once"
+        );
     }
 }
 
 fn bind_error(address: SocketAddr, error: &io::Error) -> StartError {
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{address} is in use: another server listens there; stop it, or choose another --tcp address")
+            format!(
+                "{address} is in use: another server listens there; stop it, or choose another --tcp address"
+            )
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{address} may not be bound: ports below 1024 need a privilege; choose another --tcp address")
+            format!(
+                "{address} may not be bound: ports below 1024 need a privilege; choose another --tcp address"
+            )
         }
         io::ErrorKind::AddrNotAvailable => {
             format!("{address} is no address of this machine; choose another --tcp address")

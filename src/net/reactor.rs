@@ -78,7 +78,12 @@ impl Reactor {
     ///
     /// # Errors
     /// What the system says when the poll or a registration cannot be had.
-    pub fn new(mut listener: Listener, mut signals: Signals, server: Server, max_clients: usize) -> io::Result<Reactor> {
+    pub fn new(
+        mut listener: Listener,
+        mut signals: Signals,
+        server: Server,
+        max_clients: usize,
+    ) -> io::Result<Reactor> {
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(listener.source(), LISTENER, Interest::READABLE)?;
@@ -131,13 +136,18 @@ impl Reactor {
     }
 
     fn timeout(&self, now: Now, more_maintenance: bool) -> Option<Duration> {
-        let accepting = !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
+        let accepting =
+            !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
         if more_maintenance || !self.ready.is_empty() || accepting {
             return Some(Duration::ZERO);
         }
         let deadline = [self.server.poll_deadline(now), self.stop_at].into_iter().flatten().min();
         let wait = deadline.map(|at| Duration::from_millis(at.since(now.monotonic)));
-        if self.accept_starved { Some(wait.map_or(ACCEPT_RETRY, |wait| wait.min(ACCEPT_RETRY))) } else { wait }
+        if self.accept_starved {
+            Some(wait.map_or(ACCEPT_RETRY, |wait| wait.min(ACCEPT_RETRY)))
+        } else {
+            wait
+        }
     }
 
     /// Notes what the events say; nothing is read or written yet.
@@ -333,7 +343,9 @@ impl Reactor {
             match listener.accept() {
                 Accepted::Client(stream, address) => self.admit(stream, address, now),
                 Accepted::TurnedAway(stream, address) => {
-                    log::warn!("{address} turned away: out of file descriptors (raise the limit on open files)");
+                    log::warn!(
+                        "{address} turned away: out of file descriptors (raise the limit on open files)"
+                    );
                     turn_away(stream, TOO_MANY_CLIENTS);
                     if let Some(listener) = &mut self.listener {
                         listener.restore_reserve();
@@ -358,7 +370,9 @@ impl Reactor {
         };
         let index = id.index as usize;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, token_of(index, id.generation), interest) {
+        if let Err(error) =
+            self.poll.registry().register(&mut stream, token_of(index, id.generation), interest)
+        {
             log::error!("{address}: cannot be watched: {error}");
             return self.server.close(id);
         }

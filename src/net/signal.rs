@@ -5,7 +5,6 @@ use mio::net::UnixStream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Read};
 
-
 /// The reading ends of the signals' pipes.
 pub struct Signals {
     stop: UnixStream,

@@ -7,9 +7,9 @@ use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::{Flow, session::Name};
 use crate::reply::{Error, ErrorKind};
 use crate::time::{Millis, Now};
+use crate::wire::arguments::Args;
 use crate::wire::encode::{Out, Protocol};
 use crate::wire::number::parse_i64;
-use crate::wire::arguments::Args;
 use core::net::SocketAddr;
 use std::io::Write;
 
@@ -145,7 +145,8 @@ fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
         } else if word.eq_ignore_ascii_case(b"user") {
             filter.possible &= value == b"default";
         } else if word.eq_ignore_ascii_case(b"maxage") {
-            filter.min_age_s = parse_i64(value).filter(|&age| age > 0).ok_or(ErrorKind::NotAnInteger.plain())? as u64;
+            filter.min_age_s =
+                parse_i64(value).filter(|&age| age > 0).ok_or(ErrorKind::NotAnInteger.plain())? as u64;
         } else if word.eq_ignore_ascii_case(b"skipme") && value.eq_ignore_ascii_case(b"yes") {
             skip_me = true;
         } else if word.eq_ignore_ascii_case(b"skipme") && value.eq_ignore_ascii_case(b"no") {
@@ -210,7 +211,8 @@ impl Server {
             Action::Kill { filter, skip_me, counts } => self.client_kill(id, &filter, (skip_me, counts), now),
             Action::Pause { ms, writes_only } => {
                 let until = now.monotonic.plus(ms);
-                self.pause = Pause { until: Some(self.pause.until.map_or(until, |at| at.max(until))), writes_only };
+                self.pause =
+                    Pause { until: Some(self.pause.until.map_or(until, |at| at.max(until))), writes_only };
                 self.answer(id, Out::ok)
             }
             Action::Unpause => {
@@ -305,7 +307,8 @@ impl Server {
         let mut me = false;
         for (index, connection) in &mut self.connections {
             let is_me = index == id.index as usize;
-            if connection.closing.is_some() || !filter.matches(connection, now.monotonic) || is_me && skip_me {
+            if connection.closing.is_some() || !filter.matches(connection, now.monotonic) || is_me && skip_me
+            {
                 continue;
             }
             killed += 1;

@@ -45,18 +45,19 @@ impl Server {
         connection.input.straighten(input);
         let bytes = connection.input.readable(input);
         let waiting = bytes.len();
-        let (handled, consumed) = match frame::decode_prefix(bytes, Direction::Request, STREAM_FRAME_BYTES_MAX) {
-            Ok(Step::NeedMore) => return self.wait_for_input(id, now),
-            Ok(Step::Ready { frame, consumed }) => {
-                let peer = (connection.peer, now);
-                let handled = datagrams.handle_stream_frame(&mut engine.store, &frame, peer, frame_reply);
-                (handled, consumed)
-            }
-            Err(reason) => {
-                datagrams.count_stream_damage(reason);
-                (Handled::Rejected(reason), 0)
-            }
-        };
+        let (handled, consumed) =
+            match frame::decode_prefix(bytes, Direction::Request, STREAM_FRAME_BYTES_MAX) {
+                Ok(Step::NeedMore) => return self.wait_for_input(id, now),
+                Ok(Step::Ready { frame, consumed }) => {
+                    let peer = (connection.peer, now);
+                    let handled = datagrams.handle_stream_frame(&mut engine.store, &frame, peer, frame_reply);
+                    (handled, consumed)
+                }
+                Err(reason) => {
+                    datagrams.count_stream_damage(reason);
+                    (Handled::Rejected(reason), 0)
+                }
+            };
         let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
         match handled {
             Handled::Reply(len) => {
@@ -85,7 +86,9 @@ impl Server {
             return;
         }
         match self.reject_log.admit(now) {
-            Some(0) => log::warn!("rejected frame: {} transport={transport} from={from} bytes={len}", reason.name()),
+            Some(0) => {
+                log::warn!("rejected frame: {} transport={transport} from={from} bytes={len}", reason.name())
+            }
             Some(left_out) => log::warn!(
                 "rejected frame: {} transport={transport} from={from} bytes={len} ({left_out} more since the last line)",
                 reason.name()

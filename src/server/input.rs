@@ -104,7 +104,9 @@ impl Server {
         connection.decoder.large_ids(bytes, |large| store.large_release(large));
         connection.decoder = Decoder::new();
         connection.input.release(input);
-        super::transaction::release(&mut connection.transaction, args, queues, |large| store.large_release(large));
+        super::transaction::release(&mut connection.transaction, args, queues, |large| {
+            store.large_release(large)
+        });
         connection.output.release(output, |large| store.large_release(large));
     }
 
@@ -182,7 +184,10 @@ impl Server {
             .iter()
             .filter(|(_, connection)| connection.closing.is_none() && held(connection) > 0)
             .max_by_key(|(_, connection)| (held(connection), std::cmp::Reverse(connection.began)))
-            .map(|(index, connection)| ConnectionId { index: index as u32, generation: connection.generation });
+            .map(|(index, connection)| ConnectionId {
+                index: index as u32,
+                generation: connection.generation,
+            });
         let Some(largest) = largest else { return false };
         self.drop_at_once(largest, CloseReason::InputFull);
         largest != asking

@@ -201,7 +201,9 @@ impl Server {
     }
 
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.get_mut(id.index as usize).filter(|connection| connection.generation == id.generation)
+        self.connections
+            .get_mut(id.index as usize)
+            .filter(|connection| connection.generation == id.generation)
     }
 
     /// Starts closing a connection: nothing more is read or run, waiting replies are still sent.
@@ -244,9 +246,10 @@ impl Server {
 
     /// The ids of all open connections.
     pub fn connection_ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
-        self.connections
-            .iter()
-            .map(|(index, connection)| ConnectionId { index: index as u32, generation: connection.generation })
+        self.connections.iter().map(|(index, connection)| ConnectionId {
+            index: index as u32,
+            generation: connection.generation,
+        })
     }
 
     /// The engine behind the connections.

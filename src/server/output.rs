@@ -3,9 +3,9 @@
 use super::Server;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::limits::RING_BYTES;
+use crate::store::LargeCursor;
 use crate::time::Now;
 use crate::wire::output::Pending;
-use crate::store::LargeCursor;
 use std::io::IoSlice;
 
 /// What the reactor knows of a connection's socket after a write.
@@ -109,7 +109,10 @@ impl Server {
             .iter()
             .filter(|(_, connection)| connection.closing.is_none() && connection.output.capacity() > 0)
             .max_by_key(|(_, connection)| connection.output.capacity())
-            .map(|(index, connection)| ConnectionId { index: index as u32, generation: connection.generation });
+            .map(|(index, connection)| ConnectionId {
+                index: index as u32,
+                generation: connection.generation,
+            });
         let Some(id) = largest else { return false };
         self.drop_at_once(id, CloseReason::OutputFull);
         true

@@ -7,8 +7,8 @@ use crate::engine::Flow;
 use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES, VALUE_BYTES_MAX};
 use crate::reply::ErrorKind;
 use crate::time::Now;
-use crate::wire::encode::Out;
 use crate::wire::arguments::{Arg, Args};
+use crate::wire::encode::Out;
 use crate::wire::malformed::Malformed;
 use crate::wire::resp::{Bounds, Step};
 
@@ -146,7 +146,9 @@ impl Server {
         let pause = self.pause;
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let Connection { session, output: pending, input: ring, transaction, refused, job, last_verb, .. } = connection;
+        let Connection {
+            session, output: pending, input: ring, transaction, refused, job, last_verb, ..
+        } = connection;
         let args = args.args(&ring.readable(input)[..len]);
         if job.is_some() {
             return resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
@@ -189,7 +191,13 @@ impl Server {
     }
 
     /// Runs the command that the argument table holds.
-    pub(super) fn execute(&mut self, id: ConnectionId, verb: &'static Verb, source: Source, now: Now) -> Flow {
+    pub(super) fn execute(
+        &mut self,
+        id: ConnectionId,
+        verb: &'static Verb,
+        source: Source,
+        now: Now,
+    ) -> Flow {
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
         let Connection { session, output: pending, input: ring, transaction, job, .. } = connection;
@@ -261,12 +269,7 @@ impl Server {
     fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {
         self.counters.protocol_errors += 1;
         let connection = &mut self.connections[id.index as usize];
-        log::warn!(
-            "{}: {} ({} bytes waiting)",
-            connection.peer,
-            malformed.name(),
-            connection.input.len()
-        );
+        log::warn!("{}: {} ({} bytes waiting)", connection.peer, malformed.name(), connection.input.len());
         Out::new(&mut connection.output, &mut self.output, connection.session.protocol).malformed(malformed);
         connection.close(match malformed {
             Malformed::CrossProtocol => CloseReason::CrossProtocol,

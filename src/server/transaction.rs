@@ -12,11 +12,11 @@ use crate::command::{Verb, VerbId};
 use crate::connection::{ConnectionId, Transaction};
 use crate::engine::Flow;
 use crate::mutation::{Database, LargeId};
-use crate::ring::Ring;
 use crate::reply::{Error, ErrorKind, Part};
+use crate::ring::Ring;
 use crate::time::Now;
-use crate::wire::encode::Out;
 use crate::wire::arguments::{Arg, ArgTable, Args};
+use crate::wire::encode::Out;
 
 /// Stands for a length where an argument is a large value.
 const LARGE: u32 = u32::MAX;
@@ -57,7 +57,9 @@ impl Transaction {
                     append(&mut self.queue, &LARGE.to_le_bytes(), queues);
                     append(&mut self.queue, &id.to_le_bytes(), queues);
                 }
-                Arg::Refused => unreachable!("a command with a refused argument is answered before it is queued"),
+                Arg::Refused => {
+                    unreachable!("a command with a refused argument is answered before it is queued")
+                }
             }
         }
         self.queued_count += 1;
@@ -177,7 +179,9 @@ impl Server {
             let Server { connections, args, queues, .. } = self;
             let transaction = &connections[id.index as usize].transaction;
             transaction.load(args, queues, |_| {});
-            let Some(verb) = super::run::resolve(&args.spans(transaction.queue.readable(queues))) else { break };
+            let Some(verb) = super::run::resolve(&args.spans(transaction.queue.readable(queues))) else {
+                break;
+            };
             flow = match self.execute(id, verb, Source::Queue, now) {
                 Flow::Again(job) => {
                     let connection = &mut self.connections[id.index as usize];
