@@ -246,6 +246,7 @@ impl Engine {
 
     /// Runs an admitted command, or a slice of it. Not for verbs with the flag `CONNECTION` (but QUIT): they are the
     /// server's.
+    #[allow(clippy::too_many_arguments)] // who, what, where to, when: nothing that belongs together
     pub fn execute(
         &mut self,
         session: &mut Session,

@@ -50,9 +50,9 @@ fn answer_part<'a>(call: &mut Call<'_, 'a, '_>, id: LargeId, start: u64, end: u6
     let Call { engine, out, .. } = call;
     let (store, scratch) = (&mut engine.store, &mut engine.scratch);
     let part = store.large_begin(end - start, now).map_err(refused)?;
-    let copied = copy(store, part, id, start..end, scratch, now);
+    let copied = Builder { store, scratch, to: part, now }.copy(id, start..end);
     if copied.is_err() || !out.large(part, end - start) {
-        store.large_release(part);
+        engine.store.large_release(part);
     }
     copied.map_err(refused)
 }
@@ -124,65 +124,82 @@ fn compose<'a>(call: &mut Call<'_, 'a, '_>, key: &[u8], at: u64, part: LargeId) 
     let expiry = expiry(call, key);
     let engine = &mut *call.engine;
     let (store, scratch) = (&mut engine.store, &mut engine.scratch);
-    // The old value as a large one, or its bytes in the scratch.
-    let (old, old_len) = match store.peek(db, key, now).map(|entry| entry.value) {
-        None => (None, 0),
+    let old = match store.peek(db, key, now).map(|entry| entry.value) {
+        None => Old::Copied(0),
         Some(Value::Inline(bytes)) => {
             scratch[..bytes.len()].copy_from_slice(bytes);
-            (None, bytes.len() as u64)
+            Old::Copied(bytes.len())
         }
-        Some(Value::Large { id, len }) => (Some(id), len),
+        Some(Value::Large { id, .. }) => Old::Large(id),
     };
-    let part_len = store.large_len(part);
-    let end = at + part_len;
-    let new = store.large_begin(old_len.max(end), now).map_err(refused)?;
-    let mut built = match old {
-        Some(old) => copy(store, new, old, 0..at.min(old_len), scratch, now),
-        None => store.large_append(new, &scratch[..at.min(old_len) as usize], now),
-    };
-    // The tail, if there is one, is behind the part; an inline value's is shorter than any large part, so it has none
-    // unless the scratch still holds it.
-    let tail = (old.is_none() && old_len > end).then(|| end as usize..old_len as usize);
-    debug_assert!(tail.is_none(), "a large part is longer than an inline value");
-    built = built.and_then(|()| pad(store, new, at.saturating_sub(old_len), now));
-    built = built.and_then(|()| copy(store, new, part, 0..part_len, scratch, now));
-    if let Some(old) = old {
-        built = built.and_then(|()| copy(store, new, old, end.min(old_len)..old_len, scratch, now));
-    }
-    let done = built.map_err(refused).and_then(|()| call.put(key, NewValue::Large(new), expiry).map(drop));
+    let len = at + store.large_len(part);
+    let new = store.large_begin(len, now).map_err(refused)?;
+    let built = Builder { store, scratch, to: new, now }.compose(old, at, part).map_err(refused);
+    let done = built.and_then(|()| call.put(key, NewValue::Large(new), expiry).map(drop));
     call.engine.store.large_release(new);
     done
 }
 
-/// Appends a range of a large value to another one, through `scratch`.
-fn copy(
-    store: &mut Store,
-    to: LargeId,
-    from: LargeId,
-    range: std::ops::Range<u64>,
-    scratch: &mut [u8],
-    now: Millis,
-) -> Result<(), Refused> {
-    let mut cursor = LargeCursor::new(from, range.start);
-    while cursor.offset < range.end {
-        let piece = store.large_slice(&mut cursor);
-        let len = piece.len().min(scratch.len()).min((range.end - cursor.offset) as usize);
-        scratch[..len].copy_from_slice(&piece[..len]);
-        store.large_append(to, &scratch[..len], now)?;
-        cursor.advance(len);
-    }
-    Ok(())
+/// The value that is written into.
+enum Old {
+    /// So many bytes of the builder's scratch; fewer than any large part has.
+    Copied(usize),
+    Large(LargeId),
 }
 
-/// Appends zero bytes.
-fn pad(store: &mut Store, to: LargeId, mut count: u64, now: Millis) -> Result<(), Refused> {
-    const ZEROS: [u8; 1024] = [0; 1024];
-    while count > 0 {
-        let len = count.min(ZEROS.len() as u64);
-        store.large_append(to, &ZEROS[..len as usize], now)?;
-        count -= len;
+/// Fills a large value.
+struct Builder<'s> {
+    store: &'s mut Store,
+    scratch: &'s mut [u8],
+    to: LargeId,
+    now: Millis,
+}
+
+impl Builder<'_> {
+    fn compose(&mut self, old: Old, at: u64, part: LargeId) -> Result<(), Refused> {
+        let old_len = match old {
+            Old::Copied(len) => len as u64,
+            Old::Large(old) => self.store.large_len(old),
+        };
+        match old {
+            Old::Copied(_) => {
+                let head = &self.scratch[..at.min(old_len) as usize];
+                self.store.large_append(self.to, head, self.now)?;
+            }
+            Old::Large(old) => self.copy(old, 0..at.min(old_len))?,
+        }
+        self.pad(at.saturating_sub(old_len))?;
+        let part_len = self.store.large_len(part);
+        self.copy(part, 0..part_len)?;
+        match old {
+            Old::Large(old) => self.copy(old, (at + part_len).min(old_len)..old_len),
+            Old::Copied(_) => Ok(()),
+        }
     }
-    Ok(())
+
+    /// Appends a range of another large value, through the scratch.
+    fn copy(&mut self, from: LargeId, range: std::ops::Range<u64>) -> Result<(), Refused> {
+        let mut cursor = LargeCursor::new(from, range.start);
+        while cursor.offset < range.end {
+            let piece = self.store.large_slice(&mut cursor);
+            let len = piece.len().min(self.scratch.len()).min((range.end - cursor.offset) as usize);
+            self.scratch[..len].copy_from_slice(&piece[..len]);
+            self.store.large_append(self.to, &self.scratch[..len], self.now)?;
+            cursor.advance(len);
+        }
+        Ok(())
+    }
+
+    /// Appends zero bytes.
+    fn pad(&mut self, mut count: u64) -> Result<(), Refused> {
+        const ZEROS: [u8; 1024] = [0; 1024];
+        while count > 0 {
+            let len = count.min(ZEROS.len() as u64);
+            self.store.large_append(self.to, &ZEROS[..len as usize], self.now)?;
+            count -= len;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

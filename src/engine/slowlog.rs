@@ -34,7 +34,8 @@ struct Kept {
     full_len: u32,
 }
 
-const _: () = assert!(ARG_BYTES_MAX <= u8::MAX as usize && PEER_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(ARG_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(PEER_BYTES_MAX <= u8::MAX as usize);
 
 #[derive(Clone)]
 struct Entry {
@@ -176,7 +177,7 @@ fn note(out: &mut Out<'_>, bytes: &[u8], missing: u64, what: &[u8]) {
 }
 
 /// `SLOWLOG GET [n]`, `SLOWLOG LEN`, `SLOWLOG RESET`
-pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub(super) fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     match call.verb.id {
         VerbId::SlowlogLen => {
             let len = call.engine.slowlog.len;
