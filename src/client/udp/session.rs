@@ -39,7 +39,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             password: None,
-            retry_first: Duration::from_millis(100),
+            retry_first: Duration::from_millis(50),
             retry_min: Duration::from_millis(1),
             retry_max: Duration::from_millis(500),
             port_retries: 3,
@@ -565,6 +565,8 @@ impl Session {
         let Config { retry_first, retry_min, retry_max, .. } = self.config;
         let base = match self.smoothed {
             None => retry_first,
+            // A first retry that comes too soon costs one frame, one that comes late holds the window up.
+            Some((mean, deviation)) if silences == 0 => (mean + deviation * 2).max(retry_min),
             Some((mean, deviation)) => (mean + deviation * 4).max(retry_min),
         };
         let doubled = base.saturating_mul(1 << silences.min(16)).min(retry_max);
