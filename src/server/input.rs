@@ -39,7 +39,7 @@ impl Server {
 
     /// `len` bytes (at least 1) have been put where `input_space` said.
     pub fn input_received(&mut self, id: ConnectionId, len: usize, now: Now) {
-        self.counters.received_bytes += len as u64;
+        self.engine.metrics.counters.received_bytes += len as u64;
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
         connection.active = now.monotonic;
         let Some(body) = &mut connection.body else {
@@ -205,7 +205,7 @@ impl Server {
         self.release_held(&mut taken);
         self.connections[id.index as usize] = taken;
         if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
-            self.counters.buffer_closes += 1;
+            self.engine.metrics.counters.buffer_closes += 1;
         }
         self.attention.push_back(id);
     }
