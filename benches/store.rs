@@ -177,20 +177,22 @@ fn trace(count: usize, alpha: f64, scans: f64) -> Vec<u64> {
 }
 
 fn hit_ratio(count: usize) {
-    println!("alpha scans items   store   LRU     S3-FIFO Belady");
+    println!("alpha scans items   store   LRU     S3-FIFO Belady   most evicted by one change");
     for (alpha, scans) in [(0.8, 0.0), (0.8, 0.2), (1.0, 0.0), (1.0, 0.2), (1.1, 0.0), (1.1, 0.2)] {
         let trace = trace(count, alpha, scans);
         let mut store = store(4 * MIB + count, OnFull::Evict);
-        let mut hits = 0;
+        let (mut hits, mut most) = (0, 0);
         for number in &trace {
+            let before = store.statistics().evicted;
             let found = store.get(DB, &key(*number), NOW).is_some();
             hits += usize::from(found);
             assert!(found || put(&mut store, *number, &[7; 100], None));
+            most = most.max(store.statistics().evicted - before);
         }
         let items = store.len(DB) as usize;
         let share = |hits: usize| hits as f64 / trace.len() as f64;
         println!(
-            "{alpha:<5} {scans:<5} {items:<7} {:.4}  {:.4}  {:.4}  {:.4}",
+            "{alpha:<5} {scans:<5} {items:<7} {:.4}  {:.4}  {:.4}  {:.4}   {most}",
             share(hits),
             share(lru(&trace, items)),
             share(s3_fifo(&trace, items)),

@@ -50,7 +50,7 @@ impl Store {
     pub(super) fn comfort(&self) -> u32 {
         match self.config.on_full {
             OnFull::Refuse => RESERVE_SEGMENTS + (self.pool.segment_count() / 64).clamp(2, 64),
-            OnFull::Evict => RESERVE_SEGMENTS + 2,
+            OnFull::Evict => RESERVE_SEGMENTS + 3,
         }
     }
 
@@ -258,7 +258,7 @@ impl Store {
         match self.config.on_full {
             OnFull::Refuse => self.clean_step(now, dead_steps).is_some(),
             // Cleaning costs copies and gives little; a key that nobody uses costs a miss.
-            OnFull::Evict => self.clean_step(now, 4).is_some() || self.evict_step(now),
+            OnFull::Evict => self.clean_step(now, 4).or_else(|| self.evict_step(now)).is_some(),
         }
     }
 
@@ -278,7 +278,7 @@ impl Store {
         while self.debt >= self.config.segment_bytes as u64 / 16 {
             let done = match self.config.on_full {
                 OnFull::Refuse => self.clean_step(now, 2),
-                OnFull::Evict => None,
+                OnFull::Evict => self.clean_step(now, 4).or_else(|| self.evict_step(now)),
             };
             let Some(done) = done else {
                 self.debt = 0;
