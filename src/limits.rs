@@ -30,6 +30,9 @@ pub const BUFFERED_BULK_BYTES_MAX: usize = 64 * KIB;
 
 /// Bytes of a ring when it is first attached to a connection.
 pub const RING_BYTES: usize = 16 * KIB;
+/// Bytes of the shortest ring. Clients that stop in the middle of a short command keep only this much, so that
+/// thousands of them do not exhaust the buffers; shorter still, bookkeeping would outweigh the gain.
+pub const BUFFER_UNIT_BYTES: usize = KIB;
 /// Bytes of a reply that is written whole: a command runs only when this much room is left in the output.
 pub const REPLY_ROOM_BYTES: usize = INLINE_VALUE_BYTES_MAX + 512;
 
@@ -40,6 +43,10 @@ const _: () = assert!(KEY_BYTES_MAX <= BUFFERED_BULK_BYTES_MAX);
 const _: () = assert!(KEY_BYTES_MAX + 64 <= SEGMENT_BYTES);
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(REPLY_ROOM_BYTES < RING_BYTES);
+const _: () = assert!(
+    RING_BYTES.is_multiple_of(BUFFER_UNIT_BYTES) && (RING_BYTES / BUFFER_UNIT_BYTES).is_power_of_two()
+);
+const _: () = assert!(BUFFER_UNIT_BYTES.is_power_of_two());
 const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as u64);
 
 /// Bytes of a datagram, each way: below the smallest MTU in common use, so that a frame is never cut by IP.

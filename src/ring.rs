@@ -6,18 +6,21 @@
 //! ```
 //!
 //! A ring without a buffer is "detached": empty, with no capacity, a few bytes long. Rings are attached only while
-//! a request or a reply is under way, so idle connections cost no buffer.
+//! a request or a reply is under way, so idle connections cost no buffer; a ring that waits with little in it shrinks.
 
 use crate::{
     buffers::{Buffer, Buffers},
-    limits::RING_BYTES,
+    limits::{BUFFER_UNIT_BYTES, RING_BYTES},
 };
+
+/// Bytes that a shrunk ring still takes, at least, should the arena have nothing longer when more comes.
+const SHRUNK_FREE_BYTES: usize = 128;
 
 /// The ring. Invariants (run by [`Ring::invariants`]): `len <= capacity`; `head < capacity` while attached; `head` is
 /// 0 whenever the ring is empty; detached means empty.
 ///
 /// *Getters*: `len`, `capacity`, `free`, `readable`, `readable_parts`. *Filling*: `writable` then `commit`, or `write`.
-/// *Emptying*: `readable` then `consume`. *Buffer*: `attach`, `grow`, `release`. Every call takes the arena that the
+/// *Emptying*: `readable` then `consume`. *Buffer*: `attach`, `grow`, `shrink`, `release`. Every call takes the arena that the
 /// ring was attached to; another one is a bug.
 #[derive(Debug, Default)]
 pub struct Ring {
@@ -182,22 +185,38 @@ impl Ring {
         self.head = 0;
     }
 
-    /// Moves to a buffer of at least `at_least` bytes, straightened, or straightens in place if this one is that
-    /// long. `false`: the arena has none; nothing has changed.
+    /// Moves to a buffer of at least `at_least` bytes, and at least [`RING_BYTES`], straightened; or straightens in
+    /// place if this one has `at_least` bytes. `false`: the arena has none; nothing has changed.
     #[must_use]
     pub fn grow(&mut self, arena: &mut Buffers, at_least: usize) -> bool {
         if at_least <= self.capacity() {
             self.straighten(arena);
             return true;
         }
-        let Some(longer) = arena.take(at_least) else { return false };
+        let Some(longer) = arena.take(at_least.max(RING_BYTES)) else { return false };
+        self.relocate(longer, arena);
+        true
+    }
+
+    /// Moves to the shortest buffer that holds the bytes and a few more, straightened, provided that it has at most a
+    /// quarter of this one's bytes (else moving costs more than it gains) and the arena has one; else nothing changes.
+    pub fn shrink(&mut self, arena: &mut Buffers) {
+        let needed = (self.len() + SHRUNK_FREE_BYTES).next_power_of_two().max(BUFFER_UNIT_BYTES);
+        if needed <= self.capacity() / 4
+            && let Some(shorter) = arena.take(needed)
+        {
+            self.relocate(shorter, arena);
+        }
+    }
+
+    /// Moves the bytes to the front of `to`, which holds them all, and gives the buffer back that they were in.
+    fn relocate(&mut self, to: Buffer, arena: &mut Buffers) {
         if let Some(old) = self.buffer.take() {
-            arena.copy_rotated(&old, self.head as usize, &longer);
+            arena.copy_around(&old, self.head as usize, self.len(), &to);
             arena.give_back(old);
         }
-        self.buffer = Some(longer);
+        self.buffer = Some(to);
         self.head = 0;
-        true
     }
 
     /// Takes `n` bytes out of the middle, from position `at` on; the shorter side moves.

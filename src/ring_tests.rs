@@ -67,20 +67,30 @@ impl Pair {
 
     fn change_buffer(&mut self, random: &mut Random) {
         let Pair { ring, arena, model } = self;
-        match random.below(4) {
+        match random.below(7) {
             0 => {
                 ring.release(arena);
                 model.clear();
                 assert_eq!((ring.capacity(), arena.used()), (0, 0));
             }
             1 | 2 => assert!(ring.attach(arena)),
+            3..=5 => {
+                let before = ring.capacity();
+                ring.shrink(arena);
+                let shortest = (ring.len() + SHRUNK_FREE_BYTES).next_power_of_two().max(BUFFER_UNIT_BYTES);
+                let room = before < arena.capacity();
+                assert_eq!(ring.capacity(), if shortest <= before / 4 && room { shortest } else { before });
+                assert_eq!(arena.used(), ring.capacity());
+            }
             _ => {
                 let at_least = random.below(5 * RING_BYTES);
-                // The arena's eight units hold the old buffer beside the new one.
+                let before = ring.capacity();
+                // The arena's eight rings hold the old buffer beside the new one.
                 let whole = !ring.is_attached() || at_least <= 4 * RING_BYTES;
                 let fits = at_least <= ring.capacity() || whole;
                 assert_eq!(ring.grow(arena, at_least), fits);
                 assert!(!fits || ring.capacity() >= at_least);
+                assert!(ring.capacity() == before || ring.capacity() >= RING_BYTES);
             }
         }
     }
@@ -97,7 +107,7 @@ fn agrees_with_a_model() {
         let mut random = Random(seed);
         let mut pair =
             Pair { ring: Ring::new(), arena: Buffers::new(8 * RING_BYTES), model: VecDeque::new() };
-        for _ in 0..300 {
+        for _ in 0..600 {
             pair.step(&mut random);
             pair.check();
         }
@@ -121,4 +131,70 @@ fn without_memory_nothing_changes() {
     assert!(first.attach(&mut arena) && first.write(&mut arena, b"kept"));
     assert!(!second.attach(&mut arena) && !first.grow(&mut arena, RING_BYTES + 1));
     assert_eq!(first.readable(&arena), b"kept");
+}
+
+#[test]
+fn shrinks_and_grows_with_its_bytes_kept() {
+    for len in [0, 1, 700, BUFFER_UNIT_BYTES, 3_000, RING_BYTES / 4, RING_BYTES] {
+        for head in [0, 5, RING_BYTES - 3] {
+            let (mut ring, mut arena) = (Ring::new(), Buffers::new(4 * RING_BYTES));
+            let bytes = Random(7).bytes(len);
+            assert!(ring.attach(&mut arena));
+            ring.commit(head + 1);
+            ring.consume(head);
+            assert!(len == RING_BYTES || ring.write(&mut arena, &bytes));
+            if len == RING_BYTES {
+                ring.consume(1);
+                assert!(ring.write(&mut arena, &bytes));
+            } else {
+                ring.consume(1);
+            }
+            ring.shrink(&mut arena);
+            let wanted = (len + SHRUNK_FREE_BYTES).next_power_of_two().max(BUFFER_UNIT_BYTES);
+            let capacity = if wanted <= RING_BYTES / 4 { wanted } else { RING_BYTES };
+            assert_eq!((ring.capacity(), arena.used()), (capacity, capacity), "{len} bytes");
+            ring.shrink(&mut arena);
+            assert_eq!(ring.capacity(), capacity, "shrinking again changes nothing");
+            let more = if ring.free() == 0 || capacity < RING_BYTES { capacity + 1 } else { capacity };
+            assert!(ring.grow(&mut arena, more));
+            assert_eq!(ring.capacity(), if more > RING_BYTES { 2 * RING_BYTES } else { RING_BYTES });
+            assert_eq!(ring.readable(&arena), bytes);
+            ring.release(&mut arena);
+            assert_eq!(arena.used(), 0);
+            arena.invariants();
+        }
+    }
+}
+
+#[test]
+fn a_detached_ring_stays_detached() {
+    let (mut ring, mut arena) = (Ring::new(), Buffers::new(RING_BYTES));
+    ring.shrink(&mut arena);
+    assert!(!ring.is_attached() && arena.used() == 0);
+}
+
+#[test]
+fn does_not_shrink_without_a_short_buffer() {
+    let mut arena = Buffers::new(RING_BYTES);
+    let mut ring = Ring::new();
+    assert!(ring.attach(&mut arena) && ring.write(&mut arena, b"kept"));
+    ring.shrink(&mut arena);
+    assert_eq!((ring.capacity(), ring.readable(&arena)), (RING_BYTES, &b"kept"[..]));
+}
+
+#[test]
+fn rings_that_wait_with_little_fit_by_the_thousand() {
+    let mut arena = Buffers::new(1024 * BUFFER_UNIT_BYTES + RING_BYTES);
+    let mut rings: Vec<Ring> = (0..1024).map(|_| Ring::new()).collect();
+    for ring in &mut rings {
+        assert!(ring.attach(&mut arena) && ring.write(&mut arena, b"*1000000\r\n"));
+        ring.shrink(&mut arena);
+    }
+    assert_eq!(arena.used(), 1024 * BUFFER_UNIT_BYTES);
+    // One of them still makes progress, and all of them go.
+    assert!(rings[512].grow(&mut arena, BUFFER_UNIT_BYTES + 1));
+    assert_eq!((rings[512].capacity(), rings[512].readable(&arena)), (RING_BYTES, &b"*1000000\r\n"[..]));
+    rings.iter_mut().for_each(|ring| ring.release(&mut arena));
+    arena.invariants();
+    assert_eq!(arena.used(), 0);
 }

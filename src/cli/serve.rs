@@ -241,6 +241,7 @@ fn start(options: ServeOptions) -> Result<(), String> {
     let ms = |limit: Option<Duration>| limit.map_or(u64::MAX, |limit| limit.as_millis() as u64);
     let server = net::ServerOptions {
         tcp: options.tcp,
+        udp: options.udp,
         memory_bytes: options.memory_bytes,
         memory_origin: options.memory_source,
         on_full: match options.on_full {

@@ -4,23 +4,28 @@ mod clock;
 mod listener;
 mod reactor;
 mod signal;
+mod udp;
 
+use crate::datagram::{self, Datagrams};
 use crate::engine::{Engine, settings::EngineConfig};
-use crate::limits::{KIB, MIB};
+use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::{Server, Settings};
 use crate::store::{OnFull, Store, StoreConfig};
 use listener::Listener;
-use reactor::Reactor;
+use reactor::{Reactor, Sockets};
 use signal::Signals;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use udp::UdpPort;
 
 /// All that a server needs to know to start.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Where to listen for TCP; port 0 takes a free one.
     pub tcp: SocketAddr,
+    /// Where to listen for datagrams, if at all; with port 0, on the port that TCP got if that is free too.
+    pub udp: Option<SocketAddr>,
     /// Bytes that the whole process may use.
     pub memory_bytes: u64,
     /// Where that number came from, for the log.
@@ -63,6 +68,7 @@ struct Budget {
     input_bytes: usize,
     output_bytes: usize,
     queue_bytes: usize,
+    udp_clients: usize,
 }
 
 /// Memory that the process takes whatever it serves: its code, stacks, and tables for `max_clients` connections
@@ -76,7 +82,14 @@ impl Budget {
     /// what is left.
     fn divide(memory_bytes: usize, max_clients: usize) -> Result<Budget, StartError> {
         let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
-        let fixed = PROCESS_BYTES + 2 * share + share / 2 + max_clients.min(1024) * CONNECTION_BYTES;
+        // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
+        let per_client = Datagrams::memory_bytes(2) - Datagrams::memory_bytes(1);
+        let udp_clients = (share / per_client).clamp(16, UDP_CLIENTS_DEFAULT);
+        let fixed = PROCESS_BYTES
+            + 2 * share
+            + share / 2
+            + Datagrams::memory_bytes(udp_clients)
+            + max_clients.min(1024) * CONNECTION_BYTES;
         let store_bytes = memory_bytes.saturating_sub(fixed);
         if store_bytes < 2 * MIB {
             let needed = fixed + 2 * MIB;
@@ -87,7 +100,13 @@ impl Budget {
                 needed.div_ceil(MIB)
             )));
         }
-        Ok(Budget { store_bytes, input_bytes: share, output_bytes: share, queue_bytes: share / 2 })
+        Ok(Budget {
+            store_bytes,
+            input_bytes: share,
+            output_bytes: share,
+            queue_bytes: share / 2,
+            udp_clients,
+        })
     }
 }
 
@@ -98,7 +117,7 @@ impl Budget {
 pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     let memory_bytes = usize::try_from(options.memory_bytes).unwrap_or(usize::MAX);
     raise_descriptor_limit(options.max_clients);
-    let listener = Listener::bind(options.tcp).map_err(|error| bind_error(options.tcp, &error))?;
+    let listener = Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
     let server = build_server(options, memory_bytes)?;
     let signals =
         Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
@@ -112,9 +131,14 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
             OnFull::Evict => "the least used keys are dropped",
         }
     );
-    let mut reactor = Reactor::new(listener, signals, server, options.max_clients)
+    let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
+    let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
+    let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
         .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
-    log::info!("listening tcp={address}");
+    match udp_address {
+        Some(udp) => log::info!("listening tcp={address} udp={udp}"),
+        None => log::info!("listening tcp={address} udp=off"),
+    }
     reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
 }
 
@@ -145,8 +169,15 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
             ..EngineConfig::default()
         },
     );
+    let epoch_and_cookies = random_secret()?;
+    let datagrams = Datagrams::new(&datagram::Config {
+        password: options.password.as_deref(),
+        clients_max: budget.udp_clients,
+        ..datagram::Config::new((epoch_and_cookies[0] as u32).max(1), random_secret()?)
+    });
     Ok(Server::new(
         engine,
+        datagrams,
         Settings {
             max_clients: options.max_clients,
             request_timeout_ms: options.request_timeout_ms,
@@ -187,20 +218,26 @@ fn raise_descriptor_limit(max_clients: usize) {
     }
 }
 
-fn bind_error(address: SocketAddr, error: &io::Error) -> StartError {
+/// Binds the datagram socket: at the same port as TCP where the same, free one was asked for.
+fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Result<UdpPort, StartError> {
+    let address = if wanted == tcp_wanted { tcp } else { wanted };
+    UdpPort::bind(address).map_err(|error| bind_error("--udp", address, &error))
+}
+
+fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "{address} is in use: another server listens there; stop it, or choose another --tcp address"
+                "{address} is in use: another server listens there; stop it, or choose another address for {flag}"
             )
         }
         io::ErrorKind::PermissionDenied => {
             format!(
-                "{address} may not be bound: ports below 1024 need a privilege; choose another --tcp address"
+                "{address} may not be bound: ports below 1024 need a privilege; choose another address for {flag}"
             )
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!("{address} is no address of this machine; choose another --tcp address")
+            format!("{address} is no address of this machine; choose another address for {flag}")
         }
         _ => format!("{address} cannot be bound: {error}"),
     })

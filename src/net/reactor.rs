@@ -13,6 +13,7 @@
 use super::clock::Clock;
 use super::listener::{Accepted, Listener};
 use super::signal::Signals;
+use super::udp::UdpPort;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::server::{Server, Socket, TOO_MANY_CLIENTS};
 use crate::time::{Millis, Now};
@@ -26,6 +27,7 @@ use std::time::Duration;
 const LISTENER: Token = Token(0);
 const STOP_SIGNAL: Token = Token(1);
 const RELOAD_SIGNAL: Token = Token(2);
+const DATAGRAMS: Token = Token(3);
 /// Tokens from here on are connections: the slot plus this, the generation above it.
 const FIRST_CONNECTION: usize = 16;
 
@@ -58,11 +60,22 @@ struct Peer {
     queued: bool,
 }
 
+/// The sockets that a loop starts with.
+pub struct Sockets {
+    /// Where TCP clients come in.
+    pub listener: Listener,
+    /// Where datagrams come in, if they do.
+    pub udp: Option<UdpPort>,
+    /// Where signals come in.
+    pub signals: Signals,
+}
+
 /// The loop and all it owns.
 pub struct Reactor {
     poll: Poll,
     clock: Clock,
     listener: Option<Listener>,
+    udp: Option<UdpPort>,
     signals: Signals,
     server: Server,
     peers: Vec<Option<Peer>>,
@@ -78,15 +91,14 @@ impl Reactor {
     ///
     /// # Errors
     /// What the system says when the poll or a registration cannot be had.
-    pub fn new(
-        mut listener: Listener,
-        mut signals: Signals,
-        server: Server,
-        max_clients: usize,
-    ) -> io::Result<Reactor> {
+    pub fn new(sockets: Sockets, server: Server, max_clients: usize) -> io::Result<Reactor> {
+        let Sockets { mut listener, mut udp, mut signals } = sockets;
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(listener.source(), LISTENER, Interest::READABLE)?;
+        if let Some(udp) = &mut udp {
+            registry.register(udp.source(), DATAGRAMS, Interest::READABLE)?;
+        }
         for (source, token) in signals.sources().into_iter().zip([STOP_SIGNAL, RELOAD_SIGNAL]) {
             registry.register(source, token, Interest::READABLE)?;
         }
@@ -94,6 +106,7 @@ impl Reactor {
             poll,
             clock: Clock::start(),
             listener: Some(listener),
+            udp,
             signals,
             server,
             peers: Vec::with_capacity(max_clients),
@@ -123,6 +136,9 @@ impl Reactor {
             self.server.handle_deadlines(now);
             self.take_attention();
             self.serve_ready(now);
+            if let Some(udp) = &mut self.udp {
+                udp.serve(&mut self.server, now);
+            }
             self.accept(now);
             more_maintenance = self.server.maintain(now, MAINTENANCE_STEPS);
             self.take_attention();
@@ -138,7 +154,8 @@ impl Reactor {
     fn timeout(&self, now: Now, more_maintenance: bool) -> Option<Duration> {
         let accepting =
             !self.accept_starved && self.listener.as_ref().is_some_and(|listener| listener.waiting);
-        if more_maintenance || !self.ready.is_empty() || accepting {
+        let datagrams = self.udp.as_ref().is_some_and(|udp| udp.readable);
+        if more_maintenance || !self.ready.is_empty() || accepting || datagrams {
             return Some(Duration::ZERO);
         }
         let deadline = [self.server.poll_deadline(now), self.stop_at].into_iter().flatten().min();
@@ -158,6 +175,11 @@ impl Reactor {
                 LISTENER => {
                     if let Some(listener) = &mut self.listener {
                         listener.waiting = true;
+                    }
+                }
+                DATAGRAMS => {
+                    if let Some(udp) = &mut self.udp {
+                        udp.readable = true;
                     }
                 }
                 STOP_SIGNAL | RELOAD_SIGNAL => self.take_signals(now),
@@ -395,10 +417,13 @@ impl Reactor {
         if self.stop_at.is_some() {
             return;
         }
-        log::info!("stopping on {why}: {} connections to flush", self.server.connection_count());
+        log::info!("stopping on {why}; connections to flush: {}", self.server.connection_count());
         self.stop_at = Some(now.plus(STOP_MS));
         if let Some(mut listener) = self.listener.take() {
             let _ = self.poll.registry().deregister(listener.source());
+        }
+        if let Some(mut udp) = self.udp.take() {
+            let _ = self.poll.registry().deregister(udp.source());
         }
         for index in 0..self.peers.len() {
             let Some(peer) = &self.peers[index] else { continue };
@@ -414,7 +439,7 @@ impl Reactor {
         if open > 0 && now < stop_at {
             return false;
         }
-        log::info!("stopped; {open} connections were closed with replies unread");
+        log::info!("stopped{}", if open > 0 { "; some clients had not taken their replies" } else { "" });
         true
     }
 }

@@ -98,7 +98,11 @@ impl UdpPort {
         }
     }
 
-    fn receive(&mut self, sources: &mut [Option<SockaddrStorage>; BATCH_LEN], lengths: &mut [usize; BATCH_LEN]) -> usize {
+    fn receive(
+        &mut self,
+        sources: &mut [Option<SockaddrStorage>; BATCH_LEN],
+        lengths: &mut [usize; BATCH_LEN],
+    ) -> usize {
         let descriptor = self.socket.as_raw_fd();
         let mut slots = self.received.iter_mut();
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH_LEN] =

@@ -213,12 +213,12 @@ impl Server {
                 let until = now.monotonic.plus(ms);
                 self.pause =
                     Pause { until: Some(self.pause.until.map_or(until, |at| at.max(until))), writes_only };
-                self.answer(id, Out::ok)
+                self.answer(id, |out| out.ok())
             }
             Action::Unpause => {
                 self.pause.until = Some(Millis(0));
                 self.end_pause(now.monotonic);
-                self.answer(id, Out::ok)
+                self.answer(id, |out| out.ok())
             }
         }
     }
@@ -323,7 +323,7 @@ impl Server {
         if counts {
             self.answer(id, |out| out.integer(killed));
         } else if killed > 0 {
-            self.answer(id, Out::ok);
+            self.answer(id, |out| out.ok());
         } else {
             self.fail(id, VerbId::ClientKill, ErrorKind::NoSuchClient);
         }

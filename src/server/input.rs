@@ -156,6 +156,9 @@ impl Server {
             let ring = &mut connection.input;
             let done = if !ring.is_attached() {
                 ring.attach(&mut self.input)
+            } else if ring.capacity() < RING_BYTES && ring.grow(&mut self.input, RING_BYTES) {
+                // It had shrunk; sockets are not read in small pieces unless nothing longer is left.
+                true
             } else if ring.free() == 0 {
                 ring.grow(&mut self.input, ring.capacity() * 2)
             } else {

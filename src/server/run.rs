@@ -91,8 +91,10 @@ impl Server {
         if connection.input.is_empty() && connection.body.is_none() {
             connection.input.release(input);
             connection.began = None;
-        } else if connection.began.is_none() {
-            connection.began = Some(now.monotonic);
+        } else {
+            // A client that stops here, on purpose or not, holds no more than it has to.
+            connection.input.shrink(input);
+            connection.began.get_or_insert(now.monotonic);
         }
         if connection.ended {
             connection.close(CloseReason::PeerClosed);

@@ -96,7 +96,7 @@ impl Server {
             return self.fail(id, VerbId::Multi, ErrorKind::NestedMulti);
         }
         transaction.open = true;
-        self.answer(id, Out::ok)
+        self.answer(id, |out| out.ok())
     }
 
     pub(super) fn discard(&mut self, id: ConnectionId) -> Flow {
@@ -104,13 +104,13 @@ impl Server {
             return self.fail(id, VerbId::Discard, ErrorKind::DiscardWithoutMulti);
         }
         self.drop_transaction(id);
-        self.answer(id, Out::ok)
+        self.answer(id, |out| out.ok())
     }
 
     pub(super) fn unwatch(&mut self, id: ConnectionId) -> Flow {
         let Server { connections, queues, .. } = self;
         connections[id.index as usize].transaction.watched.release(queues);
-        self.answer(id, Out::ok)
+        self.answer(id, |out| out.ok())
     }
 
     /// WATCH: the argument table holds the command.
@@ -142,7 +142,7 @@ impl Server {
         }
         match error {
             Some(error) => self.fail(id, VerbId::Watch, error),
-            None => self.answer(id, Out::ok),
+            None => self.answer(id, |out| out.ok()),
         }
     }
 
@@ -158,7 +158,7 @@ impl Server {
         }
         if self.watched_has_changed(id, now) {
             self.drop_transaction(id);
-            return self.answer(id, Out::null_array);
+            return self.answer(id, |out| out.null_array());
         }
         let count = transaction.queued_count;
         self.answer(id, |out| out.array(count as usize));

@@ -27,18 +27,32 @@ fn appended(mutation: &Mutation<'_>) -> usize {
     }
 }
 
+/// Where a key's record was, and when that was: it holds until some record moves or goes.
+#[derive(Clone, Copy)]
+struct Found {
+    at: Option<Address>,
+    moves: u64,
+}
+
+/// Which key: its space and the hash of its bytes.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    space: usize,
+    hash: u64,
+    bytes: &'a [u8],
+}
+
 /// What a key is to have.
 #[derive(Clone, Copy)]
 struct NewRecord<'a> {
-    space: usize,
-    key: &'a [u8],
+    key: Key<'a>,
     content: Content<'a>,
     expiry: Option<Millis>,
 }
 
 impl NewRecord<'_> {
     fn size(&self) -> usize {
-        record::size(self.key.len(), self.content.stored_len(), self.expiry.is_some())
+        record::size(self.key.bytes.len(), self.content.stored_len(), self.expiry.is_some())
     }
 
     fn facts(&self, revision: Revision) -> Facts {
@@ -46,11 +60,12 @@ impl NewRecord<'_> {
             Content::Inline(_) => None,
             Content::Large(id) => Some(id),
         };
-        Facts { space: self.space, size: self.size(), dead: false, revision, expiry: self.expiry, large }
+        Facts { space: self.key.space, size: self.size(), dead: false, revision, expiry: self.expiry, large }
     }
 
     fn write(&self, revision: Revision, bytes: &mut [u8]) {
-        let (space, key, expiry, content) = (self.space as u8, self.key, self.expiry, self.content);
+        let (space, key) = (self.key.space as u8, self.key.bytes);
+        let (expiry, content) = (self.expiry, self.content);
         Record { space, dead: false, revision, expiry, key, content }.write(bytes);
     }
 }
@@ -109,14 +124,25 @@ impl Store {
         if key.len() > self.key_bytes_max() { Err(Refused::KeyTooLong { size }) } else { Ok(()) }
     }
 
+    fn key<'a>(&self, db: Database, bytes: &'a [u8]) -> Key<'a> {
+        Key { space: self.space(db), hash: self.hasher.hash(bytes), bytes }
+    }
+
     /// The record of a key; one that has expired goes.
-    fn locate_live(&mut self, space: usize, key: &[u8], now: Millis) -> Option<Address> {
-        let at = self.locate(space, self.hasher.hash(key), key)?;
-        if self.record(at).expired(now) {
-            self.depart(at, Departure::Expired);
-            return None;
+    fn locate_live(&mut self, key: Key<'_>, now: Millis) -> Found {
+        let mut at = self.locate(key.space, key.hash, key.bytes);
+        if let Some(expired) = at
+            && self.record(expired).expired(now)
+        {
+            self.depart(expired, Departure::Expired);
+            at = None;
         }
-        Some(at)
+        Found { at, moves: self.moves }
+    }
+
+    /// Where the record is now.
+    fn again(&self, key: Key<'_>, found: Found) -> Option<Address> {
+        if found.moves == self.moves { found.at } else { self.locate(key.space, key.hash, key.bytes) }
     }
 
     fn put(
@@ -128,18 +154,19 @@ impl Store {
         now: Millis,
     ) -> Result<Applied, Refused> {
         self.check_key(key)?;
-        let space = self.space(db);
-        let existed = self.locate_live(space, key, now).is_some();
-        let new = |content| NewRecord { space, key, content, expiry };
+        let key = self.key(db, key);
+        let found = self.locate_live(key, now);
+        let existed = found.at.is_some();
+        let new = |content| NewRecord { key, content, expiry };
         let (revision, value_len) = match value {
-            NewValue::Large(id) => (self.store(&new(Content::Large(id)), now)?, self.larges.len(id)),
-            NewValue::Bytes(bytes) if self.is_inline(key, bytes.len()) => {
-                (self.store(&new(Content::Inline(bytes)), now)?, bytes.len() as u64)
+            NewValue::Large(id) => (self.store(&new(Content::Large(id)), found, now)?, self.larges.len(id)),
+            NewValue::Bytes(bytes) if self.is_inline(key.bytes, bytes.len()) => {
+                (self.store(&new(Content::Inline(bytes)), found, now)?, bytes.len() as u64)
             }
             NewValue::Bytes(bytes) => {
                 let id = self.large_begin(bytes.len() as u64, now)?;
                 let stored = self.large_append(id, bytes, now);
-                let stored = stored.and_then(|()| self.store(&new(Content::Large(id)), now));
+                let stored = stored.and_then(|()| self.store(&new(Content::Large(id)), found, now));
                 (self.or_release(id, stored)?, bytes.len() as u64)
             }
         };
@@ -162,36 +189,35 @@ impl Store {
     }
 
     /// Gives a key a record, which takes over the reference of a large value. Draws the revision.
-    fn store(&mut self, new: &NewRecord<'_>, now: Millis) -> Result<Revision, Refused> {
+    fn store(&mut self, new: &NewRecord<'_>, found: Found, now: Millis) -> Result<Revision, Refused> {
         let new = &NewRecord { expiry: new.expiry.map(|expiry| Millis(expiry.0.min(EXPIRY_MAX))), ..*new };
-        let (hash, size) = (self.hasher.hash(new.key), new.size());
-        let old = self.locate(new.space, hash, new.key);
+        let (key, size) = (new.key, new.size());
+        let old = self.again(key, found);
         let credit = old.map_or(0, |at| self.record(at).size());
-        if let Some(at) = old {
-            if credit == size {
-                return Ok(self.overwrite(at, new));
-            }
-        } else {
-            self.leaf_room(now)?;
+        match old {
+            Some(at) if credit == size => return Ok(self.overwrite(at, new)),
+            Some(_) => {}
+            None => self.leaf_room(now)?,
         }
-        let class = Store::class_of(new.expiry, now);
+        let (found, class) = (Found { at: old, moves: self.moves }, Store::class_of(new.expiry, now));
         let segment = self.acquire(Want::Record { class, size, credit }, now)?;
         // Whatever made room may have moved the old record, or evicted it.
-        let old = self.locate(new.space, hash, new.key);
+        let old = self.again(key, found);
         let facts = new.facts(Revision(self.revision.0 + 1));
         let offset = self.append(segment, &facts);
         new.write(facts.revision, &mut self.pool.bytes_mut(segment)[offset..]);
         let at = address(&self.pool, segment, offset);
-        let index = &mut self.spaces[new.space].index;
+        let index = &mut self.spaces[key.space].index;
         if let Some(old) = old {
-            let replaced = index.replace(&mut self.leaves, hash, old, at);
+            let replaced = index.replace(&mut self.leaves, key.hash, old, at);
             assert!(replaced, "a record that was found is in its index");
             let (segment, offset) = split(&self.pool, old);
             self.kill(segment, offset);
-        } else if index.insert(&mut self.leaves, hash, at).is_err() {
+        } else if index.insert(&mut self.leaves, key.hash, at).is_err() {
             self.bury(segment, offset, size);
             return self.refuse();
         }
+        self.moves += 1;
         self.remember(&facts);
         self.draw();
         Ok(facts.revision)
@@ -215,7 +241,8 @@ impl Store {
     }
 
     fn remove(&mut self, db: Database, key: &[u8], why: Departure, now: Millis) -> Applied {
-        let Some(at) = self.locate(self.space(db), self.hasher.hash(key), key) else { return NOTHING };
+        let key = self.key(db, key);
+        let Some(at) = self.locate(key.space, key.hash, key.bytes) else { return NOTHING };
         let existed = !self.record(at).expired(now);
         let why = if existed { why } else { Departure::Expired };
         let revision = self.depart(at, why);
@@ -228,7 +255,7 @@ impl Store {
         let (segment, offset) = split(&self.pool, at);
         let record = Record::read(&self.pool.bytes(segment)[offset..]);
         self.protected = Some((usize::from(record.space), self.hasher.hash(record.key)));
-        match Record::read(&self.pool.bytes(segment)[offset..]).content {
+        match record.content {
             Content::Inline(bytes) => {
                 self.scratch[..bytes.len()].copy_from_slice(bytes);
                 Held::Scratch(bytes.len())
@@ -243,29 +270,29 @@ impl Store {
     /// Gives a key the value that is held. Refused: the value is let go.
     fn store_held(
         &mut self,
-        (space, key): (usize, &[u8]),
+        (key, found): (Key<'_>, Found),
         held: Held,
         expiry: Option<Millis>,
         now: Millis,
     ) -> Result<(Revision, u64), Refused> {
         match held {
             Held::Large(id) => {
-                let stored = self.store(&NewRecord { space, key, content: Content::Large(id), expiry }, now);
+                let stored = self.store(&NewRecord { key, content: Content::Large(id), expiry }, found, now);
                 let revision = self.or_release(id, stored)?;
                 Ok((revision, self.larges.len(id)))
             }
-            Held::Scratch(len) if !self.is_inline(key, len) => {
+            Held::Scratch(len) if !self.is_inline(key.bytes, len) => {
                 let id = self.large_begin(len as u64, now)?;
                 let scratch = std::mem::take(&mut self.scratch);
                 let filled = self.large_append(id, &scratch[..len], now);
                 self.scratch = scratch;
                 self.or_release(id, filled)?;
-                self.store_held((space, key), Held::Large(id), expiry, now)
+                self.store_held((key, found), Held::Large(id), expiry, now)
             }
             Held::Scratch(len) => {
                 let scratch = std::mem::take(&mut self.scratch);
                 let content = Content::Inline(&scratch[..len]);
-                let stored = self.store(&NewRecord { space, key, content, expiry }, now);
+                let stored = self.store(&NewRecord { key, content, expiry }, found, now);
                 self.scratch = scratch;
                 Ok((stored?, len as u64))
             }
@@ -280,10 +307,11 @@ impl Store {
         mutation: &Mutation<'_>,
         now: Millis,
     ) -> Result<Applied, Refused> {
-        let space = self.space(db);
-        let Some(at) = self.locate_live(space, key, now) else { return Ok(NOTHING) };
+        let key = self.key(db, key);
+        let found = self.locate_live(key, now);
+        let Some(at) = found.at else { return Ok(NOTHING) };
         let held = self.hold(at);
-        let (revision, value_len) = self.store_held((space, key), held, expiry, now)?;
+        let (revision, value_len) = self.store_held((key, found), held, expiry, now)?;
         self.tell(mutation, revision);
         Ok(Applied { revision, existed: true, value_len })
     }
@@ -295,23 +323,23 @@ impl Store {
             return Ok(NOTHING);
         };
         self.check_key(to)?;
-        let (space, to_space) = (self.space(db), self.space(to_db));
-        let Some(at) = self.locate_live(space, from, now) else { return Ok(NOTHING) };
+        let (from, to) = (self.key(db, from), self.key(to_db, to));
+        let found = self.locate_live(from, now);
+        let Some(at) = found.at else { return Ok(NOTHING) };
         let entry = self.entry(at);
         let (expiry, revision, value_len) = (entry.expiry, entry.revision, entry.value.len());
-        if (space, from) == (to_space, to) {
+        if (from.space, from.bytes) == (to.space, to.bytes) {
             return Ok(Applied { revision, existed: true, value_len });
         }
-        self.locate_live(to_space, to, now);
         let held = self.hold(at);
-        let (revision, value_len) = self.store_held((to_space, to), held, expiry, now)?;
-        if let (Mutation::Rename { .. }, Some(at)) =
-            (mutation, self.locate(space, self.hasher.hash(from), from))
-        {
-            let removed = self.spaces[space].index.remove(&mut self.leaves, self.hasher.hash(from), at);
+        let target = self.locate_live(to, now);
+        let (revision, value_len) = self.store_held((to, target), held, expiry, now)?;
+        if let (Mutation::Rename { .. }, Some(at)) = (mutation, self.again(from, found)) {
+            let removed = self.spaces[from.space].index.remove(&mut self.leaves, from.hash, at);
             assert!(removed, "a record that was found is in its index");
             let (segment, offset) = split(&self.pool, at);
             self.kill(segment, offset);
+            self.moves += 1;
         }
         self.tell(mutation, revision);
         Ok(Applied { revision, existed: true, value_len })
@@ -319,6 +347,7 @@ impl Store {
 
     fn flush(&mut self, db: Option<Database>, mutation: &Mutation<'_>) -> Applied {
         let applied = self.done(mutation, true, 0);
+        self.moves += 1;
         let chosen = db.map(|db| self.space(db));
         for (at, space) in self.spaces.iter_mut().enumerate() {
             if chosen.is_some_and(|chosen| chosen != at) {
@@ -341,24 +370,22 @@ impl Store {
         now: Millis,
     ) -> Result<Applied, Refused> {
         self.check_key(key)?;
-        let space = self.space(db);
-        let old = self.locate_live(space, key, now).map(|at| self.entry(at));
+        let key = self.key(db, key);
+        let found = self.locate_live(key, now);
+        let old = found.at.map(|at| self.entry(at));
         let (old_len, expiry) = old.map_or((0, None), |entry| (entry.value.len(), entry.expiry));
         let existed = old.is_some();
         let end = if bytes.is_empty() { 0 } else { offset.saturating_add(bytes.len() as u64) };
         let len = old_len.max(end);
         self.check_value_len(len)?;
-        let held = match self.locate(space, self.hasher.hash(key), key) {
-            Some(at) => self.hold(at),
-            None => Held::Scratch(0),
-        };
+        let held = found.at.map_or(Held::Scratch(0), |at| self.hold(at));
         let (revision, value_len) = match held {
-            Held::Large(id) => self.write_large((space, key), id, (offset, bytes, len), expiry, now)?,
-            Held::Scratch(_) if self.is_inline(key, len as usize) => {
+            Held::Large(id) => self.write_large((key, found), id, (offset, bytes, len), expiry, now)?,
+            Held::Scratch(_) if self.is_inline(key.bytes, len as usize) => {
                 let (old_len, len, at) = (old_len as usize, len as usize, offset.min(len) as usize);
                 self.scratch[old_len..len].fill(0);
                 self.scratch[at..at + bytes.len()].copy_from_slice(bytes);
-                self.store_held((space, key), Held::Scratch(len), expiry, now)?
+                self.store_held((key, found), Held::Scratch(len), expiry, now)?
             }
             Held::Scratch(old_len) => {
                 let id = self.large_begin(len, now)?;
@@ -367,7 +394,7 @@ impl Store {
                 self.scratch = scratch;
                 let filled = filled.and_then(|()| self.fill_large(id, (offset, bytes, len), now));
                 self.or_release(id, filled)?;
-                self.store_held((space, key), Held::Large(id), expiry, now)?
+                self.store_held((key, found), Held::Large(id), expiry, now)?
             }
         };
         self.tell(mutation, revision);
@@ -378,7 +405,7 @@ impl Store {
     /// as long as copying it takes.
     fn write_large(
         &mut self,
-        (space, key): (usize, &[u8]),
+        (key, found): (Key<'_>, Found),
         id: LargeId,
         (offset, bytes, len): (u64, &[u8], u64),
         expiry: Option<Millis>,
@@ -392,7 +419,7 @@ impl Store {
         }
         let filled = self.fill_large(target, (offset, bytes, len), now);
         self.or_release(target, filled)?;
-        self.store_held((space, key), Held::Large(target), expiry, now)
+        self.store_held((key, found), Held::Large(target), expiry, now)
     }
 
     /// A copy of a large value, to become `len` bytes long.

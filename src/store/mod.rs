@@ -214,6 +214,8 @@ pub struct Store {
     debt: u64,
     /// Bytes that eviction kept since it last freed something.
     kept: u64,
+    /// Grows whenever a record moves or goes: what was looked up before may be elsewhere.
+    moves: u64,
     /// Space and hash of the key whose value a change builds on: eviction passes it by until the change is made.
     protected: Option<(usize, u64)>,
     /// Where values are put together that a write changes in part.
@@ -301,6 +303,7 @@ impl Store {
             debt: 0,
             kept: 0,
             protected: None,
+            moves: 0,
             scratch: vec![0; config.segment_bytes / 8].into_boxed_slice(),
             pool,
             leaves,

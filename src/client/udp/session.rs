@@ -40,9 +40,9 @@ impl Default for Config {
         Config {
             password: None,
             retry_first: Duration::from_millis(100),
-            retry_min: Duration::from_millis(10),
-            retry_max: Duration::from_secs(2),
-            port_retries: 4,
+            retry_min: Duration::from_millis(2),
+            retry_max: Duration::from_millis(500),
+            port_retries: 3,
         }
     }
 }
@@ -105,7 +105,17 @@ struct Attempts {
     times: [Duration; TIMES],
     /// When to send again.
     due: Duration,
+    /// Attempts that nothing but time called for: each doubles the wait for the next.
+    silences: u32,
+    /// The next attempt is due early, because a later frame was answered.
+    overtaken: bool,
 }
+
+/// How much later than another a frame must have been sent, at least, to have overtaken it.
+const SLACK_MIN: Duration = Duration::from_micros(500);
+
+/// Attempts that may be made early; after these, only time calls for another.
+const OVERTAKEN_MAX: u32 = 12;
 
 impl Attempts {
     fn number(&self) -> u8 {
@@ -116,13 +126,26 @@ impl Attempts {
         self.times[self.count as usize % TIMES] = now;
         self.count = self.count.saturating_add(1);
         self.due = now.saturating_add(wait);
+        self.overtaken = false;
     }
 
-    /// The round trip of this attempt, if it is known when it was sent.
-    fn round_trip(&self, attempt: u8, now: Duration) -> Option<Duration> {
+    /// A frame that was sent at `answered`, `slack` or more after this one, has its reply: this one, or its reply, is
+    /// probably lost. (RFC 8985, RACK: loss is told by the time of sending, which survives reordering and retries.)
+    fn overtake(&mut self, answered: Duration, slack: Duration, wait: Duration) {
+        let Some(last) = self.count.checked_sub(1).map(|count| self.times[count as usize % TIMES]) else {
+            return;
+        };
+        if self.count <= OVERTAKEN_MAX && answered >= last + slack && self.due > last + wait {
+            self.due = last + wait;
+            self.overtaken = true;
+        }
+    }
+
+    /// When this attempt was sent, if that is still known.
+    fn sent_at(&self, attempt: u8) -> Option<Duration> {
         let attempt = u32::from(attempt);
         let remembered = attempt < self.count && self.count - attempt <= TIMES as u32 && attempt < 255;
-        remembered.then(|| now.saturating_sub(self.times[attempt as usize % TIMES]))
+        remembered.then(|| self.times[attempt as usize % TIMES])
     }
 }
 
@@ -327,7 +350,7 @@ impl Session {
             self.counters.late += 1;
             return;
         }
-        self.accept(self.hello.round_trip(head.attempt, now), now);
+        self.accept(self.hello.sent_at(head.attempt), now);
         match status {
             Status::Ok if self.phase == Phase::Checking && head.expect != self.birth => self.lose_session(),
             Status::Ok => {
@@ -365,7 +388,7 @@ impl Session {
             self.counters.unknown += 1;
             return;
         }
-        self.accept(pending.attempts.round_trip(head.attempt, now), now);
+        self.accept(pending.attempts.sent_at(head.attempt), now);
         match status {
             Status::Challenge if head.epoch == self.epoch => {
                 if self.phase == Phase::Open {
@@ -393,16 +416,22 @@ impl Session {
         }
     }
 
-    /// Counts a reply that is believed and takes its sample (RFC 6298, section 2).
-    fn accept(&mut self, round_trip: Option<Duration>, now: Duration) {
+    /// Counts a reply that is believed, takes its sample (RFC 6298, section 2), and hastens what it has overtaken.
+    fn accept(&mut self, sent: Option<Duration>, now: Duration) {
         self.counters.accepted += 1;
         self.retries_in_a_row = 0;
         self.heard = now;
-        let Some(sample) = round_trip else { return };
-        self.smoothed = Some(match self.smoothed {
+        let Some(sent) = sent else { return };
+        let sample = now.saturating_sub(sent);
+        let (mean, deviation) = match self.smoothed {
             None => (sample, sample / 2),
             Some((mean, deviation)) => ((mean * 7 + sample) / 8, (deviation * 3 + mean.abs_diff(sample)) / 4),
-        });
+        };
+        self.smoothed = Some((mean, deviation));
+        let slack = (deviation * 2).max(mean / 4).max(SLACK_MIN);
+        for pending in self.pending.iter_mut().filter(|pending| pending.sequence.is_some()) {
+            pending.attempts.overtake(sent, slack, mean + slack);
+        }
     }
 
     fn adopt_cookie(&mut self, head: &Head) {
@@ -489,12 +518,16 @@ impl Session {
             self.next_sequence += 1;
         } else {
             self.counters.retries += 1;
-            // Only the oldest speaks for the path: a whole window that is due at once is one silence.
-            if sequence == first {
-                self.count_retry();
+            let attempts = &mut self.pending[at].attempts;
+            if !attempts.overtaken {
+                attempts.silences += 1;
+                // Only the oldest speaks for the path: a whole window that is due at once is one silence.
+                if sequence == first {
+                    self.count_retry();
+                }
             }
         }
-        let wait = self.wait(self.pending[at].attempts.count);
+        let wait = self.wait(self.pending[at].attempts.silences);
         let pending = &mut self.pending[at];
         pending.sequence = Some(sequence);
         let head = Head {
@@ -521,15 +554,15 @@ impl Session {
         }
     }
 
-    /// How long an attempt is waited for: doubled each time, and up to a quarter more or less, so that clients that
+    /// How long an attempt is waited for after so many silences: doubled each time, and up to a quarter more or less, so that clients that
     /// lost the same server do not come back in step.
-    fn wait(&mut self, attempt: u32) -> Duration {
+    fn wait(&mut self, silences: u32) -> Duration {
         let Config { retry_first, retry_min, retry_max, .. } = self.config;
         let base = match self.smoothed {
             None => retry_first,
             Some((mean, deviation)) => (mean + deviation * 4).max(retry_min),
         };
-        let doubled = base.saturating_mul(1 << attempt.min(16)).min(retry_max);
+        let doubled = base.saturating_mul(1 << silences.min(16)).min(retry_max);
         let jitter = (self.draw() % 512) as u32;
         doubled.saturating_mul(768 + jitter) / 1024
     }
