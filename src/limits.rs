@@ -30,6 +30,9 @@ pub const BUFFERED_BULK_BYTES_MAX: usize = 64 * KIB;
 
 /// Bytes of a ring when it is first attached to a connection.
 pub const RING_BYTES: usize = 16 * KIB;
+/// Bytes of the shortest ring. Clients that stop in the middle of a short command keep only this much, so that
+/// thousands of them do not exhaust the buffers; shorter still, bookkeeping would outweigh the gain.
+pub const BUFFER_UNIT_BYTES: usize = KIB;
 /// Bytes of a reply that is written whole: a command runs only when this much room is left in the output.
 pub const REPLY_ROOM_BYTES: usize = INLINE_VALUE_BYTES_MAX + 512;
 
@@ -40,4 +43,21 @@ const _: () = assert!(KEY_BYTES_MAX <= BUFFERED_BULK_BYTES_MAX);
 const _: () = assert!(KEY_BYTES_MAX + 64 <= SEGMENT_BYTES);
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(REPLY_ROOM_BYTES < RING_BYTES);
+const _: () = assert!(
+    RING_BYTES.is_multiple_of(BUFFER_UNIT_BYTES) && (RING_BYTES / BUFFER_UNIT_BYTES).is_power_of_two()
+);
+const _: () = assert!(BUFFER_UNIT_BYTES.is_power_of_two());
 const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as u64);
+
+/// Bytes of a datagram, each way: below the smallest MTU in common use, so that a frame is never cut by IP.
+pub const DATAGRAM_BYTES_MAX: usize = 1200;
+/// Bytes of a frame on a framed TCP connection: it waits whole in the input ring. Larger values travel over RESP.
+pub const STREAM_FRAME_BYTES_MAX: usize = 64 * KIB;
+/// Clients whose writes the at-most-once table remembers, unless configured otherwise.
+pub const UDP_CLIENTS_DEFAULT: usize = 4096;
+/// Writes of one client that are remembered, and requests that it may have outstanding: a bit each in a `u64`.
+pub const UDP_WINDOW: usize = 64;
+/// A client that has been silent for this long, in ms, may be forgotten; never sooner.
+pub const UDP_LEASE_MS: u64 = 120_000;
+/// The longest time to live, in ms, that a frame can ask for: about 2,200 years.
+pub const TTL_MS_MAX: u64 = 1 << 46;

@@ -1,2 +1,7 @@
-//! The `pannier` binary.
-fn main() {}
+//! The `pannier` binary: everything is in [`pannier::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pannier::cli::main()
+}

@@ -1,0 +1,119 @@
+//! Tests of the arena.
+
+use super::*;
+use crate::random::Random;
+
+const UNIT: usize = BUFFER_UNIT_BYTES;
+const LENGTHS: [usize; 9] =
+    [1, UNIT, UNIT + 1, 3 * UNIT, RING_BYTES, RING_BYTES, RING_BYTES + 1, 3 * RING_BYTES, 8 * RING_BYTES];
+
+#[test]
+fn agrees_with_a_model() {
+    for seed in 0..20 {
+        let mut random = Random(seed);
+        let unit_count = RING_BYTES / UNIT + random.below(2_000);
+        let mut arena = Buffers::new(unit_count * UNIT + random.below(UNIT));
+        assert_eq!(arena.capacity(), unit_count * UNIT);
+        arena.invariants();
+        let mut held: Vec<(Buffer, u8)> = Vec::new();
+        for step in 0..1_500u32 {
+            if random.below(100) < 55 {
+                let len = LENGTHS[random.below(LENGTHS.len())];
+                let (mark, had_ring) = (step as u8, arena.has_ring());
+                match arena.take(len) {
+                    Some(buffer) => {
+                        assert!(buffer.len() >= len && buffer.len() < 2 * len.max(UNIT));
+                        arena.bytes_mut(&buffer).fill(mark);
+                        held.push((buffer, mark));
+                    }
+                    None => assert!(len > UNIT || arena.used() == arena.capacity()),
+                }
+                if len == RING_BYTES {
+                    assert_eq!(held.last().is_some_and(|(_, last)| *last == mark), had_ring);
+                }
+            } else if !held.is_empty() {
+                let (buffer, mark) = held.swap_remove(random.below(held.len()));
+                assert!(arena.bytes(&buffer).iter().all(|byte| *byte == mark), "buffers overlap");
+                arena.give_back(buffer);
+            }
+            arena.invariants();
+            assert_eq!(arena.used(), held.iter().map(|(buffer, _)| buffer.len()).sum::<usize>());
+        }
+        held.drain(..).for_each(|(buffer, _)| arena.give_back(buffer));
+        // All is joined again: the longest power of two fits.
+        let whole = arena.take(UNIT << unit_count.ilog2()).expect("an empty arena is one piece");
+        arena.give_back(whole);
+        arena.invariants();
+        assert_eq!(arena.used(), 0);
+    }
+}
+
+#[test]
+fn lengths_that_cannot_be() {
+    let mut arena = Buffers::new(0);
+    assert_eq!(arena.capacity(), RING_BYTES, "at least one ring");
+    assert_eq!(arena.take(RING_BYTES + 1), None);
+    assert_eq!(arena.take(usize::MAX), None);
+    let buffer = arena.take(0).expect("one unit");
+    assert!(!arena.has_ring(), "the rest is shorter than a ring");
+    arena.give_back(buffer);
+    assert!(arena.has_ring());
+}
+
+#[test]
+fn the_buffer_given_back_last_comes_first() {
+    let mut arena = Buffers::new(64 * RING_BYTES);
+    let (a, b) = (arena.take(RING_BYTES).expect("room"), arena.take(RING_BYTES).expect("room"));
+    let first = a.unit;
+    arena.give_back(b);
+    arena.give_back(a);
+    assert_eq!(arena.take(RING_BYTES).expect("room").unit, first);
+}
+
+#[test]
+fn spares_do_not_hide_room_for_other_lengths() {
+    for len in [1, 16 * RING_BYTES] {
+        let mut arena = Buffers::new(16 * RING_BYTES);
+        let all: Vec<Buffer> = (0..16).map(|_| arena.take(RING_BYTES).expect("room")).collect();
+        assert!(!arena.has_ring() && arena.take(1).is_none());
+        all.into_iter().for_each(|buffer| arena.give_back(buffer));
+        assert!(arena.take(len).is_some(), "{len} bytes");
+        arena.invariants();
+    }
+}
+
+#[test]
+fn all_of_it_serves_short_buffers_and_becomes_one_piece_again() {
+    let mut arena = Buffers::new(64 * RING_BYTES);
+    let unit_count = arena.capacity() / UNIT;
+    let mut all: Vec<Buffer> = (0..unit_count).map(|_| arena.take(UNIT).expect("room")).collect();
+    assert!(arena.take(1).is_none() && !arena.has_ring());
+    arena.invariants();
+    // Every other one: half of the memory is free, none of it for a ring.
+    let (mut even, mut odd) = (Vec::new(), Vec::new());
+    all.drain(..)
+        .for_each(|buffer| if buffer.unit.is_multiple_of(2) { even.push(buffer) } else { odd.push(buffer) });
+    odd.into_iter().for_each(|buffer| arena.give_back(buffer));
+    assert_eq!(arena.used(), arena.capacity() / 2);
+    assert!(!arena.has_ring() && arena.take(UNIT + 1).is_none());
+    arena.invariants();
+    even.into_iter().for_each(|buffer| arena.give_back(buffer));
+    assert!(arena.take(64 * RING_BYTES).is_some());
+}
+
+#[test]
+fn short_buffers_lie_together_in_low_memory() {
+    let mut arena = Buffers::new(64 * RING_BYTES);
+    let ring = arena.take(RING_BYTES).expect("room");
+    let short: Vec<Buffer> = (0..16).map(|_| arena.take(1).expect("room")).collect();
+    arena.give_back(ring);
+    let end = short.iter().map(|buffer| (buffer.unit as usize + 1) * UNIT).max();
+    assert_eq!(end, Some(2 * RING_BYTES));
+}
+
+#[test]
+#[should_panic(expected = "a foreign buffer")]
+fn a_foreign_buffer_is_found_out() {
+    let (mut arena, mut other) = (Buffers::new(RING_BYTES), Buffers::new(RING_BYTES));
+    arena.give_back(other.take(UNIT).expect("room"));
+}

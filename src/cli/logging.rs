@@ -1,0 +1,146 @@
+//! The log: lines of text or JSON objects on stderr, times in UTC to the millisecond.
+//!
+//! Text: `2026-01-31T23:59:59.123Z [INFO] pannier::net: listening …`. JSON: one object a line, with the keys `time`,
+//! `level`, `target` and `message`. The level can be changed while the server runs, by `log::set_max_level`.
+
+use std::{
+    io::{self, LineWriter, Write},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::ValueEnum;
+use log::{LevelFilter, Log, Metadata, Record};
+use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging to stderr. Later calls change the level only.
+pub fn start(level: LevelFilter, format: LogFormat) {
+    // The loggers themselves let everything pass, so that the one level of `log` decides and can be changed.
+    let logger: Box<dyn Log> = match format {
+        LogFormat::Text => WriteLogger::new(LevelFilter::Trace, text_config(), LineWriter::new(io::stderr())),
+        LogFormat::Json => Box::new(JsonLogger),
+    };
+    // A logger that is there already, as in tests, is as good.
+    let _ = log::set_boxed_logger(logger);
+    log::set_max_level(level);
+}
+
+fn text_config() -> simplelog::Config {
+    let mut config = ConfigBuilder::new();
+    config
+        .set_time_format_custom(TIME_FORMAT)
+        .set_time_level(LevelFilter::Error)
+        .set_target_level(LevelFilter::Error)
+        .set_thread_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .set_level_padding(LevelPadding::Off);
+    config.build()
+}
+
+/// RFC 3339 in UTC, always with three digits of milliseconds, so that lines sort as text.
+const TIME_FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// Writes each record with one system call, so that lines of a crowded stderr stay whole.
+struct JsonLogger;
+
+impl Log for JsonLogger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        // The log's time is the wall clock's, and logging is the edge of the program: nothing else depends on it.
+        #[allow(clippy::disallowed_methods)]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let line = json_line(record, now.as_millis() as u64);
+        // There is nobody left to tell that stderr is gone.
+        let _ = io::stderr().lock().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+fn json_line(record: &Record<'_>, unix_ms: u64) -> String {
+    let object = serde_json::json!({
+        "time": format_time(unix_ms),
+        "level": record.level().as_str().to_ascii_lowercase(),
+        "target": record.target(),
+        "message": record.args().to_string(),
+    });
+    format!("{object}\n")
+}
+
+fn format_time(unix_ms: u64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
+    // A clock beyond the year 9999 is no reason to lose the line.
+    time.and_then(|time| time.format(TIME_FORMAT).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (unix_ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_200_001, "2024-03-01T00:00:00.001Z"),
+            (1_798_761_599_123, "2026-12-31T23:59:59.123Z"),
+            (u64::MAX, ""),
+        ] {
+            assert_eq!(format_time(unix_ms), text);
+        }
+    }
+
+    /// A place to write to that can be looked into afterwards.
+    #[derive(Clone, Default)]
+    struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_text_line_has_time_level_target_and_message() {
+        let shared = Shared::default();
+        let logger = WriteLogger::new(LevelFilter::Trace, text_config(), shared.clone());
+        let args = format_args!("listening");
+        logger.log(&Record::builder().args(args).level(log::Level::Info).target("pannier::net").build());
+        let line = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert_eq!(rest, "[INFO] pannier::net: listening\n");
+        assert!(time.len() == "2026-01-31T23:59:59.123Z".len() && time.ends_with('Z'), "{time}");
+    }
+
+    #[test]
+    fn a_json_line_is_one_object_whatever_the_message() {
+        let message = "key \"a\nb\" \u{1b}[31m";
+        let args = format_args!("{message}");
+        let record = Record::builder().args(args).level(log::Level::Warn).target("pannier::net").build();
+        let line = json_line(&record, 0);
+        assert_eq!(line.matches('\n').count(), 1);
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let expected = serde_json::json!({
+            "time": "1970-01-01T00:00:00.000Z", "level": "warn", "target": "pannier::net", "message": message,
+        });
+        assert_eq!(object, expected);
+    }
+}

@@ -1,0 +1,173 @@
+//! The command line: one binary, `pannier`, that is the server (`serve`) and a client for people and scripts.
+//!
+//! stdout carries data and nothing else; messages go to stderr. The exit code tells a script what happened, see
+//! [`Exit`].
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `serve.rs` | the server's flags and environment, made into one plain [`serve::ServeOptions`] |
+//! | `verbs.rs` | `put`, `get`, … over the client library |
+//! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
+//! | `memory.rs` | the memory limit of the container or the machine |
+//! | `units.rs` | sizes and durations as people write them |
+//! | `secret.rs` | the password |
+//! | `logging.rs` | the log on stderr |
+
+pub mod logging;
+pub mod memory;
+mod output;
+pub mod secret;
+pub mod serve;
+pub mod units;
+mod verbs;
+
+use std::{
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// What an exit code means. The numbers are a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It is done.
+    Done = 0,
+    /// The server answered an error, or a condition did not hold.
+    Refused = 1,
+    /// The command line is wrong. `clap` uses the same number.
+    Usage = 2,
+    /// There is no such key.
+    NoSuchKey = 3,
+    /// No connection, or no answer in time; nothing was changed.
+    Unreachable = 4,
+    /// The server wants a password, or another one.
+    NotAuthenticated = 5,
+    /// A change was asked for and no answer came: it may have happened.
+    OutcomeUnknown = 6,
+}
+
+/// Why a command ends without success: a code, and a message that says what to do.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, message: message.into() }
+    }
+
+    fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(Exit::Usage, message)
+    }
+}
+
+/// A broken pipe is a reader that has seen enough (`pannier scan | head`): no failure, and nothing to say.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
+            _ => Failure::new(Exit::Refused, format!("cannot write the output: {error}")),
+        }
+    }
+}
+
+/// A key-value store that rides beside a service: one small process, one thread, one fixed piece of memory.
+#[derive(Parser)]
+#[command(name = "pannier", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  pannier serve --memory 64MiB              run a server on 127.0.0.1:7878
+  pannier put greeting hello --ttl 30s      store a value for half a minute
+  pannier get greeting                      print it
+  echo -n data | pannier put file -         store what comes from standard input
+  pannier scan --match 'session:*'          list keys
+
+Exit codes:
+  0 done   1 the server answered an error, or a condition did not hold   2 usage   3 no such key
+  4 cannot connect, or no answer in time   5 not authenticated   6 outcome unknown: it may have happened";
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    #[command(flatten)]
+    Verb(verbs::Verb),
+    /// Ask a server that was set up by the same environment whether it is alive (for a container's HEALTHCHECK)
+    ///
+    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers; 1: it
+    /// does not.
+    Healthcheck(verbs::HealthcheckArgs),
+    /// Print a script that completes this command line
+    #[command(
+        after_help = "Example:\n  pannier completions bash > ~/.local/share/bash-completion/completions/pannier"
+    )]
+    Completions {
+        /// The shell that is to read it
+        shell: Shell,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let result = run(cli, &mut stdout);
+    // What there is goes out even where the verb has failed; the first trouble is the one to report.
+    let flushed = stdout.flush().map_err(Failure::from);
+    let result = result.and_then(|exit| flushed.map(|()| exit));
+    let exit = result.unwrap_or_else(|failure| {
+        if !failure.message.is_empty() {
+            // Without a stderr the exit code alone has to tell.
+            let _ = writeln!(io::stderr(), "pannier: {}", failure.message);
+        }
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run(cli: Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Verb(verb) => verb.run(out),
+        Command::Healthcheck(args) => args.run(),
+        Command::Completions { shell } => {
+            // By way of memory, since the generator panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pannier", &mut script);
+            out.write_all(&script)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes_are_the_promised_ones() {
+        let codes = [
+            Exit::Done,
+            Exit::Refused,
+            Exit::Usage,
+            Exit::NoSuchKey,
+            Exit::Unreachable,
+            Exit::NotAuthenticated,
+            Exit::OutcomeUnknown,
+        ];
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5, 6]);
+    }
+}

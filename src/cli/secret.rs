@@ -1,0 +1,106 @@
+//! The password: where it may come from, and a type that does not print it.
+//!
+//! There is no flag for the password itself, because the arguments of a process are there for everybody to read.
+
+use std::{ffi::OsString, fmt, fs, os::unix::ffi::OsStringExt, path::Path};
+
+/// Bytes of a password, at most: it has to pass as an argument of AUTH, before which arguments have a bound.
+const PASSWORD_BYTES_MAX: usize = crate::engine::settings::PASSWORD_BYTES_MAX;
+
+/// Bytes that logs and debug output do not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// The password itself.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The password itself, to keep.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// The password from the file, or else from the value of `PANNIER_PASSWORD`; an empty variable is none.
+///
+/// # Errors
+/// A file that cannot be read or holds no password; a password in both places, where they differ.
+pub fn password(file: Option<&Path>, variable: Option<OsString>) -> Result<Option<Secret>, String> {
+    let from_variable = variable.map(OsString::into_vec).filter(|bytes| !bytes.is_empty());
+    let from_file = file.map(read_password_file).transpose()?;
+    if let (Some(a), Some(b)) = (&from_file, &from_variable)
+        && a != b
+    {
+        return Err("the password file and PANNIER_PASSWORD differ; set only one of them".to_owned());
+    }
+    let password = from_file.or(from_variable);
+    if password.as_ref().is_some_and(|bytes| bytes.len() > PASSWORD_BYTES_MAX) {
+        return Err(format!("the password is longer than {PASSWORD_BYTES_MAX} bytes"));
+    }
+    Ok(password.map(Secret))
+}
+
+/// The file without the line end that editors and `echo` put there.
+fn read_password_file(file: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = fs::read(file)
+        .map_err(|error| format!("cannot read the password file {}: {error}", file.display()))?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    if bytes.is_empty() {
+        return Err(format!("the password file {} is empty", file.display()));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file<T>(name: &str, text: &str, test: impl FnOnce(&Path) -> T) -> T {
+        let path = std::env::temp_dir().join(format!("pannier-secret-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        let result = test(&path);
+        fs::remove_file(&path).unwrap();
+        result
+    }
+
+    #[test]
+    fn from_either_place() {
+        assert_eq!(password(None, None), Ok(None));
+        assert_eq!(password(None, Some("".into())), Ok(None));
+        assert_eq!(password(None, Some("a b".into())), Ok(Some(Secret(b"a b".to_vec()))));
+        for text in ["pw", "pw\n", "pw\r\n"] {
+            let found = with_file("either", text, |file| password(Some(file), Some("pw".into())));
+            assert_eq!(found, Ok(Some(Secret(b"pw".to_vec()))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        assert!(with_file("empty", "\n", |file| password(Some(file), None)).unwrap_err().contains("empty"));
+        assert!(
+            with_file("two", "a", |file| password(Some(file), Some("b".into())))
+                .unwrap_err()
+                .contains("differ")
+        );
+        assert!(password(Some(Path::new("/nonexistent/pw")), None).unwrap_err().contains("/nonexistent/pw"));
+        assert!(password(None, Some("x".repeat(5000).into())).is_err());
+    }
+
+    #[test]
+    fn it_is_not_shown() {
+        assert!(!format!("{:?}", Secret(b"hunter2".to_vec())).contains("hunter2"));
+    }
+}

@@ -1,0 +1,265 @@
+//! `pannier serve`: its flags and environment, checked and made into one plain [`ServeOptions`].
+//!
+//! Everything that a user can get wrong is found here, before a socket is opened, with a message that says what to do.
+
+use std::{
+    env,
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum, builder::BoolishValueParser};
+use log::LevelFilter;
+
+use super::{
+    Exit, Failure,
+    logging::{self, LogFormat},
+    memory,
+    secret::{self, Secret},
+    units::{Amount, parse_amount, parse_duration, parse_size},
+};
+use crate::{limits, net, store};
+
+/// What happens to a write when memory is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnFull {
+    /// It gets an OOM error; nothing is ever lost silently.
+    Refuse,
+    /// Keys that are little used make room for it.
+    Evict,
+}
+
+/// A place to listen at, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listen {
+    Off,
+    At(SocketAddr),
+}
+
+impl Listen {
+    fn address(self) -> Option<SocketAddr> {
+        match self {
+            Listen::Off => None,
+            Listen::At(address) => Some(address),
+        }
+    }
+}
+
+/// Run the server
+///
+/// Memory is fixed from the start: data, index and the buffers of all clients stay below --memory. The server logs to
+/// stderr, never goes to the background, and ends on SIGTERM and SIGINT within a second.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pannier serve                                     on 127.0.0.1:7878
+  pannier serve --memory 64MiB --on-full evict      a cache
+  PANNIER_PASSWORD=… pannier serve --tcp 0.0.0.0:7878 --memory 50%
+Every flag can be set by its environment variable; a flag wins.")]
+pub struct ServeArgs {
+    /// Where to listen for TCP: an IP address and a port
+    #[arg(long, env = "PANNIER_TCP", value_name = "ADDR", default_value = "127.0.0.1:7878", value_parser = parse_address)]
+    tcp: SocketAddr,
+    /// Where to listen for UDP, or 'off' [default: the same as --tcp]
+    #[arg(long, env = "PANNIER_UDP", value_name = "ADDR|off", value_parser = parse_listen)]
+    udp: Option<Listen>,
+    /// Where to listen for health probes and metrics by HTTP, or 'off'
+    #[arg(long, env = "PANNIER_ADMIN", value_name = "ADDR|off", default_value = "127.0.0.1:7879", value_parser = parse_listen)]
+    admin: Listen,
+    /// Memory for everything: a size such as 64MiB, or a share such as 75% of the container's limit or of the
+    /// machine's memory [default: 75% of a container's limit, else 1 GiB]
+    #[arg(long, env = "PANNIER_MEMORY", value_name = "SIZE|PERCENT", value_parser = parse_amount)]
+    memory: Option<Amount>,
+    /// What happens to a write when memory is full
+    #[arg(long, env = "PANNIER_ON_FULL", value_enum, default_value = "refuse")]
+    on_full: OnFull,
+    /// Clients at once
+    #[arg(long, env = "PANNIER_MAX_CLIENTS", value_name = "N", default_value_t = limits::CLIENTS_DEFAULT as u32,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_clients: u32,
+    /// Databases that SELECT can name
+    #[arg(long, env = "PANNIER_DATABASES", value_name = "N", default_value_t = limits::DATABASES_MAX,
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(limits::DATABASES_MAX)))]
+    databases: u8,
+    /// Close a connection that has been idle for so long; 0: never
+    #[arg(long, env = "PANNIER_IDLE_TIMEOUT", value_name = "TIME", default_value = "0", value_parser = parse_duration)]
+    idle_timeout: Duration,
+    /// Close a connection whose command has begun and is not whole after so long; 0: never
+    #[arg(long, env = "PANNIER_REQUEST_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    request_timeout: Duration,
+    /// Close a connection that has taken nothing of its replies for so long; 0: never
+    #[arg(long, env = "PANNIER_WRITE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    write_timeout: Duration,
+    /// The largest value
+    #[arg(long, env = "PANNIER_MAX_VALUE", value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
+    max_value: u64,
+    /// A file that holds the password (or set PANNIER_PASSWORD)
+    #[arg(long, env = "PANNIER_PASSWORD_FILE", value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Serve everybody who can reach an address that is not loopback, without a password
+    #[arg(long, env = "PANNIER_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
+    allow_unauthenticated: bool,
+    /// How much is logged: off, error, warn, info, debug or trace
+    #[arg(long, env = "PANNIER_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
+    log_level: LevelFilter,
+    /// How a log line looks
+    #[arg(long, env = "PANNIER_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// Log a line for each request and each reply
+    #[arg(long, env = "PANNIER_LOG_REQUESTS", value_parser = BoolishValueParser::new())]
+    log_requests: bool,
+}
+
+/// All that the server needs to be told, checked.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Where to listen for TCP.
+    pub tcp: SocketAddr,
+    /// Where to listen for UDP, if at all.
+    pub udp: Option<SocketAddr>,
+    /// Where to listen for HTTP, if at all.
+    pub admin: Option<SocketAddr>,
+    /// The ceiling for data, index and buffers, in bytes.
+    pub memory_bytes: u64,
+    /// Where that number comes from, for the log: `as set`, or `75% of the container's 64 MiB (/sys/…)`.
+    pub memory_source: String,
+    /// What happens to a write when memory is full.
+    pub on_full: OnFull,
+    /// Clients at once; at least 1.
+    pub max_clients: usize,
+    /// Databases; 1 to 16.
+    pub databases: u8,
+    /// How long a connection may idle; `None`: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How long a command may take to arrive; `None`: for ever.
+    pub request_timeout: Option<Duration>,
+    /// How long the output may make no progress; `None`: for ever.
+    pub write_timeout: Option<Duration>,
+    /// The largest value, in bytes; at most [`limits::VALUE_BYTES_MAX`].
+    pub max_value_bytes: u64,
+    /// The password that clients must give.
+    pub password: Option<Secret>,
+    /// The file that the password came from, to be read again on SIGHUP.
+    pub password_file: Option<PathBuf>,
+    /// How much is logged.
+    pub log_level: LevelFilter,
+    /// How a log line looks.
+    pub log_format: LogFormat,
+    /// Whether each request and reply is logged.
+    pub log_requests: bool,
+}
+
+impl ServeArgs {
+    /// Checks what single flags cannot tell. `password` is the value of PANNIER_PASSWORD; `root` is `/`, but in tests.
+    fn resolve(self, password: Option<OsString>, root: &Path) -> Result<ServeOptions, String> {
+        let password = secret::password(self.password_file.as_deref(), password)?;
+        let memory = memory::resolve(self.memory, memory::available(root).as_ref())?;
+        let options = ServeOptions {
+            tcp: self.tcp,
+            udp: self.udp.unwrap_or(Listen::At(self.tcp)).address(),
+            admin: self.admin.address(),
+            memory_bytes: memory.bytes,
+            memory_source: memory.source,
+            on_full: self.on_full,
+            max_clients: self.max_clients as usize,
+            databases: self.databases,
+            idle_timeout: none_if_zero(self.idle_timeout),
+            request_timeout: none_if_zero(self.request_timeout),
+            write_timeout: none_if_zero(self.write_timeout),
+            max_value_bytes: self.max_value,
+            password,
+            password_file: self.password_file,
+            log_level: self.log_level,
+            log_format: self.log_format,
+            log_requests: self.log_requests,
+        };
+        check_bounds(&options)?;
+        if !self.allow_unauthenticated {
+            check_exposure(&options)?;
+        }
+        Ok(options)
+    }
+}
+
+fn check_bounds(options: &ServeOptions) -> Result<(), String> {
+    if options.max_value_bytes == 0 || options.max_value_bytes > limits::VALUE_BYTES_MAX {
+        return Err("--max-value must be between 1 byte and 512MiB".to_owned());
+    }
+    if options.admin.is_some_and(|admin| admin == options.tcp && admin.port() != 0) {
+        return Err(format!("--admin and --tcp cannot share {}; give one of them another port", options.tcp));
+    }
+    Ok(())
+}
+
+/// An address that others can reach needs a password, or the flag that says that none is meant.
+fn check_exposure(options: &ServeOptions) -> Result<(), String> {
+    if options.password.is_some() {
+        return Ok(());
+    }
+    let addresses = [("--tcp", Some(options.tcp)), ("--udp", options.udp), ("--admin", options.admin)];
+    let exposed = addresses.into_iter().find_map(|(flag, address)| {
+        address.filter(|address| !address.ip().to_canonical().is_loopback()).map(|address| (flag, address))
+    });
+    match exposed {
+        None => Ok(()),
+        Some((flag, address)) => Err(format!(
+            "{flag} {address} can be reached from other machines, and there is no password. Set PANNIER_PASSWORD or \
+             --password-file, listen on 127.0.0.1, or say --allow-unauthenticated if that is what you want"
+        )),
+    }
+}
+
+fn none_if_zero(duration: Duration) -> Option<Duration> {
+    Some(duration).filter(|duration| !duration.is_zero())
+}
+
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an IP address and a port, such as 127.0.0.1:7878, [::1]:7878 or 0.0.0.0:7878".to_owned()
+    })
+}
+
+fn parse_listen(text: &str) -> Result<Listen, String> {
+    if text == "off" { Ok(Listen::Off) } else { parse_address(text).map(Listen::At) }
+}
+
+fn parse_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "the levels are off, error, warn, info, debug and trace".to_owned())
+}
+
+pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
+    let options = args.resolve(env::var_os("PANNIER_PASSWORD"), Path::new("/")).map_err(Failure::usage)?;
+    logging::start(options.log_level, options.log_format);
+    start(options).map_err(|message| Failure::new(Exit::Refused, message))?;
+    Ok(Exit::Done)
+}
+
+/// Serves until a signal ends it.
+fn start(options: ServeOptions) -> Result<(), String> {
+    let ms = |limit: Option<Duration>| limit.map_or(u64::MAX, |limit| limit.as_millis() as u64);
+    let server = net::ServerOptions {
+        tcp: options.tcp,
+        udp: options.udp,
+        memory_bytes: options.memory_bytes,
+        memory_origin: options.memory_source,
+        on_full: match options.on_full {
+            OnFull::Refuse => store::OnFull::Refuse,
+            OnFull::Evict => store::OnFull::Evict,
+        },
+        max_clients: options.max_clients,
+        databases: options.databases,
+        max_value_bytes: options.max_value_bytes,
+        idle_timeout_ms: options.idle_timeout.map_or(0, |limit| limit.as_millis() as u64),
+        request_timeout_ms: ms(options.request_timeout),
+        write_timeout_ms: ms(options.write_timeout),
+        password: options.password.map(Secret::into_bytes),
+        log_requests: options.log_requests,
+    };
+    net::serve(&server).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! The server's flags: defaults, mistakes, and the rule about addresses that others can reach.
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+#[derive(Parser)]
+struct Only {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Flags as they are given, no password in the environment, and a machine that tells nothing of itself.
+fn options(flags: &[&str]) -> Result<ServeOptions, String> {
+    with_password(flags, None)
+}
+
+fn with_password(flags: &[&str], password: Option<&str>) -> Result<ServeOptions, String> {
+    let words = std::iter::once("serve").chain(flags.iter().copied());
+    let parsed = Only::try_parse_from(words).map_err(|error| error.to_string())?;
+    parsed.serve.resolve(password.map(OsString::from), Path::new("/nonexistent"))
+}
+
+#[test]
+fn defaults() {
+    let options = options(&[]).unwrap();
+    assert_eq!(options.tcp.to_string(), "127.0.0.1:7878");
+    assert_eq!(options.udp, Some(options.tcp));
+    assert_eq!(options.admin.unwrap().to_string(), "127.0.0.1:7879");
+    assert_eq!((options.memory_bytes, options.on_full), (1 << 30, OnFull::Refuse));
+    assert_eq!((options.max_clients, options.databases), (10_000, 16));
+    assert_eq!(options.idle_timeout, None);
+    assert_eq!(options.request_timeout, Some(Duration::from_secs(10)));
+    assert_eq!(options.write_timeout, Some(Duration::from_secs(30)));
+    assert_eq!(options.max_value_bytes, 512 << 20);
+    assert_eq!(options.password, None);
+    assert_eq!((options.log_level, options.log_format), (LevelFilter::Info, LogFormat::Text));
+    assert!(!options.log_requests);
+}
+
+#[test]
+fn everything_can_be_set() {
+    let flags = "--tcp [::1]:1 --udp off --admin off --memory 64MiB --on-full evict --max-clients 7 --databases 1 \
+        --idle-timeout 5m --request-timeout 0 --write-timeout 500ms --max-value 1mb --log-level debug \
+        --log-format json --log-requests";
+    let options = options(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
+    assert_eq!(options.tcp.to_string(), "[::1]:1");
+    assert_eq!((options.udp, options.admin), (None, None));
+    assert_eq!((options.memory_bytes, &options.memory_source[..]), (64 << 20, "as set"));
+    assert_eq!(options.on_full, OnFull::Evict);
+    assert_eq!((options.max_clients, options.databases), (7, 1));
+    assert_eq!(options.idle_timeout, Some(Duration::from_secs(300)));
+    assert_eq!(options.request_timeout, None);
+    assert_eq!(options.write_timeout, Some(Duration::from_millis(500)));
+    assert_eq!(options.max_value_bytes, 1 << 20);
+    assert_eq!((options.log_level, options.log_format), (LevelFilter::Debug, LogFormat::Json));
+    assert!(options.log_requests);
+}
+
+#[test]
+fn mistakes_are_told_with_a_way_out() {
+    for (flags, told) in [
+        (&["--tcp", "localhost"][..], "127.0.0.1:7878"),
+        (&["--udp", "no"], "127.0.0.1:7878"),
+        (&["--memory", "much"], "64MiB"),
+        (&["--memory", "120%"], "1% to 100%"),
+        (&["--memory", "50%"], "set --memory to a size"),
+        (&["--databases", "17"], "1..=16"),
+        (&["--max-clients", "0"], "1..=1000000"),
+        (&["--max-value", "1GiB"], "512MiB"),
+        (&["--idle-timeout", "soon"], "30s"),
+        (&["--log-level", "loud"], "debug"),
+        (&["--admin", "127.0.0.1:7878"], "another port"),
+    ] {
+        let error = options(flags).unwrap_err();
+        assert!(error.contains(told), "{flags:?}: {error}");
+    }
+}
+
+#[test]
+fn a_reachable_address_needs_a_password_or_the_flag() {
+    for flags in [
+        &["--tcp", "0.0.0.0:7878"][..],
+        &["--tcp", "[::]:7878"],
+        &["--tcp", "10.0.0.1:7878"],
+        &["--udp", "0.0.0.0:7878"],
+        &["--admin", "0.0.0.0:7879"],
+        &["--tcp", "[::ffff:10.0.0.1]:7878"],
+    ] {
+        let error = options(flags).unwrap_err();
+        assert!(error.contains("PANNIER_PASSWORD") && error.contains(flags[0]), "{error}");
+        assert!(with_password(flags, Some("")).is_err(), "an empty password is none");
+        assert!(with_password(flags, Some("pw")).is_ok());
+        assert!(options(&[flags, &["--allow-unauthenticated"]].concat()).is_ok());
+    }
+    for tcp in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        assert!(options(&["--tcp", tcp]).is_ok(), "{tcp}");
+    }
+}
+
+/// Each flag has its row in the README, with its variable and, where the program has one, its default.
+#[test]
+fn the_readme_has_every_flag() {
+    let readme = include_str!("../../README.md");
+    let rows: Vec<_> = readme.lines().filter(|line| line.starts_with("| `--")).collect();
+    let command = Only::command();
+    let flags: Vec<_> = command.get_arguments().filter(|flag| flag.get_long().is_some()).collect();
+    assert_eq!(rows.len(), flags.len());
+    for (row, flag) in rows.iter().zip(flags) {
+        let (name, variable) = (flag.get_long().unwrap(), flag.get_env().unwrap().to_str().unwrap());
+        let start = match flag.get_default_values() {
+            [default] => format!("| `--{name}` | `{variable}` | `{}` |", default.to_str().unwrap()),
+            _ => format!("| `--{name}` | `{variable}` | "),
+        };
+        assert!(row.starts_with(&start), "{row}\nshould start with\n{start}");
+    }
+}

@@ -1,0 +1,116 @@
+//! The blocking client library: what a service links to talk to Pannier without another dependency.
+//!
+//! Build it alone with `--no-default-features --features client`. [`Client`] speaks RESP over TCP:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use pannier::client::{Client, PutOptions};
+//!
+//! # fn main() -> Result<(), pannier::client::Error> {
+//! let mut client = Client::builder().call_timeout(Duration::from_millis(200)).connect("127.0.0.1:7878")?;
+//! client.put(b"session:17", b"alice", &PutOptions::new().ttl(Duration::from_secs(1800)))?;
+//! assert_eq!(client.get(b"session:17")?.as_deref(), Some(&b"alice"[..]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every call ends within its timeout. One that changes something and gets no answer is
+//! [`Error::OutcomeUnknown`]: it may have run, and the library never sends it again by itself.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `reply.rs` | RESP2 and RESP3 replies, read within bounds |
+//! | `error.rs` | errors, told apart by whether the request may have run |
+//! | `tcp.rs` | one connection, its deadlines, and the calls |
+//! | `udp/` | the same calls over datagrams, retried without running twice |
+
+// Deadlines are measured here: the library blocks, so it reads the clock itself.
+#![allow(clippy::disallowed_methods)]
+
+mod error;
+mod reply;
+mod tcp;
+mod udp;
+
+use std::time::Duration;
+
+pub use error::Error;
+pub use reply::{Malformed, Reply};
+pub use tcp::{Builder, Client, Scan};
+pub use udp::{
+    Answer, BODY_BYTES_MAX, Counters, Event, Outcome, Request, Session, SessionConfig, Ticket, TooLong, Udp,
+    UdpBuilder, WindowFull,
+};
+
+/// The port of a server that names none.
+pub const DEFAULT_PORT: u16 = 7878;
+
+/// When a [`put`](Client::put) is to happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition<'a> {
+    /// In any case.
+    #[default]
+    Always,
+    /// Only where the key does not exist.
+    IfAbsent,
+    /// Only where the key exists.
+    IfPresent,
+    /// Only where the key exists with this value.
+    IfEqual(&'a [u8]),
+}
+
+/// How a value is put: its time to live, and a condition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOptions<'a> {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) condition: Condition<'a>,
+}
+
+impl<'a> PutOptions<'a> {
+    /// For ever, in any case.
+    pub fn new() -> PutOptions<'a> {
+        PutOptions::default()
+    }
+
+    /// The value is gone after `ttl`, counted in milliseconds; anything between 0 and 1 ms is 1 ms.
+    pub fn ttl(self, ttl: Duration) -> PutOptions<'a> {
+        PutOptions { ttl: Some(ttl), ..self }
+    }
+
+    /// Put only on this condition; a second one replaces the first.
+    pub fn condition(self, condition: Condition<'a>) -> PutOptions<'a> {
+        PutOptions { condition, ..self }
+    }
+
+    /// Put only where the key does not exist.
+    pub fn if_absent(self) -> PutOptions<'a> {
+        self.condition(Condition::IfAbsent)
+    }
+
+    /// Put only where the key exists.
+    pub fn if_present(self) -> PutOptions<'a> {
+        self.condition(Condition::IfPresent)
+    }
+
+    /// Put only where the key exists with the value `expected`.
+    pub fn if_equal(self, expected: &'a [u8]) -> PutOptions<'a> {
+        self.condition(Condition::IfEqual(expected))
+    }
+}
+
+/// How long a key has to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// There is no such key.
+    Missing,
+    /// The key stays until it is deleted.
+    Forever,
+    /// The key is gone after this time; to the millisecond.
+    Remaining(Duration),
+}
+
+/// Milliseconds of a time to live: rounded up, so that a short one is not taken for none.
+pub(crate) fn ttl_ms(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

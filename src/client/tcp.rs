@@ -1,0 +1,457 @@
+//! The client over TCP: one connection, made when it is needed, and a deadline on every step.
+//!
+//! A command is whole only with its last byte. So a call that fails while its request is being written has not run,
+//! and one that fails afterwards may have: that instant divides [`Error::Lost`] from [`Error::OutcomeUnknown`].
+
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Condition, DEFAULT_PORT, Error, PutOptions, Ttl,
+    reply::{Malformed, REPLY_BYTES_MAX, ReadError, Reply, ReplyReader},
+    ttl_ms,
+};
+
+/// A timeout beyond any that is meant, so that adding one to the time of day cannot overflow.
+const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A connection idle for longer is looked at before its next use: the server may have closed it.
+const IDLE_TRUSTED: Duration = Duration::from_millis(500);
+/// Arguments up to this many bytes are gathered into one write; longer ones are written from where they are.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
+
+/// How a [`Client`] connects.
+#[derive(Clone)]
+pub struct Builder {
+    connect_timeout: Duration,
+    call_timeout: Duration,
+    password: Option<Vec<u8>>,
+    server: String,
+}
+
+impl Builder {
+    /// Time to make a connection, for all addresses of the server together. Default 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
+        self.connect_timeout = timeout.min(TIMEOUT_MAX);
+        self
+    }
+
+    /// Time for a call from its first byte to its whole answer. Default 5 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Builder {
+        self.call_timeout = timeout.min(TIMEOUT_MAX);
+        self
+    }
+
+    /// Sent with AUTH on every new connection.
+    pub fn password(mut self, password: impl Into<Vec<u8>>) -> Builder {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Connects, and authenticates where a password is set. `server` is `host:port`, or a host alone.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], or [`Error::Auth`] where the password is refused.
+    pub fn connect(mut self, server: impl Into<String>) -> Result<Client, Error> {
+        self.server = server.into();
+        let mut client = Client { options: self, connection: None, redis_verbs: false };
+        client.connection = Some(client.open()?);
+        Ok(client)
+    }
+}
+
+/// May a request change something?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Read,
+    Write,
+}
+
+/// A blocking client over one TCP connection.
+///
+/// After an error other than the server's own the connection is given up, since a late answer would be taken for the
+/// next call's; the next call makes a new one. Nothing is ever sent twice.
+pub struct Client {
+    options: Builder,
+    connection: Option<Connection>,
+    /// The server has shown that it does not know PUT and DELETE: it is a Redis, and gets SET and DEL.
+    redis_verbs: bool,
+}
+
+impl Client {
+    /// Connects with the default timeouts (5 s) and no password.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub fn connect(server: impl Into<String>) -> Result<Client, Error> {
+        Client::builder().connect(server)
+    }
+
+    /// Sets timeouts and password before connecting.
+    pub fn builder() -> Builder {
+        let timeout = Duration::from_secs(5);
+        Builder { connect_timeout: timeout, call_timeout: timeout, password: None, server: String::new() }
+    }
+
+    /// Stores `value` under `key`. False: the condition did not hold and nothing was changed.
+    pub fn put(&mut self, key: &[u8], value: &[u8], options: &PutOptions<'_>) -> Result<bool, Error> {
+        let ttl = options.ttl.map(|ttl| ttl_ms(ttl).to_string());
+        let mut tail: Vec<&[u8]> = vec![key, value];
+        if let Some(ttl) = &ttl {
+            tail.extend([b"PX", ttl.as_bytes()]);
+        }
+        match options.condition {
+            Condition::Always => {}
+            Condition::IfAbsent => tail.push(b"NX"),
+            Condition::IfPresent => tail.push(b"XX"),
+            Condition::IfEqual(expected) => tail.extend([b"IFEQ", expected]),
+        }
+        match self.own_verb(b"PUT", b"SET", &tail)? {
+            Reply::Simple(_) => Ok(true),
+            Reply::Null => Ok(false),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The value of `key`, or `None` where there is no such key.
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match self.call(Effect::Read, &[b"GET", key])? {
+            Reply::Null => Ok(None),
+            reply => reply.into_bytes().map(Some).ok_or_else(unexpected),
+        }
+    }
+
+    /// Removes keys, and says how many of them there were.
+    pub fn delete(&mut self, keys: &[&[u8]]) -> Result<u64, Error> {
+        let reply = self.own_verb(b"DELETE", b"DEL", keys)?;
+        u64::try_from(integer(reply)?).map_err(|_| unexpected())
+    }
+
+    /// Adds `by` to the number under `key` (a missing key counts as 0), and gives the sum.
+    pub fn incr(&mut self, key: &[u8], by: i64) -> Result<i64, Error> {
+        integer(self.call(Effect::Write, &[b"INCRBY", key, by.to_string().as_bytes()])?)
+    }
+
+    /// How long `key` has to live.
+    pub fn ttl(&mut self, key: &[u8]) -> Result<Ttl, Error> {
+        match integer(self.call(Effect::Read, &[b"PTTL", key])?)? {
+            -2 => Ok(Ttl::Missing),
+            -1 => Ok(Ttl::Forever),
+            ms => u64::try_from(ms)
+                .map(|ms| Ttl::Remaining(Duration::from_millis(ms)))
+                .map_err(|_| unexpected()),
+        }
+    }
+
+    /// Lets `key` live for `ttl` from now. False: there is no such key.
+    pub fn expire(&mut self, key: &[u8], ttl: Duration) -> Result<bool, Error> {
+        let ttl = ttl_ms(ttl).to_string();
+        Ok(integer(self.call(Effect::Write, &[b"PEXPIRE", key, ttl.as_bytes()])?)? == 1)
+    }
+
+    /// Takes the time to live off `key`. False: there is no such key, or it has none.
+    pub fn persist(&mut self, key: &[u8]) -> Result<bool, Error> {
+        Ok(integer(self.call(Effect::Write, &[b"PERSIST", key])?)? == 1)
+    }
+
+    /// The keys that match the glob `pattern` (all of them without one), fetched about `count` at a time.
+    /// Keys that exist throughout are seen; those that come or go meanwhile may be.
+    pub fn scan<'a>(&'a mut self, pattern: Option<&[u8]>, count: u32) -> Scan<'a> {
+        let pattern = pattern.map(<[u8]>::to_vec);
+        Scan { client: self, pattern, count, cursor: Some(b"0".to_vec()), page: Vec::new().into_iter() }
+    }
+
+    /// Asks for a sign of life.
+    pub fn ping(&mut self) -> Result<(), Error> {
+        match self.call(Effect::Read, &[b"PING"])? {
+            Reply::Simple(text) if text == b"PONG" => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The server's own figures as `name:value` lines: one section of them, or the usual ones.
+    pub fn info(&mut self, section: Option<&str>) -> Result<String, Error> {
+        let reply = match section {
+            Some(section) => self.call(Effect::Read, &[b"INFO", section.as_bytes()])?,
+            None => self.call(Effect::Read, &[b"INFO"])?,
+        };
+        let text = reply.into_bytes().ok_or_else(unexpected)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Sends any command and gives its reply. It is taken for one that may change something: without an answer it is
+    /// [`Error::OutcomeUnknown`]. An error answer is an `Err`; commands that turn the connection into another kind of
+    /// stream (`CLIENT REPLY`, `MONITOR`) do not fit here.
+    pub fn command(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
+        self.call(Effect::Write, arguments)
+    }
+
+    /// Sends Pannier's own verb; to a Redis, which answers that it knows no such command, the same by its name there.
+    fn own_verb(&mut self, own: &[u8], redis: &[u8], tail: &[&[u8]]) -> Result<Reply, Error> {
+        let mut arguments = Vec::with_capacity(tail.len() + 1);
+        arguments.push(if self.redis_verbs { redis } else { own });
+        arguments.extend(tail);
+        match self.call(Effect::Write, &arguments) {
+            // An unknown command has not run, so it is no repetition.
+            Err(Error::Server { text, .. }) if !self.redis_verbs && text.starts_with("unknown command") => {
+                self.redis_verbs = true;
+                arguments[0] = redis;
+                self.call(Effect::Write, &arguments)
+            }
+            result => result,
+        }
+    }
+
+    fn call(&mut self, effect: Effect, arguments: &[&[u8]]) -> Result<Reply, Error> {
+        let idle = self.connection.take().filter(Connection::is_usable);
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.open()?,
+        };
+        let reply = connection.exchange(effect, arguments, self.options.call_timeout)?;
+        self.connection = Some(connection);
+        match reply {
+            Reply::Error { code, text } => Err(Error::from_server(&code, &text)),
+            reply => Ok(reply),
+        }
+    }
+
+    fn open(&self) -> Result<Connection, Error> {
+        let failed = |source| Error::Connect { server: self.options.server.clone(), source };
+        let stream = connect(&self.options.server, self.options.connect_timeout).map_err(failed)?;
+        // Requests are written whole, so waiting to fill a segment only costs time.
+        stream.set_nodelay(true).map_err(failed)?;
+        let mut connection =
+            Connection { stream, reader: ReplyReader::new(REPLY_BYTES_MAX), last_used: Instant::now() };
+        if let Some(password) = &self.options.password {
+            match connection.exchange(Effect::Read, &[b"AUTH", password], self.options.call_timeout)? {
+                Reply::Simple(_) => {}
+                Reply::Error { text, .. } => return Err(Error::Auth(text)),
+                _ => return Err(unexpected()),
+            }
+        }
+        Ok(connection)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the password, which would end up in somebody's log.
+        f.debug_struct("Builder")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("call_timeout", &self.call_timeout)
+            .field("has_password", &self.password.is_some())
+            .field("server", &self.server)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .field("is_connected", &self.connection.is_some())
+            .finish()
+    }
+}
+
+/// The keys of a [`Client::scan`]. After an error there are no more.
+pub struct Scan<'a> {
+    client: &'a mut Client,
+    pattern: Option<Vec<u8>>,
+    count: u32,
+    /// Where the next page begins; `None` after the last one.
+    cursor: Option<Vec<u8>>,
+    page: std::vec::IntoIter<Vec<u8>>,
+}
+
+impl Scan<'_> {
+    fn fetch(&mut self, cursor: &[u8]) -> Result<(), Error> {
+        let count = self.count.max(1).to_string();
+        let mut arguments: Vec<&[u8]> = vec![b"SCAN", cursor, b"COUNT", count.as_bytes()];
+        if let Some(pattern) = &self.pattern {
+            arguments.extend([b"MATCH", &pattern[..]]);
+        }
+        let Reply::Array(parts) = self.client.call(Effect::Read, &arguments)? else {
+            return Err(unexpected());
+        };
+        let Ok([cursor, Reply::Array(keys)]) = <[Reply; 2]>::try_from(parts) else {
+            return Err(unexpected());
+        };
+        let keys: Option<Vec<_>> = keys.into_iter().map(Reply::into_bytes).collect();
+        self.page = keys.ok_or_else(unexpected)?.into_iter();
+        self.cursor = Some(cursor.into_bytes().ok_or_else(unexpected)?).filter(|cursor| cursor != b"0");
+        Ok(())
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<Vec<u8>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(key) = self.page.next() {
+                return Some(Ok(key));
+            }
+            let cursor = self.cursor.take()?;
+            if let Err(error) = self.fetch(&cursor) {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    reader: ReplyReader,
+    last_used: Instant,
+}
+
+impl Connection {
+    /// False where the server has closed its side, or said something unasked, while nobody was looking: a request
+    /// sent there would be lost without need.
+    fn is_usable(&self) -> bool {
+        if self.reader.has_leftover() {
+            return false;
+        }
+        if self.last_used.elapsed() < IDLE_TRUSTED {
+            return true;
+        }
+        let mut byte = [0];
+        if self.stream.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let quiet =
+            matches!(self.stream.peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        quiet && self.stream.set_nonblocking(false).is_ok()
+    }
+
+    fn exchange(&mut self, effect: Effect, arguments: &[&[u8]], timeout: Duration) -> Result<Reply, Error> {
+        let mut timed = Timed { stream: &self.stream, deadline: Instant::now() + timeout };
+        if let Err(source) = send(&mut timed, arguments) {
+            // A server that closes early has often said why.
+            if !is_timeout(&source)
+                && let Ok(Reply::Error { code, text }) = self.reader.read(&mut timed)
+            {
+                return Err(Error::from_server(&code, &text));
+            }
+            return Err(lost(source, timeout));
+        }
+        let reply = self.reader.read(&mut timed);
+        self.last_used = Instant::now();
+        reply.map_err(|error| {
+            let error = match error {
+                ReadError::Io(source) => lost(source, timeout),
+                ReadError::Malformed(reason) => Error::Protocol(reason),
+            };
+            match effect {
+                Effect::Read => error,
+                Effect::Write => Error::OutcomeUnknown(Box::new(error)),
+            }
+        })
+    }
+}
+
+/// A stream whose every read and write ends at one deadline.
+struct Timed<'a> {
+    stream: &'a TcpStream,
+    deadline: Instant,
+}
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Duration> {
+        match self.deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.read(into)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes one command: short arguments gathered, long ones from where they are.
+fn send(stream: &mut Timed<'_>, arguments: &[&[u8]]) -> io::Result<()> {
+    let mut gathered = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        gathered.extend(format!("${}\r\n", argument.len()).as_bytes());
+        if argument.len() > GATHERED_BYTES_MAX {
+            stream.write_all(&gathered)?;
+            stream.write_all(argument)?;
+            gathered.clear();
+        } else {
+            gathered.extend_from_slice(argument);
+        }
+        gathered.extend(b"\r\n");
+    }
+    stream.write_all(&gathered)
+}
+
+/// Tries each address that the name stands for, until the time is up.
+fn connect(server: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + timeout;
+    let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    for address in resolve(server)? {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}")));
+        }
+        result = TcpStream::connect_timeout(&address, left);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// `host:port`, `[v6]:port`, or a host or IP address alone.
+fn resolve(server: &str) -> io::Result<Vec<std::net::SocketAddr>> {
+    let bare_v6 = server.parse::<std::net::Ipv6Addr>().is_ok();
+    let has_port = !bare_v6 && server.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let addresses = match has_port {
+        true => server.to_socket_addrs()?,
+        false => (server.trim_matches(['[', ']']), DEFAULT_PORT).to_socket_addrs()?,
+    };
+    Ok(addresses.collect())
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
+fn lost(source: io::Error, timeout: Duration) -> Error {
+    if is_timeout(&source) { Error::Timeout { after: timeout } } else { Error::Lost(source) }
+}
+
+fn unexpected() -> Error {
+    Error::Protocol(Malformed::UnexpectedReply)
+}
+
+fn integer(reply: Reply) -> Result<i64, Error> {
+    match reply {
+        Reply::Integer(number) => Ok(number),
+        _ => Err(unexpected()),
+    }
+}
+
+#[cfg(test)]
+#[path = "tcp_tests.rs"]
+mod tests;

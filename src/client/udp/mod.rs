@@ -1,0 +1,347 @@
+//! The client over UDP: small requests without a connection, retried without ever running twice.
+//!
+//! ```no_run
+//! use pannier::client::{PutOptions, Udp};
+//!
+//! # fn main() -> Result<(), pannier::client::Error> {
+//! let mut client = Udp::connect("127.0.0.1:7878")?;
+//! client.put(b"visits", b"1", &PutOptions::new())?;
+//! assert_eq!(client.incr(b"visits", 1)?, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `request.rs` | requests and what becomes of them |
+//! | `session.rs` | which requests are outstanding, when they are sent again, which replies are believed; no I/O |
+//!
+//! What does not fit a datagram goes over TCP by itself: a value that the server answers with USE_TCP, a key or value too
+//! long, a condition on a value. A write that goes over TCP is sent once.
+
+mod request;
+mod session;
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, Instant};
+
+use super::{Client, Condition, Error, PutOptions, ttl_ms};
+use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::wire::frame::Status;
+
+pub use request::{Answer, BODY_BYTES_MAX, Outcome, Request, TooLong};
+pub use session::{Config as SessionConfig, Counters, Event, Session, Ticket, WindowFull};
+
+/// The longest time a call may be given: well below the server's lease, so that no retry outlives it.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// How a [`Udp`] is set up.
+#[derive(Clone, Debug)]
+pub struct UdpBuilder {
+    call_timeout: Duration,
+    session: SessionConfig,
+}
+
+impl UdpBuilder {
+    /// How long a call may take, all its retries included; 5 s unless set, 60 s at most.
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: Duration) -> UdpBuilder {
+        self.call_timeout = timeout.min(TIMEOUT_MAX);
+        self
+    }
+
+    /// The server's password: every frame proves that it is known, and every reply has to.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<Vec<u8>>) -> UdpBuilder {
+        self.session.password = Some(password.into());
+        self
+    }
+
+    /// Finds the server's address and opens a socket. Nothing is sent before the first call.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if the address is none or no socket can be had.
+    pub fn connect(self, server: impl Into<String>) -> Result<Udp, Error> {
+        let server = server.into();
+        let failed = |source| Error::Connect { server: server.clone(), source };
+        let nowhere = || io::Error::new(io::ErrorKind::NotFound, "no such address");
+        let address =
+            server.to_socket_addrs().and_then(|mut all| all.next().ok_or_else(nowhere)).map_err(failed)?;
+        let socket = bound(address).map_err(failed)?;
+        let seed = getrandom::u64().map_err(|error| failed(io::Error::other(error.to_string())))?;
+        let session = Session::new(self.session.clone(), seed);
+        Ok(Udp { options: self, server, address, socket, session, start: Instant::now(), stream: None })
+    }
+}
+
+/// A socket of its own port that speaks with this address alone.
+fn bound(address: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    Ok(socket)
+}
+
+/// A blocking client over UDP. Every call ends within its timeout; a write that got no answer is
+/// [`Error::OutcomeUnknown`], and ran once or not at all.
+#[derive(Debug)]
+pub struct Udp {
+    options: UdpBuilder,
+    server: String,
+    address: SocketAddr,
+    socket: UdpSocket,
+    session: Session,
+    start: Instant,
+    /// For what does not fit a datagram; opened when first needed.
+    stream: Option<Client>,
+}
+
+impl Udp {
+    /// Speaks with the server at `server` (`host:port`).
+    ///
+    /// # Errors
+    /// As [`UdpBuilder::connect`].
+    pub fn connect(server: impl Into<String>) -> Result<Udp, Error> {
+        Udp::builder().connect(server)
+    }
+
+    /// Options.
+    #[must_use]
+    pub fn builder() -> UdpBuilder {
+        UdpBuilder { call_timeout: Duration::from_secs(5), session: SessionConfig::default() }
+    }
+
+    /// What was sent, retried, dropped.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        self.session.counters()
+    }
+
+    /// The smoothed round trip, once one was measured.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.session.round_trip()
+    }
+
+    /// Gives a key a value; false where the condition did not hold.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::OutcomeUnknown`] if it may have run.
+    pub fn put(&mut self, key: &[u8], value: &[u8], options: &PutOptions<'_>) -> Result<bool, Error> {
+        let request = match (Request::put(key, value), options.condition) {
+            (Err(TooLong), _) | (_, Condition::IfEqual(_)) => {
+                return self.stream()?.put(key, value, options);
+            }
+            (Ok(request), Condition::Always) => request,
+            (Ok(request), Condition::IfAbsent) => request.if_absent(),
+            (Ok(request), Condition::IfPresent) => request.if_present(),
+        };
+        let answer = self.call(request.ttl_ms(options.ttl.map_or(0, |ttl| ttl_ms(ttl).max(1))))?;
+        match answer.status {
+            Status::Ok => Ok(true),
+            Status::NotMet => Ok(false),
+            _ => Err(refused(&answer)),
+        }
+    }
+
+    /// The key's value.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Ok(request) = Request::get(key) else {
+            return self.stream()?.get(key);
+        };
+        let answer = self.call(request)?;
+        match answer.status {
+            Status::Ok => Ok(Some(answer.value)),
+            Status::NotFound => Ok(None),
+            Status::UseTcp => self.stream()?.get(key),
+            _ => Err(refused(&answer)),
+        }
+    }
+
+    /// Takes a key away; false where there was none.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::OutcomeUnknown`] if it may have run.
+    pub fn delete(&mut self, key: &[u8]) -> Result<bool, Error> {
+        let Ok(request) = Request::delete(key) else {
+            return Ok(self.stream()?.delete(&[key])? == 1);
+        };
+        self.done_or_missing(request)
+    }
+
+    /// Adds to the decimal integer at the key and returns the sum; a missing key counts as 0.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::OutcomeUnknown`] if it may have run.
+    pub fn incr(&mut self, key: &[u8], by: i64) -> Result<i64, Error> {
+        let Ok(request) = Request::add(key, by) else {
+            return self.stream()?.incr(key, by);
+        };
+        let answer = self.call(request)?;
+        match answer.status {
+            Status::Ok => Ok(answer.result.cast_signed()),
+            _ => Err(refused(&answer)),
+        }
+    }
+
+    /// Gives a key a time to live; false where there is none.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::OutcomeUnknown`] if it may have run.
+    pub fn expire(&mut self, key: &[u8], ttl: Duration) -> Result<bool, Error> {
+        let Ok(request) = Request::expire(key, ttl_ms(ttl).max(1)) else {
+            return self.stream()?.expire(key, ttl);
+        };
+        self.done_or_missing(request)
+    }
+
+    /// Takes a key's time to live away; false where there is no such key.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::OutcomeUnknown`] if it may have run.
+    pub fn persist(&mut self, key: &[u8]) -> Result<bool, Error> {
+        let Ok(request) = Request::expire(key, 0) else {
+            return self.stream()?.persist(key);
+        };
+        self.done_or_missing(request)
+    }
+
+    /// Asks whether the server is there.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn ping(&mut self) -> Result<(), Error> {
+        let answer = self.call(Request::ping())?;
+        if answer.status == Status::Ok { Ok(()) } else { Err(refused(&answer)) }
+    }
+
+    /// One request, and whatever the server answers.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::OutcomeUnknown`].
+    pub fn call(&mut self, request: Request) -> Result<Answer, Error> {
+        let after = self.options.call_timeout;
+        match self.batch(vec![request])?.pop() {
+            Some(Outcome::Done(answer)) => Ok(answer),
+            Some(Outcome::Unknown) => Err(Error::OutcomeUnknown(Box::new(Error::Timeout { after }))),
+            Some(Outcome::TimedOut) | None => Err(Error::Timeout { after }),
+        }
+    }
+
+    /// Any number of requests, up to 64 of them on the way at once and in no particular order; their outcomes, in the
+    /// order of the requests. Each request has the call's timeout from when it is taken up.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if no new socket can be had; the requests may have run.
+    pub fn batch(&mut self, requests: Vec<Request>) -> Result<Vec<Outcome>, Error> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; requests.len()];
+        let mut waiting = requests.into_iter().enumerate().peekable();
+        let mut tickets: Vec<(Ticket, usize)> = Vec::new();
+        while waiting.peek().is_some() || self.session.outstanding() > 0 {
+            let deadline = self.now() + self.options.call_timeout;
+            while self.session.outstanding() < crate::limits::UDP_WINDOW
+                && let Some((at, request)) = waiting.next()
+            {
+                if let Ok(ticket) = self.session.start(request, deadline) {
+                    tickets.push((ticket, at));
+                }
+            }
+            self.transmit();
+            let finished = self.take_events()?;
+            let idle = finished.is_empty();
+            for (ticket, outcome) in finished {
+                if let Some(at) = tickets.iter().position(|(known, _)| *known == ticket) {
+                    outcomes[tickets.swap_remove(at).1] = Some(outcome);
+                }
+            }
+            if idle {
+                self.receive();
+            }
+        }
+        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::TimedOut)).collect())
+    }
+
+    fn done_or_missing(&mut self, request: Request) -> Result<bool, Error> {
+        let answer = self.call(request)?;
+        match answer.status {
+            Status::Ok => Ok(true),
+            Status::NotFound => Ok(false),
+            _ => Err(refused(&answer)),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn transmit(&mut self) {
+        let mut out = [0; DATAGRAM_BYTES_MAX];
+        while let Some(len) = self.session.poll_transmit(self.start.elapsed(), &mut out) {
+            // A datagram that could not be sent is as good as one that was lost: it is sent again when it is due.
+            let _ = self.socket.send(&out[..len]);
+        }
+    }
+
+    fn take_events(&mut self) -> Result<Vec<(Ticket, Outcome)>, Error> {
+        let mut finished = Vec::new();
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Finished { ticket, outcome } => finished.push((ticket, outcome)),
+                Event::NewPort => self.socket = bound(self.address).map_err(Error::Lost)?,
+            }
+        }
+        Ok(finished)
+    }
+
+    /// Waits for a datagram or the session's next deadline.
+    fn receive(&mut self) {
+        let wait = match self.session.poll_deadline() {
+            Some(deadline) => deadline.saturating_sub(self.now()),
+            None => Duration::ZERO,
+        };
+        // A time limit of zero would mean none.
+        let wait = wait.max(Duration::from_micros(100));
+        let mut bytes = [0; DATAGRAM_BYTES_MAX + 1];
+        let received = self.socket.set_read_timeout(Some(wait)).and_then(|()| self.socket.recv(&mut bytes));
+        match received {
+            Ok(len) => self.session.handle_datagram(&bytes[..len], self.start.elapsed()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            // A port that refuses (nobody is there now) says so at once: come back when the next attempt is due.
+            Err(_) => std::thread::sleep(wait.min(Duration::from_millis(10))),
+        }
+        self.session.handle_timeout(self.start.elapsed());
+    }
+
+    fn stream(&mut self) -> Result<&mut Client, Error> {
+        let client = match self.stream.take() {
+            Some(client) => client,
+            None => {
+                let timeout = self.options.call_timeout;
+                let mut builder = Client::builder().connect_timeout(timeout).call_timeout(timeout);
+                if let Some(password) = &self.options.session.password {
+                    builder = builder.password(password.clone());
+                }
+                builder.connect(self.server.clone())?
+            }
+        };
+        Ok(self.stream.insert(client))
+    }
+}
+
+/// The error that a status stands for.
+fn refused(answer: &Answer) -> Error {
+    if answer.status == Status::Denied {
+        return Error::Auth("the server wants a password for datagrams, or another one".to_owned());
+    }
+    Error::Server { code: answer.status.name().to_owned(), text: answer.status.doc().trim().to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! The vocabulary of requests: ONE table of verbs ([`table`]), from which lookup, the COMMAND replies, the counters of
+//! INFO and the README's list all come.
+//!
+//! ```text
+//!  "cOnFiG" "get" …  --find-->  row "config"  --subcommand("get")-->  row "config|get"
+//!                    hash of length and folded bytes,      the rows that follow "config"
+//!                    then one exact comparison             and begin with "config|"
+//! ```
+//!
+//! A row of a subcommand has its own arity, flags and counters, as in Redis.
+
+mod table;
+
+pub use table::{VERBS, VerbId};
+
+use crate::wire::arguments::Args;
+
+/// Properties of a verb, as bits: those of Redis, its categories as far as other bits do not imply them, and ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(pub u32);
+
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
+        impl Flags {
+            $($(#[$doc])* pub const $name: Flags = Flags(1 << $bit);)*
+        }
+    };
+}
+
+flags! {
+    /// May change a key.
+    WRITE = 0;
+    /// Changes no key.
+    READONLY = 1;
+    /// Takes memory, so that a full store refuses it.
+    DENYOOM = 2;
+    /// For those who run the server.
+    ADMIN = 3;
+    /// Not for scripts (kept because clients look at it).
+    NOSCRIPT = 4;
+    /// Served while a server loads its data (kept because clients look at it).
+    LOADING = 5;
+    /// Served from stale data (kept because clients look at it).
+    STALE = 6;
+    /// Never enters the slow log.
+    SKIP_SLOWLOG = 7;
+    /// Takes about the same time whatever the data.
+    FAST = 8;
+    /// Allowed before AUTH.
+    NO_AUTH = 9;
+    /// Not allowed between MULTI and EXEC.
+    NO_MULTI = 10;
+    /// Served while a script runs (kept because clients look at it).
+    ALLOW_BUSY = 11;
+    /// Category: works on keys of any type.
+    KEYSPACE = 12;
+    /// Category: works on strings.
+    STRING = 13;
+    /// Category: concerns the connection.
+    CONN = 14;
+    /// Category: transactions.
+    TRANSACTION = 15;
+    /// Category: scripting.
+    SCRIPTING = 16;
+    /// Category @admin without the flag.
+    ADMINISTRATIVE = 17;
+    /// Category @dangerous without the flag `ADMIN`.
+    DANGEROUS = 18;
+    /// Run by the server, which knows the other connections, and not by the engine.
+    CONNECTION = 19;
+    /// Has subcommands, which have rows of their own.
+    CONTAINER = 20;
+}
+
+impl Flags {
+    /// No flag.
+    pub const PLAIN: Flags = Flags(0);
+
+    /// Both sets of flags together.
+    #[must_use]
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Whether every flag of `other` is set.
+    #[must_use]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The flags that COMMAND shows, in Redis's order.
+    pub const SHOWN: [(Flags, &'static str); 12] = [
+        (Flags::WRITE, "write"),
+        (Flags::READONLY, "readonly"),
+        (Flags::DENYOOM, "denyoom"),
+        (Flags::ADMIN, "admin"),
+        (Flags::NOSCRIPT, "noscript"),
+        (Flags::LOADING, "loading"),
+        (Flags::STALE, "stale"),
+        (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+        (Flags::FAST, "fast"),
+        (Flags::NO_AUTH, "no_auth"),
+        (Flags::NO_MULTI, "no_multi"),
+        (Flags::ALLOW_BUSY, "allow_busy"),
+    ];
+}
+
+/// The categories of access control, in Redis's order.
+pub const CATEGORIES: [&str; 12] = [
+    "keyspace",
+    "read",
+    "write",
+    "string",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
+/// Where the keys are among a verb's arguments, the verb itself being argument 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// Position of the first key; 0: there are none.
+    pub first: i8,
+    /// Position of the last key; -1 is the last argument.
+    pub last: i8,
+    /// Distance from one key to the next.
+    pub step: i8,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Verb {
+    /// Which verb this is.
+    pub id: VerbId,
+    /// In lower case; a subcommand is `container|subcommand`.
+    pub name: &'static str,
+    /// Arguments with the verb itself; negative: at least so many.
+    pub arity: i8,
+    pub flags: Flags,
+    pub keys: Keys,
+    /// Redis's group of commands.
+    pub group: &'static str,
+    /// The version of Redis (for verbs of our own: of Pannier) that brought it.
+    pub since: &'static str,
+    pub complexity: &'static str,
+    pub summary: &'static str,
+}
+
+impl Verb {
+    /// Whether a command of `count` arguments, the verb included, can be this verb.
+    #[must_use]
+    pub const fn admits(&self, count: usize) -> bool {
+        let bound = self.arity.unsigned_abs() as usize;
+        if self.arity >= 0 { count == bound } else { count >= bound }
+    }
+
+    /// The rows of the subcommands, empty if there are none.
+    #[must_use]
+    pub fn subcommands(&self) -> &'static [Verb] {
+        let first = self.id as usize + 1;
+        let is_ours = |verb: &&Verb| verb.container() == Some(self.name);
+        let count = VERBS[first..].iter().take_while(is_ours).count();
+        &VERBS[first..first + count]
+    }
+
+    /// The name of the container whose subcommand this is.
+    #[must_use]
+    pub fn container(&self) -> Option<&'static str> {
+        self.name.split_once('|').map(|(container, _)| container)
+    }
+
+    /// The word that names this row among its siblings: `get` for `config|get`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.name.split_once('|').map_or(self.name, |(_, word)| word)
+    }
+
+    /// The row of this container's subcommand `word`, in any case of letters.
+    #[must_use]
+    pub fn subcommand(&self, word: &[u8]) -> Option<&'static Verb> {
+        self.subcommands().iter().find(|verb| verb.word().as_bytes().eq_ignore_ascii_case(word))
+    }
+
+    /// Whether this row belongs to the category, one of [`CATEGORIES`].
+    #[must_use]
+    pub fn in_category(&self, category: &str) -> bool {
+        let flags = self.flags;
+        match category {
+            "keyspace" => flags.has(Flags::KEYSPACE),
+            "read" => flags.has(Flags::READONLY),
+            "write" => flags.has(Flags::WRITE),
+            "string" => flags.has(Flags::STRING),
+            "admin" => flags.has(Flags::ADMIN) || flags.has(Flags::ADMINISTRATIVE),
+            "fast" => flags.has(Flags::FAST),
+            "slow" => !flags.has(Flags::FAST),
+            "dangerous" => {
+                flags.has(Flags::ADMIN) || flags.has(Flags::ADMINISTRATIVE) || flags.has(Flags::DANGEROUS)
+            }
+            "connection" => flags.has(Flags::CONN),
+            "transaction" => flags.has(Flags::TRANSACTION),
+            "scripting" => flags.has(Flags::SCRIPTING),
+            _ => false,
+        }
+    }
+}
+
+/// Bytes of the longest verb (without a container); longer words are never looked up.
+const WORD_BYTES_MAX: usize = 16;
+/// Slots of the lookup table: a power of two, sparse enough that a probe rarely goes on.
+const SLOTS: usize = 512;
+const EMPTY: u8 = u8::MAX;
+
+/// Row indexes by hash of the word, open addressing; made by the compiler.
+static LOOKUP: [u8; SLOTS] = build_lookup();
+
+/// Hashes a word of at most [`WORD_BYTES_MAX`] bytes regardless of the case of its letters. (Other bytes may fold
+/// together as well; the exact comparison afterwards tells them apart.)
+const fn slot(word: &[u8]) -> usize {
+    let mut hash: u32 = word.len() as u32;
+    let mut index = 0;
+    while index < word.len() {
+        hash = (hash ^ (word[index] | 0x20) as u32).wrapping_mul(0x0100_0193);
+        index += 1;
+    }
+    (hash ^ (hash >> 15)) as usize % SLOTS
+}
+
+const fn build_lookup() -> [u8; SLOTS] {
+    let mut table = [EMPTY; SLOTS];
+    let mut row = 0;
+    while row < VERBS.len() {
+        let word = VERBS[row].name.as_bytes();
+        let mut is_subcommand = false;
+        let mut index = 0;
+        while index < word.len() {
+            is_subcommand |= word[index] == b'|';
+            index += 1;
+        }
+        if !is_subcommand {
+            assert!(word.len() <= WORD_BYTES_MAX);
+            let mut at = slot(word);
+            while table[at] != EMPTY {
+                at = (at + 1) % SLOTS;
+            }
+            table[at] = row as u8;
+        }
+        row += 1;
+    }
+    table
+}
+
+/// The row of a verb, in any case of letters; not of a subcommand.
+#[must_use]
+pub fn find(word: &[u8]) -> Option<&'static Verb> {
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
+    let mut at = slot(word);
+    while LOOKUP[at] != EMPTY {
+        let verb = &VERBS[LOOKUP[at] as usize];
+        if verb.name.as_bytes().eq_ignore_ascii_case(word) {
+            return Some(verb);
+        }
+        at = (at + 1) % SLOTS;
+    }
+    None
+}
+
+/// The row of a command that was admitted before: of its verb, or of its subcommand.
+#[must_use]
+pub fn resolve(args: &Args<'_>) -> Option<&'static Verb> {
+    let verb = find(args.bytes(0)?)?;
+    match args.bytes(1) {
+        Some(word) if verb.flags.has(Flags::CONTAINER) => verb.subcommand(word),
+        _ => Some(verb),
+    }
+}
+
+/// The row of a name as the table has it: `get`, or `config|get`, in any case of letters.
+#[must_use]
+pub fn find_full(name: &[u8]) -> Option<&'static Verb> {
+    match name.iter().position(|byte| *byte == b'|') {
+        Some(at) => find(&name[..at])?.subcommand(&name[at + 1..]),
+        None => find(name),
+    }
+}
+
+/// The rows that are not subcommands.
+pub fn verbs() -> impl Iterator<Item = &'static Verb> + Clone {
+    VERBS.iter().filter(|verb| verb.container().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_found_in_any_case_and_nothing_else_is() {
+        for verb in verbs() {
+            assert_eq!(find(verb.name.as_bytes()).unwrap().id, verb.id);
+            assert_eq!(find(verb.name.to_uppercase().as_bytes()).unwrap().id, verb.id);
+        }
+        for word in ["", "g", "gett", "config|get", "subscribe", "a very long word that is no verb", "get\0"]
+        {
+            assert!(find(word.as_bytes()).is_none(), "{word}");
+        }
+    }
+
+    #[test]
+    fn rows_stand_at_the_index_of_their_id_and_are_unique() {
+        for (index, verb) in VERBS.iter().enumerate() {
+            assert_eq!(verb.id as usize, index);
+            assert_eq!(VERBS.iter().filter(|other| other.name == verb.name).count(), 1);
+        }
+        assert!(VERBS.len() < EMPTY as usize);
+    }
+
+    #[test]
+    fn subcommands_follow_their_container() {
+        for verb in VERBS {
+            if let Some(container) = verb.container() {
+                let row = find(container.as_bytes()).unwrap();
+                assert_eq!(row.subcommand(verb.word().to_uppercase().as_bytes()).unwrap().id, verb.id);
+            }
+        }
+        assert!(find(b"get").unwrap().subcommands().is_empty());
+        assert!(find(b"client").unwrap().subcommand(b"nonsense").is_none());
+    }
+
+    #[test]
+    fn arity_is_exact_or_a_minimum() {
+        assert!(find(b"get").unwrap().admits(2));
+        assert!(!find(b"get").unwrap().admits(3));
+        assert!(find(b"set").unwrap().admits(7));
+        assert!(!find(b"set").unwrap().admits(2));
+    }
+}

@@ -1,0 +1,287 @@
+//! The table of verbs itself: name, arity, flags, keys; then group, since, complexity, summary. Arity, flags, keys and
+//! texts are Redis's where Redis has the verb.
+
+use super::{Flags, Keys, Verb};
+
+macro_rules! verbs {
+    ($($id:ident = $name:literal, $arity:literal, $($flag:ident)|+, $keys:expr,
+        $group:literal, $since:literal, $complexity:literal, $summary:literal;)*) => {
+        /// Names a row of [`VERBS`]; as a number it is the row's index.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum VerbId {
+            $($id,)*
+        }
+
+        /// Every verb; the subcommands of a container follow it.
+        pub static VERBS: &[Verb] = &[$(Verb {
+            id: VerbId::$id,
+            name: $name,
+            arity: $arity,
+            flags: Flags::PLAIN$(.with(Flags::$flag))+,
+            keys: $keys,
+            group: $group,
+            since: $since,
+            complexity: $complexity,
+            summary: $summary,
+        },)*];
+    };
+}
+
+const NONE: Keys = keys(0, 0, 0);
+
+const fn keys(first: i8, last: i8, step: i8) -> Keys {
+    Keys { first, last, step }
+}
+
+verbs! {
+    Put = "put", -3, WRITE | DENYOOM | STRING, keys(1, 1, 1),
+        "string", "0.1.0", "O(1)", "Set the string value of a key; Pannier's word for SET";
+
+    Delete = "delete", -2, WRITE | KEYSPACE, keys(1, -1, 1),
+        "generic", "0.1.0", "O(N) where N is the number of keys", "Delete a key; Pannier's word for DEL";
+
+    Get = "get", 2, READONLY | FAST | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(1)", "Get the value of a key";
+    Set = "set", -3, WRITE | DENYOOM | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(1)", "Set the string value of a key";
+    Getex = "getex", -2, WRITE | FAST | STRING, keys(1, 1, 1),
+        "string", "6.2.0", "O(1)", "Get the value of a key and optionally set its expiration";
+    Getdel = "getdel", 2, WRITE | FAST | STRING, keys(1, 1, 1),
+        "string", "6.2.0", "O(1)", "Get the value of a key and delete the key";
+    Getset = "getset", 3, WRITE | DENYOOM | FAST | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(1)", "Set the string value of a key and return its old value";
+    Setnx = "setnx", 3, WRITE | DENYOOM | FAST | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(1)", "Set the value of a key, only if the key does not exist";
+    Setex = "setex", 4, WRITE | DENYOOM | STRING, keys(1, 1, 1),
+        "string", "2.0.0", "O(1)", "Set the value and expiration of a key";
+    Psetex = "psetex", 4, WRITE | DENYOOM | STRING, keys(1, 1, 1),
+        "string", "2.6.0", "O(1)", "Set the value and expiration in milliseconds of a key";
+    Mget = "mget", -2, READONLY | FAST | STRING, keys(1, -1, 1),
+        "string", "1.0.0", "O(N)", "Get the values of all the given keys";
+    Mset = "mset", -3, WRITE | DENYOOM | STRING, keys(1, -1, 2),
+        "string", "1.0.1", "O(N) where N is the number of keys", "Set multiple keys to multiple values";
+    Msetnx = "msetnx", -3, WRITE | DENYOOM | STRING, keys(1, -1, 2),
+        "string", "1.0.1", "O(N)", "Set multiple keys to multiple values, only if none of the keys exist";
+    Append = "append", 3, WRITE | DENYOOM | FAST | STRING, keys(1, 1, 1),
+        "string", "2.0.0", "O(1)", "Append a value to a key";
+    Strlen = "strlen", 2, READONLY | FAST | STRING, keys(1, 1, 1),
+        "string", "2.2.0", "O(1)", "Get the length of the value stored in a key";
+    Getrange = "getrange", 4, READONLY | STRING, keys(1, 1, 1),
+        "string", "2.4.0", "O(N) where N is the returned length", "Get a substring of the string stored at a key";
+    Substr = "substr", 4, READONLY | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(N) where N is the returned length", "Get a substring of the string stored at a key";
+    Setrange = "setrange", 4, WRITE | DENYOOM | STRING, keys(1, 1, 1),
+        "string", "2.2.0", "O(N) where N is the written length", "Overwrite part of a string at key starting at the specified offset";
+    Incr = "incr", 2, WRITE | DENYOOM | FAST | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(1)", "Increment the integer value of a key by one";
+    Decr = "decr", 2, WRITE | DENYOOM | FAST | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(1)", "Decrement the integer value of a key by one";
+    Incrby = "incrby", 3, WRITE | DENYOOM | FAST | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(1)", "Increment the integer value of a key by the given amount";
+    Decrby = "decrby", 3, WRITE | DENYOOM | FAST | STRING, keys(1, 1, 1),
+        "string", "1.0.0", "O(1)", "Decrement the integer value of a key by the given number";
+    Incrbyfloat = "incrbyfloat", 3, WRITE | DENYOOM | FAST | STRING, keys(1, 1, 1),
+        "string", "2.6.0", "O(1)", "Increment the float value of a key by the given amount";
+    Delifeq = "delifeq", 3, WRITE | FAST | STRING, keys(1, 1, 1),
+        "string", "8.1.0", "O(1)", "Delete a key if its value is the given one";
+
+    Del = "del", -2, WRITE | KEYSPACE, keys(1, -1, 1),
+        "generic", "1.0.0", "O(N) where N is the number of keys", "Delete a key";
+    Unlink = "unlink", -2, WRITE | FAST | KEYSPACE, keys(1, -1, 1),
+        "generic", "4.0.0", "O(1) for each key", "Delete a key asynchronously in another thread. Otherwise it is just as DEL, but non blocking.";
+    Exists = "exists", -2, READONLY | FAST | KEYSPACE, keys(1, -1, 1),
+        "generic", "1.0.0", "O(N)", "Determine if a key exists";
+    Touch = "touch", -2, READONLY | FAST | KEYSPACE, keys(1, -1, 1),
+        "generic", "3.2.1", "O(N)", "Alters the last access time of a key(s). Returns the number of existing keys specified.";
+    Type = "type", 2, READONLY | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "1.0.0", "O(1)", "Determine the type stored at key";
+    Expire = "expire", -3, WRITE | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "1.0.0", "O(1)", "Set a key's time to live in seconds";
+    Pexpire = "pexpire", -3, WRITE | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "2.6.0", "O(1)", "Set a key's time to live in milliseconds";
+    Expireat = "expireat", -3, WRITE | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "1.2.0", "O(1)", "Set the expiration for a key as a UNIX timestamp";
+    Pexpireat = "pexpireat", -3, WRITE | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "2.6.0", "O(1)", "Set the expiration for a key as a UNIX timestamp specified in milliseconds";
+    Ttl = "ttl", 2, READONLY | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "1.0.0", "O(1)", "Get the time to live for a key in seconds";
+    Pttl = "pttl", 2, READONLY | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "2.6.0", "O(1)", "Get the time to live for a key in milliseconds";
+    Expiretime = "expiretime", 2, READONLY | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "7.0.0", "O(1)", "Get the expiration Unix timestamp for a key";
+    Pexpiretime = "pexpiretime", 2, READONLY | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "7.0.0", "O(1)", "Get the expiration Unix timestamp for a key in milliseconds";
+    Persist = "persist", 2, WRITE | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "2.2.0", "O(1)", "Remove the expiration from a key";
+    Rename = "rename", 3, WRITE | KEYSPACE, keys(1, 2, 1),
+        "generic", "1.0.0", "O(1)", "Rename a key";
+    Renamenx = "renamenx", 3, WRITE | FAST | KEYSPACE, keys(1, 2, 1),
+        "generic", "1.0.0", "O(1)", "Rename a key, only if the new key does not exist";
+    Copy = "copy", -3, WRITE | DENYOOM | KEYSPACE, keys(1, 2, 1),
+        "generic", "6.2.0", "O(1)", "Copy a key";
+    Randomkey = "randomkey", 1, READONLY | KEYSPACE, NONE,
+        "generic", "1.0.0", "O(1)", "Return a random key from the keyspace";
+    Keys = "keys", 2, READONLY | KEYSPACE | DANGEROUS, NONE,
+        "generic", "1.0.0", "O(N) where N is the number of keys", "Find all keys matching the given pattern";
+    Scan = "scan", -2, READONLY | KEYSPACE, NONE,
+        "generic", "2.8.0", "O(1) for every call", "Incrementally iterate the keys space";
+    Object = "object", -2, CONTAINER, NONE,
+        "generic", "2.2.3", "Depends on subcommand", "A container for object introspection commands";
+    ObjectEncoding = "object|encoding", 3, READONLY | KEYSPACE, keys(2, 2, 1),
+        "generic", "2.2.3", "O(1)", "Inspect the internal encoding of a Redis object";
+    ObjectFreq = "object|freq", 3, READONLY | KEYSPACE, keys(2, 2, 1),
+        "generic", "4.0.0", "O(1)", "Get the logarithmic access frequency counter of a Redis object";
+    ObjectIdletime = "object|idletime", 3, READONLY | KEYSPACE, keys(2, 2, 1),
+        "generic", "2.2.3", "O(1)", "Get the time since a Redis object was last accessed";
+    ObjectRefcount = "object|refcount", 3, READONLY | KEYSPACE, keys(2, 2, 1),
+        "generic", "2.2.3", "O(1)", "Get the number of references to the value of the key";
+    ObjectHelp = "object|help", 2, LOADING | STALE | KEYSPACE, NONE,
+        "generic", "6.2.0", "O(1)", "Show helpful text about the different subcommands";
+
+    Dbsize = "dbsize", 1, READONLY | FAST | KEYSPACE, NONE,
+        "server", "1.0.0", "O(1)", "Return the number of keys in the selected database";
+    Flushdb = "flushdb", -1, WRITE | KEYSPACE | DANGEROUS, NONE,
+        "server", "1.0.0", "O(1)", "Remove all keys from the current database";
+    Flushall = "flushall", -1, WRITE | KEYSPACE | DANGEROUS, NONE,
+        "server", "1.0.0", "O(1)", "Remove all keys from all databases";
+
+    Move = "move", 3, WRITE | FAST | KEYSPACE, keys(1, 1, 1),
+        "generic", "1.0.0", "O(1)", "Move a key to another database";
+
+    Swapdb = "swapdb", 3, WRITE | FAST | KEYSPACE | DANGEROUS, NONE,
+        "server", "4.0.0", "O(1)", "Swaps two Redis databases";
+
+    Hello = "hello", -1, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | CONN, NONE,
+        "connection", "6.0.0", "O(1)", "Handshake with Redis";
+    Auth = "auth", -2, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | CONN, NONE,
+        "connection", "1.0.0", "O(N)", "Authenticate to the server";
+    Ping = "ping", -1, FAST | CONN, NONE,
+        "connection", "1.0.0", "O(1)", "Ping the server";
+    Echo = "echo", 2, LOADING | STALE | FAST | CONN, NONE,
+        "connection", "1.0.0", "O(1)", "Echo the given string";
+    Quit = "quit", -1, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | CONN | CONNECTION, NONE,
+        "connection", "1.0.0", "O(1)", "Close the connection";
+    Reset = "reset", 1, NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | CONN | CONNECTION, NONE,
+        "connection", "6.2.0", "O(1)", "Reset the connection";
+    Select = "select", 2, LOADING | STALE | FAST | CONN, NONE,
+        "connection", "1.0.0", "O(1)", "Change the selected database for the current connection";
+    Client = "client", -2, CONTAINER, NONE,
+        "connection", "2.4.0", "Depends on subcommand", "A container for client connection commands";
+    ClientId = "client|id", 2, NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "5.0.0", "O(1)", "Returns the client ID for the current connection";
+    ClientGetname = "client|getname", 2, NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "2.6.9", "O(1)", "Get the current connection name";
+    ClientSetname = "client|setname", 3, NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "2.6.9", "O(1)", "Set the current connection name";
+    ClientSetinfo = "client|setinfo", 4, NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "7.2.0", "O(1)", "Set information specific to the client or connection";
+    ClientInfo = "client|info", 2, NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
+        "connection", "6.2.0", "O(1)", "Returns information about the current client connection.";
+    ClientList = "client|list", -2, ADMIN | NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
+        "connection", "2.4.0", "O(N)", "Get the list of client connections";
+    ClientKill = "client|kill", -3, ADMIN | NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
+        "connection", "2.4.0", "O(N)", "Kill the connection of a client";
+    ClientNoEvict = "client|no-evict", 3, ADMIN | NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "7.0.0", "O(1)", "Set client eviction mode for the current connection";
+    ClientNoTouch = "client|no-touch", 3, NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "7.2.0", "O(1)", "Controls whether commands sent by the client affect the LRU/LFU of accessed keys";
+    ClientReply = "client|reply", 3, NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "3.2.0", "O(1)", "Instruct the server whether to reply to commands";
+    ClientUnpause = "client|unpause", 2, ADMIN | NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
+        "connection", "6.2.0", "O(N) Where N is the number of paused clients", "Resume processing of clients that were paused";
+    ClientPause = "client|pause", -3, ADMIN | NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
+        "connection", "2.9.50", "O(1)", "Stop processing commands from clients for some time";
+    ClientHelp = "client|help", 2, LOADING | STALE | CONN, NONE,
+        "connection", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
+
+    Multi = "multi", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | TRANSACTION | CONNECTION, NONE,
+        "transactions", "1.2.0", "O(1)", "Mark the start of a transaction block";
+    Exec = "exec", 1, NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | TRANSACTION | CONNECTION, NONE,
+        "transactions", "1.2.0", "Depends on commands in the transaction", "Execute all commands issued after MULTI";
+    Discard = "discard", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | TRANSACTION | CONNECTION, NONE,
+        "transactions", "2.0.0", "O(N), when N is the number of queued commands", "Discard all commands issued after MULTI";
+    Watch = "watch", -2, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | TRANSACTION | CONNECTION, keys(1, -1, 1),
+        "transactions", "2.2.0", "O(1) for every key", "Watch the given keys to determine execution of the MULTI/EXEC block";
+    Unwatch = "unwatch", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | TRANSACTION | CONNECTION, NONE,
+        "transactions", "2.2.0", "O(1)", "Forget about all watched keys";
+
+    Info = "info", -1, LOADING | STALE | DANGEROUS, NONE,
+        "server", "1.0.0", "O(1)", "Get information and statistics about the server";
+    Config = "config", -2, CONTAINER, NONE,
+        "server", "2.0.0", "Depends on subcommand", "A container for server configuration commands";
+    ConfigGet = "config|get", -3, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "2.0.0", "O(N) where N is the number of parameters", "Get the values of configuration parameters";
+    ConfigSet = "config|set", -4, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "2.0.0", "O(N) where N is the number of parameters", "Set configuration parameters to the given values";
+    ConfigResetstat = "config|resetstat", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "2.0.0", "O(1)", "Reset the stats returned by INFO";
+    ConfigHelp = "config|help", 2, LOADING | STALE, NONE,
+        "server", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
+    Command = "command", -1, LOADING | STALE | CONN | CONTAINER, NONE,
+        "server", "2.8.13", "O(N)", "Get array of Redis command details";
+    CommandCount = "command|count", 2, LOADING | STALE | CONN, NONE,
+        "server", "2.8.13", "O(1)", "Get total number of Redis commands";
+    CommandList = "command|list", -2, LOADING | STALE | CONN, NONE,
+        "server", "7.0.0", "O(N)", "Get an array of Redis command names";
+    CommandInfo = "command|info", -2, LOADING | STALE | CONN, NONE,
+        "server", "2.8.13", "O(N)", "Get array of specific Redis command details, or all when no argument is given.";
+    CommandDocs = "command|docs", -2, LOADING | STALE | CONN, NONE,
+        "server", "7.0.0", "O(N)", "Get array of specific Redis command documentation";
+    CommandGetkeys = "command|getkeys", -4, LOADING | STALE | CONN, NONE,
+        "server", "2.8.13", "O(N)", "Extract keys given a full Redis command";
+    CommandHelp = "command|help", 2, LOADING | STALE | CONN, NONE,
+        "server", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
+    Time = "time", 1, LOADING | STALE | FAST, NONE,
+        "server", "2.6.0", "O(1)", "Return the current server time";
+    Memory = "memory", -2, CONTAINER, NONE,
+        "server", "4.0.0", "Depends on subcommand", "A container for memory diagnostics commands";
+    MemoryUsage = "memory|usage", -3, READONLY, keys(2, 2, 1),
+        "server", "4.0.0", "O(1)", "Estimate the memory usage of a key";
+    MemoryDoctor = "memory|doctor", 2, PLAIN, NONE,
+        "server", "4.0.0", "O(1)", "Outputs memory problems report";
+    MemoryStats = "memory|stats", 2, PLAIN, NONE,
+        "server", "4.0.0", "O(1)", "Show memory usage details";
+    MemoryHelp = "memory|help", 2, LOADING | STALE, NONE,
+        "server", "4.0.0", "O(1)", "Show helpful text about the different subcommands";
+    Slowlog = "slowlog", -2, CONTAINER, NONE,
+        "server", "2.2.12", "Depends on subcommand", "A container for slow log commands";
+    SlowlogGet = "slowlog|get", -2, ADMIN | LOADING | STALE, NONE,
+        "server", "2.2.12", "O(N)", "Get the slow log's entries";
+    SlowlogLen = "slowlog|len", 2, ADMIN | LOADING | STALE, NONE,
+        "server", "2.2.12", "O(1)", "Get the slow log's length";
+    SlowlogReset = "slowlog|reset", 2, ADMIN | LOADING | STALE, NONE,
+        "server", "2.2.12", "O(N)", "Clear all entries from the slow log";
+    SlowlogHelp = "slowlog|help", 2, LOADING | STALE, NONE,
+        "server", "6.2.0", "O(1)", "Show helpful text about the different subcommands";
+    Latency = "latency", -2, CONTAINER, NONE,
+        "server", "2.8.13", "Depends on subcommand", "A container for latency diagnostics commands";
+    LatencyReset = "latency|reset", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "2.8.13", "O(1)", "Reset latency data for one or more events.";
+    LatencyHistogram = "latency|histogram", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "7.0.0", "O(N)", "Return the cumulative distribution of latencies of a subset of commands or all.";
+    LatencyLatest = "latency|latest", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "2.8.13", "O(1)", "Return the latest latency samples for all events.";
+    LatencyHistory = "latency|history", 3, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "2.8.13", "O(1)", "Return timestamp-latency samples for the event.";
+    LatencyHelp = "latency|help", 2, LOADING | STALE, NONE,
+        "server", "2.8.13", "O(1)", "Show helpful text about the different subcommands.";
+    Debug = "debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "1.0.0", "O(1)", "A container for debugging commands";
+    Shutdown = "shutdown", -1, ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY | CONNECTION, NONE,
+        "server", "1.0.0", "O(N) when saving,", "Synchronously save the dataset to disk and then shut down the server";
+    Lastsave = "lastsave", 1, LOADING | STALE | FAST | ADMINISTRATIVE, NONE,
+        "server", "1.0.0", "O(1)", "Get the UNIX time stamp of the last successful save to disk";
+
+    Wait = "wait", 3, NOSCRIPT | CONN, NONE,
+        "generic", "3.0.0", "O(1)", "Wait for the synchronous replication of all the write commands sent in the context of the current connection";
+
+    Function = "function", -2, CONTAINER, NONE,
+        "scripting", "7.0.0", "Depends on subcommand", "A container for function commands";
+    FunctionFlush = "function|flush", -2, WRITE | NOSCRIPT | SCRIPTING, NONE,
+        "scripting", "7.0.0", "O(1)", "Deleting all functions";
+    FunctionList = "function|list", -2, NOSCRIPT | SCRIPTING, NONE,
+        "scripting", "7.0.0", "O(N) where N is the number of functions", "List information about all the functions";
+    FunctionHelp = "function|help", 2, LOADING | STALE | SCRIPTING, NONE,
+        "scripting", "7.0.0", "O(1)", "Show helpful text about the different subcommands";
+}

@@ -1,0 +1,105 @@
+//! Limits on what strangers can make the server say: errors to a source, and lines to the log. Pure functions of time.
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+
+use siphasher::sip::SipHasher13;
+
+use crate::datagram::cookie::address_bytes;
+use crate::time::Millis;
+
+/// Buckets; addresses share them by a keyed hash, so that memory is fixed.
+const BUCKETS: usize = 1024;
+/// Errors a second to one address, in the long run.
+const ERRORS_PER_S: u64 = 64;
+/// Errors at once: a whole window and its first retries.
+const ERRORS_BURST: u64 = 128;
+/// A bucket counts in thousandths, so that each millisecond adds a whole number.
+const ONE: u64 = 1000;
+
+/// Token buckets for errors, by source address.
+#[derive(Debug)]
+pub struct ErrorBudget {
+    /// Thousandths of tokens *spent*, and when that was counted: zeroed memory is a full bucket.
+    buckets: Vec<(u64, Millis)>,
+    key: [u64; 2],
+}
+
+impl ErrorBudget {
+    /// `key` must be random: it keeps a source from emptying a chosen stranger's bucket.
+    #[must_use]
+    pub fn new(key: [u64; 2]) -> ErrorBudget {
+        ErrorBudget { buckets: vec![(0, Millis(0)); BUCKETS], key }
+    }
+
+    /// Bytes that it reserves.
+    #[must_use]
+    pub const fn memory_bytes() -> usize {
+        BUCKETS * size_of::<(u64, Millis)>()
+    }
+
+    /// Whether one more error may go to this address now; if so, it is spent.
+    pub fn take(&mut self, to: IpAddr, now: Millis) -> bool {
+        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
+        hasher.write(&address_bytes(to));
+        let (spent, counted) = &mut self.buckets[hasher.finish() as usize % BUCKETS];
+        *spent = spent.saturating_sub(now.since(*counted).saturating_mul(ERRORS_PER_S * ONE / 1000));
+        *counted = now;
+        let may = *spent + ONE <= ERRORS_BURST * ONE;
+        if may {
+            *spent += ONE;
+        }
+        may
+    }
+}
+
+/// Lines a second that are logged of what strangers cause.
+const LINES_PER_S: u32 = 5;
+
+/// A few lines a second, and a count of what was left out in between.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogBudget {
+    second: u64,
+    lines: u32,
+    left_out: u64,
+}
+
+impl LogBudget {
+    /// Whether a line may be logged now: then, how many were left out since the last one.
+    pub fn admit(&mut self, now: Millis) -> Option<u64> {
+        if now.0 / 1000 != self.second {
+            (self.second, self.lines) = (now.0 / 1000, 0);
+        }
+        if self.lines >= LINES_PER_S {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_come_in_bursts_and_then_at_a_rate() {
+        let mut budget = ErrorBudget::new([1, 2]);
+        let to = IpAddr::from([127, 0, 0, 1]);
+        let taken =
+            |budget: &mut ErrorBudget, now| (0..1000).filter(|_| budget.take(to, Millis(now))).count();
+        assert_eq!(taken(&mut budget, 0), 128);
+        assert_eq!(taken(&mut budget, 500), 32);
+        assert_eq!(taken(&mut budget, u64::MAX), 128);
+    }
+
+    #[test]
+    fn a_few_lines_a_second_and_a_count_of_the_rest() {
+        let mut budget = LogBudget::default();
+        let lines: Vec<_> = (0..20).map(|_| budget.admit(Millis(1500))).collect();
+        assert_eq!(lines.iter().flatten().count(), 5);
+        assert_eq!(budget.admit(Millis(2000)), Some(15));
+        assert_eq!(budget.admit(Millis(2001)), Some(0));
+    }
+}

@@ -1,0 +1,249 @@
+//! Operations from datagram to store and back, and the same over a stream.
+
+use super::*;
+use crate::limits::{DATAGRAM_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
+use crate::mutation::{Mutation, NewValue, Revision};
+use crate::store::{OnFull, Store, StoreConfig};
+use crate::time::Millis;
+use crate::wire::frame::Step;
+
+const EPOCH: u32 = 77;
+const CLIENT: u64 = 5;
+
+struct Rig {
+    datagrams: Datagrams,
+    store: Store,
+    now: Now,
+    from: SocketAddr,
+    cookie: [u8; 16],
+    sequence: u32,
+}
+
+struct Reply {
+    status: Status,
+    revision: u64,
+    result: u64,
+    value: Vec<u8>,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let config = StoreConfig { memory_bytes: 8 << 20, on_full: OnFull::Refuse, ..StoreConfig::default() };
+        let mut rig = Rig {
+            datagrams: Datagrams::new(&Config::new(EPOCH, [1, 2])),
+            store: Store::new(config, [3, 4]).expect("enough"),
+            now: Now { monotonic: Millis(10), unix: Millis(1_700_000_000_000), unix_micros: 0 },
+            from: SocketAddr::from(([127, 0, 0, 1], 9)),
+            cookie: [0; 16],
+            sequence: 0,
+        };
+        rig.cookie = rig.send(Head::request(Op::Hello, CLIENT, 0), b"", b"").1;
+        assert_eq!(rig.send(Head::request(Op::Hello, CLIENT, 0), b"", b"").0.status, Status::Ok);
+        rig
+    }
+
+    fn send(&mut self, mut head: Head, key: &[u8], value: &[u8]) -> (Reply, [u8; 16]) {
+        head.cookie = self.cookie;
+        if head.op() != Some(Op::Hello) {
+            head.epoch = EPOCH;
+        }
+        let mut bytes = [0; DATAGRAM_BYTES_MAX];
+        let len = frame::encode(&mut bytes, &head, key, value, None).expect("fits");
+        let mut out = [0; DATAGRAM_BYTES_MAX];
+        let incoming = Incoming { from: self.from, bytes: &bytes[..len], now: self.now };
+        let Handled::Reply(len) = self.datagrams.handle(&mut self.store, &incoming, &mut out) else {
+            panic!("no reply");
+        };
+        let frame = frame::decode_datagram(&out[..len], Direction::Reply).expect("a good reply");
+        (reply(&frame), frame.head.cookie)
+    }
+
+    /// A new request.
+    fn ask(&mut self, op: Op, key: &[u8], value: &[u8], with: impl FnOnce(&mut Head)) -> Reply {
+        self.sequence += 1;
+        let mut head = Head::request(op, CLIENT, self.sequence);
+        with(&mut head);
+        let reply = self.send(head, key, value).0;
+        self.store.invariants();
+        reply
+    }
+
+    fn get(&mut self, key: &[u8]) -> Reply {
+        self.ask(Op::Get, key, b"", |_| {})
+    }
+
+    /// One frame over a stream, bytes in and bytes out.
+    fn stream(&mut self, head: Head, key: &[u8], value: &[u8]) -> Reply {
+        let mut bytes = vec![0; STREAM_FRAME_BYTES_MAX];
+        let len = frame::encode(&mut bytes, &head, key, value, None).expect("fits");
+        let step = frame::decode_prefix(&bytes[..len], Direction::Request, STREAM_FRAME_BYTES_MAX);
+        let Ok(Step::Ready { frame, consumed }) = step else { panic!("{step:?}") };
+        assert_eq!(consumed, len);
+        let mut out = vec![0; 1 << 20];
+        let peer = (self.from, self.now);
+        let handled = self.datagrams.handle_stream_frame(&mut self.store, &frame, peer, &mut out);
+        let Handled::Reply(len) = handled else { panic!("{handled:?}") };
+        match frame::decode_prefix(&out[..len], Direction::Reply, 1 << 20) {
+            Ok(Step::Ready { frame, .. }) => reply(&frame),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn reply(frame: &Frame<'_>) -> Reply {
+    Reply {
+        status: frame.head.status().expect("a status"),
+        revision: frame.head.argument,
+        result: frame.head.expect,
+        value: frame.value.to_vec(),
+    }
+}
+
+#[test]
+fn put_get_delete() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.get(b"k").status, Status::NotFound);
+    let put = rig.ask(Op::Put, b"k", b"one", |_| {});
+    assert_eq!((put.status, put.result), (Status::Ok, 0));
+    let got = rig.get(b"k");
+    assert_eq!((got.status, &got.value[..], got.revision), (Status::Ok, &b"one"[..], put.revision));
+    let again = rig.ask(Op::Put, b"k", b"two", |_| {});
+    assert!((again.result, again.revision > put.revision) == (1, true));
+    assert_eq!(rig.ask(Op::Delete, b"k", b"", |_| {}).status, Status::Ok);
+    assert_eq!(rig.ask(Op::Delete, b"k", b"", |_| {}).status, Status::NotFound);
+    assert_eq!(rig.ask(Op::Ping, b"", b"", |_| {}).status, Status::Ok);
+    assert_eq!(rig.datagrams.counters().writes, 4);
+}
+
+#[test]
+fn conditions() {
+    let mut rig = Rig::new();
+    let absent = |head: &mut Head| head.flags = flags::IF_ABSENT;
+    let present = |head: &mut Head| head.flags = flags::IF_PRESENT;
+    let revision =
+        |revision| move |head: &mut Head| (head.flags, head.expect) = (flags::IF_REVISION, revision);
+    assert_eq!(rig.ask(Op::Put, b"k", b"1", present).status, Status::NotMet);
+    assert_eq!(rig.ask(Op::Put, b"k", b"1", revision(9)).status, Status::NotMet);
+    let first = rig.ask(Op::Put, b"k", b"1", absent);
+    assert_eq!(first.status, Status::Ok);
+    let refused = rig.ask(Op::Put, b"k", b"2", absent);
+    assert_eq!((refused.status, refused.revision), (Status::NotMet, first.revision));
+    assert_eq!(rig.ask(Op::Put, b"k", b"2", revision(0)).status, Status::NotMet);
+    let second = rig.ask(Op::Put, b"k", b"2", revision(first.revision));
+    assert_eq!(second.status, Status::Ok);
+    assert_eq!(rig.ask(Op::Put, b"k", b"3", present).status, Status::Ok);
+    assert_eq!(rig.ask(Op::Delete, b"k", b"", revision(second.revision)).status, Status::NotMet);
+    assert_eq!(rig.ask(Op::Expire, b"k", b"", revision(second.revision)).status, Status::NotMet);
+    assert_eq!(rig.get(b"k").value, b"3");
+    let put = rig.ask(Op::Put, b"new", b"", revision(0));
+    assert_eq!(put.status, Status::Ok, "revision 0 stands for absent");
+}
+
+#[test]
+fn times_to_live() {
+    let mut rig = Rig::new();
+    let ttl = |ms| move |head: &mut Head| head.argument = ms;
+    rig.ask(Op::Put, b"k", b"v", ttl(1000));
+    assert_eq!(rig.get(b"k").result, 1000);
+    rig.ask(Op::Put, b"k", b"w", |head| head.flags = flags::KEEP_TTL);
+    rig.now.unix = rig.now.unix.plus(400);
+    assert_eq!(rig.get(b"k").result, 600);
+    rig.ask(Op::Expire, b"k", b"", ttl(2000));
+    assert_eq!(rig.get(b"k").result, 2000);
+    rig.ask(Op::Expire, b"k", b"", ttl(0));
+    assert_eq!(rig.get(b"k").result, 0);
+    rig.ask(Op::Expire, b"k", b"", ttl(10));
+    rig.now.unix = rig.now.unix.plus(10);
+    assert_eq!(rig.get(b"k").status, Status::NotFound);
+    assert_eq!(rig.ask(Op::Expire, b"k", b"", ttl(10)).status, Status::NotFound);
+}
+
+#[test]
+fn sums() {
+    let mut rig = Rig::new();
+    let delta = |delta: i64| move |head: &mut Head| head.argument = delta.cast_unsigned();
+    assert_eq!(rig.ask(Op::Add, b"n", b"", delta(5)).result, 5);
+    assert_eq!(rig.ask(Op::Add, b"n", b"", delta(-7)).result.cast_signed(), -2);
+    assert_eq!(rig.get(b"n").value, b"-2");
+    rig.ask(Op::Put, b"n", i64::MAX.to_string().as_bytes(), |head| head.argument = 500);
+    assert_eq!(rig.ask(Op::Add, b"n", b"", delta(1)).status, Status::WrongType);
+    assert_eq!(rig.ask(Op::Add, b"n", b"", delta(-1)).status, Status::Ok);
+    assert_eq!(rig.get(b"n").result, 500, "the expiry stays");
+    rig.ask(Op::Put, b"n", b"x", |_| {});
+    assert_eq!(rig.ask(Op::Add, b"n", b"", delta(1)).status, Status::WrongType);
+}
+
+#[test]
+fn a_long_value_is_for_tcp() {
+    let mut rig = Rig::new();
+    let room = DATAGRAM_BYTES_MAX - frame::FRAME_LEN_MIN;
+    for len in [room, room + 1, 20_000] {
+        let value = vec![b'v'; len];
+        let put =
+            Mutation::Put { db: execute::DATABASE, key: b"k", value: NewValue::Bytes(&value), expiry: None };
+        let applied = rig.store.apply(&put, rig.now.unix).expect("room");
+        assert_ne!(applied.revision, Revision(0));
+        let got = rig.get(b"k");
+        if len <= room {
+            assert_eq!((got.status, got.value.len()), (Status::Ok, len));
+        } else {
+            assert_eq!((got.status, got.result), (Status::UseTcp, len as u64));
+        }
+        let got = rig.stream(Head { epoch: EPOCH, ..Head::request(Op::Get, CLIENT, 99) }, b"k", b"");
+        assert_eq!((got.status, got.value), (Status::Ok, value));
+    }
+}
+
+#[test]
+fn a_full_store_says_so_and_the_answer_is_kept() {
+    let mut rig = Rig::new();
+    let value = [b'v'; 1000];
+    let mut full = None;
+    for n in 0..20_000u32 {
+        let put = rig.ask_quickly(&n.to_be_bytes(), &value);
+        if put.status == Status::Full {
+            full = Some(n);
+            break;
+        }
+        assert_eq!(put.status, Status::Ok);
+    }
+    let n = full.expect("8 MiB are full some time");
+    rig.sequence -= 1;
+    assert_eq!(rig.ask_quickly(&n.to_be_bytes(), &value).status, Status::Full);
+    assert_eq!(rig.datagrams.counters().repeats, 1);
+}
+
+impl Rig {
+    fn ask_quickly(&mut self, key: &[u8], value: &[u8]) -> Reply {
+        self.sequence += 1;
+        self.send(Head::request(Op::Put, CLIENT, self.sequence), key, value).0
+    }
+}
+
+#[test]
+fn over_a_stream_the_same_sequences_hold() {
+    let mut rig = Rig::new();
+    let add = Head { argument: 1, epoch: EPOCH, ..Head::request(Op::Add, CLIENT, 1) };
+    assert_eq!(rig.send(add, b"n", b"").0.result, 1);
+    let again = rig.stream(add, b"n", b"");
+    assert_eq!((again.status, again.result), (Status::Ok, 1), "sent over UDP, repeated over TCP");
+    assert_eq!(rig.stream(Head { sequence: 2, ..add }, b"n", b"").result, 2);
+    assert_eq!(rig.send(Head { sequence: 2, ..add }, b"n", b"").0.result, 2, "and the other way round");
+    let stranger = Head { client_id: 6, ..add };
+    assert_eq!(rig.stream(stranger, b"n", b"").status, Status::StaleSession, "a write needs a session");
+    assert_eq!(rig.stream(Head::request(Op::Hello, 6, 0), b"", b"").status, Status::Ok);
+    assert_eq!(rig.stream(stranger, b"n", b"").result, 3);
+    assert_eq!(rig.stream(Head { epoch: 1, sequence: 2, ..stranger }, b"n", b"").status, Status::WrongEpoch);
+    assert_eq!(rig.datagrams.counters().writes, 3);
+}
+
+#[test]
+fn a_damaged_stream_gets_one_answer() {
+    let rig = Rig::new();
+    let mut out = [0; 100];
+    let len = rig.datagrams.reject_stream(Reject::BadCrc, &mut out);
+    let frame = frame::decode_datagram(&out[..len], Direction::Reply).expect("good");
+    assert_eq!(frame.head.status(), Some(Status::BadOp));
+    assert_eq!(frame.head.argument, Reject::BadCrc as u64);
+    assert_eq!(rig.datagrams.reject_stream(Reject::BadCrc, &mut out[..10]), 0);
+}

@@ -1,0 +1,412 @@
+//! Frames at the server, without sockets and clocks: one datagram in, at most one out.
+//!
+//! ```text
+//!  bytes -> decode -> tag -> cookie -> epoch -> operation -> at-most-once table -> store -> reply
+//!            |         |       |         |          |               |
+//!            `-dropped-'   CHALLENGE  WRONG_EPOCH  BAD_OP    STALE_SESSION, ID_REUSED, BUSY, or the kept reply
+//! ```
+//! | file | what lives there |
+//! |---|---|
+//! | `cookie` | proof that a client receives where it sends from |
+//! | `sessions` | which writes have run |
+//! | `handle` | the calls of the reactor: checks and store joined |
+//! | `execute` | operations against the store |
+//! | `budget` | limits on errors and log lines |
+//! | `counters` | what is counted |
+//!
+//! Over TCP the same frames, sessions and sequences hold, so that a write that was sent over UDP and is repeated over TCP
+//! still runs at most once. A stream proves its peer's address and delivers no old copies: cookies are not looked at, and a HELLO opens
+//! a session at once. But a write needs a session there: without one, nobody could tell whether it has run.
+
+pub mod budget;
+pub mod cookie;
+pub mod counters;
+mod execute;
+mod handle;
+pub mod sessions;
+
+use std::hash::Hasher;
+use std::net::SocketAddr;
+
+use siphasher::sip::SipHasher24;
+
+use crate::limits::{TTL_MS_MAX, UDP_CLIENTS_DEFAULT, UDP_LEASE_MS};
+use crate::time::Now;
+use crate::wire::frame::{self, Direction, Frame, Head, Op, Reject, Status, Writer, flags};
+use crate::wire::tag::TagKeys;
+
+use budget::ErrorBudget;
+use cookie::Cookies;
+use counters::Counters;
+use sessions::{Kept, Known, NotOpened, SessionIndex, Sessions};
+
+/// How the datagram side is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
+    /// Random for each run and not 0.
+    pub epoch: u32,
+    /// Random for each run and kept from clients.
+    pub secret: [u64; 2],
+    /// If set, every frame must carry its tag.
+    pub password: Option<&'a [u8]>,
+    /// Clients whose writes are remembered.
+    pub clients_max: usize,
+    /// Silence, in ms, after which a client may be forgotten if its place is needed.
+    pub lease_ms: u64,
+}
+
+impl Config<'_> {
+    /// The defaults; both arguments must be random.
+    #[must_use]
+    pub const fn new(epoch: u32, secret: [u64; 2]) -> Self {
+        Config { epoch, secret, password: None, clients_max: UDP_CLIENTS_DEFAULT, lease_ms: UDP_LEASE_MS }
+    }
+}
+
+/// What arrived, from where and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    pub from: SocketAddr,
+    pub bytes: &'a [u8],
+    pub now: Now,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// The first so many bytes of the reply buffer are to be sent to where the frame came from.
+    Reply(usize),
+    /// An error that is not sent, because the source has had its share.
+    Silent,
+    /// Dropped; worth a log line (see [`budget::LogBudget`]).
+    Rejected(Reject),
+}
+
+/// How a frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Datagram,
+    Stream,
+}
+
+/// A frame on its way through the checks.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    frame: Frame<'a>,
+    from: SocketAddr,
+    now: Now,
+    way: Way,
+}
+
+/// The reply's fields beside those that are repeated.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    kept: Kept,
+    /// Whether a fresh cookie goes with it. Only where a session stands, or where the client has to say HELLO with it
+    /// anyway: a cookie made after a session was dropped must not carry the retry of a write from before.
+    cookie: bool,
+}
+
+impl Answer {
+    const fn plain(status: Status) -> Answer {
+        Answer { kept: Kept { status, argument: 0, expect: 0 }, cookie: false }
+    }
+
+    const fn with_cookie(self) -> Answer {
+        Answer { cookie: true, ..self }
+    }
+}
+
+/// What the checks came to.
+#[derive(Clone, Copy, Debug)]
+enum Decision {
+    Reject(Reject),
+    Answer(Answer),
+    Read { op: Op, session: Option<SessionIndex> },
+    Write { op: Op, session: SessionIndex, hash: u64 },
+}
+
+/// The server's side of the frame protocol. Allocates when it is made and never again.
+#[derive(Debug)]
+pub struct Datagrams {
+    epoch: u32,
+    tags: Option<TagKeys>,
+    cookies: Cookies,
+    sessions: Sessions,
+    errors: ErrorBudget,
+    hash_key: [u64; 2],
+    lease_ms: u64,
+    counters: Counters,
+}
+
+impl Datagrams {
+    /// Reserves everything.
+    ///
+    /// # Panics
+    /// If `config.clients_max` is 0 or above a million.
+    #[must_use]
+    pub fn new(config: &Config<'_>) -> Datagrams {
+        // One secret, separate keys: the cookie's, the two tables', and the hash of writes.
+        let [a, b] = config.secret;
+        let key = |purpose: u64| {
+            let half = |side: u64| {
+                let mut hasher = SipHasher24::new_with_keys(a, b);
+                hasher.write(&[purpose.to_be_bytes(), side.to_be_bytes()].concat());
+                hasher.finish()
+            };
+            [half(0), half(1)]
+        };
+        Datagrams {
+            epoch: config.epoch,
+            tags: config.password.map(TagKeys::from_password),
+            cookies: Cookies::new(key(1)),
+            sessions: Sessions::new(config.clients_max, config.lease_ms, key(2)),
+            errors: ErrorBudget::new(key(3)),
+            hash_key: key(4),
+            lease_ms: config.lease_ms,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Bytes that are reserved for so many clients, and never exceeded.
+    #[must_use]
+    pub const fn memory_bytes(clients_max: usize) -> usize {
+        size_of::<Datagrams>() + Sessions::memory_bytes(clients_max) + ErrorBudget::memory_bytes()
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The server's random number of this run.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Decodes and checks a datagram; counts it if it is dropped.
+    fn admit_datagram<'a>(&mut self, incoming: &Incoming<'a>) -> Result<(Asked<'a>, Decision), Reject> {
+        self.counters.received += 1;
+        self.counters.bytes_received += incoming.bytes.len() as u64;
+        let frame = frame::decode_datagram(incoming.bytes, Direction::Request)
+            .inspect_err(|reason| self.counters.rejected[*reason as usize] += 1)?;
+        let asked = Asked { frame, from: incoming.from, now: incoming.now, way: Way::Datagram };
+        self.decide(&asked).map(|decision| (asked, decision))
+    }
+
+    /// Runs the checks, in the order of the drawing above.
+    fn decide(&mut self, asked: &Asked<'_>) -> Result<Decision, Reject> {
+        let decision = self.check(asked);
+        if let Decision::Reject(reason) = decision {
+            self.counters.rejected[reason as usize] += 1;
+            return Err(reason);
+        }
+        Ok(decision)
+    }
+
+    fn check(&mut self, asked: &Asked<'_>) -> Decision {
+        let Asked { frame, from, now, way } = asked;
+        let head = &frame.head;
+        let tag = match &self.tags {
+            Some(keys) if frame.has_tag() => Some(frame.tag_is_good(&keys.request)),
+            _ => None,
+        };
+        if tag == Some(false) {
+            return Decision::Reject(Reject::BadTag);
+        }
+        let counter = match way {
+            Way::Stream => None,
+            Way::Datagram => match self.cookies.check(&head.cookie, head.client_id, *from, now.monotonic) {
+                Some(counter) if counter <= self.sessions.counter() => Some(counter),
+                _ => return Decision::Answer(Answer::plain(Status::Challenge).with_cookie()),
+            },
+        };
+        if frame.has_tag() != self.tags.is_some() {
+            return Decision::Answer(Answer::plain(Status::Denied));
+        }
+        let is_hello = head.code == Op::Hello as u8;
+        if head.epoch != self.epoch && !(is_hello && head.epoch == 0) {
+            return Decision::Answer(Answer::plain(Status::WrongEpoch));
+        }
+        match known_op(head) {
+            None => Decision::Answer(Answer::plain(Status::BadOp)),
+            Some(Op::Hello) => self.check_hello(asked, counter),
+            Some(op) if op.is_write() => self.check_write(asked, op, counter),
+            Some(op) => self.check_read(asked, op),
+        }
+    }
+
+    /// A HELLO with a good cookie, or over a stream: opens the client's session, or finds it.
+    fn check_hello(&mut self, asked: &Asked<'_>, counter: Option<u32>) -> Decision {
+        match self.session_for(asked, counter) {
+            Ok(session) => Decision::Answer(Answer {
+                kept: Kept {
+                    status: Status::Ok,
+                    argument: self.lease_ms,
+                    expect: self.sessions.birth(session),
+                },
+                cookie: true,
+            }),
+            // With the cookie, for all that can follow is another HELLO.
+            Err(status) => Decision::Answer(Answer::plain(status).with_cookie()),
+        }
+    }
+
+    fn check_read(&mut self, asked: &Asked<'_>, op: Op) -> Decision {
+        let head = &asked.frame.head;
+        let session = self.sessions.find(head.client_id);
+        if let Some(session) = session {
+            if self.sessions.has_run(session, head.sequence) {
+                return Decision::Answer(Answer::plain(Status::IdReused));
+            }
+            self.sessions.touch(session, head.first_incomplete, asked.now.monotonic);
+        }
+        Decision::Read { op, session }
+    }
+
+    fn check_write(&mut self, asked: &Asked<'_>, op: Op, counter: Option<u32>) -> Decision {
+        let head = &asked.frame.head;
+        let known = self.sessions.find(head.client_id).is_some();
+        if !known && asked.way == Way::Stream {
+            return Decision::Answer(Answer::plain(Status::StaleSession));
+        }
+        let session = match self.session_for(asked, counter) {
+            Ok(session) => session,
+            Err(status) => return Decision::Answer(Answer::plain(status)),
+        };
+        let hash = self.hash_of(&asked.frame);
+        match self.sessions.look_up(session, head.sequence, hash) {
+            Known::New => Decision::Write { op, session, hash },
+            Known::Repeat(kept) => {
+                self.counters.repeats += 1;
+                Decision::Answer(Answer { kept, cookie: true })
+            }
+            Known::Reused => Decision::Answer(Answer::plain(Status::IdReused).with_cookie()),
+            Known::Stale => Decision::Answer(Answer::plain(Status::StaleSession).with_cookie()),
+        }
+    }
+
+    /// The client's session, opened if there is none.
+    fn session_for(&mut self, asked: &Asked<'_>, counter: Option<u32>) -> Result<SessionIndex, Status> {
+        let head = &asked.frame.head;
+        let now = asked.now.monotonic;
+        let session = match self.sessions.find(head.client_id) {
+            Some(session) => session,
+            None => self.sessions.open(head.client_id, counter, now).map_err(|why| match why {
+                NotOpened::Stale => Status::StaleSession,
+                NotOpened::Busy => Status::Busy,
+            })?,
+        };
+        if counter.is_some_and(|counter| !self.sessions.is_fresh(session, counter)) {
+            return Err(Status::StaleSession);
+        }
+        let first = if head.code == Op::Hello as u8 { 0 } else { head.first_incomplete };
+        self.sessions.touch(session, first, now);
+        Ok(session)
+    }
+
+    /// A keyed hash of what a write says, without what changes between its sendings.
+    fn hash_of(&self, frame: &Frame<'_>) -> u64 {
+        let head = &frame.head;
+        let mut hasher = SipHasher24::new_with_keys(self.hash_key[0], self.hash_key[1]);
+        hasher.write(&[head.code, head.flags & !flags::TAG]);
+        hasher.write_u64(head.argument);
+        hasher.write_u64(head.expect);
+        hasher.write_u64(frame.key.len() as u64);
+        hasher.write(frame.key);
+        hasher.write(frame.value);
+        hasher.finish()
+    }
+
+    /// Notes that a write has run and keeps its reply.
+    fn ran(&mut self, asked: &Asked<'_>, session: SessionIndex, hash: u64, kept: Kept) -> Answer {
+        self.counters.writes += 1;
+        self.sessions.keep(session, asked.frame.head.sequence, hash, kept);
+        Answer { kept, cookie: true }
+    }
+
+    /// The head of the reply to this frame.
+    fn reply_head(&mut self, asked: &Asked<'_>, answer: &Answer) -> Head {
+        let request = &asked.frame.head;
+        let mut head = request.reply(answer.kept.status, self.epoch);
+        head.argument = answer.kept.argument;
+        head.expect = answer.kept.expect;
+        if answer.cookie && asked.way == Way::Datagram {
+            head.cookie = self.cookies.make(
+                request.client_id,
+                asked.from,
+                self.sessions.counter(),
+                asked.now.monotonic,
+            );
+        }
+        head
+    }
+
+    /// Writes a reply without a value and counts it.
+    fn send(&mut self, asked: &Asked<'_>, answer: &Answer, reply: &mut [u8]) -> Handled {
+        let status = answer.kept.status;
+        let may_pass = !status.is_error()
+            || asked.way == Way::Stream
+            || self.errors.take(asked.from.ip(), asked.now.monotonic);
+        if !may_pass {
+            self.counters.throttled += 1;
+            return Handled::Silent;
+        }
+        let head = self.reply_head(asked, answer);
+        let written = Writer::begin(reply, &head, b"");
+        self.seal(asked, status, written)
+    }
+
+    /// Seals a reply, with a tag if the request had one that was checked, and counts it.
+    fn seal(
+        &mut self,
+        asked: &Asked<'_>,
+        status: Status,
+        written: Result<Writer<'_>, frame::NoRoom>,
+    ) -> Handled {
+        let key = self.tags.as_ref().filter(|_| asked.frame.has_tag()).map(|keys| &keys.reply);
+        let Ok(len) = written.and_then(|writer| writer.finish(key)) else {
+            // A reply buffer shorter than a frame without a value: the caller's mistake, but no reason to fall over.
+            debug_assert!(false, "the reply buffer holds no frame");
+            self.counters.throttled += 1;
+            return Handled::Silent;
+        };
+        self.counters.replied += 1;
+        self.counters.bytes_replied += len as u64;
+        self.counters.answered[status as usize] += 1;
+        Handled::Reply(len)
+    }
+}
+
+/// The operation, if it, its flags and its numbers make sense.
+fn known_op(head: &Head) -> Option<Op> {
+    let op = head.op()?;
+    let flag_bits = head.flags & !flags::TAG;
+    if flag_bits & !op.flags_known() != 0 {
+        return None;
+    }
+    if op != Op::Hello && (head.sequence == 0 || head.first_incomplete > head.sequence) {
+        return None;
+    }
+    let makes_sense = match op {
+        Op::Put => {
+            let both = flags::IF_ABSENT | flags::IF_PRESENT;
+            let keeps = flag_bits & flags::KEEP_TTL != 0;
+            flag_bits & both != both && head.argument <= TTL_MS_MAX && !(keeps && head.argument != 0)
+        }
+        Op::Expire => head.argument <= TTL_MS_MAX,
+        Op::Hello | Op::Ping | Op::Get | Op::Delete | Op::Add => true,
+    };
+    makes_sense.then_some(op)
+}
+
+#[cfg(test)]
+mod handle_tests;
+#[cfg(test)]
+mod tests;

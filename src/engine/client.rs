@@ -1,0 +1,92 @@
+//! CLIENT, as far as it concerns one connection alone. (LIST, KILL, INFO, PAUSE and UNPAUSE are the server's.)
+
+use super::{
+    Call, Flow, Outcome,
+    session::{Name, ReplyMode},
+};
+use crate::{
+    command::VerbId,
+    reply::{Error, ErrorKind},
+};
+
+/// Runs the subcommand.
+pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    match call.verb.id {
+        VerbId::ClientId => {
+            let id = call.session.id;
+            call.done(id as i64)
+        }
+        VerbId::ClientGetname => {
+            match call.session.name(Name::Connection) {
+                b"" => call.out.null(),
+                name => call.out.bulk(name),
+            }
+            Ok(Flow::Done)
+        }
+        VerbId::ClientSetname => {
+            let name = call.bytes(2)?;
+            call.session.set_name(Name::Connection, name)?;
+            call.ok()
+        }
+        VerbId::ClientSetinfo => set_info(call),
+        VerbId::ClientReply => reply(call),
+        VerbId::ClientNoEvict => {
+            call.session.no_evict = switch(call)?;
+            call.ok()
+        }
+        VerbId::ClientNoTouch => {
+            call.session.no_touch = switch(call)?;
+            call.ok()
+        }
+        _ => Err(ErrorKind::NotInsideMulti.plain()),
+    }
+}
+
+/// `ON` or `OFF`
+fn switch<'a>(call: &Call<'_, 'a, '_>) -> Result<bool, Error<'a>> {
+    match call.args.bytes(2) {
+        Some(word) if word.eq_ignore_ascii_case(b"on") => Ok(true),
+        Some(word) if word.eq_ignore_ascii_case(b"off") => Ok(false),
+        _ => Err(ErrorKind::Syntax.plain()),
+    }
+}
+
+/// `CLIENT SETINFO lib-name | lib-ver value`
+fn set_info<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let option = call.bytes(2)?;
+    let name = match option {
+        word if word.eq_ignore_ascii_case(b"lib-name") => Name::Library,
+        word if word.eq_ignore_ascii_case(b"lib-ver") => Name::LibraryVersion,
+        _ => return Err(ErrorKind::ClientInfoOption.of(option)),
+    };
+    let value = call.bytes(3)?;
+    call.session.set_name(name, value).map_err(|error| match error {
+        ErrorKind::ClientNameTooLong => ErrorKind::ClientInfoTooLong.of(option),
+        _ => ErrorKind::ClientInfoValue.of(option),
+    })?;
+    call.ok()
+}
+
+/// `CLIENT REPLY ON | OFF | SKIP`
+fn reply<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    match call.bytes(2)? {
+        word if word.eq_ignore_ascii_case(b"on") => {
+            call.session.reply_mode = ReplyMode::On;
+            call.out.mute(false);
+            call.ok()
+        }
+        word if word.eq_ignore_ascii_case(b"off") => {
+            call.session.reply_mode = ReplyMode::Off;
+            call.out.mute(true);
+            Ok(Flow::Done)
+        }
+        word if word.eq_ignore_ascii_case(b"skip") => {
+            // Who hears nothing anyway goes on hearing nothing.
+            if call.session.reply_mode != ReplyMode::Off {
+                call.session.reply_mode = ReplyMode::SkipNext;
+            }
+            Ok(Flow::Done)
+        }
+        _ => Err(ErrorKind::Syntax.plain()),
+    }
+}

@@ -1,0 +1,147 @@
+//! COMMAND: the table of verbs, as clients ask for it.
+
+use super::{Call, Flow, Outcome};
+use crate::{
+    command::{self, CATEGORIES, Flags, VERBS, Verb},
+    reply::ErrorKind,
+    wire::{encode::Out, glob},
+};
+
+/// `COMMAND`
+pub fn all<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.out.array(command::verbs().count());
+    command::verbs().for_each(|verb| write_info(call.out, verb));
+    Ok(Flow::Done)
+}
+
+/// `COMMAND COUNT`
+pub fn count<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.done(command::verbs().count() as i64)
+}
+
+/// `COMMAND INFO [name …]`
+pub fn info<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    if call.args.len() == 2 {
+        return all(call);
+    }
+    call.out.array(call.args.len() - 2);
+    for at in 2..call.args.len() {
+        match call.args.bytes(at).and_then(command::find_full) {
+            Some(verb) => write_info(call.out, verb),
+            None => call.out.null(),
+        }
+    }
+    Ok(Flow::Done)
+}
+
+/// `COMMAND DOCS [name …]`; names that are none are passed over.
+pub fn docs<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    if call.args.len() == 2 {
+        call.out.map(command::verbs().count());
+        command::verbs().for_each(|verb| write_docs(call.out, verb));
+        return Ok(Flow::Done);
+    }
+    let args = call.args;
+    let named = (2..args.len()).filter_map(|at| args.bytes(at).and_then(command::find_full));
+    call.out.map(named.clone().count());
+    named.for_each(|verb| write_docs(call.out, verb));
+    Ok(Flow::Done)
+}
+
+/// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`
+pub fn list<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    if call.args.len() == 2 {
+        call.out.array(VERBS.len());
+        VERBS.iter().for_each(|verb| call.out.bulk(verb.name.as_bytes()));
+        return Ok(Flow::Done);
+    }
+    if call.args.len() != 5 || !call.is_word(2, "FILTERBY") {
+        return Err(ErrorKind::Syntax.plain());
+    }
+    let wanted = call.bytes(4)?;
+    let (by_category, by_pattern) = (call.is_word(3, "ACLCAT"), call.is_word(3, "PATTERN"));
+    if !by_category && !by_pattern && !call.is_word(3, "MODULE") {
+        return Err(ErrorKind::Syntax.plain());
+    }
+    let category = CATEGORIES.into_iter().find(|name| name.as_bytes().eq_ignore_ascii_case(wanted));
+    let chosen = VERBS.iter().filter(|verb| {
+        by_category && category.is_some_and(|category| verb.in_category(category))
+            || by_pattern && glob::matches(wanted, verb.name.as_bytes(), true)
+    });
+    call.out.array(chosen.clone().count());
+    chosen.for_each(|verb| call.out.bulk(verb.name.as_bytes()));
+    Ok(Flow::Done)
+}
+
+/// `COMMAND GETKEYS verb argument …`
+pub fn getkeys<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let args = call.args.from(2);
+    let verb = command::resolve(&args).ok_or(ErrorKind::GetkeysInvalid.plain())?;
+    if verb.keys.first == 0 {
+        return Err(ErrorKind::GetkeysNone.plain());
+    }
+    if !verb.admits(args.len()) {
+        return Err(ErrorKind::GetkeysArity.plain());
+    }
+    let first = verb.keys.first as usize;
+    let last = match verb.keys.last {
+        last @ 0.. => last as usize,
+        from_end => args.len() - from_end.unsigned_abs() as usize,
+    };
+    let keys = (first..=last).step_by(verb.keys.step as usize);
+    call.out.array(keys.clone().count());
+    keys.for_each(|at| call.out.bulk(args.bytes(at).unwrap_or_default()));
+    Ok(Flow::Done)
+}
+
+/// One entry of COMMAND: ten fields.
+fn write_info(out: &mut Out<'_>, verb: &Verb) {
+    out.array(10);
+    out.bulk(verb.name.as_bytes());
+    out.integer(i64::from(verb.arity));
+    let flags = Flags::SHOWN.iter().filter(|(flag, _)| verb.flags.has(*flag));
+    out.set(flags.clone().count());
+    flags.for_each(|(_, name)| out.simple(name));
+    out.integer(i64::from(verb.keys.first));
+    out.integer(i64::from(verb.keys.last));
+    out.integer(i64::from(verb.keys.step));
+    let categories = CATEGORIES.iter().filter(|category| verb.in_category(category));
+    out.set(categories.clone().count());
+    categories.for_each(|category| {
+        out.raw(b"+@");
+        out.raw(category.as_bytes());
+        out.raw(b"\r\n");
+    });
+    // Tips, and the newer form of where the keys are, which says no more than first, last and step do.
+    out.set(0);
+    out.set(0);
+    match verb.subcommands() {
+        [] => out.set(0),
+        subcommands => {
+            out.array(subcommands.len());
+            subcommands.iter().for_each(|verb| write_info(out, verb));
+        }
+    }
+}
+
+/// One pair of COMMAND DOCS: the name, and a map about it.
+fn write_docs(out: &mut Out<'_>, verb: &Verb) {
+    let subcommands = verb.subcommands();
+    out.bulk(verb.name.as_bytes());
+    out.map(3 + usize::from(!verb.complexity.is_empty()) + usize::from(!subcommands.is_empty()));
+    let rows = [
+        ("summary", verb.summary),
+        ("since", verb.since),
+        ("group", verb.group),
+        ("complexity", verb.complexity),
+    ];
+    for (name, text) in rows.into_iter().filter(|(_, text)| !text.is_empty()) {
+        out.bulk(name.as_bytes());
+        out.bulk(text.as_bytes());
+    }
+    if !subcommands.is_empty() {
+        out.bulk(b"subcommands");
+        out.map(subcommands.len());
+        subcommands.iter().for_each(|verb| write_docs(out, verb));
+    }
+}

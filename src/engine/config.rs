@@ -1,0 +1,189 @@
+//! CONFIG: what is set, under the names that Redis has for it, and the few things that can change while the server runs.
+
+use super::{Call, Engine, Flow, Outcome, settings::LogLevel, slowlog};
+use crate::{
+    reply::{Error, ErrorKind, Part},
+    store::OnFull,
+    wire::{glob, number::parse_i64},
+};
+use std::fmt::Write;
+
+/// How a parameter is set.
+enum Setting {
+    /// Only at start.
+    Fixed,
+    /// Integers of a range; the text names it.
+    Integer {
+        min: i64,
+        max: fn(&Engine) -> i64,
+        set: fn(&mut Engine, i64),
+    },
+    LogLevel,
+}
+
+struct Parameter {
+    name: &'static str,
+    get: fn(&Engine, &mut String) -> std::fmt::Result,
+    setting: Setting,
+}
+
+const fn fixed(name: &'static str, get: fn(&Engine, &mut String) -> std::fmt::Result) -> Parameter {
+    Parameter { name, get, setting: Setting::Fixed }
+}
+
+static PARAMETERS: [Parameter; 17] = [
+    fixed("appendonly", |_, text| text.write_str("no")),
+    fixed("bind", |engine, text| text.write_str(&engine.config.bind)),
+    fixed("databases", |engine, text| write!(text, "{}", engine.config.databases)),
+    fixed("enable-debug-command", |engine, text| {
+        text.write_str(if engine.config.debug_allowed { "yes" } else { "no" })
+    }),
+    fixed("io-threads", |_, text| text.write_str("1")),
+    Parameter {
+        name: "loglevel",
+        get: |engine, text| text.write_str(engine.settings.log_level.name()),
+        setting: Setting::LogLevel,
+    },
+    Parameter {
+        name: "maxclients",
+        get: |engine, text| write!(text, "{}", engine.settings.max_clients),
+        // Room for them was reserved at start.
+        setting: Setting::Integer {
+            min: 1,
+            max: |engine| engine.config.max_clients as i64,
+            set: |engine, value| engine.settings.max_clients = value as usize,
+        },
+    },
+    fixed("maxmemory", |engine, text| write!(text, "{}", engine.config.memory_limit_bytes)),
+    fixed("maxmemory-policy", |engine, text| text.write_str(engine.policy())),
+    fixed("port", |engine, text| write!(text, "{}", engine.config.port)),
+    fixed("proto-max-bulk-len", |engine, text| write!(text, "{}", engine.max_value_bytes())),
+    fixed("save", |_, _| Ok(())),
+    Parameter {
+        name: "slowlog-log-slower-than",
+        get: |engine, text| write!(text, "{}", engine.settings.slowlog_slower_than_us),
+        setting: Setting::Integer {
+            min: -1,
+            max: |_| i64::MAX,
+            set: |engine, value| engine.settings.slowlog_slower_than_us = value,
+        },
+    },
+    Parameter {
+        name: "slowlog-max-len",
+        get: |engine, text| write!(text, "{}", engine.settings.slowlog_len_max),
+        setting: Setting::Integer {
+            min: 0,
+            max: |_| slowlog::LEN_MAX as i64,
+            set: |engine, value| engine.settings.slowlog_len_max = value as usize,
+        },
+    },
+    fixed("tcp-keepalive", |_, text| text.write_str("300")),
+    Parameter {
+        name: "timeout",
+        get: |engine, text| write!(text, "{}", engine.settings.idle_timeout_s),
+        setting: Setting::Integer {
+            min: 0,
+            max: |_| i64::from(i32::MAX),
+            set: |engine, value| engine.settings.idle_timeout_s = value as u32,
+        },
+    },
+    fixed("unixsocket", |_, _| Ok(())),
+];
+
+impl Engine {
+    /// Redis's name for what happens when memory is full.
+    pub(super) fn policy(&self) -> &'static str {
+        match self.store.config().on_full {
+            OnFull::Refuse => "noeviction",
+            OnFull::Evict => "allkeys-lru",
+        }
+    }
+}
+
+/// `CONFIG GET pattern …`
+pub fn get<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let args = call.args.from(2);
+    // The pattern that a parameter matches; of several, the first.
+    let chosen = PARAMETERS.iter().filter_map(|parameter| {
+        let patterns = (0..args.len()).filter_map(|at| args.bytes(at));
+        let matches = |pattern: &&[u8]| glob::matches(pattern, parameter.name.as_bytes(), true);
+        Some((parameter, patterns.into_iter().find(matches)?))
+    });
+    call.out.map(chosen.clone().count());
+    let mut text = std::mem::take(&mut call.engine.text);
+    for (parameter, pattern) in chosen {
+        text.clear();
+        // Writing to a String cannot fail.
+        let _ = (parameter.get)(call.engine, &mut text);
+        // A name comes back as it was spelt.
+        let is_name = !pattern.iter().any(|byte| b"*?[".contains(byte));
+        call.out.bulk(if is_name { pattern } else { parameter.name.as_bytes() });
+        call.out.bulk(text.as_bytes());
+    }
+    call.engine.text = text;
+    Ok(Flow::Done)
+}
+
+/// `CONFIG SET parameter value …`: all of them or none.
+pub fn set<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    if call.args.len() % 2 == 1 {
+        return Err(ErrorKind::Syntax.plain());
+    }
+    let names = (2..call.args.len()).step_by(2);
+    for at in names.clone() {
+        let name = call.bytes(at)?;
+        let parameter = find(name).ok_or(ErrorKind::ConfigUnknown.of(name))?;
+        if matches!(parameter.setting, Setting::Fixed) {
+            return Err(ErrorKind::ConfigImmutable.of(parameter.name.as_bytes()));
+        }
+        if (2..at).step_by(2).any(|earlier| call.is_word(earlier, parameter.name)) {
+            return Err(ErrorKind::ConfigDuplicate.of(parameter.name.as_bytes()));
+        }
+    }
+    for apply in [false, true] {
+        for at in names.clone() {
+            let (name, value) = (call.bytes(at)?, call.bytes(at + 1)?);
+            if let Some(parameter) = find(name) {
+                assign(call.engine, parameter, value, apply)?;
+            }
+        }
+    }
+    call.ok()
+}
+
+fn find(name: &[u8]) -> Option<&'static Parameter> {
+    PARAMETERS.iter().find(|parameter| parameter.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// Checks a value, and with `apply` sets it.
+fn assign(
+    engine: &mut Engine,
+    parameter: &'static Parameter,
+    value: &[u8],
+    apply: bool,
+) -> Result<(), Error<'static>> {
+    let name = Part::Bytes(parameter.name.as_bytes());
+    match parameter.setting {
+        Setting::Fixed => {}
+        Setting::Integer { min, max, set } => {
+            let max = max(engine);
+            let number =
+                parse_i64(value).ok_or(ErrorKind::ConfigNotAnInteger.of_both(name, Part::Bytes(b"")))?;
+            if number < min || number > max {
+                return Err(ErrorKind::ConfigNotBetween.with(name, Part::Integer(min), Part::Integer(max)));
+            }
+            if apply {
+                set(engine, number);
+            }
+        }
+        Setting::LogLevel => {
+            let known =
+                LogLevel::ALL.into_iter().find(|level| level.name().as_bytes().eq_ignore_ascii_case(value));
+            let level = known.ok_or(ErrorKind::ConfigLogLevel.of_both(name, Part::Bytes(b"")))?;
+            if apply {
+                engine.settings.log_level = level;
+            }
+        }
+    }
+    Ok(())
+}

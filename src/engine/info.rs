@@ -1,0 +1,237 @@
+//! INFO: the state of everything as text, section by section, under Redis's names where Redis has them.
+
+use super::{Call, Engine, Flow, Outcome, REDIS_VERSION};
+use crate::{command::VERBS, mutation::Database, time::Millis};
+use std::fmt::{Result, Write};
+
+struct Section {
+    name: &'static str,
+    title: &'static str,
+    /// Whether INFO shows it without being asked.
+    by_default: bool,
+    write: fn(&Engine, Millis, &mut String) -> Result,
+}
+
+const fn section(
+    name: &'static str,
+    title: &'static str,
+    write: fn(&Engine, Millis, &mut String) -> Result,
+) -> Section {
+    Section { name, title, by_default: true, write }
+}
+
+static SECTIONS: [Section; 12] = [
+    section("server", "Server", server),
+    section("clients", "Clients", clients),
+    section("memory", "Memory", memory),
+    section("persistence", "Persistence", persistence),
+    section("stats", "Stats", stats),
+    section("replication", "Replication", replication),
+    section("cpu", "CPU", cpu),
+    Section { name: "commandstats", title: "Commandstats", by_default: false, write: command_stats },
+    section("errorstats", "Errorstats", error_stats),
+    section("cluster", "Cluster", |_, _, text| text.write_str("cluster_enabled:0\r\n")),
+    section("keyspace", "Keyspace", keyspace),
+    section("datagrams", "Datagrams", datagrams),
+];
+
+/// `INFO [section …]`
+pub fn info<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let args = call.args;
+    let word_at =
+        |at, word: &str| args.bytes(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    let asks = |word: &str| (1..args.len()).any(|at| word_at(at, word));
+    let defaults = call.args.len() == 1 || asks("default");
+    let all = asks("all") || asks("everything");
+    let mut text = std::mem::take(&mut call.engine.text);
+    text.clear();
+    for section in &SECTIONS {
+        if all || defaults && section.by_default || asks(section.name) {
+            let gap = if text.is_empty() { "" } else { "\r\n" };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{gap}# {}\r\n", section.title);
+            let _ = (section.write)(call.engine, call.now, &mut text);
+        }
+    }
+    call.out.verbatim(*b"txt", text.as_bytes());
+    call.engine.text = text;
+    Ok(Flow::Done)
+}
+
+/// Writes `name:value` lines.
+macro_rules! lines {
+    ($text:ident, $($name:literal: $value:expr),* $(,)?) => {{
+        $(write!($text, concat!($name, ":{}\r\n"), $value)?;)*
+        Ok(())
+    }};
+}
+
+/// Bytes as Redis writes them for people.
+struct Human(u64);
+
+impl std::fmt::Display for Human {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> Result {
+        let bytes = self.0 as f64;
+        match self.0 {
+            0..1024 => write!(formatter, "{}B", self.0),
+            1024..0x10_0000 => write!(formatter, "{:.2}K", bytes / 1024.0),
+            0x10_0000..0x4000_0000 => write!(formatter, "{:.2}M", bytes / 1_048_576.0),
+            _ => write!(formatter, "{:.2}G", bytes / 1_073_741_824.0),
+        }
+    }
+}
+
+/// Microseconds as seconds with six decimals.
+struct Seconds(u64);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> Result {
+        write!(formatter, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+fn server(engine: &Engine, now: Millis, text: &mut String) -> Result {
+    let facts = &engine.facts;
+    lines!(text,
+        "redis_version": REDIS_VERSION,
+        "pannier_version": env!("CARGO_PKG_VERSION"),
+        "redis_mode": "standalone",
+        "os": std::env::consts::OS,
+        "arch_bits": usize::BITS,
+        "multiplexing_api": "mio",
+        "process_id": facts.process_id,
+        "tcp_port": facts.tcp_port,
+        "udp_port": facts.udp_port,
+        "server_time_usec": now.0 * 1000,
+        "uptime_in_seconds": facts.uptime_s,
+        "uptime_in_days": facts.uptime_s / 86_400,
+    )
+}
+
+fn clients(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    lines!(text,
+        "connected_clients": engine.facts.connected_clients,
+        "cluster_connections": 0,
+        "maxclients": engine.settings.max_clients,
+        "client_buffer_bytes": engine.facts.buffer_bytes,
+        "blocked_clients": 0,
+        "tracking_clients": 0,
+    )
+}
+
+fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    let (memory, facts) = (engine.store.memory(), &engine.facts);
+    let limit = engine.config.memory_limit_bytes as u64;
+    lines!(text,
+        "used_memory": memory.used(),
+        "used_memory_human": Human(memory.used()),
+        "used_memory_rss": facts.resident_bytes,
+        "used_memory_rss_human": Human(facts.resident_bytes),
+        "used_memory_peak": facts.resident_peak_bytes,
+        "used_memory_peak_human": Human(facts.resident_peak_bytes),
+        "used_memory_dataset": memory.live + memory.large,
+        "maxmemory": limit,
+        "maxmemory_human": Human(limit),
+        "maxmemory_policy": engine.policy(),
+        "mem_clients_normal": facts.buffer_bytes,
+        "mem_allocator": "pannier",
+        "store_limit_bytes": memory.limit,
+        "store_live_bytes": memory.live,
+        "store_dead_bytes": memory.dead,
+        "store_tail_bytes": memory.tail,
+        "store_free_bytes": memory.free,
+        "store_index_bytes": memory.index,
+        "store_large_bytes": memory.large,
+        "store_large_free_bytes": memory.large_free,
+        "store_reserved_bytes": memory.reserved,
+        "store_touched_bytes": memory.touched,
+    )
+}
+
+fn persistence(_: &Engine, _: Millis, text: &mut String) -> Result {
+    lines!(text,
+        "loading": 0,
+        "async_loading": 0,
+        "rdb_changes_since_last_save": 0,
+        "rdb_bgsave_in_progress": 0,
+        "rdb_last_bgsave_status": "ok",
+        "aof_enabled": 0,
+        "aof_rewrite_in_progress": 0,
+        "aof_last_write_status": "ok",
+    )
+}
+
+fn stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    let store = engine.store.statistics();
+    for (name, value) in engine.metrics.counters.iter() {
+        write!(text, "{name}:{value}\r\n")?;
+    }
+    lines!(text,
+        "instantaneous_ops_per_sec": engine.facts.commands_per_second,
+        "expired_keys": store.expired,
+        "evicted_keys": store.evicted,
+        "refused_writes": store.refused,
+        "cleaned_segments": store.cleaned_segments,
+        "cleaned_bytes": store.cleaned_bytes,
+        "kept_bytes": store.kept_bytes,
+        "slowlog_entries": engine.slowlog.len(),
+    )
+}
+
+fn replication(_: &Engine, _: Millis, text: &mut String) -> Result {
+    lines!(text,
+        "role": "master",
+        "connected_slaves": 0,
+        "master_failover_state": "no-failover",
+        "master_repl_offset": 0,
+    )
+}
+
+fn cpu(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    lines!(text,
+        "used_cpu_sys": Seconds(engine.facts.cpu_system_us),
+        "used_cpu_user": Seconds(engine.facts.cpu_user_us),
+        "used_cpu_sys_children": Seconds(0),
+        "used_cpu_user_children": Seconds(0),
+    )
+}
+
+fn command_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    for verb in VERBS {
+        let metrics = engine.metrics.verb(verb.id);
+        if metrics.calls + metrics.rejected == 0 {
+            continue;
+        }
+        let mean = metrics.micros as f64 / metrics.calls.max(1) as f64;
+        write!(
+            text,
+            "cmdstat_{}:calls={},usec={},usec_per_call={mean:.2},rejected_calls={},failed_calls={}\r\n",
+            verb.name, metrics.calls, metrics.micros, metrics.rejected, metrics.failed
+        )?;
+    }
+    Ok(())
+}
+
+fn error_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    engine.metrics.errors().try_for_each(|(code, count)| write!(text, "errorstat_{code}:count={count}\r\n"))
+}
+
+fn keyspace(engine: &Engine, now: Millis, text: &mut String) -> Result {
+    for db in (0..engine.config.databases).map(Database) {
+        let keys = engine.store.len(db);
+        if keys > 0 {
+            let (expires, ttl) = (engine.store.expiring(db), engine.store.average_ttl_ms(db, now));
+            write!(text, "db{}:keys={keys},expires={expires},avg_ttl={ttl}\r\n", db.0)?;
+        }
+    }
+    Ok(())
+}
+
+fn datagrams(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    let mut result = Ok(());
+    engine.metrics.datagrams.each(&mut |group, name, _, value| {
+        let separator = if group.is_empty() { "" } else { "_" };
+        result = result.and_then(|()| write!(text, "datagrams_{group}{separator}{name}:{value}\r\n"));
+    });
+    result
+}

@@ -1,0 +1,82 @@
+//! MEMORY: what a key and the whole take.
+
+use super::{Call, Flow, Outcome};
+use crate::{command::VerbId, mutation::Database, reply::ErrorKind, store::Value};
+
+/// Bytes of a record beside key and value (head, revision, expiry) and of its entry in the index.
+const RECORD_OVERHEAD_BYTES: u64 = 40;
+
+/// Runs the subcommand.
+pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    match call.verb.id {
+        VerbId::MemoryUsage => usage(call),
+        VerbId::MemoryStats => stats(call),
+        _ => {
+            call.out.verbatim(
+                *b"txt",
+                doctor(call.engine.store.memory().used(), call.engine.store.memory().limit),
+            );
+            Ok(Flow::Done)
+        }
+    }
+}
+
+/// `MEMORY USAGE key [SAMPLES n]`; there is nothing to sample in a string.
+fn usage<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let key = call.bytes(2)?;
+    for at in (3..call.args.len()).step_by(2) {
+        if !call.is_word(at, "SAMPLES") || at + 1 == call.args.len() {
+            return Err(ErrorKind::Syntax.plain());
+        }
+        if call.integer(at + 1)? < 0 {
+            return Err(ErrorKind::Syntax.plain());
+        }
+    }
+    let Some(entry) = call.engine.store.peek(call.session.db, key, call.now) else {
+        return call.null();
+    };
+    let value_len = match entry.value {
+        Value::Inline(bytes) => bytes.len() as u64,
+        Value::Large { len, .. } => len,
+    };
+    call.done((RECORD_OVERHEAD_BYTES + key.len() as u64 + value_len) as i64)
+}
+
+/// `MEMORY STATS`: the rows of Redis's that mean something here, then Pannier's own.
+fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let (memory, facts) = (call.engine.store.memory(), &call.engine.facts);
+    let keys: u64 = (0..call.engine.config.databases).map(|db| call.engine.store.len(Database(db))).sum();
+    let rows = [
+        ("peak.allocated", facts.resident_peak_bytes),
+        ("total.allocated", memory.used()),
+        ("startup.allocated", memory.reserved),
+        ("clients.normal", facts.buffer_bytes),
+        ("keys.count", keys),
+        ("keys.bytes-per-key", memory.used().checked_div(keys).unwrap_or(0)),
+        ("dataset.bytes", memory.live + memory.large),
+        ("pannier.limit", memory.limit),
+        ("pannier.live", memory.live),
+        ("pannier.dead", memory.dead),
+        ("pannier.tail", memory.tail),
+        ("pannier.free", memory.free),
+        ("pannier.index", memory.index),
+        ("pannier.large", memory.large),
+        ("pannier.large-free", memory.large_free),
+        ("pannier.reserved", memory.reserved),
+        ("pannier.touched", memory.touched),
+    ];
+    call.out.map(rows.len());
+    for (name, bytes) in rows {
+        call.out.bulk(name.as_bytes());
+        call.out.integer(bytes as i64);
+    }
+    Ok(Flow::Done)
+}
+
+fn doctor(used: u64, limit: u64) -> &'static [u8] {
+    if used > limit / 10 * 9 {
+        b"The store is nearly full: raise --memory, or start with --on-full evict.\n"
+    } else {
+        b"Memory is fine: it was reserved at start and its limit cannot be passed.\n"
+    }
+}

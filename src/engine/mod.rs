@@ -1,0 +1,537 @@
+//! Executes commands against the store: one function for each verb, grouped by file, all in the shape
+//! `fn(&mut Call) -> Outcome`. No I/O, no clock: the time is an argument, replies go into an [`Out`].
+//!
+//! ```text
+//! args --admit--> &Verb --execute--> Flow::Done | Close | Again(job)
+//!        |                  |
+//!        `- error reply     `- one function of strings, set, counters, multiple, keys, expire, scan,
+//!                              handshake, client, info, config, commands, memory, slowlog, server
+//! ```
+//!
+//! **Large arguments.** A command owns one reference for each of its large arguments and whoever runs it (the server)
+//! releases all of them after the execution, whatever came of it. So a function that gives a key such a value retains it
+//! first ([`Call::put`]). **Large replies.** The output owns one reference for each large value in it; the server releases
+//! it when it is sent.
+//!
+//! **No allocation.** Executing touches the heap nowhere: texts are built in `Engine::text`, copies in `Engine::scratch`,
+//! both reserved at start.
+
+use crate::{
+    command::{self, Flags, Verb, VerbId},
+    limits::INLINE_VALUE_BYTES_MAX,
+    metrics::Metrics,
+    mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused},
+    reply::{Error, ErrorKind, Part},
+    store::{Entry, Store, Value},
+    time::{Millis, Now},
+    wire::{
+        arguments::{Arg, Args},
+        encode::Out,
+        number::parse_i64,
+    },
+};
+
+mod client;
+mod commands;
+mod config;
+mod counters;
+mod expire;
+mod handshake;
+mod help;
+mod info;
+mod keys;
+mod latency;
+mod memory;
+mod multiple;
+mod object;
+mod ranges;
+mod scan;
+mod server;
+pub mod session;
+mod set;
+pub mod settings;
+pub mod slowlog;
+mod strings;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use session::Session;
+use settings::Password;
+pub use settings::{EngineConfig, Facts, Settings};
+use slowlog::Slowlog;
+
+/// The version of Redis whose behaviour clients may expect; shown by INFO and HELLO.
+pub const REDIS_VERSION: &str = "7.2.4";
+/// Bytes reserved for the texts of INFO and CONFIG.
+const TEXT_BYTES: usize = 64 * 1024;
+
+/// Commands against a store.
+///
+/// *Order of calls*: [`admit`](Engine::admit), then [`execute`](Engine::execute) until it no longer answers
+/// [`Flow::Again`] (or [`abandon`](Engine::abandon)), then [`took`](Engine::took) with the time that it needed.
+pub struct Engine {
+    pub store: Store,
+    pub metrics: Metrics,
+    /// What CONFIG SET can change; the server reads it.
+    pub settings: Settings,
+    /// What only the server knows; it keeps them up to date for INFO.
+    pub facts: Facts,
+    config: EngineConfig,
+    slowlog: Slowlog,
+    password: Option<Password>,
+    random: u64,
+    /// A copy of a value that is answered after it has been overwritten.
+    scratch: Box<[u8]>,
+    /// Names that a slice of KEYS found, encoded.
+    names: Vec<u8>,
+    text: String,
+}
+
+/// What is to happen after an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The command is done; its reply, if any, is in the output.
+    Done,
+    /// The command is done; close the connection when its replies are sent.
+    Close,
+    /// The reply is not whole. Execute the same command again with this job, in the next turn or when the output has
+    /// room; until then nothing else of this client runs.
+    Again(Job),
+}
+
+/// How far a command has come that runs in several slices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// MGET: the keys up to argument `next` are answered.
+    Mget { next: u32 },
+    /// KEYS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
+    Keys { cursor: u64, id: LargeId, count: u64 },
+}
+
+/// One command under execution.
+pub(crate) struct Call<'c, 'a, 'o> {
+    engine: &'c mut Engine,
+    session: &'c mut Session,
+    verb: &'static Verb,
+    args: Args<'a>,
+    out: &'c mut Out<'o>,
+    /// Unix time.
+    now: Millis,
+    clock: Now,
+}
+
+/// What a verb's function returns: the reply is written, or the error is still to be.
+pub(crate) type Outcome<'a> = Result<Flow, Error<'a>>;
+
+impl Engine {
+    /// An engine over a store.
+    ///
+    /// # Panics
+    /// If the password is longer than [`settings::PASSWORD_BYTES_MAX`].
+    #[must_use]
+    pub fn new(store: Store, config: EngineConfig) -> Engine {
+        Engine {
+            store,
+            metrics: Metrics::new(),
+            settings: Settings {
+                idle_timeout_s: config.idle_timeout_s,
+                max_clients: config.max_clients,
+                slowlog_slower_than_us: 10_000,
+                slowlog_len_max: slowlog::LEN_MAX,
+                log_level: settings::LogLevel::default(),
+            },
+            facts: Facts::default(),
+            slowlog: Slowlog::new(),
+            password: config.password.as_deref().map(Password::new),
+            random: config.seed | 1,
+            scratch: vec![0; INLINE_VALUE_BYTES_MAX].into_boxed_slice(),
+            names: Vec::with_capacity(scan::NAMES_BYTES),
+            text: String::with_capacity(TEXT_BYTES),
+            config,
+        }
+    }
+
+    /// Bytes of a value, at most.
+    #[must_use]
+    pub fn max_value_bytes(&self) -> u64 {
+        self.store.config().max_value_bytes
+    }
+
+    /// Whether a client must authenticate.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// Looks the verb up and checks what can be checked without running it: number of arguments, subcommand,
+    /// authentication. `None`: an error is in the output.
+    #[inline]
+    pub fn admit(
+        &mut self,
+        session: &mut Session,
+        args: &Args<'_>,
+        out: &mut Out<'_>,
+    ) -> Option<&'static Verb> {
+        let word = args.bytes(0).unwrap_or_default();
+        match command::find(word) {
+            Some(verb)
+                if verb.admits(args.len())
+                    && !verb.flags.has(Flags::CONTAINER)
+                    && (session.authenticated || verb.flags.has(Flags::NO_AUTH)) =>
+            {
+                Some(verb)
+            }
+            Some(verb) => self.admit_slowly(verb, session, args, out),
+            None => {
+                let mut quoted = [0; QUOTED_ARGS_BYTES];
+                let quoted = quote_args(args, &mut quoted);
+                let name = &word[..word.len().min(128)];
+                let error = ErrorKind::UnknownCommand.of_both(Part::Bytes(name), Part::Bytes(quoted));
+                self.refuse(session, None, &error, out);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn admit_slowly(
+        &mut self,
+        verb: &'static Verb,
+        session: &mut Session,
+        args: &Args<'_>,
+        out: &mut Out<'_>,
+    ) -> Option<&'static Verb> {
+        let mut verb = verb;
+        if let Some(word) = args.get(1).filter(|_| verb.flags.has(Flags::CONTAINER)) {
+            let word = if let Arg::Bytes(word) = word { word } else { b"" };
+            let Some(subcommand) = verb.subcommand(word) else {
+                let mut container = [0; 16];
+                let container = upper(verb.name, &mut container);
+                let word = Part::Bytes(&word[..word.len().min(128)]);
+                let error = ErrorKind::UnknownSubcommand.of_both(word, Part::Bytes(container));
+                self.refuse(session, None, &error, out);
+                return None;
+            };
+            verb = subcommand;
+        }
+        let error = if !verb.admits(args.len()) {
+            ErrorKind::WrongArity.of(verb.name.as_bytes())
+        } else if !session.authenticated && !verb.flags.has(Flags::NO_AUTH) {
+            ErrorKind::NoAuth.plain()
+        } else {
+            return Some(verb);
+        };
+        self.refuse(session, Some(verb.id), &error, out);
+        None
+    }
+
+    /// Answers an error instead of executing a command, and counts it; `verb` if it is known. For the server too.
+    pub fn refuse(
+        &mut self,
+        session: &mut Session,
+        verb: Option<VerbId>,
+        error: &Error<'_>,
+        out: &mut Out<'_>,
+    ) {
+        out.mute(session.is_muted());
+        error.write(|parts| out.error_parts(parts));
+        match verb {
+            Some(verb) => self.metrics.rejected(verb, error.kind),
+            None => self.metrics.error(error.kind),
+        }
+        session.finished();
+    }
+
+    /// Runs an admitted command, or a slice of it. Not for verbs with the flag `CONNECTION` (but QUIT): they are the
+    /// server's.
+    #[allow(clippy::too_many_arguments)] // who, what, where to, when: nothing that belongs together
+    pub fn execute(
+        &mut self,
+        session: &mut Session,
+        verb: &'static Verb,
+        args: &Args<'_>,
+        job: Option<Job>,
+        out: &mut Out<'_>,
+        now: Now,
+    ) -> Flow {
+        out.mute(session.is_muted());
+        if job.is_none() {
+            self.metrics.called(verb.id);
+        }
+        let mut call = Call { engine: self, session, verb, args: *args, out, now: now.unix, clock: now };
+        let flow = match call.run(job) {
+            Ok(flow) => flow,
+            Err(error) => {
+                error.write(|parts| call.out.error_parts(parts));
+                call.engine.metrics.failed(verb.id, error.kind);
+                Flow::Done
+            }
+        };
+        if !matches!(flow, Flow::Again(_)) {
+            session.finished();
+        }
+        flow
+    }
+
+    /// Drops a job whose client is gone.
+    pub fn abandon(&mut self, job: Job) {
+        if let Job::Keys { id, .. } = job {
+            self.store.large_release(id);
+        }
+    }
+
+    /// Records how long an executed command took, in its counters and, if it was slow, in the slow log. `peer` is the
+    /// client's address as text.
+    #[inline]
+    pub fn took(&mut self, session: &Session, verb: &'static Verb, args: &Args<'_>, spent: Spent<'_>) {
+        self.metrics.took(verb.id, spent.micros);
+        if self.is_slow(verb, spent.micros) {
+            self.slowlog.set_len_max(self.settings.slowlog_len_max);
+            self.slowlog.record(session, args, spent);
+        }
+    }
+
+    /// Whether a command that took so long enters the slow log.
+    #[inline]
+    pub fn is_slow(&self, verb: &Verb, micros: u64) -> bool {
+        let threshold = self.settings.slowlog_slower_than_us;
+        threshold >= 0 && micros >= threshold as u64 && !verb.flags.has(Flags::SKIP_SLOWLOG)
+    }
+
+    /// The live entry of a key, with the hit or miss counted.
+    #[inline]
+    fn lookup(&mut self, session_db: Database, key: &[u8], now: Millis) -> Option<Entry<'_>> {
+        let entry = self.store.get(session_db, key, now);
+        match entry {
+            Some(_) => self.metrics.counters.keyspace_hits += 1,
+            None => self.metrics.counters.keyspace_misses += 1,
+        }
+        entry
+    }
+
+    /// The next pseudo-random number (xorshift64*); what it picks need not be unpredictable.
+    fn draw(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// How long a command took, and whose it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent<'a> {
+    /// Microseconds.
+    pub micros: u64,
+    /// The client's address, as text.
+    pub peer: &'a [u8],
+    pub now: Now,
+}
+
+impl<'a> Call<'_, 'a, '_> {
+    /// Runs the verb: data first, the rest in [`server`].
+    #[inline]
+    fn run(&mut self, job: Option<Job>) -> Outcome<'a> {
+        use VerbId as V;
+        match self.verb.id {
+            V::Get => strings::get(self),
+            V::Set | V::Put => set::set(self),
+            V::Del | V::Delete | V::Unlink => keys::del(self),
+            V::Setnx => set::setnx(self),
+            V::Setex | V::Psetex => set::setex(self),
+            V::Getset => set::getset(self),
+            V::Getex => strings::getex(self),
+            V::Getdel => strings::getdel(self),
+            V::Delifeq => strings::delifeq(self),
+            V::Strlen => strings::strlen(self),
+            V::Append => ranges::append(self),
+            V::Setrange => ranges::setrange(self),
+            V::Getrange | V::Substr => ranges::getrange(self),
+            V::Mget => multiple::mget(self, job),
+            V::Mset => multiple::mset(self),
+            V::Msetnx => multiple::msetnx(self),
+            V::Incr | V::Decr | V::Incrby | V::Decrby => counters::incr(self),
+            V::Incrbyfloat => counters::incrbyfloat(self),
+            V::Exists | V::Touch => keys::exists(self),
+            V::Type => keys::kind(self),
+            V::Expire | V::Pexpire | V::Expireat | V::Pexpireat => expire::expire(self),
+            V::Ttl | V::Pttl | V::Expiretime | V::Pexpiretime => expire::ttl(self),
+            V::Persist => expire::persist(self),
+            V::Rename | V::Renamenx => keys::rename(self),
+            V::Copy => keys::copy(self),
+            V::Move => keys::move_key(self),
+            V::Randomkey => keys::randomkey(self),
+            V::Dbsize => keys::dbsize(self),
+            V::Flushdb | V::Flushall => keys::flush(self),
+            V::Swapdb => keys::swapdb(self),
+            V::Keys => scan::keys(self, job),
+            V::Scan => scan::scan(self),
+            V::Ping => handshake::ping(self),
+            V::Echo => handshake::echo(self),
+            V::Select => handshake::select(self),
+            V::Hello => handshake::hello(self),
+            V::Auth => handshake::auth(self),
+            V::Quit => {
+                self.out.ok();
+                Ok(Flow::Close)
+            }
+            _ => server::run(self),
+        }
+    }
+
+    /// Argument `i` as bytes: a key, an option, a number.
+    #[inline]
+    fn bytes(&self, i: usize) -> Result<&'a [u8], Error<'a>> {
+        match self.args.get(i) {
+            Some(Arg::Bytes(bytes)) => Ok(bytes),
+            Some(_) => Err(ErrorKind::ArgumentTooLong.of(self.verb.name.as_bytes())),
+            None => Err(ErrorKind::Syntax.plain()),
+        }
+    }
+
+    /// Argument `i` as an integer. A large argument is none.
+    #[inline]
+    fn integer(&self, i: usize) -> Result<i64, Error<'a>> {
+        self.args.bytes(i).and_then(parse_i64).ok_or(ErrorKind::NotAnInteger.plain())
+    }
+
+    /// Argument `i` as a value.
+    #[inline]
+    fn value(&self, i: usize) -> Result<NewValue<'a>, Error<'a>> {
+        match self.args.get(i) {
+            Some(Arg::Bytes(bytes)) => Ok(NewValue::Bytes(bytes)),
+            Some(Arg::Large(id)) => Ok(NewValue::Large(id)),
+            Some(Arg::Refused) => Err(ErrorKind::Full.plain()),
+            None => Err(ErrorKind::Syntax.plain()),
+        }
+    }
+
+    /// Whether argument `i` is this word, in any case.
+    fn is_word(&self, i: usize, word: &str) -> bool {
+        self.args.bytes(i).is_some_and(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// Argument `i` as the number of a database.
+    fn database(&self, i: usize) -> Result<Database, Error<'a>> {
+        let number = self.integer(i)?;
+        if i32::try_from(number).is_err() {
+            return Err(ErrorKind::NotAnInt32.plain());
+        }
+        self.database_numbered(number)
+    }
+
+    fn database_numbered(&self, number: i64) -> Result<Database, Error<'a>> {
+        match u8::try_from(number) {
+            Ok(number) if number < self.engine.config.databases => Ok(Database(number)),
+            _ => Err(ErrorKind::DatabaseOutOfRange.plain()),
+        }
+    }
+
+    /// Applies a change.
+    #[inline]
+    fn apply(&mut self, mutation: &Mutation<'_>) -> Result<Applied, Error<'a>> {
+        self.engine.store.apply(mutation, self.now).map_err(refused)
+    }
+
+    /// Gives a key of the client's database a value and an expiry. A large value gets a reference more, for the key; if
+    /// the change is refused it is taken back.
+    #[inline]
+    fn put(&mut self, key: &[u8], value: NewValue<'_>, expiry: Option<Millis>) -> Result<Applied, Error<'a>> {
+        if let NewValue::Large(id) = value {
+            self.engine.store.large_retain(id);
+        }
+        let db = self.session.db;
+        let applied = self.apply(&Mutation::Put { db, key, value, expiry });
+        if let (NewValue::Large(id), Err(_)) = (value, &applied) {
+            self.engine.store.large_release(id);
+        }
+        applied
+    }
+
+    /// Deletes a key of the client's database; whether it was there.
+    #[inline]
+    fn delete(&mut self, key: &[u8]) -> Result<bool, Error<'a>> {
+        let db = self.session.db;
+        self.apply(&Mutation::Delete { db, key }).map(|applied| applied.existed)
+    }
+
+    /// Answers a key's value, or null; whether it was there.
+    #[inline]
+    fn answer_value(&mut self, key: &[u8]) -> bool {
+        match self.engine.lookup(self.session.db, key, self.now).map(|entry| entry.value) {
+            None => {
+                self.out.null();
+                return false;
+            }
+            Some(Value::Inline(bytes)) => self.out.bulk(bytes),
+            Some(Value::Large { id, len }) => self.answer_large(id, len),
+        }
+        true
+    }
+
+    /// Answers a large value that a key holds.
+    fn answer_large(&mut self, id: LargeId, len: u64) {
+        if self.out.large(id, len) {
+            self.engine.store.large_retain(id);
+        }
+    }
+
+    fn done(&mut self, count: i64) -> Outcome<'a> {
+        self.out.integer(count);
+        Ok(Flow::Done)
+    }
+
+    fn ok(&mut self) -> Outcome<'a> {
+        self.out.ok();
+        Ok(Flow::Done)
+    }
+
+    fn null(&mut self) -> Outcome<'a> {
+        self.out.null();
+        Ok(Flow::Done)
+    }
+}
+
+/// The error for a change that the store refused.
+pub(crate) fn refused(reason: Refused) -> Error<'static> {
+    let sizes = |kind: ErrorKind, size, limit| kind.of_both(Part::Number(size), Part::Number(limit));
+    match reason {
+        Refused::Full => ErrorKind::Full.plain(),
+        Refused::TooLarge { size, limit } => sizes(ErrorKind::ValueTooLarge, size, limit),
+        Refused::KeyTooLong { size } => {
+            sizes(ErrorKind::KeyTooLong, size, crate::limits::KEY_BYTES_MAX as u64)
+        }
+    }
+}
+
+/// Room for the arguments that the answer to an unknown command quotes: Redis stops after 128 bytes.
+const QUOTED_ARGS_BYTES: usize = 136;
+
+/// `'a' 'b' ` and so on, cut as Redis cuts it.
+fn quote_args<'b>(args: &Args<'_>, buffer: &'b mut [u8; QUOTED_ARGS_BYTES]) -> &'b [u8] {
+    let mut len = 0;
+    for arg in args.from(1).iter() {
+        if len >= 128 {
+            break;
+        }
+        let bytes = if let Arg::Bytes(bytes) = arg { bytes } else { b"" };
+        // printf stops at a zero byte.
+        let shown = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let shown = &shown[..shown.len().min(128 - len)];
+        for part in [b"'" as &[u8], shown, b"' "] {
+            buffer[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+    }
+    &buffer[..len]
+}
+
+/// A short name in upper case.
+fn upper<'b>(name: &str, buffer: &'b mut [u8; 16]) -> &'b [u8] {
+    let len = name.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&name.as_bytes()[..len]);
+    buffer[..len].make_ascii_uppercase();
+    &buffer[..len]
+}

@@ -1,0 +1,211 @@
+//! Walking through all keys: SCAN, whose cursor is the client's to keep, and KEYS, which goes on by itself, slice by
+//! slice.
+
+use super::{Call, Flow, Job, Outcome, refused};
+use crate::{
+    limits::KEY_BYTES_MAX,
+    mutation::{Database, LargeId},
+    reply::{Error, ErrorKind},
+    store::Store,
+    time::Millis,
+    wire::{
+        glob,
+        number::{INTEGER_BYTES_MAX, write_u64},
+    },
+};
+
+/// Keys that one SCAN looks at, at most, whatever COUNT says.
+const SCAN_COUNT_MAX: i64 = 1000;
+/// Bytes of names in one reply of SCAN, unless a single key is longer.
+const SCAN_BYTES_MAX: usize = 64 * 1024;
+/// Keys that one slice of KEYS looks at.
+const KEYS_SLICE: usize = 512;
+/// Bytes of encoded names that one slice of KEYS collects, at most: two of the longest keys, or many of the usual.
+pub const NAMES_BYTES: usize = 2 * (KEY_BYTES_MAX + 16);
+
+/// Which keys are wanted.
+struct Filter<'a> {
+    pattern: Option<&'a [u8]>,
+    /// There are only strings; with another TYPE nothing matches.
+    nothing: bool,
+}
+
+impl Filter<'_> {
+    fn accepts(&self, key: &[u8]) -> bool {
+        !self.nothing && self.pattern.is_none_or(|pattern| glob::matches(pattern, key, false))
+    }
+}
+
+/// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`
+///
+/// Two passes over the same keys, the first to learn how many there are to answer; nothing can change in between.
+pub fn scan<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let cursor = parse_cursor(call.bytes(1)?).ok_or(ErrorKind::InvalidCursor.plain())?;
+    let (filter, mut count) = options(call)?;
+    let (db, now) = (call.session.db, call.now);
+    let found = loop {
+        let found = survey(&call.engine.store, (db, cursor, count), now, &filter);
+        if count == 1 || found.bytes <= SCAN_BYTES_MAX {
+            break found;
+        }
+        count /= 2;
+    };
+    call.out.array(2);
+    let mut digits = [0; INTEGER_BYTES_MAX];
+    call.out.bulk(write_u64(found.next, &mut digits));
+    call.out.array(found.count);
+    let out = &mut *call.out;
+    call.engine.store.scan(db, cursor, count, now, &mut |entry| {
+        if filter.accepts(entry.key) {
+            out.bulk(entry.key);
+        }
+    });
+    Ok(Flow::Done)
+}
+
+/// As `strtoul` reads it, which takes a sign: -1 is the largest number.
+fn parse_cursor(text: &[u8]) -> Option<u64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() && !text.is_empty() {
+        return None;
+    }
+    let mut value = 0u64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(if negative { value.wrapping_neg() } else { value })
+}
+
+fn options<'a>(call: &Call<'_, 'a, '_>) -> Result<(Filter<'a>, usize), Error<'a>> {
+    let mut filter = Filter { pattern: None, nothing: false };
+    let mut count = 10;
+    for at in (2..call.args.len()).step_by(2) {
+        if at + 1 == call.args.len() {
+            return Err(ErrorKind::Syntax.plain());
+        }
+        if call.is_word(at, "COUNT") {
+            count = call.integer(at + 1)?;
+            if count < 1 {
+                return Err(ErrorKind::Syntax.plain());
+            }
+        } else if call.is_word(at, "MATCH") {
+            filter.pattern = Some(call.bytes(at + 1)?);
+        } else if call.is_word(at, "TYPE") {
+            filter.nothing = !call.is_word(at + 1, "string");
+        } else {
+            return Err(ErrorKind::Syntax.plain());
+        }
+    }
+    Ok((filter, count.min(SCAN_COUNT_MAX) as usize))
+}
+
+/// What one step of a scan would answer.
+struct Found {
+    next: u64,
+    count: usize,
+    bytes: usize,
+}
+
+fn survey(
+    store: &Store,
+    (db, cursor, count): (Database, u64, usize),
+    now: Millis,
+    filter: &Filter<'_>,
+) -> Found {
+    let mut found = Found { next: 0, count: 0, bytes: 0 };
+    found.next = store.scan(db, cursor, count, now, &mut |entry| {
+        if filter.accepts(entry.key) {
+            found.count += 1;
+            found.bytes += entry.key.len();
+        }
+    });
+    found
+}
+
+/// `KEYS pattern`
+///
+/// A database that one slice covers is answered at once. Of a larger one the names are collected, as encoded
+/// replies, in a large value, for the answer begins with their number; other clients are served between the slices.
+pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Job>) -> Outcome<'a> {
+    let pattern = call.bytes(1)?;
+    let filter = Filter { pattern: (pattern != b"*").then_some(pattern), nothing: false };
+    let (db, now) = (call.session.db, call.now);
+    let (cursor, id, mut count) = match job {
+        Some(Job::Keys { cursor, id, count }) => (cursor, id, count),
+        _ => {
+            let found = survey(&call.engine.store, (db, 0, KEYS_SLICE), now, &filter);
+            if found.next == 0 && found.bytes <= SCAN_BYTES_MAX {
+                call.out.array(found.count);
+                let out = &mut *call.out;
+                call.engine.store.scan(db, 0, KEYS_SLICE, now, &mut |entry| {
+                    if filter.accepts(entry.key) {
+                        out.bulk(entry.key);
+                    }
+                });
+                return Ok(Flow::Done);
+            }
+            (0, call.engine.store.large_begin(0, now).map_err(refused)?, 0)
+        }
+    };
+    match collect(call, cursor, id, &filter, &mut count) {
+        Ok(0) => {}
+        Ok(cursor) => return Ok(Flow::Again(Job::Keys { cursor, id, count })),
+        Err(error) => {
+            call.engine.store.large_release(id);
+            return Err(error);
+        }
+    }
+    call.out.array(count as usize);
+    let len = call.engine.store.large_len(id);
+    if !call.out.large_raw(id, len) {
+        call.engine.store.large_release(id);
+    }
+    Ok(Flow::Done)
+}
+
+/// Collects the names of one slice; the cursor to go on from, 0 at the end.
+fn collect<'a>(
+    call: &mut Call<'_, 'a, '_>,
+    cursor: u64,
+    id: LargeId,
+    filter: &Filter<'_>,
+    total: &mut u64,
+) -> Result<u64, Error<'a>> {
+    let (db, now) = (call.session.db, call.now);
+    let mut count = KEYS_SLICE;
+    let found = loop {
+        let found = survey(&call.engine.store, (db, cursor, count), now, filter);
+        if count == 1 || found.bytes + 16 * found.count <= NAMES_BYTES {
+            break found;
+        }
+        count /= 2;
+    };
+    let engine = &mut *call.engine;
+    let names = &mut engine.names;
+    names.clear();
+    let mut fits = true;
+    engine.store.scan(db, cursor, count, now, &mut |entry| {
+        fits &= names.len() + entry.key.len() + 16 <= names.capacity();
+        if fits && filter.accepts(entry.key) {
+            let mut digits = [0; INTEGER_BYTES_MAX];
+            let parts: [&[u8]; 5] =
+                [b"$", write_u64(entry.key.len() as u64, &mut digits), b"\r\n", entry.key, b"\r\n"];
+            parts.iter().for_each(|part| names.extend_from_slice(part));
+        }
+    });
+    // Three or more of the longest keys with the same 64-bit hash.
+    if !fits {
+        return Err(ErrorKind::Full.plain());
+    }
+    engine.store.large_append(id, names, now).map_err(refused)?;
+    *total += found.count as u64;
+    Ok(found.next)
+}

@@ -1,0 +1,119 @@
+//! The verbs about the server, and the way to the groups of subcommands.
+
+use super::{Call, Flow, Outcome, client, commands, config, help, info, latency, memory, object, slowlog};
+use crate::{
+    command::VerbId,
+    reply::{ErrorKind, Part},
+    wire::number::{INTEGER_BYTES_MAX, write_u64},
+};
+
+/// Runs what is not about keys and values.
+pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    use VerbId as V;
+    match call.verb.id {
+        V::Info => info::info(call),
+        V::Time => time(call),
+        V::Lastsave => {
+            let started = call.now.0 / 1000 - call.engine.facts.uptime_s.min(call.now.0 / 1000);
+            call.done(started as i64)
+        }
+        V::Wait => wait(call),
+        V::Debug => debug(call),
+        V::FunctionFlush => function_flush(call),
+        V::FunctionList => function_list(call),
+        V::ConfigGet => config::get(call),
+        V::ConfigSet => config::set(call),
+        V::ConfigResetstat => {
+            call.engine.metrics.reset();
+            call.ok()
+        }
+        V::Command => commands::all(call),
+        V::CommandCount => commands::count(call),
+        V::CommandList => commands::list(call),
+        V::CommandInfo => commands::info(call),
+        V::CommandDocs => commands::docs(call),
+        V::CommandGetkeys => commands::getkeys(call),
+        V::ObjectEncoding | V::ObjectFreq | V::ObjectIdletime | V::ObjectRefcount => object::run(call),
+        V::MemoryUsage | V::MemoryDoctor | V::MemoryStats => memory::run(call),
+        V::SlowlogGet | V::SlowlogLen | V::SlowlogReset => slowlog::run(call),
+        V::LatencyReset | V::LatencyHistogram | V::LatencyLatest | V::LatencyHistory => latency::run(call),
+        V::ObjectHelp
+        | V::ClientHelp
+        | V::ConfigHelp
+        | V::CommandHelp
+        | V::MemoryHelp
+        | V::SlowlogHelp
+        | V::LatencyHelp
+        | V::FunctionHelp => help::run(call),
+        _ => client::run(call),
+    }
+}
+
+/// `TIME`
+fn time<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let now = call.clock;
+    let micros = now.unix.0 % 1000 * 1000 + u64::from(now.unix_micros);
+    call.out.array(2);
+    for number in [now.unix.0 / 1000, micros] {
+        let mut digits = [0; INTEGER_BYTES_MAX];
+        call.out.bulk(write_u64(number, &mut digits));
+    }
+    Ok(Flow::Done)
+}
+
+/// `WAIT replicas ms`: there are no replicas, so nothing is waited for.
+fn wait<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.integer(1)?;
+    let timeout = call.integer(2).map_err(|_| ErrorKind::TimeoutNotAnInteger.plain())?;
+    if timeout < 0 {
+        return Err(ErrorKind::TimeoutNegative.plain());
+    }
+    call.done(0)
+}
+
+/// Seconds that DEBUG SLEEP sleeps, at most.
+const SLEEP_S_MAX: f64 = 60.0;
+
+/// `DEBUG SLEEP s`, where the configuration allows it: it holds everybody up, which is what it is for.
+fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    if !call.engine.config.debug_allowed {
+        return Err(ErrorKind::DebugNotAllowed.plain());
+    }
+    let word = call.bytes(1)?;
+    if call.args.len() != 3 || !call.is_word(1, "SLEEP") {
+        return Err(ErrorKind::SubcommandSyntax.of_both(Part::Bytes(word), Part::Bytes(b"DEBUG")));
+    }
+    let seconds = call.bytes(2).ok().and_then(crate::wire::number::parse_f64).unwrap_or(0.0);
+    let seconds = seconds.clamp(0.0, SLEEP_S_MAX);
+    std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+    call.ok()
+}
+
+/// `FUNCTION FLUSH [ASYNC | SYNC]`: there are no functions.
+fn function_flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let known =
+        call.args.len() == 2 || call.args.len() == 3 && (call.is_word(2, "ASYNC") || call.is_word(2, "SYNC"));
+    if !known {
+        return Err(ErrorKind::FunctionFlushOption.plain());
+    }
+    call.ok()
+}
+
+/// `FUNCTION LIST [LIBRARYNAME pattern] [WITHCODE]`
+fn function_list<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let mut at = 2;
+    while at < call.args.len() {
+        if call.is_word(at, "WITHCODE") {
+            at += 1;
+        } else if call.is_word(at, "LIBRARYNAME") {
+            if at + 1 == call.args.len() {
+                return Err(ErrorKind::FunctionListNoName.plain());
+            }
+            at += 2;
+        } else {
+            return Err(ErrorKind::FunctionListArgument.of(call.bytes(at)?));
+        }
+    }
+    call.out.array(0);
+    Ok(Flow::Done)
+}

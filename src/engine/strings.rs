@@ -1,0 +1,156 @@
+//! Single values: GET, STRLEN, GETEX, GETDEL, DELIFEQ, and comparing a value with an argument.
+
+use super::{
+    Call, Flow, Outcome,
+    expire::{self, Deadline},
+};
+use crate::{
+    mutation::Mutation,
+    reply::ErrorKind,
+    store::{LargeCursor, Store, Value},
+    time::Millis,
+    wire::arguments::Arg,
+};
+
+/// `GET key`
+#[inline]
+pub fn get<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let key = call.bytes(1)?;
+    call.answer_value(key);
+    Ok(Flow::Done)
+}
+
+/// `STRLEN key`
+pub fn strlen<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let key = call.bytes(1)?;
+    let len = call.engine.lookup(call.session.db, key, call.now).map_or(0, |entry| entry.value.len());
+    call.done(len as i64)
+}
+
+/// `GETDEL key`
+pub fn getdel<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let key = call.bytes(1)?;
+    if call.answer_value(key) {
+        call.delete(key)?;
+    }
+    Ok(Flow::Done)
+}
+
+/// What GETEX does with the expiry.
+enum Change<'a> {
+    None,
+    Persist,
+    Set(Deadline<'a>),
+}
+
+/// `GETEX key [EX s | PX ms | EXAT t | PXAT t | PERSIST]`
+pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let key = call.bytes(1)?;
+    let db = call.session.db;
+    let mut change = Change::None;
+    let mut at = 2;
+    while at < call.args.len() {
+        let deadline = Deadline::option(call, at);
+        change = match (deadline, change) {
+            (Some(deadline), Change::None) => Change::Set(deadline),
+            (Some(deadline), Change::Set(earlier)) if deadline.unit == earlier.unit => Change::Set(deadline),
+            (None, Change::None | Change::Persist) if call.is_word(at, "PERSIST") => Change::Persist,
+            _ => return Err(ErrorKind::Syntax.plain()),
+        };
+        at += if matches!(change, Change::Set(_)) { 2 } else { 1 };
+    }
+    if call.engine.store.get(db, key, call.now).is_none() {
+        call.engine.metrics.counters.keyspace_misses += 1;
+        return call.null();
+    }
+    let deadline = match change {
+        Change::Set(deadline) => Some(deadline.resolve(call)?),
+        _ => None,
+    };
+    match deadline {
+        Some(at) if expire::has_passed(at, call.now) => {
+            call.answer_value(key);
+            call.delete(key)?;
+            return Ok(Flow::Done);
+        }
+        // Before the answer, for this can be refused.
+        Some(at) => drop(call.apply(&Mutation::SetExpiry { db, key, expiry: Some(Millis(at as u64)) })?),
+        None if matches!(change, Change::Persist) => {
+            call.apply(&Mutation::SetExpiry { db, key, expiry: None })?;
+        }
+        None => {}
+    }
+    call.answer_value(key);
+    Ok(Flow::Done)
+}
+
+/// `DELIFEQ key value`
+pub fn delifeq<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let key = call.bytes(1)?;
+    let wanted = call.args.get(2).unwrap_or(Arg::Refused);
+    let equal = call
+        .engine
+        .store
+        .peek(call.session.db, key, call.now)
+        .is_some_and(|entry| equals(&call.engine.store, entry.value, wanted));
+    let deleted = equal && call.delete(key)?;
+    call.done(i64::from(deleted))
+}
+
+/// Bytes that come in pieces.
+enum Pieces<'a> {
+    Whole(&'a [u8]),
+    Large(LargeCursor),
+}
+
+impl<'a> Pieces<'a> {
+    fn new(value: Value<'a>) -> Pieces<'a> {
+        match value {
+            Value::Inline(bytes) => Pieces::Whole(bytes),
+            Value::Large { id, .. } => Pieces::Large(LargeCursor::new(id, 0)),
+        }
+    }
+
+    /// What comes next, at most this long; empty at the end.
+    fn front<'s>(&mut self, store: &'s Store) -> &'s [u8]
+    where
+        'a: 's,
+    {
+        match self {
+            Pieces::Whole(bytes) => bytes,
+            Pieces::Large(cursor) => store.large_slice(cursor),
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match self {
+            Pieces::Whole(bytes) => *bytes = &bytes[n..],
+            Pieces::Large(cursor) => cursor.advance(n),
+        }
+    }
+}
+
+/// Whether a value has the bytes of an argument.
+pub fn equals(store: &Store, value: Value<'_>, arg: Arg<'_>) -> bool {
+    let wanted = match arg {
+        Arg::Bytes(bytes) => Value::Inline(bytes),
+        Arg::Large(id) => Value::Large { id, len: store.large_len(id) },
+        Arg::Refused => return false,
+    };
+    if value.len() != wanted.len() {
+        return false;
+    }
+    let (mut a, mut b) = (Pieces::new(value), Pieces::new(wanted));
+    loop {
+        let (front, other) = (a.front(store), b.front(store));
+        let len = front.len().min(other.len());
+        if len == 0 {
+            return true;
+        }
+        if front[..len] != other[..len] {
+            return false;
+        }
+        a.advance(len);
+        b.advance(len);
+    }
+}

@@ -1,0 +1,138 @@
+//! For tests: commands in, replies out, without a server.
+
+use super::{Engine, EngineConfig, Flow, session::Session};
+use crate::{
+    buffers::Buffers,
+    limits::MIB,
+    mutation::LargeId,
+    store::{LargeCursor, Store, StoreConfig},
+    time::{Millis, Now},
+    wire::{
+        arguments::{Arg, ArgTable},
+        encode::{Out, Output, Pending},
+        resp::{Bounds, Decoder, Step},
+    },
+};
+
+/// The time at which a bench starts, unix milliseconds.
+pub const START: u64 = 1_700_000_000_000;
+
+/// An engine with one client.
+pub struct Bench {
+    pub engine: Engine,
+    pub session: Session,
+    pub now: u64,
+    arena: Buffers,
+    output: Output,
+    table: ArgTable,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench::with(EngineConfig::default(), StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() })
+    }
+
+    pub fn with(config: EngineConfig, store: StoreConfig) -> Bench {
+        let store = Store::new(store, [1, 2]).unwrap();
+        let authenticated = config.password.is_none();
+        Bench {
+            engine: Engine::new(store, config),
+            session: Session::new(7, authenticated),
+            now: START,
+            arena: Buffers::new(4 * MIB),
+            output: Output::new(),
+            table: ArgTable::with_capacity(4096),
+        }
+    }
+
+    /// Runs a command typed as a line; the reply, large values and all.
+    pub fn run(&mut self, line: &str) -> String {
+        let bytes = self.run_bytes(format!("{line}\r\n").as_bytes());
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Runs a command given by its arguments.
+    pub fn run_args(&mut self, args: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
+        for arg in args {
+            bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            bytes.extend_from_slice(arg);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.run_bytes(&bytes)
+    }
+
+    /// Runs one command of RESP bytes, as the server does.
+    pub fn run_bytes(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        let mut decoder = Decoder::new();
+        let bounds = Bounds { authenticated: true, max_bulk_bytes: 1 << 29 };
+        loop {
+            match decoder.decode(&bytes, &bounds, &mut self.table).unwrap() {
+                Step::Ready { .. } => break,
+                Step::Body { at, len } => {
+                    let now = Millis(self.now);
+                    let body: Vec<u8> = bytes.drain(at..at + len as usize).collect();
+                    let id = self.engine.store.large_begin(len, now).unwrap();
+                    self.engine.store.large_append(id, &body, now).unwrap();
+                    decoder.body_received(&mut bytes, Some(id));
+                }
+                step => panic!("{step:?}"),
+            }
+        }
+        self.execute(&bytes)
+    }
+
+    fn execute(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let now = Now { monotonic: Millis(0), unix: Millis(self.now), unix_micros: 123 };
+        let mut reply = Vec::new();
+        let mut job = None;
+        let Bench { engine, session, arena, output, table, .. } = self;
+        let args = table.args(bytes);
+        let mut out = Out::new(output, arena, session.protocol);
+        if let Some(verb) = engine.admit(session, &args, &mut out) {
+            loop {
+                let mut out = Out::new(output, arena, session.protocol);
+                let flow = engine.execute(session, verb, &args, job, &mut out, now);
+                assert!(!out.overflowed());
+                drain(engine, output, arena, &mut reply);
+                match flow {
+                    Flow::Again(more) => job = Some(more),
+                    _ => break,
+                }
+            }
+        }
+        drain(engine, output, arena, &mut reply);
+        for arg in args.iter() {
+            if let Arg::Large(id) = arg {
+                engine.store.large_release(id);
+            }
+        }
+        engine.store.invariants();
+        reply
+    }
+}
+
+/// Takes everything out of the output, as a socket would.
+fn drain(engine: &mut Engine, output: &mut Output, arena: &mut Buffers, reply: &mut Vec<u8>) {
+    loop {
+        let len = match output.next(arena) {
+            Pending::Nothing => return,
+            Pending::Bytes(a, b) => {
+                reply.extend_from_slice(a);
+                reply.extend_from_slice(b);
+                (a.len() + b.len()) as u64
+            }
+            Pending::Large { id, offset, .. } => {
+                let mut cursor = LargeCursor::new(id, offset);
+                let piece = engine.store.large_slice(&mut cursor);
+                reply.extend_from_slice(piece);
+                piece.len() as u64
+            }
+        };
+        let finished: Option<LargeId> = output.consumed(len, arena);
+        if let Some(id) = finished {
+            engine.store.large_release(id);
+        }
+    }
+}

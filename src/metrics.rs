@@ -1,0 +1,217 @@
+//! What is counted: plain counters from one table each, and for each verb its calls, its time and a histogram of it.
+//! No statics, no atomics: one thread owns them, INFO and the admin port read them.
+
+use crate::{
+    command::{VERBS, VerbId},
+    datagram,
+    reply::{ERROR_CODES, ErrorKind},
+};
+
+/// A struct of `u64` counters with a doc line for each; the names on the wire are the table's.
+macro_rules! counters {
+    ($(#[$outer:meta])* $struct:ident { $($(#[$doc:meta])* $field:ident = $name:literal;)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $struct {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl $struct {
+            /// Name and value of every counter, in the order of the table.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$(($name, self.$field),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// What the server and the engine count; shown by `INFO stats`.
+    Counters {
+        /// Connections taken on.
+        accepted = "total_connections_received";
+        /// Connections turned away because all places were taken.
+        rejected = "rejected_connections";
+        /// Commands executed, those that answered an error included.
+        commands_processed = "total_commands_processed";
+        /// Bytes received over TCP.
+        received_bytes = "total_net_input_bytes";
+        /// Bytes sent over TCP.
+        sent_bytes = "total_net_output_bytes";
+        /// Reads of a key that was there.
+        keyspace_hits = "keyspace_hits";
+        /// Reads of a key that was not.
+        keyspace_misses = "keyspace_misses";
+        /// Error replies of any kind.
+        error_replies = "total_error_replies";
+        /// Connections closed for breaking the protocol.
+        protocol_errors = "protocol_errors";
+        /// Connections closed by a time limit.
+        timeouts = "timeouts";
+        /// Connections closed because the buffers of all were full and they held the most.
+        buffer_closes = "evicted_clients";
+    }
+}
+
+/// Buckets of a latency histogram.
+const BUCKETS: usize = 32;
+
+/// How often a verb ran and how long it took.
+#[derive(Clone, Debug, Default)]
+pub struct VerbMetrics {
+    /// Times executed.
+    pub calls: u64,
+    /// Time spent, microseconds.
+    pub micros: u64,
+    /// Times turned away before execution (arity, authentication, memory).
+    pub rejected: u64,
+    /// Times that execution answered an error.
+    pub failed: u64,
+    /// Executions whose time was measured, by its upper bound: see [`VerbMetrics::bounds`].
+    buckets: [u64; BUCKETS],
+}
+
+impl VerbMetrics {
+    /// The bucket of a duration: bucket 0 is for up to 1.024 us, each next one for twice as much.
+    fn bucket(micros: u64) -> usize {
+        let nanos = micros.saturating_mul(1000).max(1);
+        let doublings = 64 - ((nanos - 1) >> 10).leading_zeros() as usize;
+        doublings.min(BUCKETS - 1)
+    }
+
+    /// The upper bound in microseconds of every bucket that added something, and how many executions took at most that
+    /// long. Redis shows the same bounds.
+    pub fn bounds(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let mut total = 0;
+        self.buckets.iter().enumerate().filter(|(_, count)| **count > 0).map(move |(index, count)| {
+            total += count;
+            ((1024 << index) / 1000, total)
+        })
+    }
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    pub counters: Counters,
+    pub datagrams: datagram::counters::Counters,
+    verbs: Vec<VerbMetrics>,
+    errors: [u64; ERROR_CODES.len()],
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All zero; the only place that allocates.
+    #[must_use]
+    pub fn new() -> Metrics {
+        Metrics {
+            counters: Counters::default(),
+            datagrams: datagram::counters::Counters::default(),
+            verbs: vec![VerbMetrics::default(); VERBS.len()],
+            errors: [0; ERROR_CODES.len()],
+        }
+    }
+
+    /// Zeroes everything, as CONFIG RESETSTAT does.
+    pub fn reset(&mut self) {
+        self.counters = Counters::default();
+        self.datagrams = datagram::counters::Counters::default();
+        self.verbs.fill_with(VerbMetrics::default);
+        self.errors = [0; ERROR_CODES.len()];
+    }
+
+    /// What was counted for a verb.
+    #[must_use]
+    pub fn verb(&self, id: VerbId) -> &VerbMetrics {
+        &self.verbs[id as usize]
+    }
+
+    /// A verb was executed.
+    #[inline]
+    pub fn called(&mut self, id: VerbId) {
+        self.counters.commands_processed += 1;
+        self.verbs[id as usize].calls += 1;
+    }
+
+    /// An execution took so long.
+    #[inline]
+    pub fn took(&mut self, id: VerbId, micros: u64) {
+        let verb = &mut self.verbs[id as usize];
+        verb.micros += micros;
+        verb.buckets[VerbMetrics::bucket(micros)] += 1;
+    }
+
+    /// An execution answered an error.
+    pub fn failed(&mut self, id: VerbId, error: ErrorKind) {
+        self.verbs[id as usize].failed += 1;
+        self.error(error);
+    }
+
+    /// A verb was turned away with an error before execution.
+    pub fn rejected(&mut self, id: VerbId, error: ErrorKind) {
+        self.verbs[id as usize].rejected += 1;
+        self.error(error);
+    }
+
+    /// An error was answered that belongs to no verb.
+    pub fn error(&mut self, error: ErrorKind) {
+        self.counters.error_replies += 1;
+        self.errors[error.code_index()] += 1;
+    }
+
+    /// Code and count of the errors answered, without those that never were.
+    pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        ERROR_CODES.into_iter().zip(self.errors).filter(|(_, count)| *count > 0)
+    }
+
+    /// Zeroes the histogram of a verb; whether it held anything.
+    pub fn reset_latency(&mut self, id: VerbId) -> bool {
+        let buckets = &mut self.verbs[id as usize].buckets;
+        let used = buckets.iter().any(|count| *count > 0);
+        *buckets = [0; BUCKETS];
+        used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_double_and_the_last_takes_the_rest() {
+        assert_eq!(VerbMetrics::bucket(0), 0);
+        assert_eq!(VerbMetrics::bucket(1), 0);
+        assert_eq!(VerbMetrics::bucket(2), 1);
+        assert_eq!(VerbMetrics::bucket(3), 2);
+        assert_eq!(VerbMetrics::bucket(1024), 10);
+        assert_eq!(VerbMetrics::bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn bounds_add_up() {
+        let mut metrics = Metrics::new();
+        for micros in [1, 1, 5, 16] {
+            metrics.took(VerbId::Get, micros);
+        }
+        let bounds: Vec<_> = metrics.verb(VerbId::Get).bounds().collect();
+        assert_eq!(bounds, [(1, 2), (8, 3), (16, 4)]);
+        assert_eq!(metrics.verb(VerbId::Get).micros, 23);
+        metrics.reset();
+        assert_eq!(metrics.verb(VerbId::Get).bounds().count(), 0);
+    }
+
+    #[test]
+    fn errors_are_counted_by_their_first_word() {
+        let mut metrics = Metrics::new();
+        metrics.error(ErrorKind::Syntax);
+        metrics.failed(VerbId::Set, ErrorKind::Full);
+        metrics.rejected(VerbId::Set, ErrorKind::Full);
+        assert_eq!(metrics.errors().collect::<Vec<_>>(), [("ERR", 1), ("OOM", 2)]);
+        assert_eq!(metrics.counters.iter().find(|(name, _)| *name == "total_error_replies").unwrap().1, 3);
+    }
+}

@@ -1,0 +1,140 @@
+//! The listening socket, and accepting that survives running out of descriptors: a reserve descriptor is given up for
+//! the moment it takes to tell a client why it is turned away. Edge-triggered listeners get no second event, so
+//! the listener remembers that clients still wait.
+
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Clients that the system queues before they are accepted.
+const BACKLOG: i32 = 4096;
+/// A dead peer is noticed after this long without traffic.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+
+/// What accepting once gave.
+pub enum Accepted {
+    /// A client.
+    Client(TcpStream, SocketAddr),
+    /// A client that came when no descriptor was left: to be told so and closed at once.
+    TurnedAway(TcpStream, SocketAddr),
+    /// Nobody waits.
+    Nobody,
+    /// Nobody can be accepted until a descriptor is free again.
+    NoDescriptors,
+}
+
+/// A listening socket with its reserve descriptor.
+pub struct Listener {
+    socket: TcpListener,
+    reserve: Option<File>,
+    /// Clients may be waiting: only an answer of "nobody waits" clears it.
+    pub waiting: bool,
+}
+
+impl Listener {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// What the system says, among it `AddrInUse`.
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            // `[::]` is to serve IPv4 clients too, whatever the system's default.
+            let _ = socket.set_only_v6(false);
+        }
+        tune(&socket);
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener {
+            socket: TcpListener::from_std(socket.into()),
+            reserve: File::open("/dev/null").ok(),
+            waiting: true,
+        })
+    }
+
+    /// The socket to register for reading.
+    pub fn source(&mut self) -> &mut TcpListener {
+        &mut self.socket
+    }
+
+    /// The address that was bound, the port filled in.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts one client.
+    pub fn accept(&mut self) -> Accepted {
+        match self.socket.accept() {
+            Ok((stream, peer)) => Accepted::Client(stream, peer),
+            Err(error) if is_out_of_descriptors(&error) => self.accept_on_the_reserve(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.waiting = false;
+                Accepted::Nobody
+            }
+            // The client went away before it was accepted, or the network failed under it: the next one may do.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted || is_of_one_client(&error) => {
+                Accepted::Nobody
+            }
+            Err(error) => {
+                log::error!("accepting failed: {error}");
+                self.waiting = false;
+                Accepted::Nobody
+            }
+        }
+    }
+
+    /// Opens the reserve descriptor again once one is free.
+    pub fn restore_reserve(&mut self) {
+        if self.reserve.is_none() {
+            self.reserve = File::open("/dev/null").ok();
+        }
+    }
+
+    fn accept_on_the_reserve(&mut self) -> Accepted {
+        if self.reserve.take().is_none() {
+            return Accepted::NoDescriptors;
+        }
+        match self.socket.accept() {
+            Ok((stream, peer)) => Accepted::TurnedAway(stream, peer),
+            Err(error) => {
+                self.waiting = error.kind() != io::ErrorKind::WouldBlock;
+                self.restore_reserve();
+                if self.waiting { Accepted::NoDescriptors } else { Accepted::Nobody }
+            }
+        }
+    }
+}
+
+/// Sets on the listener what Linux hands on to every accepted socket, so that accepting costs one call; a system
+/// that refuses an option works without it.
+fn tune(socket: &Socket) {
+    let _ = socket.set_tcp_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 10);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const ENOBUFS: i32 = 105;
+    const ENOMEM: i32 = 12;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
+}
+
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut
+    )
+}

@@ -1,0 +1,247 @@
+//! Sockets and the one loop over them: the only part of the server that does I/O or reads a clock.
+
+mod clock;
+mod listener;
+mod process;
+mod reactor;
+mod signal;
+mod udp;
+
+use crate::datagram::{self, Datagrams};
+use crate::engine::{Engine, settings::EngineConfig};
+use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
+use crate::server::{Server, Settings};
+use crate::store::{OnFull, Store, StoreConfig};
+use listener::Listener;
+use reactor::{Reactor, Sockets};
+use signal::Signals;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use udp::UdpPort;
+
+/// All that a server needs to know to start.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Where to listen for TCP; port 0 takes a free one.
+    pub tcp: SocketAddr,
+    /// Where to listen for datagrams, if at all; with port 0, on the port that TCP got if that is free too.
+    pub udp: Option<SocketAddr>,
+    /// Bytes that the whole process may use.
+    pub memory_bytes: u64,
+    /// Where that number came from, for the log.
+    pub memory_origin: String,
+    /// What happens to writes when the memory is used up.
+    pub on_full: OnFull,
+    /// Clients at once.
+    pub max_clients: usize,
+    /// Databases that SELECT can name, 1 to 16.
+    pub databases: u8,
+    /// Bytes of one value, at most.
+    pub max_value_bytes: u64,
+    /// Milliseconds; 0: never.
+    pub idle_timeout_ms: u64,
+    /// Milliseconds.
+    pub request_timeout_ms: u64,
+    /// Milliseconds.
+    pub write_timeout_ms: u64,
+    /// What clients must give to AUTH, if anything.
+    pub password: Option<Vec<u8>>,
+    /// One log line for each request and reply.
+    pub log_requests: bool,
+}
+
+/// Why a server did not start, in words that say what to do.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// How the memory limit is divided.
+struct Budget {
+    store_bytes: usize,
+    input_bytes: usize,
+    output_bytes: usize,
+    queue_bytes: usize,
+    udp_clients: usize,
+}
+
+/// Memory that the process takes whatever it serves: its code, stacks, and tables for `max_clients` connections
+/// that are counted apart.
+const PROCESS_BYTES: usize = 3 * MIB;
+/// Bytes of one connection besides its buffers: its state, its timer, its place in the queues.
+const CONNECTION_BYTES: usize = 640;
+
+impl Budget {
+    /// Divides `memory_bytes`: each direction's buffers get a sixteenth (at least 1 MiB, at most 64 MiB), the store
+    /// what is left.
+    fn divide(memory_bytes: usize, max_clients: usize) -> Result<Budget, StartError> {
+        let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
+        // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
+        let per_client = Datagrams::memory_bytes(2) - Datagrams::memory_bytes(1);
+        let udp_clients = (share / per_client).clamp(16, UDP_CLIENTS_DEFAULT);
+        let fixed = PROCESS_BYTES
+            + 2 * share
+            + share / 2
+            + Datagrams::memory_bytes(udp_clients)
+            + max_clients.min(1024) * CONNECTION_BYTES;
+        let store_bytes = memory_bytes.saturating_sub(fixed);
+        if store_bytes < 2 * MIB {
+            let needed = fixed + 2 * MIB;
+            return Err(StartError(format!(
+                "a memory limit of {} KiB is too small: {} KiB are needed (--memory {}MiB)",
+                memory_bytes / KIB,
+                needed / KIB,
+                needed.div_ceil(MIB)
+            )));
+        }
+        Ok(Budget {
+            store_bytes,
+            input_bytes: share,
+            output_bytes: share,
+            queue_bytes: share / 2,
+            udp_clients,
+        })
+    }
+}
+
+/// Starts a server and serves until it is told to stop.
+///
+/// # Errors
+/// The address is taken, the memory limit too small, or the system refuses; the text says what to do.
+pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
+    let memory_bytes = usize::try_from(options.memory_bytes).unwrap_or(usize::MAX);
+    raise_descriptor_limit(options.max_clients);
+    let listener = Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
+    let server = build_server(options, memory_bytes)?;
+    let signals =
+        Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
+    let address = listener.local_address().unwrap_or(options.tcp);
+    log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
+    log::info!("memory limit={} bytes from={}", options.memory_bytes, options.memory_origin);
+    log::info!(
+        "when full: {}",
+        match options.on_full {
+            OnFull::Refuse => "writes are refused, nothing is dropped",
+            OnFull::Evict => "the least used keys are dropped",
+        }
+    );
+    let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
+    let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
+    let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
+        .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
+    match udp_address {
+        Some(udp) => log::info!("listening tcp={address} udp={udp}"),
+        None => log::info!("listening tcp={address} udp=off"),
+    }
+    reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
+}
+
+fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, StartError> {
+    let budget = Budget::divide(memory_bytes, options.max_clients)?;
+    let config = StoreConfig {
+        memory_bytes: budget.store_bytes,
+        databases: options.databases,
+        on_full: options.on_full,
+        max_value_bytes: options.max_value_bytes,
+        ..StoreConfig::default()
+    };
+    let store = Store::new(config, random_secret()?).map_err(|small| {
+        StartError(format!(
+            "a memory limit of {} KiB is too small for the store, which needs {} KiB of it: raise --memory",
+            memory_bytes / KIB,
+            small.needed_bytes / KIB
+        ))
+    })?;
+    let engine = Engine::new(
+        store,
+        EngineConfig {
+            password: options.password.clone(),
+            memory_limit_bytes: memory_bytes,
+            databases: options.databases,
+            idle_timeout_s: u32::try_from(options.idle_timeout_ms / 1_000).unwrap_or(u32::MAX),
+            max_clients: options.max_clients,
+            ..EngineConfig::default()
+        },
+    );
+    let epoch_and_cookies = random_secret()?;
+    let datagrams = Datagrams::new(&datagram::Config {
+        password: options.password.as_deref(),
+        clients_max: budget.udp_clients,
+        ..datagram::Config::new((epoch_and_cookies[0] as u32).max(1), random_secret()?)
+    });
+    Ok(Server::new(
+        engine,
+        datagrams,
+        Settings {
+            max_clients: options.max_clients,
+            request_timeout_ms: options.request_timeout_ms,
+            write_timeout_ms: options.write_timeout_ms,
+            idle_timeout_ms: options.idle_timeout_ms,
+            input_bytes: budget.input_bytes,
+            output_bytes: budget.output_bytes,
+            queue_bytes: budget.queue_bytes,
+            log_requests: options.log_requests,
+            clock_us: clock::micros,
+            process_facts: process::facts,
+        },
+    ))
+}
+
+/// A key for the store's hash from the system's random source.
+fn random_secret() -> Result<[u64; 2], StartError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
+    let number = u128::from_ne_bytes(bytes);
+    Ok([number as u64, (number >> 64) as u64])
+}
+
+/// Each client takes a descriptor; the soft limit is often 1,024 where the hard one is far higher.
+fn raise_descriptor_limit(max_clients: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let wanted = max_clients as u64 + 32;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+    let _ = setrlimit(Resource::Nofile, limit);
+    let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if now < wanted {
+        log::warn!(
+            "only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once"
+        );
+    }
+}
+
+/// Binds the datagram socket: at the same port as TCP where the same, free one was asked for.
+fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Result<UdpPort, StartError> {
+    let address = if wanted == tcp_wanted { tcp } else { wanted };
+    UdpPort::bind(address).map_err(|error| bind_error("--udp", address, &error))
+}
+
+fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {
+    StartError(match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "{address} is in use: another server listens there; stop it, or choose another address for {flag}"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "{address} may not be bound: ports below 1024 need a privilege; choose another address for {flag}"
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{address} is no address of this machine; choose another address for {flag}")
+        }
+        _ => format!("{address} cannot be bound: {error}"),
+    })
+}

@@ -1,0 +1,243 @@
+//! Errors that a command can answer: ONE table of texts, Redis's own wherever Redis has the case.
+//!
+//! An [`Error`] is a row of the table and at most three parts that its text quotes (`%`); it is `Copy`, borrows from the
+//! request and is turned into bytes only when it is written. The first word of a text is the code under which
+//! `INFO errorstats` counts it.
+
+use crate::wire::number::{INTEGER_BYTES_MAX, write_i64, write_u64};
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $kind:ident = $text:literal;)*) => {
+        /// Names a row of the table of errors.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ErrorKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl ErrorKind {
+            /// Every row.
+            pub const ALL: &'static [ErrorKind] = &[$(ErrorKind::$kind,)*];
+
+            /// The text, with a `%` for each part.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(ErrorKind::$kind => $text,)*
+                }
+            }
+        }
+    };
+}
+
+errors! {
+    // Admission.
+    UnknownCommand = "ERR unknown command '%', with args beginning with: %";
+    UnknownSubcommand = "ERR unknown subcommand '%'. Try % HELP.";
+    WrongArity = "ERR wrong number of arguments for '%' command";
+    NoAuth = "NOAUTH Authentication required.";
+    /// Pannier's: an argument that must be short (a key, an option) was longer than a buffer holds.
+    ArgumentTooLong = "ERR argument too long for '%' command";
+
+    // Arguments.
+    Syntax = "ERR syntax error";
+    NotAnInteger = "ERR value is not an integer or out of range";
+    NotAFloat = "ERR value is not a valid float";
+    NotAnInt32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
+    InvalidExpire = "ERR invalid expire time in '%' command";
+    UnsupportedOption = "ERR Unsupported option %";
+    ExpireNxWithOthers = "ERR NX and XX, GT or LT options at the same time are not compatible";
+    ExpireGtWithLt = "ERR GT and LT options at the same time are not compatible";
+    InvalidCursor = "ERR invalid cursor";
+    DatabaseOutOfRange = "ERR DB index is out of range";
+    InvalidFirstDatabase = "ERR invalid first DB index";
+    InvalidSecondDatabase = "ERR invalid second DB index";
+
+    // Values.
+    Overflow = "ERR increment or decrement would overflow";
+    DecrementOverflow = "ERR decrement would overflow";
+    NotFinite = "ERR increment would produce NaN or Infinity";
+    OffsetOutOfRange = "ERR offset is out of range";
+    StringTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    NoSuchKey = "ERR no such key";
+    SameObject = "ERR source and destination objects are the same";
+    Full = "OOM command not allowed when used memory > 'maxmemory'.";
+    /// Pannier's: the parts are the value's length and the limit, in bytes.
+    ValueTooLarge = "ERR value of % bytes is larger than the limit of % bytes";
+    /// Pannier's: the parts are the key's length and the limit, in bytes.
+    KeyTooLong = "ERR key of % bytes is longer than the limit of % bytes";
+
+    // Handshake.
+    WrongPassword = "WRONGPASS invalid username-password pair or user is disabled.";
+    NoPasswordSet = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
+    HelloNoAuth = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
+    UnsupportedProtocol = "NOPROTO unsupported protocol version";
+    ProtocolNotAnInteger = "ERR Protocol version is not an integer or out of range";
+    HelloOption = "ERR Syntax error in HELLO option '%'";
+    ClientName = "ERR Client names cannot contain spaces, newlines or special characters.";
+    /// Pannier's: all names of a connection share one fixed area.
+    ClientNameTooLong = "ERR client names are too long";
+    ClientInfoValue = "ERR % cannot contain spaces, newlines or special characters.";
+    ClientInfoOption = "ERR Unrecognized option '%'";
+    ClientInfoTooLong = "ERR % is too long";
+
+    // Server.
+    ObjectNoFrequency = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    ObjectNoIdleTime = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    ConfigUnknown = "ERR Unknown option or number of arguments for CONFIG SET - '%'";
+    ConfigImmutable = "ERR CONFIG SET failed (possibly related to argument '%') - can't set immutable config";
+    ConfigDuplicate = "ERR CONFIG SET failed (possibly related to argument '%') - duplicate parameter";
+    ConfigNotAnInteger = "ERR CONFIG SET failed (possibly related to argument '%') - argument couldn't be parsed into an integer";
+    ConfigNotBetween = "ERR CONFIG SET failed (possibly related to argument '%') - argument must be between % and % inclusive";
+    ConfigLogLevel = "ERR CONFIG SET failed (possibly related to argument '%') - argument(s) must be one of the following: debug, verbose, notice, warning";
+    GetkeysNone = "ERR The command has no key arguments";
+    GetkeysInvalid = "ERR Invalid command specified";
+    GetkeysArity = "ERR Invalid number of arguments specified for command";
+    SlowlogCount = "ERR count should be greater than or equal to -1";
+    DebugNotAllowed = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.";
+    SubcommandSyntax = "ERR unknown subcommand or wrong number of arguments for '%'. Try % HELP.";
+    TimeoutNotAnInteger = "ERR timeout is not an integer or out of range";
+    TimeoutNegative = "ERR timeout is negative";
+    FunctionFlushOption = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
+    FunctionListArgument = "ERR Unknown argument %";
+    FunctionListNoName = "ERR library name argument was not given";
+
+    // Connections and transactions (the server's).
+    TooManyClients = "ERR max number of clients reached";
+    NestedMulti = "ERR MULTI calls can not be nested";
+    ExecWithoutMulti = "ERR EXEC without MULTI";
+    DiscardWithoutMulti = "ERR DISCARD without MULTI";
+    WatchInsideMulti = "ERR WATCH inside MULTI is not allowed";
+    NotInsideMulti = "ERR Command not allowed inside a transaction";
+    ExecAborted = "EXECABORT Transaction discarded because of previous errors.";
+    /// Pannier's: the queue of a transaction is bounded; the part is the bound, in bytes.
+    QueueFull = "ERR transaction queue is larger than the limit of % bytes";
+    NoSuchClient = "ERR No such client";
+    UnknownClientType = "ERR Unknown client type '%'";
+    InvalidClientId = "ERR client-id should be greater than 0";
+    InvalidClientIdInList = "ERR Invalid client ID";
+    /// Pannier's: CLIENT LIST ID takes a bounded number of them.
+    TooManyClientIds = "ERR too many client IDs";
+    PauseMode = "ERR CLIENT PAUSE mode must be WRITE or ALL";
+    /// Pannier's: what a client watches is bounded.
+    WatchFull = "ERR too many watched keys";
+}
+
+/// The codes with which a text can begin.
+pub const ERROR_CODES: [&str; 6] = ["ERR", "NOAUTH", "NOPROTO", "OOM", "WRONGPASS", "EXECABORT"];
+
+impl ErrorKind {
+    /// The index of its code in [`ERROR_CODES`].
+    #[must_use]
+    pub fn code_index(self) -> usize {
+        let code = self.text().split(' ').next().unwrap_or_default();
+        ERROR_CODES.iter().position(|known| *known == code).unwrap_or(0)
+    }
+
+    /// The error that quotes nothing.
+    #[must_use]
+    pub const fn plain(self) -> Error<'static> {
+        Error { kind: self, parts: [NOTHING; 3] }
+    }
+
+    /// The error that quotes these bytes, of which the first [`QUOTED_BYTES_MAX`] are shown.
+    #[must_use]
+    pub const fn of(self, part: &[u8]) -> Error<'_> {
+        Error { kind: self, parts: [Part::Bytes(part), NOTHING, NOTHING] }
+    }
+
+    /// The error that quotes three parts.
+    #[must_use]
+    pub const fn with<'a>(self, first: Part<'a>, second: Part<'a>, third: Part<'a>) -> Error<'a> {
+        Error { kind: self, parts: [first, second, third] }
+    }
+
+    /// The error that quotes two parts.
+    #[must_use]
+    pub const fn of_both<'a>(self, first: Part<'a>, second: Part<'a>) -> Error<'a> {
+        Error { kind: self, parts: [first, second, NOTHING] }
+    }
+}
+
+/// Bytes of a request that an error quotes, at most, for each part.
+pub const QUOTED_BYTES_MAX: usize = 256;
+
+/// Something that an error's text quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    Bytes(&'a [u8]),
+    Number(u64),
+    Integer(i64),
+}
+
+const NOTHING: Part<'static> = Part::Bytes(b"");
+
+/// An error as a command returns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error<'a> {
+    pub kind: ErrorKind,
+    pub parts: [Part<'a>; 3],
+}
+
+impl From<ErrorKind> for Error<'_> {
+    fn from(kind: ErrorKind) -> Self {
+        kind.plain()
+    }
+}
+
+impl Error<'_> {
+    /// Hands the text to `write`, in pieces, without CR or LF being cleaned out of quoted parts.
+    pub fn write<R>(&self, write: impl FnOnce(&[&[u8]]) -> R) -> R {
+        let mut digits = [[0; INTEGER_BYTES_MAX]; 3];
+        let mut quoted: [&[u8]; 3] = [b""; 3];
+        for ((part, digits), quoted) in self.parts.iter().zip(&mut digits).zip(&mut quoted) {
+            *quoted = match *part {
+                Part::Bytes(bytes) => &bytes[..bytes.len().min(QUOTED_BYTES_MAX)],
+                Part::Number(number) => write_u64(number, digits),
+                Part::Integer(number) => write_i64(number, digits),
+            };
+        }
+        let mut pieces: [&[u8]; 7] = [b""; 7];
+        for (index, piece) in self.kind.text().split('%').enumerate() {
+            pieces[2 * index] = piece.as_bytes();
+            if index > 0 {
+                pieces[2 * index - 1] = quoted[index - 1];
+            }
+        }
+        write(&pieces)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(error: Error<'_>) -> String {
+        error.write(|pieces| String::from_utf8(pieces.concat()).unwrap())
+    }
+
+    #[test]
+    fn parts_fill_their_places() {
+        assert_eq!(text(ErrorKind::Syntax.plain()), "ERR syntax error");
+        assert_eq!(text(ErrorKind::InvalidExpire.of(b"set")), "ERR invalid expire time in 'set' command");
+        let both = ErrorKind::ValueTooLarge.of_both(Part::Number(u64::MAX), Part::Number(0));
+        assert_eq!(text(both), "ERR value of 18446744073709551615 bytes is larger than the limit of 0 bytes");
+        let both = ErrorKind::UnknownSubcommand.of_both(Part::Bytes(b"x%"), Part::Bytes(b"CONFIG"));
+        assert_eq!(text(both), "ERR unknown subcommand 'x%'. Try CONFIG HELP.");
+    }
+
+    #[test]
+    fn every_text_begins_with_a_known_code_and_has_at_most_three_parts() {
+        for kind in ErrorKind::ALL {
+            let code = kind.text().split(' ').next().unwrap();
+            assert!(ERROR_CODES.contains(&code), "{kind:?}");
+            assert!(kind.text().matches('%').count() <= 3, "{kind:?}");
+            assert_eq!(ERROR_CODES[kind.code_index()], code);
+        }
+    }
+
+    #[test]
+    fn long_quotes_are_cut() {
+        let long = vec![b'x'; 5000];
+        assert!(text(ErrorKind::UnsupportedOption.of(&long)).len() < 2 * QUOTED_BYTES_MAX);
+    }
+}

@@ -1,0 +1,367 @@
+//! Commands about connections: CLIENT LIST, INFO, KILL, PAUSE and UNPAUSE, RESET, QUIT, SHUTDOWN. A command is first
+//! parsed into an [`Action`] that borrows nothing, because carrying it out may touch any connection.
+
+use super::{Server, run::Source};
+use crate::command::{Flags, Verb, VerbId};
+use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::engine::{Flow, session::Name};
+use crate::reply::{Error, ErrorKind};
+use crate::time::{Millis, Now};
+use crate::wire::arguments::Args;
+use crate::wire::encode::{Out, Protocol};
+use crate::wire::number::parse_i64;
+use core::net::SocketAddr;
+use std::io::Write;
+
+/// Ids that one CLIENT LIST or KILL can name.
+const IDS_MAX: usize = 32;
+/// Bytes of one client's line.
+const LINE_BYTES_MAX: usize = 512;
+
+/// What a connection-level command asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+    Reset,
+    Shutdown,
+    Info,
+    List(Filter),
+    Kill { filter: Filter, skip_me: bool, counts: bool },
+    Pause { ms: u64, writes_only: bool },
+    Unpause,
+}
+
+/// Which clients are meant; an absent condition holds for all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filter {
+    ids: [u64; IDS_MAX],
+    id_count: Option<usize>,
+    address: Option<Option<SocketAddr>>,
+    /// False for a type or user that no client here has.
+    possible: bool,
+    min_age_s: u64,
+}
+
+impl Filter {
+    const ALL: Filter =
+        Filter { ids: [0; IDS_MAX], id_count: None, address: None, possible: true, min_age_s: 0 };
+
+    fn matches(&self, connection: &Connection, now: Millis) -> bool {
+        self.possible
+            && self.id_count.is_none_or(|count| self.ids[..count].contains(&connection.session.id))
+            && self.address.is_none_or(|address| address == Some(connection.peer))
+            && now.since(connection.opened) >= self.min_age_s * 1_000
+    }
+
+    fn set_address(&mut self, text: &[u8]) {
+        self.address = Some(std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()));
+    }
+
+    fn set_type<'a>(&mut self, text: &'a [u8]) -> Result<(), Error<'a>> {
+        let known = ["normal", "master", "replica", "slave", "pubsub"];
+        match known.iter().find(|name| text.eq_ignore_ascii_case(name.as_bytes())) {
+            Some(&name) => {
+                self.possible &= name == "normal";
+                Ok(())
+            }
+            None => Err(ErrorKind::UnknownClientType.of(text)),
+        }
+    }
+}
+
+impl Action {
+    /// Reads the arguments of a connection-level verb.
+    ///
+    /// # Errors
+    /// The error to answer.
+    pub(super) fn parse<'a>(verb: &Verb, args: &Args<'a>) -> Result<Action, Error<'a>> {
+        Ok(match verb.id {
+            VerbId::Multi => Action::Multi,
+            VerbId::Exec => Action::Exec,
+            VerbId::Discard => Action::Discard,
+            VerbId::Watch => Action::Watch,
+            VerbId::Unwatch => Action::Unwatch,
+            VerbId::Reset => Action::Reset,
+            VerbId::Shutdown => Action::Shutdown,
+            VerbId::ClientInfo => Action::Info,
+            VerbId::ClientList => Action::List(parse_list(args)?),
+            VerbId::ClientKill => parse_kill(args)?,
+            VerbId::ClientPause => parse_pause(args)?,
+            VerbId::ClientUnpause => Action::Unpause,
+            _ => return Err(ErrorKind::Syntax.plain()),
+        })
+    }
+}
+
+fn parse_list<'a>(args: &Args<'a>) -> Result<Filter, Error<'a>> {
+    let mut filter = Filter::ALL;
+    match (args.len(), args.bytes(2)) {
+        (2, _) => {}
+        (4, Some(word)) if word.eq_ignore_ascii_case(b"type") => {
+            filter.set_type(args.bytes(3).unwrap_or_default())?;
+        }
+        (4.., Some(word)) if word.eq_ignore_ascii_case(b"id") => {
+            if args.len() - 3 > IDS_MAX {
+                return Err(ErrorKind::TooManyClientIds.plain());
+            }
+            for index in 3..args.len() {
+                let id = args.bytes(index).and_then(parse_i64).filter(|&id| id > 0);
+                filter.ids[index - 3] = id.ok_or(ErrorKind::InvalidClientIdInList.plain())? as u64;
+            }
+            filter.id_count = Some(args.len() - 3);
+        }
+        _ => return Err(ErrorKind::Syntax.plain()),
+    }
+    Ok(filter)
+}
+
+fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
+    let mut filter = Filter::ALL;
+    if args.len() == 3 {
+        filter.set_address(args.bytes(2).unwrap_or_default());
+        return Ok(Action::Kill { filter, skip_me: false, counts: false });
+    }
+    if args.len() % 2 != 0 {
+        return Err(ErrorKind::Syntax.plain());
+    }
+    let mut skip_me = true;
+    for index in (2..args.len()).step_by(2) {
+        let word = args.bytes(index).unwrap_or_default();
+        let value = args.bytes(index + 1).unwrap_or_default();
+        if word.eq_ignore_ascii_case(b"id") {
+            let id = parse_i64(value).filter(|&id| id > 0).ok_or(ErrorKind::InvalidClientId.plain())?;
+            filter.ids[0] = id as u64;
+            filter.id_count = Some(1);
+        } else if word.eq_ignore_ascii_case(b"type") {
+            filter.set_type(value)?;
+        } else if word.eq_ignore_ascii_case(b"addr") {
+            filter.set_address(value);
+        } else if word.eq_ignore_ascii_case(b"laddr") {
+            filter.possible = false;
+        } else if word.eq_ignore_ascii_case(b"user") {
+            filter.possible &= value == b"default";
+        } else if word.eq_ignore_ascii_case(b"maxage") {
+            filter.min_age_s =
+                parse_i64(value).filter(|&age| age > 0).ok_or(ErrorKind::NotAnInteger.plain())? as u64;
+        } else if word.eq_ignore_ascii_case(b"skipme") && value.eq_ignore_ascii_case(b"yes") {
+            skip_me = true;
+        } else if word.eq_ignore_ascii_case(b"skipme") && value.eq_ignore_ascii_case(b"no") {
+            skip_me = false;
+        } else {
+            return Err(ErrorKind::Syntax.plain());
+        }
+    }
+    Ok(Action::Kill { filter, skip_me, counts: true })
+}
+
+fn parse_pause<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
+    let ms = args.bytes(2).and_then(parse_i64).ok_or(ErrorKind::TimeoutNotAnInteger.plain())?;
+    let ms = u64::try_from(ms).map_err(|_| ErrorKind::TimeoutNegative.plain())?;
+    let writes_only = match args.bytes(3) {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case(b"write") => true,
+        Some(word) if word.eq_ignore_ascii_case(b"all") => false,
+        Some(_) => return Err(ErrorKind::PauseMode.plain()),
+    };
+    Ok(Action::Pause { ms, writes_only })
+}
+
+/// CLIENT PAUSE: until when, and for whom.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pause {
+    until: Option<Millis>,
+    writes_only: bool,
+}
+
+impl Pause {
+    /// Whether the verb has to wait.
+    pub(super) fn holds(&self, verb: &Verb, now: Millis) -> bool {
+        let Some(until) = self.until else { return false };
+        now < until
+            && verb.container() != Some("client")
+            && (!self.writes_only || verb.flags.has(Flags::WRITE) || verb.id == VerbId::Exec)
+    }
+
+    /// When the pause ends.
+    pub(super) fn until(&self) -> Option<Millis> {
+        self.until
+    }
+}
+
+impl Server {
+    /// Carries out a connection-level command of this connection.
+    pub(super) fn perform(&mut self, id: ConnectionId, action: Action, source: Source, now: Now) -> Flow {
+        match action {
+            Action::Multi => self.multi(id),
+            Action::Exec => self.exec(id, now),
+            Action::Discard => self.discard(id),
+            Action::Watch => self.watch(id, source, now),
+            Action::Unwatch => self.unwatch(id),
+            Action::Reset => self.reset(id),
+            Action::Shutdown => {
+                self.stop_requested = true;
+                Flow::Close
+            }
+            Action::Info => self.client_info(id, now),
+            Action::List(filter) => self.client_list(id, &filter, now),
+            Action::Kill { filter, skip_me, counts } => self.client_kill(id, &filter, (skip_me, counts), now),
+            Action::Pause { ms, writes_only } => {
+                let until = now.monotonic.plus(ms);
+                self.pause =
+                    Pause { until: Some(self.pause.until.map_or(until, |at| at.max(until))), writes_only };
+                self.answer(id, |out| out.ok())
+            }
+            Action::Unpause => {
+                self.pause.until = Some(Millis(0));
+                self.end_pause(now.monotonic);
+                self.answer(id, |out| out.ok())
+            }
+        }
+    }
+
+    /// Writes a short reply.
+    pub(super) fn answer(&mut self, id: ConnectionId, write: impl FnOnce(&mut Out<'_>)) -> Flow {
+        let connection = &mut self.connections[id.index as usize];
+        let mut out = Out::new(&mut connection.output, &mut self.output, connection.session.protocol);
+        out.mute(connection.session.is_muted());
+        write(&mut out);
+        Flow::Done
+    }
+
+    /// Answers an error and counts it.
+    pub(super) fn fail(&mut self, id: ConnectionId, verb: VerbId, error: ErrorKind) -> Flow {
+        let Server { engine, connections, output, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
+        engine.refuse(&mut connection.session, Some(verb), &error.plain(), &mut out);
+        Flow::Done
+    }
+
+    /// Ends a pause whose time has passed, and has everybody's waiting commands run.
+    pub(super) fn end_pause(&mut self, now: Millis) {
+        if self.pause.until.is_some_and(|until| until <= now) {
+            self.pause = Pause::default();
+            for (index, connection) in &self.connections {
+                if !connection.input.is_empty() {
+                    let id = ConnectionId { index: index as u32, generation: connection.generation };
+                    self.attention.push_back(id);
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self, id: ConnectionId) -> Flow {
+        self.drop_transaction(id);
+        let unlocked = !self.engine.has_password();
+        self.connections[id.index as usize].session.reset(unlocked);
+        self.answer(id, |out| {
+            out.set_protocol(Protocol::Resp2);
+            out.simple("RESET");
+        })
+    }
+
+    fn client_info(&mut self, id: ConnectionId, now: Now) -> Flow {
+        let mut line = [0; LINE_BYTES_MAX];
+        let len = line_of(&self.connections[id.index as usize], now.monotonic, &mut line);
+        self.answer(id, |out| out.verbatim(*b"txt", &line[..len]))
+    }
+
+    fn client_list(&mut self, id: ConnectionId, filter: &Filter, now: Now) -> Flow {
+        // A line shows the output's buffer, which this reply changes: the asker's is taken aside for both passes.
+        let asker = &mut self.connections[id.index as usize];
+        let (protocol, muted) = (asker.session.protocol, asker.session.is_muted());
+        let mut pending = std::mem::take(&mut asker.output);
+        let mut line = [0; LINE_BYTES_MAX];
+        let mut total_len = 0;
+        let shown = |connection: &&Connection| filter.matches(connection, now.monotonic);
+        for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
+            total_len += line_of(connection, now.monotonic, &mut line);
+        }
+        let mut out = Out::new(&mut pending, &mut self.output, protocol);
+        out.mute(muted);
+        if protocol == Protocol::Resp3 {
+            let mut header = [0; 32];
+            let mut rest = &mut header[..];
+            let _ = write!(rest, "={}\r\ntxt:", total_len + 4);
+            let len = 32 - rest.len();
+            out.raw(&header[..len]);
+        } else {
+            out.bulk_header(total_len);
+        }
+        for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
+            let len = line_of(connection, now.monotonic, &mut line);
+            out.raw(&line[..len]);
+        }
+        out.raw(b"\r\n");
+        self.connections[id.index as usize].output = pending;
+        Flow::Done
+    }
+
+    fn client_kill(&mut self, id: ConnectionId, filter: &Filter, how: (bool, bool), now: Now) -> Flow {
+        let (skip_me, counts) = how;
+        let mut killed = 0;
+        let mut me = false;
+        for (index, connection) in &mut self.connections {
+            let is_me = index == id.index as usize;
+            if connection.closing.is_some() || !filter.matches(connection, now.monotonic) || is_me && skip_me
+            {
+                continue;
+            }
+            killed += 1;
+            if is_me {
+                me = true;
+            } else {
+                connection.close(CloseReason::Killed);
+                self.attention
+                    .push_back(ConnectionId { index: index as u32, generation: connection.generation });
+            }
+        }
+        if counts {
+            self.answer(id, |out| out.integer(killed));
+        } else if killed > 0 {
+            self.answer(id, |out| out.ok());
+        } else {
+            self.fail(id, VerbId::ClientKill, ErrorKind::NoSuchClient);
+        }
+        if me { Flow::Close } else { Flow::Done }
+    }
+}
+
+/// One client's line of CLIENT LIST, in Redis's format. The sizes are of buffers that are the client's own; fields
+/// that have no meaning here (descriptors, subscriptions) are constant, for the sake of the programs that parse them.
+fn line_of(connection: &Connection, now: Millis, line: &mut [u8; LINE_BYTES_MAX]) -> usize {
+    let session = &connection.session;
+    let transaction = &connection.transaction;
+    let multi = if transaction.open { i64::from(transaction.queued_count) } else { -1 };
+    let text = |bytes| std::str::from_utf8(bytes).unwrap_or("");
+    let mut rest = &mut line[..];
+    // A line that does not fit is cut, not lost.
+    let _ = writeln!(
+        rest,
+        "id={} addr={} laddr= fd=0 name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+         qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r cmd={} \
+         user=default redir=-1 resp={} lib-name={} lib-ver={}",
+        session.id,
+        connection.peer,
+        text(session.name(Name::Connection)),
+        now.since(connection.opened) / 1_000,
+        now.since(connection.active) / 1_000,
+        if transaction.open { "x" } else { "N" },
+        session.db.0,
+        multi,
+        connection.input.len(),
+        connection.input.free(),
+        transaction.queue.capacity(),
+        connection.output.capacity(),
+        connection.input.capacity() + connection.output.capacity() + size_of::<Connection>(),
+        connection.last_verb.map_or("NULL", |verb| verb.name),
+        if session.protocol == Protocol::Resp3 { 3 } else { 2 },
+        text(session.name(Name::Library)),
+        text(session.name(Name::LibraryVersion)),
+    );
+    LINE_BYTES_MAX - rest.len()
+}

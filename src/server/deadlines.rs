@@ -1,0 +1,79 @@
+//! The time limits of connections. A connection has one limit at a time, by what it is doing: its replies wait to be
+//! taken, a command of its is incomplete, or it is idle.
+
+use super::Server;
+use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::time::{Millis, Now};
+use crate::wire::encode::Out;
+
+/// How long a client that is told of its time limit may take to read that.
+const LAST_WORD_MS: u64 = 1_000;
+
+impl Server {
+    /// When `handle_deadlines` or `maintain` should be called next, if nothing else happens before.
+    pub fn poll_deadline(&self, now: Now) -> Option<Millis> {
+        let store = self.engine.store.next_expiry_hint().map(|at| now.monotonic.plus(at.since(now.unix)));
+        [self.timers.next_deadline(), self.pause.until(), store].into_iter().flatten().min()
+    }
+
+    /// Starts closing the connections whose limit has passed; `poll_attention` then names them.
+    pub fn handle_deadlines(&mut self, now: Now) {
+        while let Some(index) = self.timers.pop_due(now.monotonic) {
+            let Some(connection) = self.connections.get(index) else { continue };
+            let id = ConnectionId { index: index as u32, generation: connection.generation };
+            match self.limit(connection) {
+                Some((at, reason)) if at <= now.monotonic => self.time_out(id, reason, now.monotonic),
+                Some((at, _)) => self.timers.schedule(index, at),
+                None => {}
+            }
+        }
+    }
+
+    /// Sets the timer of a connection by what it is doing now. Activity alone moves no timer: one that fires early
+    /// is set anew by `handle_deadlines`.
+    pub(super) fn update_deadline(&mut self, id: ConnectionId, now: Millis) {
+        let Some(connection) = self.connections.get(id.index as usize) else { return };
+        let index = id.index as usize;
+        match self.limit(connection) {
+            None => self.timers.cancel(index),
+            Some((at, _)) => match self.timers.deadline(index) {
+                Some(earlier) if earlier <= at && earlier > now => {}
+                _ => self.timers.schedule(index, at.max(now)),
+            },
+        }
+    }
+
+    fn limit(&self, connection: &Connection) -> Option<(Millis, CloseReason)> {
+        let settings = &self.settings;
+        if let Some(reason) = connection.closing {
+            return Some((connection.progressed.plus(LAST_WORD_MS.max(settings.write_timeout_ms)), reason));
+        }
+        if !connection.output.is_empty() {
+            return Some((connection.progressed.plus(settings.write_timeout_ms), CloseReason::WriteTimeout));
+        }
+        if let Some(began) = connection.began {
+            return Some((began.plus(settings.request_timeout_ms), CloseReason::RequestTimeout));
+        }
+        let idle = settings.idle_timeout_ms;
+        (idle > 0).then(|| (connection.active.plus(idle), CloseReason::IdleTimeout))
+    }
+
+    /// Ends a connection whose limit has passed: it is told where it can be, and no longer waited for.
+    fn time_out(&mut self, id: ConnectionId, reason: CloseReason, now: Millis) {
+        let Server { engine, connections, output, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        if connection.closing.is_some() || reason == CloseReason::WriteTimeout {
+            engine.metrics.counters.timeouts += u64::from(connection.closing.is_none());
+            return self.drop_at_once(id, reason);
+        }
+        engine.metrics.counters.timeouts += 1;
+        if reason == CloseReason::RequestTimeout {
+            let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
+            out.error("ERR the command was begun and not finished within the server's time limit");
+            connection.progressed = now;
+        }
+        connection.close(reason);
+        self.attention.push_back(id);
+        self.update_deadline(id, now);
+    }
+}

@@ -1,0 +1,99 @@
+//! Pannier's own frames: datagrams, and connections whose first byte was a frame's. Both go to the same sessions, so
+//! that a write which was sent over UDP and is repeated over TCP still runs at most once.
+
+use super::{Progress, Server};
+use crate::connection::{CloseReason, ConnectionId};
+use crate::datagram::{Handled, Incoming};
+use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, KEY_BYTES_MAX, RING_BYTES};
+use crate::time::{Millis, Now};
+use crate::wire::encode::Out;
+use crate::wire::frame::{self, Direction, Reject, Step};
+use core::net::SocketAddr;
+
+/// Bytes of a frame over TCP, at most: the longest key and a value that is kept inside a record, with room to spare
+/// for values up to the size of a ring of the largest key. Longer values are put by RESP.
+const STREAM_FRAME_BYTES_MAX: usize = KEY_BYTES_MAX + 64 * 1024;
+/// Bytes of a reply over TCP, at most; a longer value is answered USE_TCP, that is: ask by RESP.
+pub(super) const STREAM_REPLY_BYTES_MAX: usize = INLINE_VALUE_BYTES_MAX + 256;
+
+const _: () = assert!(STREAM_REPLY_BYTES_MAX <= RING_BYTES);
+
+impl Server {
+    /// One datagram in, at most one out: the length of the reply, which is to go where the datagram came from.
+    pub fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        bytes: &[u8],
+        now: Now,
+        reply: &mut [u8; DATAGRAM_BYTES_MAX],
+    ) -> Option<usize> {
+        let incoming = Incoming { from, bytes, now };
+        match self.datagrams.handle(&mut self.engine.store, &incoming, reply) {
+            Handled::Reply(len) => Some(len),
+            Handled::Silent => None,
+            Handled::Rejected(reason) => {
+                self.log_rejected("udp", from, reason, (bytes.len(), now.monotonic));
+                None
+            }
+        }
+    }
+
+    /// Serves the frame at the front of a framed connection's input.
+    pub(super) fn step_framed(&mut self, id: ConnectionId, now: Now) -> Progress {
+        let Server { engine, connections, input, output, datagrams, frame_reply, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        connection.input.straighten(input);
+        let bytes = connection.input.readable(input);
+        let waiting = bytes.len();
+        let (handled, consumed) =
+            match frame::decode_prefix(bytes, Direction::Request, STREAM_FRAME_BYTES_MAX) {
+                Ok(Step::NeedMore) => return self.wait_for_input(id, now),
+                Ok(Step::Ready { frame, consumed }) => {
+                    let peer = (connection.peer, now);
+                    let handled = datagrams.handle_stream_frame(&mut engine.store, &frame, peer, frame_reply);
+                    (handled, consumed)
+                }
+                Err(reason) => {
+                    datagrams.count_stream_damage(reason);
+                    (Handled::Rejected(reason), 0)
+                }
+            };
+        let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
+        match handled {
+            Handled::Reply(len) => {
+                out.raw(&frame_reply[..len]);
+                connection.input.consume(consumed);
+                connection.began = None;
+            }
+            Handled::Silent => connection.input.consume(consumed),
+            Handled::Rejected(reason) => {
+                // A damaged stream cannot be followed any further: it is told so once, and closed.
+                let len = datagrams.reject_stream(reason, frame_reply);
+                out.raw(&frame_reply[..len]);
+                connection.close(CloseReason::ProtocolError);
+                let peer = connection.peer;
+                self.engine.metrics.counters.protocol_errors += 1;
+                self.log_rejected("tcp", peer, reason, (waiting, now.monotonic));
+            }
+        }
+        Progress::Made
+    }
+
+    /// A few lines a second, and a count of what was left out: a flood of bad frames must not become one of log lines.
+    fn log_rejected(&mut self, transport: &str, from: SocketAddr, reason: Reject, seen: (usize, Millis)) {
+        let (len, now) = seen;
+        if !log::log_enabled!(log::Level::Warn) {
+            return;
+        }
+        match self.reject_log.admit(now) {
+            Some(0) => {
+                log::warn!("rejected frame: {} transport={transport} from={from} bytes={len}", reason.name())
+            }
+            Some(left_out) => log::warn!(
+                "rejected frame: {} transport={transport} from={from} bytes={len} ({left_out} more since the last line)",
+                reason.name()
+            ),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! From the socket's bytes to whole commands: where the next bytes go, and large arguments on their way into the
+//! store.
+//!
+//! ```text
+//!  socket ──▶ ring ──▶ decoder ──▶ run.rs
+//!               │ Step::Body: an argument longer than the ring should hold
+//!               └──▶ what of it has come moves to a large value; from then on
+//!  socket ──────────▶ the large value's blocks, until the argument is whole
+//! ```
+
+use super::Server;
+use crate::connection::{Body, CloseReason, Connection, ConnectionId};
+use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
+use crate::mutation::Refused;
+use crate::time::Now;
+use crate::wire::resp::Decoder;
+
+/// A body that has brought this much since its time limit was last set is not stuck: the limit begins anew.
+const BODY_PROGRESS_BYTES: u64 = 256 * 1024;
+
+impl Server {
+    /// Where the next bytes of this client go; never empty. `None`: leave them in the socket for now, because
+    /// replies wait to be taken, a command is being answered, or the connection is closing.
+    pub fn input_space(&mut self, id: ConnectionId, now: Now) -> Option<&mut [u8]> {
+        let connection = self.get(id)?;
+        if connection.closing.is_some() || connection.ended || connection.job.is_some() {
+            return None;
+        }
+        if connection.body.is_some() {
+            return self.body_space(id, now);
+        }
+        if connection.output.pending_len() >= RING_BYTES as u64 || !self.make_ring_space(id) {
+            return None;
+        }
+        let connection = self.connections.get_mut(id.index as usize)?;
+        let space = connection.input.writable(&mut self.input);
+        (!space.is_empty()).then_some(space)
+    }
+
+    /// `len` bytes (at least 1) have been put where `input_space` said.
+    pub fn input_received(&mut self, id: ConnectionId, len: usize, now: Now) {
+        self.engine.metrics.counters.received_bytes += len as u64;
+        let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
+        connection.active = now.monotonic;
+        let Some(body) = &mut connection.body else {
+            connection.input.commit(len);
+            return;
+        };
+        if let Some(large) = body.target {
+            self.engine.store.large_filled(large, len);
+        }
+        body.remaining -= len as u64;
+        connection.body_progress_len += len as u64;
+        if connection.body_progress_len >= BODY_PROGRESS_BYTES {
+            connection.body_progress_len = 0;
+            connection.began = Some(now.monotonic);
+        }
+        self.end_body_if_whole(id);
+    }
+
+    /// The peer has sent all it will send. What is whole is still executed and answered.
+    pub fn input_ended(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.ended = true;
+        }
+    }
+
+    /// An argument of `len` bytes begins `at` bytes into the ring: moves what has come of it out of the ring.
+    pub(super) fn begin_body(&mut self, id: ConnectionId, at: usize, len: u64, now: Now) {
+        let connection = &mut self.connections[id.index as usize];
+        connection.input.straighten(&mut self.input);
+        let target = match self.engine.store.large_begin(len, now.unix) {
+            Ok(large) => Some(large),
+            Err(refused) => {
+                connection.refused.get_or_insert(refused);
+                None
+            }
+        };
+        let bytes = connection.input.readable(&self.input);
+        let here = (bytes.len() - at).min(usize::try_from(len).unwrap_or(usize::MAX));
+        connection.body = Some(Body { target, remaining: len - here as u64 });
+        if let Some(large) = target
+            && let Err(refused) = self.engine.store.large_append(large, &bytes[at..at + here], now.unix)
+        {
+            self.refuse_body(id, refused);
+        }
+        let connection = &mut self.connections[id.index as usize];
+        connection.input.remove_range(at, here, &mut self.input);
+        self.end_body_if_whole(id);
+    }
+
+    /// Gives back all that a connection holds: rings, replies, the transaction, large arguments not yet executed.
+    pub(super) fn release_held(&mut self, connection: &mut Connection) {
+        let Server { engine, input, output, queues, args, .. } = self;
+        if let Some(job) = connection.job.take() {
+            engine.abandon(job);
+        }
+        let store = &mut engine.store;
+        if let Some(Body { target: Some(large), .. }) = connection.body.take() {
+            store.large_release(large);
+        }
+        connection.input.straighten(input);
+        let bytes = connection.input.readable(input);
+        connection.decoder.large_ids(bytes, |large| store.large_release(large));
+        connection.decoder = Decoder::new();
+        connection.input.release(input);
+        super::transaction::release(&mut connection.transaction, args, queues, |large| {
+            store.large_release(large)
+        });
+        connection.output.release(output, |large| store.large_release(large));
+    }
+
+    /// The next piece of a large value under way, or the bin if it was refused.
+    fn body_space(&mut self, id: ConnectionId, now: Now) -> Option<&mut [u8]> {
+        let body = self.get(id)?.body?;
+        if let Some(large) = body.target {
+            // Asked for twice, because the borrow of the first answer would last through the refusal.
+            match self.engine.store.large_space(large, now.unix).map(|_| ()) {
+                Ok(()) => {
+                    let space = self.engine.store.large_space(large, now.unix).ok()?;
+                    let len = space.len().min(usize::try_from(body.remaining).unwrap_or(usize::MAX));
+                    return Some(&mut space[..len]);
+                }
+                Err(refused) => self.refuse_body(id, refused),
+            }
+        }
+        let len = self.discard.len().min(usize::try_from(body.remaining).unwrap_or(usize::MAX));
+        Some(&mut self.discard[..len])
+    }
+
+    /// The value under way found no room: the rest of it is thrown away, and its command will be told.
+    fn refuse_body(&mut self, id: ConnectionId, refused: Refused) {
+        let connection = &mut self.connections[id.index as usize];
+        if let Some(body) = &mut connection.body
+            && let Some(large) = body.target.take()
+        {
+            self.engine.store.large_release(large);
+            connection.refused.get_or_insert(refused);
+        }
+    }
+
+    fn end_body_if_whole(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.index as usize];
+        let Some(Body { target, remaining: 0 }) = connection.body else { return };
+        connection.body = None;
+        connection.input.straighten(&mut self.input);
+        let bytes = connection.input.readable_mut(&mut self.input);
+        connection.decoder.body_received(bytes, target);
+    }
+
+    /// Sees to it that the ring has room for the next bytes: attaches, straightens or lengthens it, and closes the
+    /// client that holds the most when the buffers of all are exhausted.
+    fn make_ring_space(&mut self, id: ConnectionId) -> bool {
+        loop {
+            let connection = &mut self.connections[id.index as usize];
+            let ring = &mut connection.input;
+            let done = if ring.capacity() < RING_BYTES && ring.grow(&mut self.input, RING_BYTES) {
+                true
+            } else if ring.free() == 0 {
+                // Where no buffer of the usual length is left, a short one serves, and closing one client that holds
+                // a short one makes room, however scattered those are.
+                ring.grow(&mut self.input, (ring.capacity() * 2).max(BUFFER_UNIT_BYTES))
+            } else {
+                if ring.writable(&mut self.input).is_empty() {
+                    ring.straighten(&mut self.input);
+                }
+                true
+            };
+            if done {
+                return true;
+            }
+            if !self.relieve_input(id) {
+                return false;
+            }
+        }
+    }
+
+    /// Closes the client that holds the most input; false if that is the one that asks.
+    pub(super) fn relieve_input(&mut self, asking: ConnectionId) -> bool {
+        let held = |connection: &Connection| {
+            let transaction = &connection.transaction;
+            connection.input.capacity() + transaction.queue.capacity() + transaction.watched.capacity()
+        };
+        let largest = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.closing.is_none() && held(connection) > 0)
+            .max_by_key(|(_, connection)| (held(connection), std::cmp::Reverse(connection.began)))
+            .map(|(index, connection)| ConnectionId {
+                index: index as u32,
+                generation: connection.generation,
+            });
+        let Some(largest) = largest else { return false };
+        self.drop_at_once(largest, CloseReason::InputFull);
+        largest != asking
+    }
+
+    /// Takes back all that a connection holds now, replies included, and has the reactor close it.
+    pub(super) fn drop_at_once(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(connection) = self.get_mut(id) else { return };
+        connection.close(reason);
+        let placeholder = Connection::new(connection.session.clone(), connection.peer, 0, connection.opened);
+        let mut taken = std::mem::replace(connection, placeholder);
+        self.release_held(&mut taken);
+        self.connections[id.index as usize] = taken;
+        if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
+            self.engine.metrics.counters.buffer_closes += 1;
+        }
+        self.attention.push_back(id);
+    }
+}

@@ -1,0 +1,260 @@
+//! The whole server without its sockets: bytes and the time come in as arguments, bytes and the next deadline come
+//! out. The reactor drives it over real sockets; tests, fuzzers and the simulator drive it by hand.
+//!
+//! The kinds of method, and the order to call them in for a connection:
+//!
+//! 1. `open` when a client has connected; it gives the id that every other call takes.
+//! 2. `input_space`, then `input_received` with what came (or `input_ended`). `None` from `input_space` means: leave
+//!    the bytes in the socket, this client has enough under way.
+//! 3. `run` decodes and executes what has come; it says whether more can be done at once.
+//! 4. `output` and `output_sent` until there is no output or the socket takes no more.
+//! 5. `is_finished` tells that a closing connection has said its last; then, or when the socket fails, `close`.
+//!
+//! Between turns: `poll_deadline` and `handle_deadlines`, `maintain`, and `poll_attention` for connections that
+//! another connection's command has changed.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `input.rs` | from received bytes to whole commands; large arguments into the store |
+//! | `run.rs` | commands in order, each only when its reply has room |
+//! | `output.rs` | waiting replies to the socket, large values from the store |
+//! | `frames.rs` | datagrams, and connections that speak frames |
+//! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
+//! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
+//! | `request_log.rs` | the line that `--log-requests` writes for each request |
+//! | `deadlines.rs` | the time limits of section "limits" of the README |
+
+mod clients;
+mod deadlines;
+mod frames;
+mod input;
+mod output;
+mod request_log;
+mod run;
+mod transaction;
+
+pub use output::Socket;
+
+use crate::buffers::Buffers;
+use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::datagram::{Datagrams, budget::LogBudget};
+use crate::engine::{Engine, session::Session, settings::Facts};
+use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
+use crate::time::Now;
+use crate::timers::Timers;
+use crate::wire::arguments::ArgTable;
+use core::net::SocketAddr;
+use slab::Slab;
+use std::collections::VecDeque;
+
+/// What a client that comes when all places are taken is told.
+pub const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// Bounds of the server that its user can set; times in milliseconds, 0 for no limit where that is said.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Clients at once.
+    pub max_clients: usize,
+    /// A command begun must be whole within this.
+    pub request_timeout_ms: u64,
+    /// Waiting replies must make progress within this.
+    pub write_timeout_ms: u64,
+    /// A client must ask for something within this; 0: it need not.
+    pub idle_timeout_ms: u64,
+    /// Bytes of all clients' input buffers together.
+    pub input_bytes: usize,
+    /// Bytes of all clients' output buffers together.
+    pub output_bytes: usize,
+    /// Bytes of all clients' queued transactions and watched keys together.
+    pub queue_bytes: usize,
+    /// Whether each request is logged.
+    pub log_requests: bool,
+    /// Microseconds of a clock that never goes back; only differences of it are looked at. A simulator gives its own.
+    pub clock_us: fn() -> u64,
+    /// Fills in what INFO shows of the process; called when INFO is.
+    pub process_facts: fn(&mut Facts),
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_clients: crate::limits::CLIENTS_DEFAULT,
+            request_timeout_ms: 10_000,
+            write_timeout_ms: 30_000,
+            idle_timeout_ms: 0,
+            input_bytes: 8 * MIB,
+            output_bytes: 8 * MIB,
+            queue_bytes: 4 * MIB,
+            log_requests: false,
+            clock_us: || 0,
+            process_facts: |_| {},
+        }
+    }
+}
+
+/// The server's state: connections, their buffers, and the engine behind them.
+pub struct Server {
+    engine: Engine,
+    connections: Slab<Connection>,
+    input: Buffers,
+    output: Buffers,
+    /// What transactions queue and watch.
+    queues: Buffers,
+    args: ArgTable,
+    timers: Timers,
+    settings: Settings,
+    next_generation: u32,
+    next_session_id: u64,
+    /// Connections to look at although nothing came from their sockets.
+    attention: VecDeque<ConnectionId>,
+    /// Where bytes go that nobody wants.
+    discard: Box<[u8]>,
+    pause: clients::Pause,
+    stop_requested: bool,
+    datagrams: Datagrams,
+    frame_reply: Box<[u8]>,
+    reject_log: LogBudget,
+}
+
+/// What came of a step of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// A command was run, or dropped: go on.
+    Made,
+    /// Nothing can be done before more input comes, or output goes.
+    Waiting,
+}
+
+impl Server {
+    /// A server over `engine`. All of its memory is reserved here.
+    pub fn new(engine: Engine, datagrams: Datagrams, settings: Settings) -> Server {
+        Server {
+            engine,
+            connections: Slab::with_capacity(settings.max_clients),
+            input: Buffers::new(settings.input_bytes),
+            output: Buffers::new(settings.output_bytes),
+            queues: Buffers::new(settings.queue_bytes),
+            args: ArgTable::with_capacity(ARGUMENTS_MAX),
+            timers: Timers::new(settings.max_clients),
+            next_generation: 0,
+            next_session_id: 1,
+            attention: VecDeque::with_capacity(settings.max_clients),
+            discard: vec![0; RING_BYTES].into_boxed_slice(),
+            pause: clients::Pause::default(),
+            stop_requested: false,
+            datagrams,
+            frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
+            reject_log: LogBudget::default(),
+            settings,
+        }
+    }
+
+    /// Takes on a client, or gives the bytes to send it before closing.
+    ///
+    /// # Errors
+    /// All places are taken; the error is what to tell the client.
+    pub fn open(&mut self, peer: SocketAddr, now: Now) -> Result<ConnectionId, &'static [u8]> {
+        if self.connections.len() >= self.settings.max_clients {
+            self.engine.metrics.counters.rejected += 1;
+            return Err(TOO_MANY_CLIENTS);
+        }
+        self.engine.metrics.counters.accepted += 1;
+        let generation = self.next_generation;
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let session = Session::new(self.next_session_id, !self.engine.has_password());
+        self.next_session_id += 1;
+        let connection = Connection::new(session, peer, generation, now.monotonic);
+        let index = self.connections.insert(connection) as u32;
+        let id = ConnectionId { index, generation };
+        self.update_deadline(id, now.monotonic);
+        Ok(id)
+    }
+
+    /// Forgets a connection and takes back all that it held.
+    pub fn close(&mut self, id: ConnectionId) {
+        if self.get(id).is_none() {
+            return;
+        }
+        let mut connection = self.connections.remove(id.index as usize);
+        self.timers.cancel(id.index as usize);
+        self.release_held(&mut connection);
+    }
+
+    /// The connection of that id, if it is still open.
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id.index as usize).filter(|connection| connection.generation == id.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(id.index as usize)
+            .filter(|connection| connection.generation == id.generation)
+    }
+
+    /// Starts closing a connection: nothing more is read or run, waiting replies are still sent.
+    pub fn start_closing(&mut self, id: ConnectionId, reason: CloseReason) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.close(reason);
+        }
+    }
+
+    /// Whether a connection has said its last and can be closed.
+    pub fn is_finished(&self, id: ConnectionId) -> bool {
+        self.get(id).is_none_or(|connection| connection.closing.is_some() && connection.output.is_empty())
+    }
+
+    /// Whether a reply of this connection has begun and goes on when it is run again.
+    pub fn has_job(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| connection.job.is_some())
+    }
+
+    /// A connection to run and write although its socket said nothing; call until `None` once a turn.
+    pub fn poll_attention(&mut self) -> Option<ConnectionId> {
+        self.attention.pop_front()
+    }
+
+    /// Work that the server owes itself: expiry, cleaning, flushing, in bounded slices. True: there is more at once.
+    pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
+        self.end_pause(now.monotonic);
+        self.engine.store.maintain(now.unix, steps)
+    }
+
+    /// Whether a client has asked for the server's end.
+    pub fn stop_requested(&self) -> bool {
+        self.stop_requested
+    }
+
+    /// Connections that are open.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The ids of all open connections.
+    pub fn connection_ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.connections.iter().map(|(index, connection)| ConnectionId {
+            index: index as u32,
+            generation: connection.generation,
+        })
+    }
+
+    /// The engine behind the connections.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The engine, to change.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// Panics where the state contradicts itself; for tests and the simulator.
+    pub fn invariants(&self) {
+        self.input.invariants();
+        self.output.invariants();
+        self.engine.store.invariants();
+        for (_, connection) in &self.connections {
+            connection.input.invariants();
+        }
+        assert!(self.connections.len() <= self.settings.max_clients);
+    }
+}

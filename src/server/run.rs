@@ -1,0 +1,369 @@
+//! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
+
+use super::{Progress, Server, clients::Action};
+use crate::command::{Flags, Verb, VerbId};
+use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::engine::{Flow, Spent};
+use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES, VALUE_BYTES_MAX};
+use crate::reply::ErrorKind;
+use crate::time::Now;
+use crate::wire::arguments::{Arg, Args};
+use crate::wire::encode::Out;
+use crate::wire::malformed::Malformed;
+use crate::wire::resp::{Bounds, Decoder, Step};
+use core::net::SocketAddr;
+use std::io::Write;
+
+/// Commands that one connection runs before the others have their turn.
+const COMMANDS_PER_TURN: usize = 256;
+
+/// Of the commands that one connection runs in a turn, the first few and every so many after them are timed: reading
+/// a clock costs a fifth of a GET, and the sum over a long pipeline says as much.
+const TIMED_FIRST: usize = 4;
+const TIMED_EVERY: usize = 16;
+
+/// Where a command's bytes are.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// At the front of the connection's input.
+    Input { len: usize },
+    /// In the transaction's queue, which the argument table points into.
+    Queue,
+}
+
+impl Server {
+    /// Runs what this connection has sent, as far as its replies have room. True: there is more to do at once, but
+    /// others come first.
+    pub fn run(&mut self, id: ConnectionId, now: Now) -> bool {
+        for index in 0..COMMANDS_PER_TURN {
+            let timed = index < TIMED_FIRST || index % TIMED_EVERY == 0;
+            if self.step(id, now, timed) == Progress::Waiting {
+                self.update_deadline(id, now.monotonic);
+                return false;
+            }
+        }
+        self.update_deadline(id, now.monotonic);
+        true
+    }
+
+    fn step(&mut self, id: ConnectionId, now: Now, timed: bool) -> Progress {
+        let Some(connection) = self.get(id) else { return Progress::Waiting };
+        if connection.closing.is_some() || connection.body.is_some() {
+            return self.wait_for_input(id, now);
+        }
+        if connection.input.is_empty() {
+            return self.wait_for_input(id, now);
+        }
+        if !self.has_reply_room(id) {
+            return Progress::Waiting;
+        }
+        if self.is_framed(id) {
+            return self.step_framed(id, now);
+        }
+        let Server { connections, input, args, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        // A value over --max-value is not malformed: it is refused by its command, and the connection lives.
+        let bounds =
+            Bounds { authenticated: connection.session.authenticated, max_bulk_bytes: VALUE_BYTES_MAX };
+        let mut step = connection.decoder.decode(connection.input.readable(input), &bounds, args);
+        if step == Ok(Step::NeedMore) && !connection.input.is_straight() {
+            connection.input.straighten(input);
+            step = connection.decoder.decode(connection.input.readable(input), &bounds, args);
+        }
+        match step {
+            Ok(Step::NeedMore) => return self.wait_for_input(id, now),
+            Ok(Step::Skip { consumed }) => connection.input.consume(consumed),
+            Ok(Step::Body { at, len }) => {
+                connection.began = Some(now.monotonic);
+                connection.body_progress_len = 0;
+                connection.has_large = true;
+                self.begin_body(id, at, len, now);
+            }
+            Ok(Step::Ready { consumed }) => return self.run_command(id, consumed, now, timed),
+            Err(malformed) => self.protocol_error(id, malformed),
+        }
+        Progress::Made
+    }
+
+    /// Whether the connection speaks frames, which its first byte tells.
+    fn is_framed(&mut self, id: ConnectionId) -> bool {
+        let connection = &mut self.connections[id.index as usize];
+        let first = connection.input.readable(&self.input).first();
+        *connection.framed.get_or_insert(first == Some(&crate::wire::frame::MAGIC))
+    }
+
+    /// Nothing can be run: notes since when a command is incomplete, and ends a connection that will send no more.
+    pub(super) fn wait_for_input(&mut self, id: ConnectionId, now: Now) -> Progress {
+        let Server { connections, input, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        if connection.input.is_empty() && connection.body.is_none() {
+            connection.input.release(input);
+            connection.began = None;
+        } else {
+            // A client that stops here, on purpose or not, holds no more than it has to.
+            connection.input.shrink(input);
+            connection.began.get_or_insert(now.monotonic);
+        }
+        if connection.ended {
+            connection.close(CloseReason::PeerClosed);
+        }
+        Progress::Waiting
+    }
+
+    /// Whether a reply of common size can be written. Replies that wait make room by being sent; buffers that others
+    /// hold are taken back from the one who holds the most.
+    fn has_reply_room(&mut self, id: ConnectionId) -> bool {
+        loop {
+            let Some(connection) = self.connections.get_mut(id.index as usize) else { return false };
+            if connection.closing.is_some() || connection.output.pending_len() >= RING_BYTES as u64 {
+                return false;
+            }
+            let protocol = connection.session.protocol;
+            let waiting = !connection.output.is_empty();
+            if Out::new(&mut connection.output, &mut self.output, protocol).room() >= REPLY_ROOM_BYTES {
+                return true;
+            }
+            if waiting || !self.relieve_output() {
+                return false;
+            }
+        }
+    }
+
+    /// Runs the whole command of `len` bytes at the front of the input.
+    fn run_command(&mut self, id: ConnectionId, len: usize, now: Now, timed: bool) -> Progress {
+        let timed = timed || self.settings.log_requests;
+        let started = if timed { (self.settings.clock_us)() } else { 0 };
+        let before = self.connections[id.index as usize].output.pending_len();
+        let flow = match self.prepare(id, len, now) {
+            Prepared::Held => {
+                self.connections[id.index as usize].decoder.hold(len);
+                return Progress::Waiting;
+            }
+            Prepared::Answered => Flow::Done,
+            Prepared::Queued => {
+                self.connections[id.index as usize].has_large = false;
+                Flow::Done
+            }
+            Prepared::Runnable(verb) => {
+                self.refresh_facts(verb, now);
+                let flow = self.execute(id, verb, Source::Input { len }, now);
+                if timed {
+                    let micros = (self.settings.clock_us)().saturating_sub(started);
+                    self.note_time(id, verb, (len, micros), now);
+                }
+                flow
+            }
+        };
+        if self.settings.log_requests {
+            self.log_request(id, len, before, started);
+        }
+        self.finish(id, len, flow)
+    }
+
+    /// Tells the engine how long a command took.
+    fn note_time(&mut self, id: ConnectionId, verb: &'static Verb, (len, micros): (usize, u64), now: Now) {
+        let Server { engine, connections, input, args, .. } = self;
+        let connection = &connections[id.index as usize];
+        if connection.generation != id.generation {
+            return;
+        }
+        let bytes = &connection.input.readable(input)[..len];
+        if verb.id == VerbId::Exec {
+            // The table holds the last of what it ran.
+            Decoder::again(bytes, args);
+        }
+        let mut peer = [0; PEER_TEXT_BYTES];
+        let peer = if engine.is_slow(verb, micros) { text_of(connection.peer, &mut peer) } else { b"" };
+        engine.took(&connection.session, verb, &args.args(bytes), Spent { micros, peer, now });
+    }
+
+    /// Brings up to date what only the server knows, where the verb shows it.
+    fn refresh_facts(&mut self, verb: &Verb, now: Now) {
+        if !matches!(verb.id, VerbId::Info | VerbId::MemoryStats | VerbId::Lastsave) {
+            return;
+        }
+        let buffer_bytes = (self.input.used() + self.output.used() + self.queues.used()) as u64;
+        let facts = &mut self.engine.facts;
+        facts.connected_clients = self.connections.len() as u64;
+        facts.buffer_bytes = buffer_bytes;
+        facts.uptime_s = now.monotonic.0 / 1_000;
+        (self.settings.process_facts)(facts);
+        self.engine.metrics.datagrams = *self.datagrams.counters();
+    }
+
+    /// Looks the command up and decides whether it runs now; the argument table stays as it is.
+    fn prepare(&mut self, id: ConnectionId, len: usize, now: Now) -> Prepared {
+        let pause = self.pause;
+        let Server { engine, connections, input, output, args, queues, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let Connection {
+            session, output: pending, input: ring, transaction, refused, job, last_verb, ..
+        } = connection;
+        let args = args.args(&ring.readable(input)[..len]);
+        if job.is_some() {
+            return resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
+        }
+        let mut out = Out::new(pending, output, session.protocol);
+        out.mute(session.is_muted());
+        let Some(verb) = engine.admit(session, &args, &mut out) else {
+            transaction.broken |= transaction.open;
+            return Prepared::Answered;
+        };
+        *last_verb = Some(verb);
+        if pause.holds(verb, now.monotonic) {
+            return Prepared::Held;
+        }
+        if let Some(refused) = refused.take() {
+            transaction.broken |= transaction.open;
+            engine.refuse(session, Some(verb.id), &crate::engine::refused(refused), &mut out);
+            return Prepared::Answered;
+        }
+        if transaction.open && !super::transaction::runs_at_once(verb) {
+            if verb.flags.has(Flags::NO_MULTI) {
+                transaction.broken = true;
+                engine.refuse(session, Some(verb.id), &ErrorKind::NotInsideMulti.plain(), &mut out);
+                return Prepared::Answered;
+            }
+            return match transaction.enqueue(&args, queues) {
+                Ok(()) => {
+                    out.simple("QUEUED");
+                    session.finished();
+                    Prepared::Queued
+                }
+                Err(error) => {
+                    transaction.broken = true;
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
+                    Prepared::Answered
+                }
+            };
+        }
+        Prepared::Runnable(verb)
+    }
+
+    /// Runs the command that the argument table holds.
+    pub(super) fn execute(
+        &mut self,
+        id: ConnectionId,
+        verb: &'static Verb,
+        source: Source,
+        now: Now,
+    ) -> Flow {
+        let Server { engine, connections, input, output, args, queues, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let Connection { session, output: pending, input: ring, transaction, job, .. } = connection;
+        let bytes = match source {
+            Source::Input { len } => &ring.readable(input)[..len],
+            Source::Queue => transaction.queue.readable(queues),
+        };
+        let args: Args<'_> = match source {
+            Source::Input { .. } => args.args(bytes),
+            Source::Queue => args.spans(bytes),
+        };
+        let mut out = Out::new(pending, output, session.protocol);
+        out.mute(session.is_muted());
+        if verb.flags.has(Flags::CONNECTION) && verb.id != VerbId::Quit {
+            return match Action::parse(verb, &args) {
+                Ok(action) => {
+                    engine.metrics.called(verb.id);
+                    self.perform(id, action, source, now)
+                }
+                Err(error) => {
+                    engine.refuse(session, Some(verb.id), &error, &mut out);
+                    Flow::Done
+                }
+            };
+        }
+        engine.execute(session, verb, &args, job.take(), &mut out, now)
+    }
+
+    /// Settles a command after it ran: input, references, and what its flow asks for.
+    fn finish(&mut self, id: ConnectionId, len: usize, flow: Flow) -> Progress {
+        let Some(connection) = self.connections.get_mut(id.index as usize) else { return Progress::Waiting };
+        if connection.generation != id.generation {
+            return Progress::Waiting;
+        }
+        if connection.output.overflowed() {
+            if let Flow::Again(job) = flow {
+                self.engine.abandon(job);
+            }
+            // Held, so that its large arguments are found and released.
+            connection.decoder.hold(len);
+            self.drop_at_once(id, CloseReason::OutputFull);
+            return Progress::Waiting;
+        }
+        if let Flow::Again(job) = flow {
+            connection.decoder.hold(len);
+            connection.job = Some(job);
+            // Others have their turn between two pieces of a long reply.
+            if connection.output.is_empty() {
+                self.attention.push_back(id);
+            }
+            return Progress::Waiting;
+        }
+        if flow == Flow::Close {
+            connection.close(CloseReason::Quit);
+        }
+        if std::mem::take(&mut connection.has_large) {
+            let args = self.args.args(&connection.input.readable(&self.input)[..len]);
+            for arg in args.iter() {
+                if let Arg::Large(large) = arg {
+                    self.engine.store.large_release(large);
+                }
+            }
+        }
+        connection.began = None;
+        connection.input.consume(len);
+        Progress::Made
+    }
+
+    fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {
+        self.engine.metrics.counters.protocol_errors += 1;
+        let connection = &mut self.connections[id.index as usize];
+        log::warn!("{}: {} ({} bytes waiting)", connection.peer, malformed.name(), connection.input.len());
+        Out::new(&mut connection.output, &mut self.output, connection.session.protocol).malformed(malformed);
+        connection.close(match malformed {
+            Malformed::CrossProtocol => CloseReason::CrossProtocol,
+            _ => CloseReason::ProtocolError,
+        });
+    }
+
+    /// One line for a request and its reply, where the server was started with `--log-requests`.
+    #[cold]
+    fn log_request(&self, id: ConnectionId, len: usize, before: u64, started: u64) {
+        let Some(connection) = self.get(id) else { return };
+        let bytes = connection.input.readable(&self.input);
+        let args = self.args.args(&bytes[..len.min(bytes.len())]);
+        let micros = (self.settings.clock_us)().saturating_sub(started);
+        super::request_log::line(connection, &args, len, before, micros);
+    }
+}
+
+/// Bytes of an address as text, at most.
+const PEER_TEXT_BYTES: usize = 64;
+
+/// An address as text.
+fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -> &[u8] {
+    let mut rest = &mut buffer[..];
+    // Cut if it did not fit, which no address does.
+    let _ = write!(rest, "{address}");
+    let left = rest.len();
+    &buffer[..PEER_TEXT_BYTES - left]
+}
+
+/// What is to be done with a decoded command.
+enum Prepared {
+    /// The server is paused: later, unconsumed.
+    Held,
+    /// It has been answered, by an error.
+    Answered,
+    /// It waits for EXEC; its references have moved to the queue.
+    Queued,
+    /// It is to be run.
+    Runnable(&'static Verb),
+}
+
+/// The verb, or the subcommand, of a command that has been admitted before.
+pub(super) fn resolve(args: &Args<'_>) -> Option<&'static Verb> {
+    let verb = crate::command::find(args.bytes(0)?)?;
+    args.bytes(1).and_then(|word| verb.subcommand(word)).or(Some(verb))
+}

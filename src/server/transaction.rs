@@ -1,0 +1,267 @@
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH. Commands wait in a ring of their own, in a form that fills the argument
+//! table without parsing; watched keys wait beside the revision that they had, and EXEC compares.
+//!
+//! ```text
+//! queue    | bytes u32 | count u32 | len u32 | argument ... | LARGE u32 | id u32 | ...     one entry for each command
+//! watched  | database u8 | revision u64 | len u16 | key ...                              one entry for each key
+//! ```
+
+use super::{Server, run::Source};
+use crate::buffers::Buffers;
+use crate::command::{Verb, VerbId};
+use crate::connection::{ConnectionId, Transaction};
+use crate::engine::Flow;
+use crate::mutation::{Database, LargeId};
+use crate::reply::{Error, ErrorKind, Part};
+use crate::ring::Ring;
+use crate::time::Now;
+use crate::wire::arguments::{Arg, ArgTable, Args};
+use crate::wire::encode::Out;
+
+/// Stands for a length where an argument is a large value.
+const LARGE: u32 = u32::MAX;
+/// Commands that MULTI queues, at most.
+const QUEUED_MAX: u32 = 65_536;
+
+/// Whether a verb is run at once although a transaction is open.
+pub(super) fn runs_at_once(verb: &Verb) -> bool {
+    use VerbId::{Discard, Exec, Multi, Quit, Reset, Watch};
+    matches!(verb.id, Exec | Discard | Multi | Watch | Quit | Reset)
+}
+
+impl Transaction {
+    /// Queues a command. Its large arguments' references pass to the queue.
+    ///
+    /// # Errors
+    /// There is no room; nothing was queued.
+    pub(super) fn enqueue(&mut self, args: &Args<'_>, queues: &mut Buffers) -> Result<(), Error<'static>> {
+        let body_len: usize = args
+            .iter()
+            .map(|arg| match arg {
+                Arg::Bytes(bytes) => 4 + bytes.len(),
+                Arg::Large(_) | Arg::Refused => 8,
+            })
+            .sum();
+        if self.queued_count >= QUEUED_MAX || !make_room(&mut self.queue, 8 + body_len, queues) {
+            return Err(ErrorKind::QueueFull.of_both(Part::Number(queues.capacity() as u64), Part::Number(0)));
+        }
+        append(&mut self.queue, &(body_len as u32).to_le_bytes(), queues);
+        append(&mut self.queue, &(args.len() as u32).to_le_bytes(), queues);
+        for arg in args.iter() {
+            match arg {
+                Arg::Bytes(bytes) => {
+                    append(&mut self.queue, &(bytes.len() as u32).to_le_bytes(), queues);
+                    append(&mut self.queue, bytes, queues);
+                }
+                Arg::Large(LargeId(id)) => {
+                    append(&mut self.queue, &LARGE.to_le_bytes(), queues);
+                    append(&mut self.queue, &id.to_le_bytes(), queues);
+                }
+                Arg::Refused => {
+                    unreachable!("a command with a refused argument is answered before it is queued")
+                }
+            }
+        }
+        self.queued_count += 1;
+        Ok(())
+    }
+
+    /// Puts the first queued command's arguments into the table and calls `large` for each large one; the length of
+    /// the entry comes back.
+    fn load(&self, table: &mut ArgTable, queues: &Buffers, mut large: impl FnMut(LargeId)) -> usize {
+        let bytes = self.queue.readable(queues);
+        let body_len = word(bytes, 0) as usize;
+        table.reset();
+        let mut at = 8;
+        for _ in 0..word(bytes, 4) {
+            let len = word(bytes, at);
+            if len == LARGE {
+                let id = LargeId(word(bytes, at + 4));
+                table.push_large(Some(id));
+                large(id);
+                at += 8;
+            } else {
+                table.push(at + 4, len as usize);
+                at += 4 + len as usize;
+            }
+        }
+        8 + body_len
+    }
+}
+
+impl Server {
+    pub(super) fn multi(&mut self, id: ConnectionId) -> Flow {
+        let transaction = &mut self.connections[id.index as usize].transaction;
+        if transaction.open {
+            return self.fail(id, VerbId::Multi, ErrorKind::NestedMulti);
+        }
+        transaction.open = true;
+        self.answer(id, |out| out.ok())
+    }
+
+    pub(super) fn discard(&mut self, id: ConnectionId) -> Flow {
+        if !self.connections[id.index as usize].transaction.open {
+            return self.fail(id, VerbId::Discard, ErrorKind::DiscardWithoutMulti);
+        }
+        self.drop_transaction(id);
+        self.answer(id, |out| out.ok())
+    }
+
+    pub(super) fn unwatch(&mut self, id: ConnectionId) -> Flow {
+        let Server { connections, queues, .. } = self;
+        connections[id.index as usize].transaction.watched.release(queues);
+        self.answer(id, |out| out.ok())
+    }
+
+    /// WATCH: the argument table holds the command.
+    pub(super) fn watch(&mut self, id: ConnectionId, source: Source, now: Now) -> Flow {
+        let Server { engine, connections, input, args, queues, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        if connection.transaction.open {
+            return self.fail(id, VerbId::Watch, ErrorKind::WatchInsideMulti);
+        }
+        let Source::Input { len } = source else { return Flow::Done };
+        let args = args.args(&connection.input.readable(input)[..len]);
+        let database = connection.session.db;
+        let mut error = None;
+        for arg in args.from(1).iter() {
+            let Arg::Bytes(key) = arg else {
+                error = Some(ErrorKind::ArgumentTooLong);
+                break;
+            };
+            let revision = engine.store.peek(database, key, now.unix).map_or(0, |entry| entry.revision.0);
+            let watched = &mut connection.transaction.watched;
+            if !make_room(watched, 11 + key.len(), queues) {
+                error = Some(ErrorKind::WatchFull);
+                break;
+            }
+            append(watched, &[database.0], queues);
+            append(watched, &revision.to_le_bytes(), queues);
+            append(watched, &(key.len() as u16).to_le_bytes(), queues);
+            append(watched, key, queues);
+        }
+        match error {
+            Some(error) => self.fail(id, VerbId::Watch, error),
+            None => self.answer(id, |out| out.ok()),
+        }
+    }
+
+    /// EXEC: every queued command in one go, or none.
+    pub(super) fn exec(&mut self, id: ConnectionId, now: Now) -> Flow {
+        let transaction = &self.connections[id.index as usize].transaction;
+        if !transaction.open {
+            return self.fail(id, VerbId::Exec, ErrorKind::ExecWithoutMulti);
+        }
+        if transaction.broken {
+            self.drop_transaction(id);
+            return self.fail(id, VerbId::Exec, ErrorKind::ExecAborted);
+        }
+        if self.watched_has_changed(id, now) {
+            self.drop_transaction(id);
+            return self.answer(id, |out| out.null_array());
+        }
+        let count = transaction.queued_count;
+        self.answer(id, |out| out.array(count as usize));
+        let mut flow = Flow::Done;
+        for _ in 0..count {
+            if self.run_queued(id, now) == Flow::Close {
+                flow = Flow::Close;
+            }
+        }
+        self.drop_transaction(id);
+        flow
+    }
+
+    /// Runs the command at the front of the queue to its end, and drops it.
+    fn run_queued(&mut self, id: ConnectionId, now: Now) -> Flow {
+        let mut flow = Flow::Done;
+        loop {
+            let Server { connections, args, queues, .. } = self;
+            let transaction = &connections[id.index as usize].transaction;
+            transaction.load(args, queues, |_| {});
+            let Some(verb) = super::run::resolve(&args.spans(transaction.queue.readable(queues))) else {
+                break;
+            };
+            flow = match self.execute(id, verb, Source::Queue, now) {
+                Flow::Again(job) => {
+                    let connection = &mut self.connections[id.index as usize];
+                    connection.job = Some(job);
+                    let protocol = connection.session.protocol;
+                    let mut out = Out::new(&mut connection.output, &mut self.output, protocol);
+                    if out.make_room(crate::limits::REPLY_ROOM_BYTES) {
+                        continue;
+                    }
+                    // The output has overflowed: `finish` closes the connection.
+                    connection.job = None;
+                    self.engine.abandon(job);
+                    flow
+                }
+                ended => ended,
+            };
+            break;
+        }
+        let Server { engine, connections, args, queues, .. } = self;
+        let transaction = &mut connections[id.index as usize].transaction;
+        let len = transaction.load(args, queues, |large| engine.store.large_release(large));
+        transaction.queue.consume(len);
+        flow
+    }
+
+    fn watched_has_changed(&self, id: ConnectionId, now: Now) -> bool {
+        let watched = self.connections[id.index as usize].transaction.watched.readable(&self.queues);
+        let mut rest = watched;
+        while let [database, tail @ ..] = rest {
+            let (revision, tail) = tail.split_at(8);
+            let (len, tail) = tail.split_at(2);
+            let (key, tail) = tail.split_at(usize::from(u16::from_le_bytes([len[0], len[1]])));
+            let then = u64::from_le_bytes(revision.try_into().expect("split at 8"));
+            let entry = self.engine.store.peek(Database(*database), key, now.unix);
+            if entry.map_or(0, |entry| entry.revision.0) != then {
+                return true;
+            }
+            rest = tail;
+        }
+        false
+    }
+
+    /// Ends a connection's transaction without running it.
+    pub(super) fn drop_transaction(&mut self, id: ConnectionId) {
+        let Server { engine, connections, args, queues, .. } = self;
+        let transaction = &mut connections[id.index as usize].transaction;
+        release(transaction, args, queues, |large| engine.store.large_release(large));
+    }
+}
+
+/// Gives back all that a transaction holds.
+pub(super) fn release(
+    transaction: &mut Transaction,
+    table: &mut ArgTable,
+    queues: &mut Buffers,
+    mut unpin: impl FnMut(LargeId),
+) {
+    while !transaction.queue.is_empty() {
+        let len = transaction.load(table, queues, &mut unpin);
+        transaction.queue.consume(len);
+    }
+    transaction.queue.release(queues);
+    transaction.watched.release(queues);
+    *transaction = Transaction::default();
+}
+
+/// Room for `len` more bytes in a straight ring.
+fn make_room(ring: &mut Ring, len: usize, queues: &mut Buffers) -> bool {
+    if !ring.is_attached() && !ring.attach(queues) {
+        return false;
+    }
+    ring.free() >= len || ring.grow(queues, (ring.len() + len).next_power_of_two())
+}
+
+/// Appends where there is room.
+fn append(ring: &mut Ring, bytes: &[u8], queues: &mut Buffers) {
+    let written = ring.write(queues, bytes);
+    debug_assert!(written, "room was made");
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}

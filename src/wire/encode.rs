@@ -1,0 +1,366 @@
+//! Replies as bytes, in RESP2 or RESP3.
+
+use crate::{
+    buffers::Buffers,
+    limits::RING_BYTES,
+    mutation::LargeId,
+    wire::{
+        malformed::Malformed,
+        number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, write_double, write_i64, write_u64},
+        output::MARKER_BYTES,
+    },
+};
+
+pub use super::output::{Output, Pending};
+
+/// Bytes of an error reply's text, at most; more is cut off.
+pub const ERROR_BYTES_MAX: usize = 512;
+
+/// The version of RESP that a connection speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Until HELLO says otherwise.
+    #[default]
+    Resp2,
+    /// After `HELLO 3`.
+    Resp3,
+}
+
+/// `$N\r\n` for small N, padded; the length of it follows from N.
+const HEADERS: [[u8; 8]; 128] = {
+    let mut headers = [[0u8; 8]; 128];
+    let mut n = 0;
+    while n < 128 {
+        let (hundreds, tens, ones) = (n / 100, n / 10 % 10, n % 10);
+        let mut text = [b'$', 0, 0, 0, 0, 0, 0, 0];
+        let mut at = 1;
+        if hundreds > 0 {
+            text[at] = b'0' + hundreds as u8;
+            at += 1;
+        }
+        if n >= 10 {
+            text[at] = b'0' + tens as u8;
+            at += 1;
+        }
+        text[at] = b'0' + ones as u8;
+        text[at + 1] = b'\r';
+        text[at + 2] = b'\n';
+        headers[n] = text;
+        n += 1;
+    }
+    headers
+};
+
+/// A type byte, a number, CR and LF.
+struct Header {
+    bytes: [u8; 24],
+    start: u8,
+    end: u8,
+}
+
+impl Header {
+    #[inline]
+    fn new(kind: u8, n: u64) -> Header {
+        let mut bytes = [0; 24];
+        if let Some(small) = HEADERS.get(n as usize) {
+            bytes[..8].copy_from_slice(small);
+            bytes[0] = kind;
+            let end = 4 + u8::from(n >= 10) + u8::from(n >= 100);
+            return Header { bytes, start: 0, end };
+        }
+        let mut digits = [0; INTEGER_BYTES_MAX];
+        let digits_len = write_u64(n, &mut digits).len();
+        bytes[1..21].copy_from_slice(&digits);
+        let start = 20 - digits_len;
+        bytes[start] = kind;
+        bytes[21] = b'\r';
+        bytes[22] = b'\n';
+        Header { bytes, start: start as u8, end: 23 }
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[usize::from(self.start)..usize::from(self.end)]
+    }
+}
+
+/// The sink of replies. The output's ring grows through the arena when a reply does not fit it, up to a bound; past
+/// that the output [overflows](Output::overflowed): this reply and everything later is dropped, and the server closes
+/// the connection.
+///
+/// What RESP2 lacks falls back: map to a flat array, set and push to an array, null to `$-1`, a boolean to `:1` or `:0`,
+/// double, big number and verbatim text to a bulk string.
+#[derive(Debug)]
+pub struct Out<'a> {
+    output: &'a mut Output,
+    arena: &'a mut Buffers,
+    protocol: Protocol,
+    bytes_max: usize,
+    muted: bool,
+}
+
+impl<'a> Out<'a> {
+    /// A sink into `output`, which may take up to a quarter of the arena.
+    #[must_use]
+    #[inline]
+    pub fn new(output: &'a mut Output, arena: &'a mut Buffers, protocol: Protocol) -> Out<'a> {
+        let bytes_max = (arena.capacity() / 4).max(RING_BYTES);
+        Out { output, arena, protocol, bytes_max, muted: false }
+    }
+
+    /// The same with another bound on the output's buffer, in bytes; at least one ring is always allowed.
+    #[must_use]
+    pub fn with_bytes_max(mut self, bytes_max: usize) -> Out<'a> {
+        self.bytes_max = bytes_max.max(RING_BYTES);
+        self
+    }
+
+    /// From here on replies are dropped (`true`: CLIENT REPLY OFF and SKIP) or written.
+    pub fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    /// Whether replies are dropped on request.
+    #[must_use]
+    pub fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// The version of RESP that is written.
+    #[must_use]
+    #[inline]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// HELLO changes it for its own reply already.
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
+    /// Bytes that can be written without growing the output past one ring, or past the buffer that it has. 0 also
+    /// when the arena has no ring left.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.output.room(self.arena)
+    }
+
+    /// Makes room for `len` bytes at once, in a longer buffer if need be. `false`: there is none, and the output has
+    /// overflowed.
+    #[must_use]
+    pub fn make_room(&mut self, len: usize) -> bool {
+        self.muted || self.reserve(len)
+    }
+
+    /// Whether a reply was dropped because it did not fit.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        self.output.overflowed()
+    }
+
+    /// Whether nothing waits in the output.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.output.is_empty()
+    }
+
+    /// `+text`. The text must be free of CR and LF: ours, never a peer's.
+    pub fn simple(&mut self, text: &str) {
+        self.write([b"+", text.as_bytes(), b"\r\n"]);
+    }
+
+    /// `+OK`.
+    #[inline]
+    pub fn ok(&mut self) {
+        self.write([b"+OK\r\n", b"", b""]);
+    }
+
+    /// `-text`: the code ("ERR", ...) and the message. See [`error_parts`](Out::error_parts).
+    pub fn error(&mut self, text: &str) {
+        self.error_parts(&[text.as_bytes()]);
+    }
+
+    /// `-` and the parts joined: CR and LF become spaces, and what passes [`ERROR_BYTES_MAX`] is cut off, so that
+    /// echoed arguments can neither break the stream nor flood it.
+    pub fn error_parts(&mut self, parts: &[&[u8]]) {
+        let mut text = [0; ERROR_BYTES_MAX];
+        let mut len = 0;
+        for byte in parts.iter().copied().flatten().take(ERROR_BYTES_MAX) {
+            text[len] = if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+            len += 1;
+        }
+        self.write([b"-", &text[..len], b"\r\n"]);
+    }
+
+    /// `-ERR Protocol error: ...`; nothing for what is closed in silence.
+    pub fn malformed(&mut self, reason: Malformed) {
+        if let Some((text, byte)) = reason.text() {
+            let got = byte.as_slice();
+            let quote: &[u8] = if byte.is_some() { b"'" } else { b"" };
+            self.error_parts(&[b"ERR Protocol error: ", text.as_bytes(), got, quote]);
+        }
+    }
+
+    /// `:value`.
+    #[inline]
+    pub fn integer(&mut self, value: i64) {
+        if value >= 0 {
+            let header = Header::new(b':', value as u64);
+            self.write([header.as_bytes(), b"", b""]);
+        } else {
+            let mut digits = [0; INTEGER_BYTES_MAX];
+            let digits = write_i64(value, &mut digits);
+            self.write([b":", digits, b"\r\n"]);
+        }
+    }
+
+    /// A bulk string.
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        let header = Header::new(b'$', bytes.len() as u64);
+        self.write([header.as_bytes(), bytes, b"\r\n"]);
+    }
+
+    /// An integer as a bulk string.
+    pub fn bulk_integer(&mut self, value: i64) {
+        let mut digits = [0; INTEGER_BYTES_MAX];
+        let digits = write_i64(value, &mut digits);
+        self.bulk(digits);
+    }
+
+    /// The header of a bulk string of `len` bytes, which must follow by [`raw`](Out::raw) and be closed by `\r\n`.
+    pub fn bulk_header(&mut self, len: usize) {
+        let header = Header::new(b'$', len as u64);
+        self.write([header.as_bytes(), b"", b""]);
+    }
+
+    /// Bytes that are encoded already.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.write([bytes, b"", b""]);
+    }
+
+    /// A bulk string that is a large value of `len` bytes. `true`: the output now holds a reference, so retain it (or
+    /// leave it to the output); it comes back from [`Output::consumed`] or [`Output::release`]. `false`: it does not, for
+    /// the output overflowed, is muted, or `len` is 0.
+    #[must_use]
+    pub fn large(&mut self, id: LargeId, len: u64) -> bool {
+        let header = Header::new(b'$', len);
+        // One reservation for all three, so that no marker is left without its CR and LF.
+        if !self.reserve(header.as_bytes().len() + MARKER_BYTES + 2) {
+            return false;
+        }
+        self.write([header.as_bytes(), b"", b""]);
+        let held = self.large_raw(id, len);
+        self.write([b"\r\n", b"", b""]);
+        held
+    }
+
+    /// `len` bytes of a large value that holds encoded replies, without a header. The result as for
+    /// [`large`](Out::large).
+    #[must_use]
+    pub fn large_raw(&mut self, id: LargeId, len: u64) -> bool {
+        if len == 0 || !self.reserve(MARKER_BYTES) {
+            return false;
+        }
+        self.output.append_large(id, len, self.arena);
+        true
+    }
+
+    /// No value: `$-1`, or `_`.
+    #[inline]
+    pub fn null(&mut self) {
+        self.by_protocol(b"$-1\r\n", b"_\r\n");
+    }
+
+    /// No array (an aborted EXEC): `*-1`, or `_`.
+    pub fn null_array(&mut self) {
+        self.by_protocol(b"*-1\r\n", b"_\r\n");
+    }
+
+    /// The header of an array of `count` replies, which follow.
+    #[inline]
+    pub fn array(&mut self, count: usize) {
+        self.header(b'*', count);
+    }
+
+    /// The header of a map of `count` pairs; key and value of each follow.
+    pub fn map(&mut self, count: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.header(b'*', 2 * count),
+            Protocol::Resp3 => self.header(b'%', count),
+        }
+    }
+
+    /// The header of a set of `count` replies, which follow.
+    pub fn set(&mut self, count: usize) {
+        self.header(if self.protocol == Protocol::Resp2 { b'*' } else { b'~' }, count);
+    }
+
+    /// The header of a push of `count` replies, which follow.
+    pub fn push(&mut self, count: usize) {
+        self.header(if self.protocol == Protocol::Resp2 { b'*' } else { b'>' }, count);
+    }
+
+    /// `:1` or `:0`, or `#t` or `#f`.
+    pub fn boolean(&mut self, value: bool) {
+        if value { self.by_protocol(b":1\r\n", b"#t\r\n") } else { self.by_protocol(b":0\r\n", b"#f\r\n") }
+    }
+
+    /// A double, `inf`, `-inf` or `nan`.
+    pub fn double(&mut self, value: f64) {
+        let mut text = [0; FLOAT_BYTES_MAX];
+        let text = write_double(value, &mut text);
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text),
+            Protocol::Resp3 => self.write([b",", text, b"\r\n"]),
+        }
+    }
+
+    /// An integer of any length, in digits.
+    pub fn big_number(&mut self, digits: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(digits.as_bytes()),
+            Protocol::Resp3 => self.write([b"(", digits.as_bytes(), b"\r\n"]),
+        }
+    }
+
+    /// Text that a terminal shows as it is; `format` is "txt" or "mkd".
+    pub fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
+        if self.protocol == Protocol::Resp2 {
+            return self.bulk(text);
+        }
+        let header = Header::new(b'=', text.len() as u64 + 4);
+        let format = [format[0], format[1], format[2], b':'];
+        if self.reserve(header.as_bytes().len() + 4 + text.len() + 2) {
+            self.write([header.as_bytes(), &format, b""]);
+            self.write([text, b"\r\n", b""]);
+        }
+    }
+
+    fn header(&mut self, kind: u8, count: usize) {
+        let header = Header::new(kind, count as u64);
+        self.write([header.as_bytes(), b"", b""]);
+    }
+
+    fn by_protocol(&mut self, resp2: &[u8], resp3: &[u8]) {
+        self.write([if self.protocol == Protocol::Resp2 { resp2 } else { resp3 }, b"", b""]);
+    }
+
+    /// Appends three parts, all or nothing.
+    #[inline]
+    fn write(&mut self, parts: [&[u8]; 3]) {
+        if self.reserve(parts.iter().map(|part| part.len()).sum()) {
+            self.output.append(parts, self.arena);
+        }
+    }
+
+    /// Makes room for `len` bytes. `false`: there is none, or nothing is to be written.
+    #[inline]
+    fn reserve(&mut self, len: usize) -> bool {
+        !self.muted && self.output.reserve(len, self.bytes_max, self.arena)
+    }
+}
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

@@ -1,0 +1,86 @@
+//! Tests of INCRBYFLOAT's sums; the expected texts are answers of Redis 7.0.15 on x86-64.
+
+use super::*;
+use crate::random::Random;
+
+fn sum(a: &str, b: &str) -> Result<String, NoSum> {
+    let mut buffer = [0; FLOAT_BYTES_MAX];
+    let text = add(a.as_bytes(), b.as_bytes(), &mut buffer)?;
+    Ok(String::from_utf8(text.to_vec()).expect("ASCII"))
+}
+
+#[test]
+fn digit_for_digit_as_redis() {
+    let cases = [
+        ("0.1", "0.2", "0.3"),
+        ("10.5", "0.1", "10.6"),
+        ("12345.1", "0.1", "12345.19999999999999929"),
+        ("3.0e3", "200", "3200"),
+        ("1.1", "1.1", "2.2"),
+        ("17179869184", "1.5", "17179869185.5"),
+        ("1", "1.23456789012345678901", "2.23456789012345679"),
+        ("17", "1e-20", "17"),
+        ("1", "-1", "0"),
+        ("-0.0", "-0", "0"),
+        ("0", "-1e-30", "0"),
+        ("5.", "+.5", "5.5"),
+        ("0.9945452989681471", "+0.8488336678130488", "1.8433789667811959"),
+        ("-0.27633", "78.37", "78.09367"),
+        ("+0.4002727498629173", "-685180.5045", "-685180.10422725013711442"),
+        ("+85.2", "864", "949.20000000000000001"),
+        ("-2.41069441e-02", "795629.8", "795629.77589305589998503"),
+        ("-329353.2", "352800.978097", "23447.77809700000000248"),
+        ("+0.06831776256150868", "136229.1370", "136229.20531776256150636"),
+        ("82570.5577932026644703", "85.1922", "82655.74999320266447"),
+        ("63.03303", "+0.4880374527885819", "63.5210674527885819"),
+        ("-2.43e-17", "4883964756.5181288992", "4883964756.51812889939174056"),
+        ("977167765.2", "-0.7073155413755562854", "977167764.49268445861525834"),
+        ("0.20", "-2228438733135426758267241", "-2228438733135426758246400"),
+        ("91.993", "+5666916574121.374741899161411", "5666916574213.36774206161499023"),
+        ("-583775.857906878", "79.037", "-583696.8209068780000166"),
+        ("25.2628086", "15.196", "40.4588086"),
+        ("0.5996450127341728", "-58073386293", "-58073386292.40035498887300491"),
+    ];
+    for (a, b, expected) in cases {
+        assert_eq!(sum(a, b).as_deref(), Ok(expected), "{a} + {b}");
+        assert_eq!(sum(b, a).as_deref(), Ok(expected), "{b} + {a}");
+    }
+}
+
+#[test]
+fn what_has_no_sum() {
+    for text in ["", "abc", " 1", "1 ", "nan", "1e", "--1", "1,5"] {
+        assert_eq!(sum(text, "1"), Err(NoSum::NotANumber), "{text:?}");
+        assert_eq!(sum("1", text), Err(NoSum::NotANumber), "{text:?}");
+    }
+    for text in ["inf", "-Infinity", "1e400"] {
+        assert_eq!(sum(text, "1"), Err(NoSum::NotFinite), "{text:?}");
+    }
+}
+
+#[test]
+fn extremes_are_summed_as_doubles() {
+    assert_eq!(sum("1e300", "0").map(|text| text.len()), Ok(301));
+    assert_eq!(sum("1e-300", "1").as_deref(), Ok("1"));
+    assert_eq!(sum("1e39", "1e39").as_deref(), Ok("2000000000000000000000000000000000000000"));
+    assert_eq!(sum("1e2147483648", "1"), Err(NoSum::NotFinite));
+    let many = "9".repeat(300);
+    assert!(sum(&many, "1e-99999").is_ok());
+}
+
+#[test]
+fn random_texts_do_no_harm() {
+    let pieces = ["1", "0", "9", ".", "-", "+", "e", "38", "99999999999999999999", "00000000", "e-30"];
+    for seed in 0..20_000 {
+        let mut random = Random(seed);
+        let mut draw =
+            || (0..1 + random.below(6)).map(|_| pieces[random.below(pieces.len())]).collect::<String>();
+        let (a, b) = (draw(), draw());
+        if let Ok(text) = sum(&a, &b) {
+            let (double, near) =
+                (a.parse::<f64>().expect("a number") + b.parse::<f64>().expect("a number"), text);
+            let error = (near.parse::<f64>().expect("a number") - double).abs();
+            assert!(error <= 1e-15 + double.abs() * 1e-15, "{a} + {b} = {near}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What waits to be sent on one connection: encoded replies, and large values that are not copied. A marker stands for a
+//! large value among the bytes, and the server writes it to the socket from the store's own blocks when its turn comes.
+//!
+//! ```text
+//! ring  | $5\r\nhello\r\n$9000\r\n | marker | \r\n+OK\r\n$70000\r\n | marker | \r\n |
+//!                                  ^ first    `- next: bytes until  ^ last            positions from the ring's head
+//! marker: id u32 | bytes left u64 | bytes between this marker's end and the next one u32     (little-endian)
+//! ```
+
+use crate::{buffers::Buffers, limits::RING_BYTES, mutation::LargeId, ring::Ring};
+
+/// Bytes of a marker.
+pub(super) const MARKER_BYTES: usize = 16;
+/// "No marker".
+const NONE: u32 = u32::MAX;
+
+/// What waits to be sent on one connection. Detached (a few dozen bytes, no buffer) whenever nothing does.
+///
+/// *Filling*: [`Out`](super::encode::Out). *Emptying*: [`next`](Output::next), then [`consumed`](Output::consumed), in turn; a close in
+/// between takes [`release`](Output::release).
+#[derive(Debug)]
+pub struct Output {
+    ring: Ring,
+    /// Position of the first and of the last marker, from the ring's head; `NONE` without one.
+    first: u32,
+    last: u32,
+    /// Bytes of the large value at the front that are sent already; 0 if plain bytes are at the front.
+    sent: u64,
+    /// Bytes of large values that are still to be sent.
+    large_pending: u64,
+    overflowed: bool,
+}
+
+const _: () = assert!(size_of::<Output>() <= 48);
+
+/// What is to be sent next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending<'a> {
+    /// Nothing.
+    Nothing,
+    /// These bytes, the second part perhaps empty; the first never.
+    Bytes(&'a [u8], &'a [u8]),
+    /// `len` bytes (at least 1) of the large value `id`, from `offset` on.
+    Large { id: LargeId, offset: u64, len: u64 },
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output::new()
+    }
+}
+
+impl Output {
+    /// An empty output.
+    #[must_use]
+    pub const fn new() -> Output {
+        Output { ring: Ring::new(), first: NONE, last: NONE, sent: 0, large_pending: 0, overflowed: false }
+    }
+
+    /// Whether everything is sent.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Bytes of arena memory held.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// Bytes still to be sent (plus 16, a marker, for each large value among them).
+    #[must_use]
+    pub fn pending_len(&self) -> u64 {
+        self.ring.len() as u64 + self.large_pending
+    }
+
+    /// Whether a reply did not fit and was dropped. The stream is broken: send what [`next`](Output::next) says, or
+    /// nothing, and close.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// What is to be sent next; some of it may be sent, then [`consumed`](Output::consumed) says how much.
+    #[must_use]
+    #[inline]
+    pub fn next<'a>(&self, arena: &'a Buffers) -> Pending<'a> {
+        if self.ring.is_empty() {
+            return Pending::Nothing;
+        }
+        let (a, b) = self.ring.readable_parts(arena);
+        match self.first {
+            NONE => Pending::Bytes(a, b),
+            0 => {
+                let marker = self.marker(arena);
+                Pending::Large { id: marker.id, offset: self.sent, len: marker.left }
+            }
+            plain => {
+                let plain = plain as usize;
+                if plain <= a.len() {
+                    Pending::Bytes(&a[..plain], &[])
+                } else {
+                    Pending::Bytes(a, &b[..plain - a.len()])
+                }
+            }
+        }
+    }
+
+    /// `n` bytes of what [`next`](Output::next) gave are sent. If that was the last of a large value, its id comes
+    /// back: release the output's reference. The buffer is given back when nothing is left.
+    ///
+    /// # Panics
+    /// If `next` gave fewer.
+    pub fn consumed(&mut self, n: u64, arena: &mut Buffers) -> Option<LargeId> {
+        let mut finished = None;
+        if self.first == 0 {
+            let marker = self.marker(arena);
+            assert!(n <= marker.left);
+            if n == marker.left {
+                self.drop_marker(&marker);
+                finished = Some(marker.id);
+            } else {
+                self.sent += n;
+                self.large_pending -= n;
+                self.ring.patch(4, &(marker.left - n).to_le_bytes(), arena);
+            }
+        } else {
+            assert!(n <= u64::from(self.first));
+            self.ring.consume(n as usize);
+            self.advance(n as u32);
+        }
+        if self.ring.is_empty() {
+            self.ring.release(arena);
+        }
+        finished
+    }
+
+    /// Drops everything and gives the buffer back; `unpin` gets the id of each large value that was not sent to its
+    /// end, once for each reference. An overflow is forgotten.
+    pub fn release(&mut self, arena: &mut Buffers, mut unpin: impl FnMut(LargeId)) {
+        while self.first != NONE {
+            self.ring.consume(self.first as usize);
+            self.advance(self.first);
+            let marker = self.marker(arena);
+            unpin(marker.id);
+            self.drop_marker(&marker);
+        }
+        self.ring.release(arena);
+        *self = Output::new();
+    }
+
+    /// Appends a copy of the plain bytes that wait to `to`, passing over large values; for tests.
+    pub fn copy_plain(&self, arena: &Buffers, to: &mut Vec<u8>) {
+        let (a, b) = self.ring.readable_parts(arena);
+        let all = [a, b].concat();
+        let (mut at, mut next) = (0, self.first);
+        while next != NONE {
+            let end = at + next as usize;
+            to.extend_from_slice(&all[at..end]);
+            let link = [all[end + 12], all[end + 13], all[end + 14], all[end + 15]];
+            next = u32::from_le_bytes(link);
+            at = end + MARKER_BYTES;
+        }
+        to.extend_from_slice(&all[at..]);
+    }
+
+    /// Bytes that can be written without another buffer; 0 also when the arena has none left.
+    pub(super) fn room(&self, arena: &Buffers) -> usize {
+        if self.ring.is_attached() {
+            self.ring.free()
+        } else if arena.has_ring() {
+            RING_BYTES
+        } else {
+            0
+        }
+    }
+
+    /// Makes room for `len` bytes in a buffer of at most `bytes_max`; if that fails, the output has overflowed.
+    #[inline]
+    pub(super) fn reserve(&mut self, len: usize, bytes_max: usize, arena: &mut Buffers) -> bool {
+        !self.overflowed && (len <= self.ring.free() || self.grow(len, bytes_max, arena))
+    }
+
+    #[cold]
+    fn grow(&mut self, len: usize, bytes_max: usize, arena: &mut Buffers) -> bool {
+        let needed = (self.ring.len() + len).max(RING_BYTES).checked_next_power_of_two();
+        let grown = needed.is_some_and(|needed| needed <= bytes_max && self.ring.grow(arena, needed));
+        self.overflowed = !grown;
+        grown
+    }
+
+    /// Appends three parts for which there is room.
+    #[inline]
+    pub(super) fn append(&mut self, parts: [&[u8]; 3], arena: &mut Buffers) {
+        let [a, b, c] = parts;
+        let (behind_a, behind_b) = (a.len(), a.len() + b.len());
+        let len = behind_b + c.len();
+        let room = self.ring.writable(arena);
+        if len <= room.len() {
+            room[..behind_a].copy_from_slice(a);
+            room[behind_a..behind_b].copy_from_slice(b);
+            room[behind_b..len].copy_from_slice(c);
+            self.ring.commit(len);
+        } else {
+            for part in parts {
+                let written = self.ring.write(arena, part);
+                debug_assert!(written, "there is room for all parts");
+            }
+        }
+    }
+
+    /// Appends a marker, for which there is room, for `len` bytes (at least 1) of a large value.
+    pub(super) fn append_large(&mut self, id: LargeId, len: u64, arena: &mut Buffers) {
+        let position = self.ring.len() as u32;
+        let marker = Marker { id, left: len, next: NONE };
+        self.append([&marker.to_bytes(), b"", b""], arena);
+        if self.last == NONE {
+            self.first = position;
+        } else {
+            let next = position - self.last - MARKER_BYTES as u32;
+            self.ring.patch(self.last as usize + 12, &next.to_le_bytes(), arena);
+        }
+        self.last = position;
+        self.large_pending += len;
+    }
+
+    /// The marker at the front of the ring.
+    fn marker(&self, arena: &Buffers) -> Marker {
+        let (a, b) = self.ring.readable_parts(arena);
+        let mut bytes = [0; MARKER_BYTES];
+        let head_len = a.len().min(MARKER_BYTES);
+        bytes[..head_len].copy_from_slice(&a[..head_len]);
+        bytes[head_len..].copy_from_slice(&b[..MARKER_BYTES - head_len]);
+        Marker::from_bytes(bytes)
+    }
+
+    /// Takes the marker at the front away.
+    fn drop_marker(&mut self, marker: &Marker) {
+        self.sent = 0;
+        self.large_pending -= marker.left;
+        self.ring.consume(MARKER_BYTES);
+        self.first = marker.next;
+        self.last = if marker.next == NONE { NONE } else { self.last - MARKER_BYTES as u32 };
+    }
+
+    /// Plain bytes have left the front.
+    fn advance(&mut self, n: u32) {
+        if self.first != NONE {
+            self.first -= n;
+            self.last -= n;
+        }
+    }
+}
+
+/// See the drawing above.
+struct Marker {
+    id: LargeId,
+    left: u64,
+    next: u32,
+}
+
+impl Marker {
+    fn from_bytes(bytes: [u8; MARKER_BYTES]) -> Marker {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        Marker {
+            id: LargeId(u32::from_le_bytes([a, b, c, d])),
+            left: u64::from_le_bytes([e, f, g, h, i, j, k, l]),
+            next: u32::from_le_bytes([m, n, o, p]),
+        }
+    }
+
+    fn to_bytes(&self) -> [u8; MARKER_BYTES] {
+        let mut bytes = [0; MARKER_BYTES];
+        bytes[..4].copy_from_slice(&self.id.0.to_le_bytes());
+        bytes[4..12].copy_from_slice(&self.left.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.next.to_le_bytes());
+        bytes
+    }
+}

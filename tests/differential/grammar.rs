@@ -1,0 +1,528 @@
+//! The commands of the differential test, drawn under a seed.
+//!
+//! A pattern is words; a word of one capital letter stands for an argument of that kind:
+//! K key, V value, I integer, F float, T seconds to live, P milliseconds to live, A unix seconds, B unix milliseconds,
+//! N small number, D database, G glob, X any text. `[a|b c]` draws none, one or more of the alternatives.
+//!
+//! U seconds that hardly come twice. Y and Z are A and B without times of the past: Redis counts a key that SET has given such a time until it
+//! comes across it. Short times to live are never drawn: both servers would have to be asked in the same millisecond.
+
+use crate::common::{Random, encode};
+
+/// How exactly two replies are compared.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Tolerance {
+    Exact,
+    Near(i128),
+    Unordered,
+    Kind,
+}
+
+#[derive(Clone)]
+pub struct Command {
+    pub bytes: Vec<u8>,
+    pub replies: usize,
+    pub tolerance: Tolerance,
+}
+
+/// What is sent at once over one of two connections.
+#[derive(Clone)]
+pub struct Step {
+    pub connection: usize,
+    pub commands: Vec<Command>,
+}
+
+use Tolerance::{Exact, Kind, Near, Unordered};
+
+/// Commands that may stand in a transaction too.
+const DATA: &[(&str, Tolerance)] = &[
+    ("SET K V [EX T|PX P|EXAT Y|PXAT Z|KEEPTTL|NX|XX|GET]", Exact),
+    ("SET K V", Exact),
+    ("SET K V", Exact),
+    ("SET K I", Exact),
+    ("GET K", Exact),
+    ("GET K", Exact),
+    ("GETEX K [EX T|PX P|EXAT A|PXAT B|PERSIST]", Exact),
+    ("GETDEL K", Exact),
+    ("GETSET K V", Exact),
+    ("SETNX K V", Exact),
+    ("SETEX K T V", Exact),
+    ("PSETEX K P V", Exact),
+    ("MGET K K K", Exact),
+    ("MSET K V K V", Exact),
+    ("MSETNX K V K V", Exact),
+    ("APPEND K V", Exact),
+    ("STRLEN K", Exact),
+    ("GETRANGE K I I", Exact),
+    ("SUBSTR K I I", Exact),
+    ("GETRANGE K N N", Exact),
+    ("SETRANGE K N V", Exact),
+    ("SETRANGE K I V", Exact),
+    ("INCR K", Exact),
+    ("DECR K", Exact),
+    ("INCRBY K I", Exact),
+    ("DECRBY K I", Exact),
+    ("INCRBYFLOAT K F", Exact),
+    ("DEL K K", Exact),
+    ("UNLINK K", Exact),
+    ("EXISTS K K K", Exact),
+    ("TOUCH K K", Exact),
+    ("TYPE K", Exact),
+    ("EXPIRE K T [NX|XX]", Exact),
+    ("EXPIRE K U [NX|XX|GT|LT]", Exact),
+    ("PEXPIRE K P [NX|XX]", Exact),
+    ("PEXPIRE K U000 [NX|XX|GT|LT]", Exact),
+    ("EXPIREAT K A [NX|XX|GT|LT]", Exact),
+    ("PEXPIREAT K B [NX|XX|GT|LT]", Exact),
+    ("TTL K", Near(2)),
+    ("PTTL K", Near(2000)),
+    ("EXPIRETIME K", Near(2)),
+    ("PEXPIRETIME K", Near(2000)),
+    ("PERSIST K", Exact),
+    ("RENAME K K", Exact),
+    ("RENAMENX K K", Exact),
+    ("COPY K K [DB D|REPLACE]", Exact),
+    ("MOVE K D", Exact),
+    ("SWAPDB D D", Exact),
+    ("DBSIZE", Exact),
+    ("ECHO X", Exact),
+    ("PING", Exact),
+    ("PING X", Exact),
+    ("SELECT D", Exact),
+    ("OBJECT REFCOUNT K", Kind),
+    ("OBJECT ENCODING K", Kind),
+];
+
+/// Commands that stand alone.
+const ALONE: &[(&str, Tolerance)] = &[
+    ("KEYS G", Unordered),
+    ("SCAN 0 [MATCH G|TYPE string|TYPE list] COUNT 100000", Unordered),
+    ("SCAN X", Kind),
+    ("SCAN 0 COUNT I", Kind),
+    ("SCAN 0 X", Exact),
+    ("RANDOMKEY", Kind),
+    ("TIME", Kind),
+    ("LASTSAVE", Kind),
+    ("WAIT 0 0", Exact),
+    ("WAIT foo 0", Exact),
+    ("WAIT 0 foo", Exact),
+    ("WAIT 0 -1", Exact),
+    ("FLUSHDB [ASYNC|SYNC|X]", Exact),
+    ("FLUSHALL [ASYNC|SYNC]", Exact),
+    ("OBJECT IDLETIME K", Kind),
+    ("OBJECT X K", Exact),
+    ("OBJECT ENCODING", Exact),
+    ("MEMORY USAGE K", Kind),
+    ("MEMORY USAGE K SAMPLES N", Kind),
+    ("MEMORY X", Exact),
+    ("SLOWLOG LEN", Kind),
+    ("SLOWLOG RESET", Exact),
+    ("SLOWLOG X", Exact),
+    ("CLIENT ID", Kind),
+    ("CLIENT GETNAME", Exact),
+    ("CLIENT SETNAME name", Exact),
+    ("CLIENT SETNAME X", Exact),
+    ("CLIENT SETINFO lib-name X", Exact),
+    ("CLIENT NO-EVICT on", Exact),
+    ("CLIENT NO-EVICT X", Exact),
+    ("CLIENT REPLY on", Exact),
+    ("CLIENT REPLY X", Exact),
+    ("CLIENT X", Exact),
+    ("CLIENT KILL 127.0.0.1:1", Exact),
+    ("CLIENT KILL ID 999999999", Exact),
+    ("CLIENT KILL ID X", Exact),
+    ("CLIENT UNPAUSE", Exact),
+    ("CLIENT PAUSE foo", Exact),
+    ("CONFIG GET no-such-parameter", Exact),
+    ("CONFIG SET no-such-parameter 1", Exact),
+    ("CONFIG RESETSTAT", Exact),
+    ("CONFIG X", Exact),
+    ("CONFIG", Exact),
+    ("COMMAND GETKEYS GET K", Exact),
+    ("COMMAND GETKEYS MSET K V K V", Exact),
+    ("COMMAND GETKEYS X", Exact),
+    ("COMMAND INFO nosuch", Exact),
+    ("COMMAND X", Exact),
+    ("FUNCTION FLUSH", Exact),
+    ("FUNCTION FLUSH X", Exact),
+    ("LATENCY RESET", Exact),
+    ("LATENCY X", Exact),
+    ("HELLO 2", Kind),
+    ("HELLO 3", Kind),
+    ("HELLO 4", Exact),
+    ("HELLO X", Exact),
+    ("HELLO 2 X", Exact),
+    ("HELLO 3 AUTH X X", Exact),
+    ("HELLO 3 SETNAME X", Kind),
+    ("AUTH X", Exact),
+    ("AUTH default X", Kind),
+    ("AUTH X X X", Exact),
+    ("NOSUCH K V I", Exact),
+    ("X K V", Exact),
+    ("MULTI X", Exact),
+    ("EXEC", Exact),
+    ("DISCARD", Exact),
+    ("WATCH K K", Exact),
+    ("UNWATCH", Exact),
+    ("RESET", Exact),
+    ("PING X X", Exact),
+    ("READONLY X", Exact),
+];
+
+const KEYS: &[&[u8]] = &[
+    b"a",
+    b"b",
+    b"c",
+    b"key:1",
+    b"key:2",
+    b"h[llo",
+    b"",
+    b"\0\xff\r\n",
+    b"with space",
+    b"n1",
+    b"n2",
+    &[b'l'; 900],
+];
+const INTEGERS: &[&str] = &[
+    "0",
+    "1",
+    "-1",
+    "2",
+    "10",
+    "-10",
+    "100",
+    "12345",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "9223372036854775806",
+    "18446744073709551615",
+    "18446744073709551616",
+    "007",
+    "-0",
+    "+1",
+    " 1",
+    "1 ",
+    "1.0",
+    "1e3",
+    "0x10",
+    "",
+    "foo",
+    "-",
+    "4294967296",
+    "-4294967296",
+];
+const FLOATS: &[&str] = &[
+    "1.5",
+    "-1.5",
+    "0.1",
+    "1e3",
+    "3.0e5",
+    "-0",
+    "0",
+    "10",
+    "1e400",
+    "inf",
+    "-inf",
+    "nan",
+    "1.7976931348623157e308",
+    "1e-5",
+    "0.000001",
+    "123456789012345678",
+    "",
+    "foo",
+    " 1",
+    "1 ",
+    "0x1p3",
+    "+2",
+    ".5",
+    "5.",
+];
+const SECONDS: &[&str] = &[
+    "100",
+    "1000",
+    "100000",
+    "0",
+    "-1",
+    "-9223372036854775808",
+    "9223372036854775807",
+    "9223372036854775",
+    "9223372036854776",
+    "-9223372036854776",
+    "9223372035000000",
+    "4611686018427387904",
+    "foo",
+    "",
+    "1e3",
+    "0100",
+];
+const MILLISECONDS: &[&str] = &[
+    "100000",
+    "1000000",
+    "100000000",
+    "0",
+    "-1",
+    "-9223372036854775808",
+    "9223372036854775807",
+    "9223370000000000000",
+    "foo",
+    "",
+    "1.5",
+];
+const UNIX_SECONDS: &[&str] = &[
+    "4000000000",
+    "5000000000",
+    "1",
+    "0",
+    "-1",
+    "1000000000",
+    "9223372036854775807",
+    "9223372036854775",
+    "9223372036854776",
+    "-9223372036854775808",
+    "foo",
+];
+const UNIX_MILLISECONDS: &[&str] = &[
+    "4000000000000",
+    "5000000000123",
+    "1",
+    "0",
+    "-1",
+    "1000000000000",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "foo",
+];
+const NUMBERS: &[&str] = &["0", "1", "2", "3", "5", "-1", "-2", "-5", "100", "1000", "-1000"];
+const DATABASES: &[&str] =
+    &["0", "0", "1", "2", "15", "16", "-1", "foo", "", "9223372036854775808", "01", "4294967296"];
+const GLOBS: &[&str] = &[
+    "*", "a*", "?", "[a-c]", "[^a]", "key:?", "*1", "h\\[llo", "[", "\\", "", "**", "[c-a]", "*[", "[a-",
+    "k*y:*", "?*?",
+];
+const TEXTS: &[&str] = &[
+    "foo",
+    "bar baz",
+    "",
+    "\u{1}\u{2}\u{ff}",
+    "line\r\nbreak",
+    "0",
+    "100000",
+    "-1",
+    "on",
+    "EX",
+    "NX",
+    "get",
+    "help-me",
+    "a-rather-long-argument-that-an-error-message-would-have-to-cut-somewhere-because-it-is-longer-than-one-hundred-and-twenty-eight-bytes-in-all",
+    "\"quoted\"",
+    "'single'",
+    "%s%n",
+    "\\x41",
+];
+
+/// The steps of a seed.
+pub fn steps(seed: u64, count: usize) -> Vec<Step> {
+    let mut random = Random(seed);
+    // Each seed has its own mixture: some never leave RESP2, some are mostly transactions.
+    let (alone_one_in, transaction_one_in) = (2 + random.below(12), 4 + random.below(30));
+    let mut steps = Vec::new();
+    if random.one_in(2) {
+        steps.extend(
+            (0..2)
+                .map(|connection| Step { connection, commands: vec![command("HELLO 3", Kind, &mut random)] }),
+        );
+    }
+    while steps.len() < count {
+        let connection = usize::from(random.one_in(4));
+        if random.one_in(transaction_one_in) {
+            transaction(&mut steps, connection, &mut random);
+        } else if random.one_in(alone_one_in) {
+            let (pattern, tolerance) = ALONE[random.below(ALONE.len())];
+            steps.push(Step { connection, commands: vec![command(pattern, tolerance, &mut random)] });
+        } else {
+            let length = if random.one_in(8) { 2 + random.below(20) } else { 1 };
+            let commands = (0..length).map(|_| data(&mut random)).collect();
+            steps.push(Step { connection, commands });
+        }
+    }
+    steps
+}
+
+fn data(random: &mut Random) -> Command {
+    let (pattern, tolerance) = DATA[random.below(DATA.len())];
+    command(pattern, tolerance, random)
+}
+
+/// WATCH on one connection, perhaps a change by another, MULTI, commands, EXEC or DISCARD.
+fn transaction(steps: &mut Vec<Step>, connection: usize, random: &mut Random) {
+    let mut push = |connection, commands| steps.push(Step { connection, commands });
+    if random.one_in(2) {
+        push(connection, vec![command("WATCH K K", Exact, random)]);
+        if random.one_in(2) {
+            push(random.below(2), vec![data(random)]);
+        }
+    }
+    push(connection, vec![plain("MULTI")]);
+    for _ in 0..random.below(6) {
+        let mut queued = if random.one_in(12) {
+            let pattern = random.pick(&["MULTI", "WATCH a", "NOSUCH x", "GET", "UNWATCH"]);
+            plain(pattern)
+        } else {
+            data(random)
+        };
+        queued.tolerance = Exact;
+        push(connection, vec![queued]);
+        if random.one_in(8) {
+            push(1 - connection, vec![data(random)]);
+        }
+    }
+    let mut end = plain(random.pick(&["EXEC", "EXEC", "EXEC", "EXEC", "DISCARD", "RESET"]));
+    // Replies of TTL may be among those of EXEC; an OBJECT ENCODING among them is left to the transcripts.
+    end.tolerance = Near(2000);
+    push(connection, vec![end]);
+}
+
+fn plain(line: &str) -> Command {
+    let words: Vec<&str> = line.split(' ').collect();
+    Command { bytes: encode(&words), replies: 1, tolerance: Exact }
+}
+
+/// Draws a command of the pattern; one in ten is damaged.
+fn command(pattern: &str, tolerance: Tolerance, random: &mut Random) -> Command {
+    let mut args = draw(pattern, random);
+    let mut tolerance = tolerance;
+    let blocks = pattern.starts_with("WAIT") || pattern.starts_with("CLIENT PAUSE");
+    if random.one_in(10) && !blocks {
+        damage(&mut args, random);
+        // A damaged command is mostly an error; where it is not, it still answers in its own kind.
+        // What is left of these can still be a good command whose reply is each server's own.
+        let own_reply = ["COMMAND", "HELLO", "SCAN"].iter().any(|verb| pattern.starts_with(verb));
+        tolerance = if tolerance == Exact && !own_reply { Exact } else { Kind };
+    }
+    if random.one_in(6) {
+        let verb: String = String::from_utf8_lossy(&args[0])
+            .chars()
+            .map(|c| if random.one_in(2) { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() })
+            .collect();
+        args[0] = verb.into_bytes();
+    }
+    let bytes = if random.one_in(12) { inline(&args) } else { None }.unwrap_or_else(|| encode(&args));
+    Command { bytes, replies: 1, tolerance }
+}
+
+fn draw(pattern: &str, random: &mut Random) -> Vec<Vec<u8>> {
+    let mut args = Vec::new();
+    let mut rest = pattern;
+    while !rest.is_empty() {
+        if let Some(options) = rest.strip_prefix('[') {
+            let (options, behind) = options.split_once(']').expect("a closed bracket");
+            let options: Vec<&str> = options.split('|').collect();
+            while random.one_in(2) {
+                for word in random.pick(&options).split(' ') {
+                    args.push(argument(word, random));
+                }
+            }
+            rest = behind.trim_start();
+        } else {
+            let (word, behind) = rest.split_once(' ').unwrap_or((rest, ""));
+            args.push(argument(word, random));
+            rest = behind;
+        }
+    }
+    args
+}
+
+fn argument(word: &str, random: &mut Random) -> Vec<u8> {
+    match word {
+        "K" => random.pick(KEYS).to_vec(),
+        "V" => value(random),
+        "I" => number(INTEGERS, random),
+        "F" => number(FLOATS, random),
+        "T" => number(SECONDS, random),
+        "P" => number(MILLISECONDS, random),
+        "A" => number(UNIX_SECONDS, random),
+        "B" => number(UNIX_MILLISECONDS, random),
+        "Y" => random.pick(&["4000000000", "5000000000", "0", "-1", "9223372036854775807", "foo"]).into(),
+        "Z" => {
+            random.pick(&["4000000000000", "5000000000123", "0", "-1", "9223372036854775807", "foo"]).into()
+        }
+        "U" => distinct_seconds(random).into_bytes(),
+        "U000" => (distinct_seconds(random) + "000").into_bytes(),
+        "N" => random.pick(NUMBERS).into(),
+        "D" => random.pick(DATABASES).into(),
+        "G" => random.pick(GLOBS).into(),
+        "X" => random.pick(TEXTS).into(),
+        _ => word.into(),
+    }
+}
+
+/// Seconds to live that hardly come twice: GT and LT compare them with what was set a moment ago by another clock.
+fn distinct_seconds(random: &mut Random) -> String {
+    (1000 + 10 * random.below(10_000_000)).to_string()
+}
+
+/// Half of the numbers come from the first four of their list, which are good ones.
+fn number(list: &[&str], random: &mut Random) -> Vec<u8> {
+    let list = if random.one_in(2) { &list[..3] } else { list };
+    random.pick(list).into()
+}
+
+fn value(random: &mut Random) -> Vec<u8> {
+    match random.below(40) {
+        0 => random.bytes(9_000),
+        1 => vec![b'x'; 8 * 1024 + random.below(3) - 1],
+        2 => random.bytes(70_000),
+        3..=5 => random.bytes(random.0 as usize % 300),
+        6..=8 => random.pick(FLOATS).into(),
+        9..=19 => random.pick(INTEGERS).into(),
+        20 => Vec::new(),
+        _ => random.pick(TEXTS).into(),
+    }
+}
+
+/// Leaves out, adds, doubles or replaces arguments. Never a verb, and never by a short time to live.
+fn damage(args: &mut Vec<Vec<u8>>, random: &mut Random) {
+    const REPLACEMENTS: &[&str] =
+        &["", "foo", "-1", "0", "EX", "NX", "XX", "GET", "KEEPTTL", "\0", "9223372036854775807", "DB"];
+    let replacement = random.pick(REPLACEMENTS).as_bytes().to_vec();
+    match random.below(4) {
+        0 => args.truncate(1 + random.below(args.len())),
+        1 => args.push(replacement),
+        2 if args.len() > 1 => {
+            let at = 1 + random.below(args.len() - 1);
+            args[at] = replacement;
+        }
+        _ => {
+            let at = 1 + random.below(args.len());
+            args.insert(at, replacement);
+        }
+    }
+}
+
+/// The command as an inline one, quoted where it must be; None where it cannot be told from something else.
+fn inline(args: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    for arg in args {
+        if arg.len() > 1000 {
+            return None;
+        }
+        if !arg.is_empty() && arg.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-+:.*".contains(byte)) {
+            line.extend_from_slice(arg);
+        } else {
+            line.push(b'"');
+            for byte in arg {
+                line.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+            }
+            line.push(b'"');
+        }
+        line.push(b' ');
+    }
+    // A first byte of '*' would be a count, and "POST" or "Host:" a browser's.
+    if line[0] == b'*' {
+        return None;
+    }
+    line.extend_from_slice(b"\r\n");
+    Some(line)
+}
