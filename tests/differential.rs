@@ -9,6 +9,9 @@
 //!
 //! Where no `redis-server` is installed, the test says so and is skipped.
 
+#![cfg(feature = "cli")]
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
+
 mod common;
 #[path = "differential/grammar.rs"]
 mod grammar;

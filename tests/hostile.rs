@@ -2,6 +2,9 @@
 //!
 //! The tests are numbered as the threats are listed in the README. After each, another client still gets its answer at once.
 
+#![cfg(feature = "cli")]
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
+
 mod common;
 
 use common::{Client, KIB, MIB, PATIENCE, Server, encode, eventually, show};

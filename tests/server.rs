@@ -2,6 +2,9 @@
 //!
 //! Nothing is timed here but by the bound of every wait; figures come from the benchmarks.
 
+#![cfg(feature = "cli")]
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
+
 mod common;
 
 use common::{Client, KIB, MIB, Random, Server, binary, encode, eventually, show};

@@ -3,6 +3,9 @@
 //! To record them again from a Redis server whose databases may be emptied:
 //! `PANNIER_RECORD_FROM=127.0.0.1:6379 cargo test --test transcripts -- --ignored record`
 
+#![cfg(feature = "cli")]
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
+
 mod common;
 #[path = "common/transcript.rs"]
 mod transcript;

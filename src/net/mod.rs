@@ -2,6 +2,7 @@
 
 mod clock;
 mod listener;
+mod process;
 mod reactor;
 mod signal;
 mod udp;
@@ -186,7 +187,9 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
             input_bytes: budget.input_bytes,
             output_bytes: budget.output_bytes,
             queue_bytes: budget.queue_bytes,
-            request_clock: options.log_requests.then_some(clock::micros as fn() -> u64),
+            log_requests: options.log_requests,
+            clock_us: clock::micros,
+            process_facts: process::facts,
         },
     ))
 }

@@ -60,13 +60,13 @@ impl Server {
 
     /// Ends a connection whose limit has passed: it is told where it can be, and no longer waited for.
     fn time_out(&mut self, id: ConnectionId, reason: CloseReason, now: Millis) {
-        let Server { connections, output, counters, .. } = self;
+        let Server { engine, connections, output, .. } = self;
         let connection = &mut connections[id.index as usize];
         if connection.closing.is_some() || reason == CloseReason::WriteTimeout {
-            self.counters.timeouts += u64::from(self.connections[id.index as usize].closing.is_none());
+            engine.metrics.counters.timeouts += u64::from(connection.closing.is_none());
             return self.drop_at_once(id, reason);
         }
-        counters.timeouts += 1;
+        engine.metrics.counters.timeouts += 1;
         if reason == CloseReason::RequestTimeout {
             let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
             out.error("ERR the command was begun and not finished within the server's time limit");

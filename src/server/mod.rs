@@ -38,7 +38,7 @@ pub use output::Socket;
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::datagram::{Datagrams, budget::LogBudget};
-use crate::engine::{Engine, session::Session};
+use crate::engine::{Engine, session::Session, settings::Facts};
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
 use crate::timers::Timers;
@@ -67,8 +67,12 @@ pub struct Settings {
     pub output_bytes: usize,
     /// Bytes of all clients' queued transactions and watched keys together.
     pub queue_bytes: usize,
-    /// A microsecond clock, given only where each request is to be logged.
-    pub request_clock: Option<fn() -> u64>,
+    /// Whether each request is logged.
+    pub log_requests: bool,
+    /// Microseconds of a clock that never goes back; only differences of it are looked at. A simulator gives its own.
+    pub clock_us: fn() -> u64,
+    /// Fills in what INFO shows of the process; called when INFO is.
+    pub process_facts: fn(&mut Facts),
 }
 
 impl Default for Settings {
@@ -81,28 +85,11 @@ impl Default for Settings {
             input_bytes: 8 * MIB,
             output_bytes: 8 * MIB,
             queue_bytes: 4 * MIB,
-            request_clock: None,
+            log_requests: false,
+            clock_us: || 0,
+            process_facts: |_| {},
         }
     }
-}
-
-/// What the server did that concerns no single command; INFO shows it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServerCounters {
-    /// Connections taken on.
-    pub accepted: u64,
-    /// Connections turned away because all places were taken.
-    pub rejected: u64,
-    /// Bytes received over TCP.
-    pub received_bytes: u64,
-    /// Bytes sent over TCP.
-    pub sent_bytes: u64,
-    /// Connections closed for breaking the protocol.
-    pub protocol_errors: u64,
-    /// Connections closed by a time limit.
-    pub timeouts: u64,
-    /// Connections closed because the buffers of all were full and they held the most.
-    pub buffer_closes: u64,
 }
 
 /// The server's state: connections, their buffers, and the engine behind them.
@@ -116,7 +103,6 @@ pub struct Server {
     args: ArgTable,
     timers: Timers,
     settings: Settings,
-    counters: ServerCounters,
     next_generation: u32,
     next_session_id: u64,
     /// Connections to look at although nothing came from their sockets.
@@ -150,7 +136,6 @@ impl Server {
             queues: Buffers::new(settings.queue_bytes),
             args: ArgTable::with_capacity(ARGUMENTS_MAX),
             timers: Timers::new(settings.max_clients),
-            counters: ServerCounters::default(),
             next_generation: 0,
             next_session_id: 1,
             attention: VecDeque::with_capacity(settings.max_clients),
@@ -170,10 +155,10 @@ impl Server {
     /// All places are taken; the error is what to tell the client.
     pub fn open(&mut self, peer: SocketAddr, now: Now) -> Result<ConnectionId, &'static [u8]> {
         if self.connections.len() >= self.settings.max_clients {
-            self.counters.rejected += 1;
+            self.engine.metrics.counters.rejected += 1;
             return Err(TOO_MANY_CLIENTS);
         }
-        self.counters.accepted += 1;
+        self.engine.metrics.counters.accepted += 1;
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
         let session = Session::new(self.next_session_id, !self.engine.has_password());
@@ -260,11 +245,6 @@ impl Server {
     /// The engine, to change.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
-    }
-
-    /// What the server has counted.
-    pub fn counters(&self) -> &ServerCounters {
-        &self.counters
     }
 
     /// Panics where the state contradicts itself; for tests and the simulator.
