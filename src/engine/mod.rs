@@ -47,6 +47,8 @@ mod object;
 mod ranges;
 mod scan;
 mod server;
+#[cfg(test)]
+mod server_tests;
 pub mod session;
 mod set;
 pub mod settings;
