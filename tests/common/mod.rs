@@ -61,7 +61,10 @@ impl Server {
     }
 
     fn start_by(mut command: Command, flags: &[&str]) -> Server {
-        command.args(["serve", "--tcp", "127.0.0.1:0", "--udp", "off", "--admin", "off"]);
+        command.args(["serve", "--tcp", "127.0.0.1:0", "--admin", "off"]);
+        if !flags.contains(&"--udp") {
+            command.args(["--udp", "off"]);
+        }
         if !flags.contains(&"--memory") {
             command.args(["--memory", "64MiB"]);
         }
