@@ -1,6 +1,7 @@
-//! Figures of the store alone: memory for each item, slowest insert, rates by fill, hit ratio of the cache.
+//! Figures of the store alone: memory for each item, slowest insert, rates by fill, hit ratio of the cache,
+//! resident memory against the limit.
 //!
-//! `cargo bench --bench store -- [bytes] [pauses] [fill] [hits]`; without names all run; `--test` makes everything small.
+//! `cargo bench --bench store -- [bytes] [pauses] [fill] [hits] [resident]`; without names all run; `--test` makes everything small.
 
 use pannier::limits::MIB;
 use pannier::mutation::{Database, Mutation, NewValue};
@@ -29,6 +30,9 @@ fn main() {
     }
     if wanted("hits") {
         hit_ratio(if small { 50_000 } else { 3_000_000 });
+    }
+    if wanted("resident") {
+        resident_memory(if small { 8 } else { 256 });
     }
 }
 
@@ -153,6 +157,38 @@ fn rate_by_fill(mebibytes: usize) {
     println!("ratio {:.2}", rates[1] / rates[0]);
 }
 
+/// Resident memory of this process, in bytes.
+fn resident_bytes() -> i64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    text.split(' ').nth(1).and_then(|pages| pages.parse::<i64>().ok()).expect("pages") * 4096
+}
+
+/// What a store takes that was filled in every way in turn, beside what it was allowed.
+fn resident_memory(mebibytes: usize) {
+    let before = resident_bytes();
+    let mut store = store(mebibytes * MIB, OnFull::Refuse);
+    println!("idle: {} KiB", (resident_bytes() - before) / 1024);
+    let value = vec![7; 3 * MIB];
+    for len in [32, 1000, 9000, 70_000, 3 * MIB, 0] {
+        for db in 0..16 {
+            let (mut number, limit) = (0, store.memory().limit * (db + 1) / 16);
+            while store.memory().used() < limit {
+                let put = NewValue::Bytes(&value[..len]);
+                let mutation =
+                    Mutation::Put { db: Database(db as u8), key: &key(number), value: put, expiry: None };
+                if store.apply(&mutation, NOW).is_err() {
+                    break;
+                }
+                number += 1;
+            }
+        }
+        let resident = resident_bytes() - before;
+        let share = resident as f64 / (mebibytes * MIB) as f64;
+        println!("full of values of {len} bytes: {} KiB, {:.3} of the limit", resident / 1024, share);
+        store.apply(&Mutation::Flush { db: None }, NOW).expect("a flush is never refused");
+    }
+}
+
 /// Requests by Zipf's law over a set of keys, and runs of keys that are asked for once.
 fn trace(count: usize, alpha: f64, scans: f64) -> Vec<u64> {
     let keys = count / 10;
@@ -177,20 +213,22 @@ fn trace(count: usize, alpha: f64, scans: f64) -> Vec<u64> {
 }
 
 fn hit_ratio(count: usize) {
-    println!("alpha scans items   store   LRU     S3-FIFO Belady");
+    println!("alpha scans items   store   LRU     S3-FIFO Belady   most evicted by one change");
     for (alpha, scans) in [(0.8, 0.0), (0.8, 0.2), (1.0, 0.0), (1.0, 0.2), (1.1, 0.0), (1.1, 0.2)] {
         let trace = trace(count, alpha, scans);
         let mut store = store(4 * MIB + count, OnFull::Evict);
-        let mut hits = 0;
+        let (mut hits, mut most) = (0, 0);
         for number in &trace {
+            let before = store.statistics().evicted;
             let found = store.get(DB, &key(*number), NOW).is_some();
             hits += usize::from(found);
             assert!(found || put(&mut store, *number, &[7; 100], None));
+            most = most.max(store.statistics().evicted - before);
         }
         let items = store.len(DB) as usize;
         let share = |hits: usize| hits as f64 / trace.len() as f64;
         println!(
-            "{alpha:<5} {scans:<5} {items:<7} {:.4}  {:.4}  {:.4}  {:.4}",
+            "{alpha:<5} {scans:<5} {items:<7} {:.4}  {:.4}  {:.4}  {:.4}   {most}",
             share(hits),
             share(lru(&trace, items)),
             share(s3_fifo(&trace, items)),

@@ -3,6 +3,7 @@
 
 use crate::{
     command::{VERBS, VerbId},
+    datagram,
     reply::{ERROR_CODES, ErrorKind},
 };
 
@@ -52,16 +53,6 @@ counters! {
     }
 }
 
-counters! {
-    /// What the datagram side counts; shown by `INFO datagrams`.
-    DatagramCounters {
-        /// Datagrams received.
-        received = "datagrams_received";
-        /// Datagrams sent.
-        sent = "datagrams_sent";
-    }
-}
-
 /// Buckets of a latency histogram.
 const BUCKETS: usize = 32;
 
@@ -103,7 +94,7 @@ impl VerbMetrics {
 #[derive(Debug)]
 pub struct Metrics {
     pub counters: Counters,
-    pub datagrams: DatagramCounters,
+    pub datagrams: datagram::counters::Counters,
     verbs: Vec<VerbMetrics>,
     errors: [u64; ERROR_CODES.len()],
 }
@@ -120,7 +111,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         Metrics {
             counters: Counters::default(),
-            datagrams: DatagramCounters::default(),
+            datagrams: datagram::counters::Counters::default(),
             verbs: vec![VerbMetrics::default(); VERBS.len()],
             errors: [0; ERROR_CODES.len()],
         }
@@ -129,7 +120,7 @@ impl Metrics {
     /// Zeroes everything, as CONFIG RESETSTAT does.
     pub fn reset(&mut self) {
         self.counters = Counters::default();
-        self.datagrams = DatagramCounters::default();
+        self.datagrams = datagram::counters::Counters::default();
         self.verbs.fill_with(VerbMetrics::default);
         self.errors = [0; ERROR_CODES.len()];
     }

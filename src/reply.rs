@@ -69,7 +69,7 @@ errors! {
     // Handshake.
     WrongPassword = "WRONGPASS invalid username-password pair or user is disabled.";
     NoPasswordSet = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
-    HelloNoAuth = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
+    HelloNoAuth = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
     UnsupportedProtocol = "NOPROTO unsupported protocol version";
     ProtocolNotAnInteger = "ERR Protocol version is not an integer or out of range";
     HelloOption = "ERR Syntax error in HELLO option '%'";

@@ -185,15 +185,15 @@ impl Ring {
         self.head = 0;
     }
 
-    /// Moves to a buffer of at least `at_least` bytes, and at least [`RING_BYTES`], straightened; or straightens in
-    /// place if this one has `at_least` bytes. `false`: the arena has none; nothing has changed.
+    /// Moves to a buffer of at least `at_least` bytes, straightened, or straightens in place if this one is that
+    /// long; a detached ring is attached. `false`: the arena has none; nothing has changed.
     #[must_use]
     pub fn grow(&mut self, arena: &mut Buffers, at_least: usize) -> bool {
         if at_least <= self.capacity() {
             self.straighten(arena);
             return true;
         }
-        let Some(longer) = arena.take(at_least.max(RING_BYTES)) else { return false };
+        let Some(longer) = arena.take(at_least) else { return false };
         self.relocate(longer, arena);
         true
     }

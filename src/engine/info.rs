@@ -228,5 +228,10 @@ fn keyspace(engine: &Engine, now: Millis, text: &mut String) -> Result {
 }
 
 fn datagrams(engine: &Engine, _: Millis, text: &mut String) -> Result {
-    engine.metrics.datagrams.iter().try_for_each(|(name, value)| write!(text, "{name}:{value}\r\n"))
+    let mut result = Ok(());
+    engine.metrics.datagrams.each(&mut |group, name, _, value| {
+        let separator = if group.is_empty() { "" } else { "_" };
+        result = result.and_then(|()| write!(text, "datagrams_{group}{separator}{name}:{value}\r\n"));
+    });
+    result
 }

@@ -47,6 +47,8 @@ mod object;
 mod ranges;
 mod scan;
 mod server;
+#[cfg(test)]
+mod server_tests;
 pub mod session;
 mod set;
 pub mod settings;
@@ -287,11 +289,17 @@ impl Engine {
     #[inline]
     pub fn took(&mut self, session: &Session, verb: &'static Verb, args: &Args<'_>, spent: Spent<'_>) {
         self.metrics.took(verb.id, spent.micros);
-        let threshold = self.settings.slowlog_slower_than_us;
-        if threshold >= 0 && spent.micros >= threshold as u64 && !verb.flags.has(Flags::SKIP_SLOWLOG) {
+        if self.is_slow(verb, spent.micros) {
             self.slowlog.set_len_max(self.settings.slowlog_len_max);
             self.slowlog.record(session, args, spent);
         }
+    }
+
+    /// Whether a command that took so long enters the slow log.
+    #[inline]
+    pub fn is_slow(&self, verb: &Verb, micros: u64) -> bool {
+        let threshold = self.settings.slowlog_slower_than_us;
+        threshold >= 0 && micros >= threshold as u64 && !verb.flags.has(Flags::SKIP_SLOWLOG)
     }
 
     /// The live entry of a key, with the hit or miss counted.

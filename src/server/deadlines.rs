@@ -54,19 +54,22 @@ impl Server {
         if let Some(began) = connection.began {
             return Some((began.plus(settings.request_timeout_ms), CloseReason::RequestTimeout));
         }
-        let idle = settings.idle_timeout_ms;
+        let idle = match self.engine.settings.idle_timeout_s {
+            seconds if seconds == self.idle_timeout_s_at_start => settings.idle_timeout_ms,
+            seconds => u64::from(seconds) * 1_000,
+        };
         (idle > 0).then(|| (connection.active.plus(idle), CloseReason::IdleTimeout))
     }
 
     /// Ends a connection whose limit has passed: it is told where it can be, and no longer waited for.
     fn time_out(&mut self, id: ConnectionId, reason: CloseReason, now: Millis) {
-        let Server { connections, output, counters, .. } = self;
+        let Server { engine, connections, output, .. } = self;
         let connection = &mut connections[id.index as usize];
         if connection.closing.is_some() || reason == CloseReason::WriteTimeout {
-            self.counters.timeouts += u64::from(self.connections[id.index as usize].closing.is_none());
+            engine.metrics.counters.timeouts += u64::from(connection.closing.is_none());
             return self.drop_at_once(id, reason);
         }
-        counters.timeouts += 1;
+        engine.metrics.counters.timeouts += 1;
         if reason == CloseReason::RequestTimeout {
             let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
             out.error("ERR the command was begun and not finished within the server's time limit");

@@ -10,7 +10,7 @@
 
 use super::Server;
 use crate::connection::{Body, CloseReason, Connection, ConnectionId};
-use crate::limits::RING_BYTES;
+use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
 use crate::mutation::Refused;
 use crate::time::Now;
 use crate::wire::resp::Decoder;
@@ -39,7 +39,7 @@ impl Server {
 
     /// `len` bytes (at least 1) have been put where `input_space` said.
     pub fn input_received(&mut self, id: ConnectionId, len: usize, now: Now) {
-        self.counters.received_bytes += len as u64;
+        self.engine.metrics.counters.received_bytes += len as u64;
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
         connection.active = now.monotonic;
         let Some(body) = &mut connection.body else {
@@ -154,13 +154,14 @@ impl Server {
         loop {
             let connection = &mut self.connections[id.index as usize];
             let ring = &mut connection.input;
-            let done = if !ring.is_attached() {
-                ring.attach(&mut self.input)
-            } else if ring.capacity() < RING_BYTES && ring.grow(&mut self.input, RING_BYTES) {
-                // It had shrunk; sockets are not read in small pieces unless nothing longer is left.
+            // Many sockets are read before the first of them is served and shrinks: together they leave room.
+            let roomy = self.input.used() < self.input.capacity() / 2;
+            let done = if roomy && ring.capacity() < RING_BYTES && ring.grow(&mut self.input, RING_BYTES) {
                 true
             } else if ring.free() == 0 {
-                ring.grow(&mut self.input, ring.capacity() * 2)
+                // Else a short buffer serves, and where none is left, closing one client that holds a short one makes
+                // room, however scattered those are.
+                ring.grow(&mut self.input, (ring.capacity() * 2).max(BUFFER_UNIT_BYTES))
             } else {
                 if ring.writable(&mut self.input).is_empty() {
                     ring.straighten(&mut self.input);
@@ -205,7 +206,7 @@ impl Server {
         self.release_held(&mut taken);
         self.connections[id.index as usize] = taken;
         if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
-            self.counters.buffer_closes += 1;
+            self.engine.metrics.counters.buffer_closes += 1;
         }
         self.attention.push_back(id);
     }

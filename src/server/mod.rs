@@ -38,7 +38,7 @@ pub use output::Socket;
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::datagram::{Datagrams, budget::LogBudget};
-use crate::engine::{Engine, session::Session};
+use crate::engine::{Engine, session::Session, settings::Facts};
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
 use crate::timers::Timers;
@@ -67,8 +67,14 @@ pub struct Settings {
     pub output_bytes: usize,
     /// Bytes of all clients' queued transactions and watched keys together.
     pub queue_bytes: usize,
-    /// A microsecond clock, given only where each request is to be logged.
-    pub request_clock: Option<fn() -> u64>,
+    /// The address that clients connect to; CLIENT LIST shows it.
+    pub address: SocketAddr,
+    /// Whether each request is logged.
+    pub log_requests: bool,
+    /// Microseconds of a clock that never goes back; only differences of it are looked at. A simulator gives its own.
+    pub clock_us: fn() -> u64,
+    /// Fills in what INFO shows of the process; called when INFO is.
+    pub process_facts: fn(&mut Facts),
 }
 
 impl Default for Settings {
@@ -81,28 +87,12 @@ impl Default for Settings {
             input_bytes: 8 * MIB,
             output_bytes: 8 * MIB,
             queue_bytes: 4 * MIB,
-            request_clock: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log_requests: false,
+            clock_us: || 0,
+            process_facts: |_| {},
         }
     }
-}
-
-/// What the server did that concerns no single command; INFO shows it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServerCounters {
-    /// Connections taken on.
-    pub accepted: u64,
-    /// Connections turned away because all places were taken.
-    pub rejected: u64,
-    /// Bytes received over TCP.
-    pub received_bytes: u64,
-    /// Bytes sent over TCP.
-    pub sent_bytes: u64,
-    /// Connections closed for breaking the protocol.
-    pub protocol_errors: u64,
-    /// Connections closed by a time limit.
-    pub timeouts: u64,
-    /// Connections closed because the buffers of all were full and they held the most.
-    pub buffer_closes: u64,
 }
 
 /// The server's state: connections, their buffers, and the engine behind them.
@@ -116,7 +106,6 @@ pub struct Server {
     args: ArgTable,
     timers: Timers,
     settings: Settings,
-    counters: ServerCounters,
     next_generation: u32,
     next_session_id: u64,
     /// Connections to look at although nothing came from their sockets.
@@ -125,6 +114,8 @@ pub struct Server {
     discard: Box<[u8]>,
     pause: clients::Pause,
     stop_requested: bool,
+    /// What CONFIG GET timeout said at the start: while it says that, `Settings` holds, in milliseconds.
+    idle_timeout_s_at_start: u32,
     datagrams: Datagrams,
     frame_reply: Box<[u8]>,
     reject_log: LogBudget,
@@ -143,6 +134,7 @@ impl Server {
     /// A server over `engine`. All of its memory is reserved here.
     pub fn new(engine: Engine, datagrams: Datagrams, settings: Settings) -> Server {
         Server {
+            idle_timeout_s_at_start: engine.settings.idle_timeout_s,
             engine,
             connections: Slab::with_capacity(settings.max_clients),
             input: Buffers::new(settings.input_bytes),
@@ -150,7 +142,6 @@ impl Server {
             queues: Buffers::new(settings.queue_bytes),
             args: ArgTable::with_capacity(ARGUMENTS_MAX),
             timers: Timers::new(settings.max_clients),
-            counters: ServerCounters::default(),
             next_generation: 0,
             next_session_id: 1,
             attention: VecDeque::with_capacity(settings.max_clients),
@@ -169,11 +160,12 @@ impl Server {
     /// # Errors
     /// All places are taken; the error is what to tell the client.
     pub fn open(&mut self, peer: SocketAddr, now: Now) -> Result<ConnectionId, &'static [u8]> {
-        if self.connections.len() >= self.settings.max_clients {
-            self.counters.rejected += 1;
+        // CONFIG SET maxclients can lower the number that memory was reserved for, not raise it.
+        if self.connections.len() >= self.settings.max_clients.min(self.engine.settings.max_clients) {
+            self.engine.metrics.counters.rejected += 1;
             return Err(TOO_MANY_CLIENTS);
         }
-        self.counters.accepted += 1;
+        self.engine.metrics.counters.accepted += 1;
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
         let session = Session::new(self.next_session_id, !self.engine.has_password());
@@ -260,11 +252,6 @@ impl Server {
     /// The engine, to change.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
-    }
-
-    /// What the server has counted.
-    pub fn counters(&self) -> &ServerCounters {
-        &self.counters
     }
 
     /// Panics where the state contradicts itself; for tests and the simulator.

@@ -55,7 +55,7 @@ impl Server {
 
     /// `len` bytes of the last `output` have been sent.
     pub fn output_sent(&mut self, id: ConnectionId, len: usize, now: Now) {
-        self.counters.sent_bytes += len as u64;
+        self.engine.metrics.counters.sent_bytes += len as u64;
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
         if let Some(large) = connection.output.consumed(len as u64, &mut self.output) {
             self.engine.store.large_release(large);

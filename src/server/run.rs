@@ -3,17 +3,24 @@
 use super::{Progress, Server, clients::Action};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::Flow;
+use crate::engine::{Flow, Spent};
 use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES, VALUE_BYTES_MAX};
 use crate::reply::ErrorKind;
 use crate::time::Now;
 use crate::wire::arguments::{Arg, Args};
 use crate::wire::encode::Out;
 use crate::wire::malformed::Malformed;
-use crate::wire::resp::{Bounds, Step};
+use crate::wire::resp::{Bounds, Decoder, Step};
+use core::net::SocketAddr;
+use std::io::Write;
 
 /// Commands that one connection runs before the others have their turn.
 const COMMANDS_PER_TURN: usize = 256;
+
+/// Of the commands that one connection runs in a turn, the first few and every so many after them are timed: reading
+/// a clock costs a fifth of a GET, and the sum over a long pipeline says as much.
+const TIMED_FIRST: usize = 4;
+const TIMED_EVERY: usize = 16;
 
 /// Where a command's bytes are.
 #[derive(Clone, Copy)]
@@ -28,8 +35,9 @@ impl Server {
     /// Runs what this connection has sent, as far as its replies have room. True: there is more to do at once, but
     /// others come first.
     pub fn run(&mut self, id: ConnectionId, now: Now) -> bool {
-        for _ in 0..COMMANDS_PER_TURN {
-            if self.step(id, now) == Progress::Waiting {
+        for index in 0..COMMANDS_PER_TURN {
+            let timed = index < TIMED_FIRST || index % TIMED_EVERY == 0;
+            if self.step(id, now, timed) == Progress::Waiting {
                 self.update_deadline(id, now.monotonic);
                 return false;
             }
@@ -38,7 +46,7 @@ impl Server {
         true
     }
 
-    fn step(&mut self, id: ConnectionId, now: Now) -> Progress {
+    fn step(&mut self, id: ConnectionId, now: Now, timed: bool) -> Progress {
         let Some(connection) = self.get(id) else { return Progress::Waiting };
         if connection.closing.is_some() || connection.body.is_some() {
             return self.wait_for_input(id, now);
@@ -71,7 +79,7 @@ impl Server {
                 connection.has_large = true;
                 self.begin_body(id, at, len, now);
             }
-            Ok(Step::Ready { consumed }) => return self.run_command(id, consumed, now),
+            Ok(Step::Ready { consumed }) => return self.run_command(id, consumed, now, timed),
             Err(malformed) => self.protocol_error(id, malformed),
         }
         Progress::Made
@@ -122,8 +130,9 @@ impl Server {
     }
 
     /// Runs the whole command of `len` bytes at the front of the input.
-    fn run_command(&mut self, id: ConnectionId, len: usize, now: Now) -> Progress {
-        let started = self.settings.request_clock.map(|clock| clock());
+    fn run_command(&mut self, id: ConnectionId, len: usize, now: Now, timed: bool) -> Progress {
+        let timed = timed || self.settings.log_requests;
+        let started = if timed { (self.settings.clock_us)() } else { 0 };
         let before = self.connections[id.index as usize].output.pending_len();
         let flow = match self.prepare(id, len, now) {
             Prepared::Held => {
@@ -135,12 +144,51 @@ impl Server {
                 self.connections[id.index as usize].has_large = false;
                 Flow::Done
             }
-            Prepared::Runnable(verb) => self.execute(id, verb, Source::Input { len }, now),
+            Prepared::Runnable(verb) => {
+                self.refresh_facts(verb, now);
+                let flow = self.execute(id, verb, Source::Input { len }, now);
+                if timed {
+                    let micros = (self.settings.clock_us)().saturating_sub(started);
+                    self.note_time(id, verb, (len, micros), now);
+                }
+                flow
+            }
         };
-        if let Some(started) = started {
+        if self.settings.log_requests {
             self.log_request(id, len, before, started);
         }
         self.finish(id, len, flow)
+    }
+
+    /// Tells the engine how long a command took.
+    fn note_time(&mut self, id: ConnectionId, verb: &'static Verb, (len, micros): (usize, u64), now: Now) {
+        let Server { engine, connections, input, args, .. } = self;
+        let connection = &connections[id.index as usize];
+        if connection.generation != id.generation {
+            return;
+        }
+        let bytes = &connection.input.readable(input)[..len];
+        if verb.id == VerbId::Exec {
+            // The table holds the last of what it ran.
+            Decoder::again(bytes, args);
+        }
+        let mut peer = [0; PEER_TEXT_BYTES];
+        let peer = if engine.is_slow(verb, micros) { text_of(connection.peer, &mut peer) } else { b"" };
+        engine.took(&connection.session, verb, &args.args(bytes), Spent { micros, peer, now });
+    }
+
+    /// Brings up to date what only the server knows, where the verb shows it.
+    fn refresh_facts(&mut self, verb: &Verb, now: Now) {
+        if !matches!(verb.id, VerbId::Info | VerbId::MemoryStats | VerbId::Lastsave) {
+            return;
+        }
+        let buffer_bytes = (self.input.used() + self.output.used() + self.queues.used()) as u64;
+        let facts = &mut self.engine.facts;
+        facts.connected_clients = self.connections.len() as u64;
+        facts.buffer_bytes = buffer_bytes;
+        facts.uptime_s = now.monotonic.0 / 1_000;
+        (self.settings.process_facts)(facts);
+        self.engine.metrics.datagrams = *self.datagrams.counters();
     }
 
     /// Looks the command up and decides whether it runs now; the argument table stays as it is.
@@ -269,7 +317,7 @@ impl Server {
     }
 
     fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {
-        self.counters.protocol_errors += 1;
+        self.engine.metrics.counters.protocol_errors += 1;
         let connection = &mut self.connections[id.index as usize];
         log::warn!("{}: {} ({} bytes waiting)", connection.peer, malformed.name(), connection.input.len());
         Out::new(&mut connection.output, &mut self.output, connection.session.protocol).malformed(malformed);
@@ -279,15 +327,27 @@ impl Server {
         });
     }
 
-    /// One line for a request and its reply; only where the server was started with a request clock.
+    /// One line for a request and its reply, where the server was started with `--log-requests`.
     #[cold]
     fn log_request(&self, id: ConnectionId, len: usize, before: u64, started: u64) {
         let Some(connection) = self.get(id) else { return };
         let bytes = connection.input.readable(&self.input);
         let args = self.args.args(&bytes[..len.min(bytes.len())]);
-        let micros = self.settings.request_clock.map_or(0, |clock| clock().saturating_sub(started));
+        let micros = (self.settings.clock_us)().saturating_sub(started);
         super::request_log::line(connection, &args, len, before, micros);
     }
+}
+
+/// Bytes of an address as text, at most.
+const PEER_TEXT_BYTES: usize = 64;
+
+/// An address as text.
+fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -> &[u8] {
+    let mut rest = &mut buffer[..];
+    // Cut if it did not fit, which no address does.
+    let _ = write!(rest, "{address}");
+    let left = rest.len();
+    &buffer[..PEER_TEXT_BYTES - left]
 }
 
 /// What is to be done with a decoded command.

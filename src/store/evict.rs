@@ -20,17 +20,18 @@ const SMALL_SHARE: u32 = 10;
 const KEPT_SEGMENTS_MAX: u64 = 4;
 
 impl Store {
-    /// Goes on evicting, or begins with the oldest segment of a queue. False: nothing is left to evict.
-    pub(super) fn evict_step(&mut self, now: Millis) -> bool {
+    /// Goes on evicting, or begins with the oldest segment of a queue. Returns what it cost, in
+    /// bytes; `None`: nothing is left to evict.
+    pub(super) fn evict_step(&mut self, now: Millis) -> Option<usize> {
         if self.victim.is_none() {
             let (small, main) = (self.table.queue_len(Queue::Small), self.table.queue_len(Queue::Main));
             let queue = if small * SMALL_SHARE >= small + main { Queue::Small } else { Queue::Main };
             let oldest = self.table.oldest(queue);
             let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
-            let Some(segment) = oldest.or_else(|| self.table.oldest(other)) else { return false };
+            let segment = oldest.or_else(|| self.table.oldest(other))?;
             self.victim = Some(Victim { segment, offset: 0, evict: true });
         }
-        self.victim_step(now).is_some()
+        self.victim_step(now)
     }
 
     /// Whether a record of the victim is kept, and in which class.

@@ -22,6 +22,7 @@ mod evict;
 mod expiry;
 pub mod hash;
 pub mod index;
+mod invariants;
 mod large;
 pub mod pool;
 mod record;
@@ -29,16 +30,17 @@ mod room;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use crate::limits;
-use crate::mutation::{Database, LargeId, Mutation, Refused, Revision};
+use crate::mutation::{Database, LargeId, Mutation, Revision};
 use crate::time::Millis;
 use clean::Victim;
 use expiry::Sweep;
 use hash::KeyHasher;
 use index::{Address, Index, Leaves};
 pub use large::LargeCursor;
-use large::{Larges, Need};
+use large::Larges;
 use pool::{Pool, SegmentId};
 use record::{Content, Record};
 use segments::{Segments, State};
@@ -250,7 +252,9 @@ fn table_bytes(segments: u32, config: &StoreConfig) -> usize {
     let leaves = (config.segment_bytes / leaf_bytes).max(1) * count;
     let handles = leaves / 2 * 96 + leaves * 4 + count * 16;
     // A directory has at most a few ids for each leaf; together the databases have no more leaves than one alone would.
-    let directories = leaves * 4 * size_of::<u32>() + usize::from(config.databases) * 4096;
+    // Even an empty database's eight directories are a page each.
+    let pages = (leaves * 16).min(36 * limits::KIB);
+    let directories = leaves * 4 * size_of::<u32>() + usize::from(config.databases) * pages;
     let rows = count * size_of::<segments::Segment>();
     rows + handles + directories + Larges::table_bytes(segments) + config.segment_bytes / 8 + 16 * limits::KIB
 }
@@ -493,149 +497,6 @@ impl Store {
     fn tell(&mut self, mutation: &Mutation<'_>, revision: Revision) {
         if let Some(listener) = &mut self.listener {
             listener(mutation, revision);
-        }
-    }
-
-    /// Begins a large value of about `len_hint` bytes (0: unknown). It is empty, and the caller has its one reference.
-    ///
-    /// # Errors
-    /// [`Refused`] when so many bytes cannot be had.
-    pub fn large_begin(&mut self, len_hint: u64, now: Millis) -> Result<LargeId, Refused> {
-        self.check_value_len(len_hint)?;
-        self.large_room(len_hint, now)?;
-        match self.larges.create(len_hint as u32) {
-            Some(id) => Ok(id),
-            None => self.refuse(),
-        }
-    }
-
-    /// The next contiguous bytes to be filled, at least one; a block is taken when needed.
-    ///
-    /// # Errors
-    /// [`Refused`] when no block can be had, or the value is as long as a value may be.
-    pub fn large_space(&mut self, id: LargeId, now: Millis) -> Result<&mut [u8], Refused> {
-        let len = self.larges.len(id);
-        self.check_value_len(len + 1)?;
-        self.large_reserve(id, len + 1, now)?;
-        let left = (self.config.max_value_bytes - len).min(usize::MAX as u64) as usize;
-        let space = self.larges.space(&mut self.pool, id);
-        let len = space.len().min(left);
-        Ok(&mut space[..len])
-    }
-
-    /// Says that the first `n` bytes of the space were filled.
-    pub fn large_filled(&mut self, id: LargeId, n: usize) {
-        self.larges.filled(id, n);
-    }
-
-    /// Appends bytes.
-    ///
-    /// # Errors
-    /// As [`large_space`](Self::large_space); a part may have been appended.
-    pub fn large_append(&mut self, id: LargeId, bytes: &[u8], now: Millis) -> Result<(), Refused> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let space = self.large_space(id, now)?;
-            let n = space.len().min(rest.len());
-            space[..n].copy_from_slice(&rest[..n]);
-            self.larges.filled(id, n);
-            rest = &rest[n..];
-        }
-        Ok(())
-    }
-
-    /// Bytes filled so far.
-    pub fn large_len(&self, id: LargeId) -> u64 {
-        self.larges.len(id)
-    }
-
-    /// Takes one more reference.
-    pub fn large_retain(&mut self, id: LargeId) {
-        self.larges.retain(id);
-    }
-
-    /// Drops a reference; with the last one the value's memory comes back bit by bit.
-    pub fn large_release(&mut self, id: LargeId) {
-        self.larges.release(id, &mut self.pool, &mut self.table);
-    }
-
-    /// The contiguous bytes at the cursor, empty at the end.
-    pub fn large_slice(&self, cursor: &mut LargeCursor) -> &[u8] {
-        self.larges.slice(&self.pool, cursor)
-    }
-
-    /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.
-    fn large_reserve(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
-        // Each round adds a piece, or blocks for one.
-        let rounds = 2 * (len / (self.config.segment_bytes as u64 / 16) + 2);
-        for _ in 0..rounds {
-            match self.larges.need(id, len) {
-                Need::Nothing => return Ok(()),
-                Need::Span => {
-                    self.pay(self.config.segment_bytes, now);
-                    let segment = self.acquire(room::Want::Segment, now)?;
-                    self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
-                }
-                Need::Block if self.larges.add_block(id, &mut self.table) => {}
-                Need::Block => {
-                    let segment = self.acquire(room::Want::Segment, now)?;
-                    // Making room may have freed a block elsewhere.
-                    match self.table.fullest_carved(None) {
-                        Some(_) => self.pool.give_back(segment),
-                        None => self.table.taken(segment, State::Carved),
-                    }
-                }
-            }
-        }
-        self.refuse()
-    }
-
-    /// Asserts that everything agrees with everything else. For tests: it walks the whole store.
-    pub fn invariants(&self) {
-        self.pool.invariants();
-        self.table.invariants();
-        self.larges.invariants(&self.table);
-        self.leaves.invariants(self.spaces.iter().map(|space| &space.index));
-        let memory = self.memory();
-        let parts = memory.live + memory.dead + memory.tail + memory.free + memory.index + memory.large;
-        assert_eq!(parts + memory.large_free + memory.reserved, memory.limit);
-        self.record_invariants();
-    }
-
-    /// Every record that lives is in its index once, and sums are as counted.
-    fn record_invariants(&self) {
-        let mut seen = vec![(0_u64, 0_u64, 0_u64); self.spaces.len()];
-        let mut condemned = 0;
-        for id in (0..self.table.len()).map(SegmentId) {
-            let row = self.table.get(id);
-            let (mut offset, mut live) = (0, 0);
-            let holds = matches!(row.state, State::Open | State::Sealed);
-            while holds && offset < row.used as usize {
-                let record = Record::read(&self.pool.bytes(id)[offset..]);
-                let (space, size) = (usize::from(record.space), record.size());
-                if !record.dead {
-                    live += size;
-                    if record.revision <= self.spaces[space].flushed {
-                        condemned += size as u64;
-                    } else {
-                        let found = self.locate(space, self.hasher.hash(record.key), record.key);
-                        assert_eq!(found, Some(address(&self.pool, id, offset)));
-                        seen[space].0 += 1;
-                        seen[space].1 += size as u64;
-                        seen[space].2 += u64::from(record.expiry.is_some());
-                    }
-                    if let Some(expiry) = record.expiry {
-                        assert!((row.min_expiry..=row.max_expiry).contains(&expiry.0));
-                    }
-                }
-                offset += size;
-            }
-            assert_eq!(live, row.live as usize);
-            assert!(row.state != State::Sealed || live > 0, "a segment without life is free");
-        }
-        assert_eq!(condemned, self.condemned);
-        for (space, (len, live, expiring)) in self.spaces.iter().zip(seen) {
-            assert_eq!((space.index.len(), space.live, space.expiring), (len, live, expiring));
         }
     }
 }

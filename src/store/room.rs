@@ -50,7 +50,7 @@ impl Store {
     pub(super) fn comfort(&self) -> u32 {
         match self.config.on_full {
             OnFull::Refuse => RESERVE_SEGMENTS + (self.pool.segment_count() / 64).clamp(2, 64),
-            OnFull::Evict => RESERVE_SEGMENTS + 2,
+            OnFull::Evict => RESERVE_SEGMENTS + 3,
         }
     }
 
@@ -250,35 +250,34 @@ impl Store {
 
     /// One step towards a free segment, whatever it takes. False: there is none to be had.
     pub(super) fn reclaim_step(&mut self, now: Millis, dead_steps: usize) -> bool {
-        // A segment that is mostly dead gives more than going on with a sweep.
-        let rich = self.victim.is_some() || self.table.deadest(16).is_some();
-        if rich && self.clean_step(now, 16).is_some() || self.settle_step(now) || self.compact_step() {
+        // A segment with a fair share of dead records gives more than going on with a sweep.
+        if self.clean_step(now, 4).is_some() || self.settle_step(now) || self.compact_step() {
             return true;
         }
         match self.config.on_full {
             OnFull::Refuse => self.clean_step(now, dead_steps).is_some(),
             // Cleaning costs copies and gives little; a key that nobody uses costs a miss.
-            OnFull::Evict => self.clean_step(now, 4).is_some() || self.evict_step(now),
+            OnFull::Evict => self.evict_step(now).is_some(),
         }
     }
 
     /// Does the cleaning that `bytes` of new records owe: the more, the fewer segments are free, so that it never comes
     /// all at once.
     pub(super) fn pay(&mut self, bytes: usize, now: Millis) {
-        if self.larges.has_condemned() || self.leaves.has_condemned() || self.condemned > 0 {
-            self.settle_step(now);
-        }
         let (free, comfort) = (u64::from(self.pool.free_count()), u64::from(self.comfort()));
         if free >= comfort {
             self.debt = 0;
             return;
+        }
+        if self.larges.has_condemned() || self.leaves.has_condemned() || self.condemned > 0 {
+            self.settle_step(now);
         }
         self.debt += bytes as u64 * (comfort - free) * 16 / comfort;
         self.debt = self.debt.min(self.config.segment_bytes as u64);
         while self.debt >= self.config.segment_bytes as u64 / 16 {
             let done = match self.config.on_full {
                 OnFull::Refuse => self.clean_step(now, 2),
-                OnFull::Evict => None,
+                OnFull::Evict => self.clean_step(now, 4).or_else(|| self.evict_step(now)),
             };
             let Some(done) = done else {
                 self.debt = 0;

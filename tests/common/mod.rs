@@ -179,7 +179,10 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the server at {} had logged:\n{}", self.address, self.stderr());
+            let log = self.stderr();
+            let last: Vec<&str> = log.lines().rev().take(30).collect();
+            eprintln!("the server at {} logged at last:", self.address);
+            last.iter().rev().for_each(|line| eprintln!("  {line}"));
         }
     }
 }

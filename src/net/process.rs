@@ -1,0 +1,58 @@
+//! What the system knows of this process: memory, processor time, its number.
+
+use crate::engine::settings::Facts;
+use std::fs::File;
+use std::io::Read;
+
+/// Fills in the facts of the process. What cannot be read stays as it was.
+pub fn facts(facts: &mut Facts) {
+    facts.process_id = std::process::id();
+    let mut bytes = [0; 4096];
+    if let Some(text) = read("/proc/self/status", &mut bytes) {
+        facts.resident_bytes = kibibytes(text, "VmRSS:").unwrap_or(facts.resident_bytes);
+        facts.resident_peak_bytes = kibibytes(text, "VmHWM:").unwrap_or(facts.resident_peak_bytes);
+    }
+    if let Some(text) = read("/proc/self/stat", &mut bytes) {
+        // Behind the name, which may hold anything but is in brackets, user and system time are fields 12 and 13.
+        let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let mut times = fields.split_ascii_whitespace().skip(11).map(|field| field.parse::<u64>());
+        if let (Some(Ok(user)), Some(Ok(system))) = (times.next(), times.next()) {
+            facts.cpu_user_us = user * TICK_US;
+            facts.cpu_system_us = system * TICK_US;
+        }
+    }
+}
+
+/// Linux counts processor time for user space in hundredths of a second on every architecture that Rust runs on.
+const TICK_US: u64 = 10_000;
+
+/// The front of a file, without allocating.
+fn read<'b>(path: &str, bytes: &'b mut [u8; 4096]) -> Option<&'b str> {
+    let len = File::open(path).ok()?.read(bytes).ok()?;
+    std::str::from_utf8(&bytes[..len]).ok()
+}
+
+/// The number behind a label of `/proc/self/status`, in bytes.
+fn kibibytes(text: &str, label: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+    line.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_and_a_number() {
+        let mut found = Facts::default();
+        facts(&mut found);
+        assert!(found.resident_bytes > 100_000 && found.resident_peak_bytes >= found.resident_bytes);
+        assert_eq!(found.process_id, std::process::id());
+    }
+
+    #[test]
+    fn labels_are_found_in_their_lines() {
+        assert_eq!(kibibytes("VmPeak:\t 9 kB\nVmRSS:\t   12 kB\n", "VmRSS:"), Some(12 * 1024));
+        assert_eq!(kibibytes("VmPeak:\t 9 kB\n", "VmRSS:"), None);
+    }
+}

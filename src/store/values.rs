@@ -1,0 +1,104 @@
+//! Large values as the store's callers see them: begun, filled piece by piece, published by a
+//! [`Put`](crate::mutation::Mutation::Put), read piece by piece under a reference.
+
+use super::large::{LargeCursor, Need};
+use super::segments::State;
+use super::{Store, room};
+use crate::mutation::{LargeId, Refused};
+use crate::time::Millis;
+
+impl Store {
+    /// Begins a large value of about `len_hint` bytes (0: unknown). It is empty, and the caller has its one reference.
+    ///
+    /// # Errors
+    /// [`Refused`] when so many bytes cannot be had.
+    pub fn large_begin(&mut self, len_hint: u64, now: Millis) -> Result<LargeId, Refused> {
+        self.check_value_len(len_hint)?;
+        self.large_room(len_hint, now)?;
+        match self.larges.create(len_hint as u32) {
+            Some(id) => Ok(id),
+            None => self.refuse(),
+        }
+    }
+
+    /// The next contiguous bytes to be filled, at least one; a block is taken when needed.
+    ///
+    /// # Errors
+    /// [`Refused`] when no block can be had, or the value is as long as a value may be.
+    pub fn large_space(&mut self, id: LargeId, now: Millis) -> Result<&mut [u8], Refused> {
+        let len = self.larges.len(id);
+        self.check_value_len(len + 1)?;
+        self.large_reserve(id, len + 1, now)?;
+        let left = (self.config.max_value_bytes - len).min(usize::MAX as u64) as usize;
+        let space = self.larges.space(&mut self.pool, id);
+        let len = space.len().min(left);
+        Ok(&mut space[..len])
+    }
+
+    /// Says that the first `n` bytes of the space were filled.
+    pub fn large_filled(&mut self, id: LargeId, n: usize) {
+        self.larges.filled(id, n);
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// As [`large_space`](Self::large_space); a part may have been appended.
+    pub fn large_append(&mut self, id: LargeId, bytes: &[u8], now: Millis) -> Result<(), Refused> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let space = self.large_space(id, now)?;
+            let n = space.len().min(rest.len());
+            space[..n].copy_from_slice(&rest[..n]);
+            self.larges.filled(id, n);
+            rest = &rest[n..];
+        }
+        Ok(())
+    }
+
+    /// Bytes filled so far.
+    pub fn large_len(&self, id: LargeId) -> u64 {
+        self.larges.len(id)
+    }
+
+    /// Takes one more reference.
+    pub fn large_retain(&mut self, id: LargeId) {
+        self.larges.retain(id);
+    }
+
+    /// Drops a reference; with the last one the value's memory comes back bit by bit.
+    pub fn large_release(&mut self, id: LargeId) {
+        self.larges.release(id, &mut self.pool, &mut self.table);
+    }
+
+    /// The contiguous bytes at the cursor, empty at the end.
+    pub fn large_slice(&self, cursor: &mut LargeCursor) -> &[u8] {
+        self.larges.slice(&self.pool, cursor)
+    }
+
+    /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.
+    pub(super) fn large_reserve(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
+        // Each round adds a piece, or blocks for one.
+        let rounds = 2 * (len / (self.config.segment_bytes as u64 / 16) + 2);
+        for _ in 0..rounds {
+            match self.larges.need(id, len) {
+                Need::Nothing => return Ok(()),
+                Need::Span => {
+                    self.pay(self.config.segment_bytes, now);
+                    let segment = self.acquire(room::Want::Segment, now)?;
+                    self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
+                }
+                Need::Block if self.larges.add_block(id, &mut self.table) => {}
+                Need::Block => {
+                    let segment = self.acquire(room::Want::Segment, now)?;
+                    // Making room may have freed a block elsewhere.
+                    match self.table.fullest_carved(None) {
+                        Some(_) => self.pool.give_back(segment),
+                        None => self.table.taken(segment, State::Carved),
+                    }
+                }
+            }
+        }
+        self.refuse()
+    }
+}
