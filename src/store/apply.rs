@@ -7,7 +7,7 @@ use super::index::Address;
 use super::large::LargeCursor;
 use super::record::{self, Content, EXPIRY_MAX, LARGE_BYTES, Record};
 use super::room::Want;
-use super::{Store, address, split};
+use super::{OnFull, Store, address, split};
 use crate::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
 use crate::time::Millis;
 
@@ -24,6 +24,21 @@ fn appended(mutation: &Mutation<'_>) -> usize {
         }
         Mutation::Rename { to, .. } | Mutation::Copy { to, .. } => record::size(to.len(), LARGE_BYTES, true),
         _ => 0,
+    }
+}
+
+/// The key whose state a change builds on.
+fn built_on<'a>(mutation: &Mutation<'a>) -> Option<(Database, &'a [u8])> {
+    match *mutation {
+        Mutation::Put { db, key, .. }
+        | Mutation::Write { db, key, .. }
+        | Mutation::SetExpiry { db, key, .. }
+        | Mutation::Delete { db, key }
+        | Mutation::Expire { db, key }
+        | Mutation::Evict { db, key }
+        | Mutation::Rename { db, from: key, .. }
+        | Mutation::Copy { db, from: key, .. } => Some((db, key)),
+        Mutation::Flush { .. } | Mutation::Swap { .. } => None,
     }
 }
 
@@ -85,6 +100,12 @@ impl Store {
     /// # Errors
     /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
     pub fn apply(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
+        // Whoever asks for a change may have looked at its key before, and what the listener is told must make
+        // sense to one who has only heard what was told before: the key is not evicted until the change is made.
+        if self.config.on_full == OnFull::Evict {
+            let key = built_on(mutation).map(|(db, key)| self.key(db, key));
+            self.protected = key.map(|key| (key.space, key.hash));
+        }
         // Paid first, so that what cleaning meets (expired keys) is told before this change.
         self.pay(appended(mutation), now);
         let applied = self.change(mutation, now);
@@ -249,13 +270,10 @@ impl Store {
         if existed { Applied { revision, existed, value_len: 0 } } else { NOTHING }
     }
 
-    /// Takes the value out of a record that may move, and protects its key: what is told to the listener must
-    /// make sense to one who has only heard what was told before.
+    /// Takes the value out of a record that may move or go.
     fn hold(&mut self, at: Address) -> Held {
         let (segment, offset) = split(&self.pool, at);
-        let record = Record::read(&self.pool.bytes(segment)[offset..]);
-        self.protected = Some((usize::from(record.space), self.hasher.hash(record.key)));
-        match record.content {
+        match Record::read(&self.pool.bytes(segment)[offset..]).content {
             Content::Inline(bytes) => {
                 self.scratch[..bytes.len()].copy_from_slice(bytes);
                 Held::Scratch(bytes.len())
