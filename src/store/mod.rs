@@ -31,6 +31,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 mod values;
+mod write;
 
 use crate::limits;
 use crate::mutation::{Database, LargeId, Mutation, Revision};
@@ -417,6 +418,7 @@ impl Store {
 
     /// Shows about `count` keys from `cursor` on (0 is the start) and gives the cursor to go on from (0: done). A key that
     /// is there throughout is shown exactly once.
+    #[expect(clippy::too_many_arguments, reason = "a question in one breath; a struct would say no more")]
     pub fn scan(
         &self,
         db: Database,
@@ -492,11 +494,5 @@ impl Store {
     fn draw(&mut self) -> Revision {
         self.revision.0 += 1;
         self.revision
-    }
-
-    fn tell(&mut self, mutation: &Mutation<'_>, revision: Revision) {
-        if let Some(listener) = &mut self.listener {
-            listener(mutation, revision);
-        }
     }
 }
