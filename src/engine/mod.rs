@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     mutation::{Database, LargeId},
     reply::{Error, ErrorKind, Part},
-    store::{Entry, Store},
+    store::{Entry, LargeCursor, Store},
     time::{Millis, Now},
     wire::{
         arguments::{Arg, Args},
@@ -178,9 +178,9 @@ impl Engine {
             Some(verb) => self.admit_slowly(verb, session, args, out),
             None => {
                 let mut quoted = [0; QUOTED_ARGS_BYTES];
-                let quoted = quote_args(args, &mut quoted);
-                let name = &word[..word.len().min(128)];
-                let error = ErrorKind::UnknownCommand.of_both(Part::Bytes(name), Part::Bytes(quoted));
+                let quoted = quote_args(&self.store, args, &mut quoted);
+                let name = Part::Bytes(shown(word, 128));
+                let error = ErrorKind::UnknownCommand.of_both(name, Part::Bytes(quoted));
                 self.refuse(session, None, &error, out);
                 None
             }
@@ -201,7 +201,7 @@ impl Engine {
             let Some(subcommand) = verb.subcommand(word) else {
                 let mut container = [0; 16];
                 let container = upper(verb.name, &mut container);
-                let word = Part::Bytes(&word[..word.len().min(128)]);
+                let word = Part::Bytes(shown(word, 128));
                 let error = ErrorKind::UnknownSubcommand.of_both(word, Part::Bytes(container));
                 self.refuse(session, None, &error, out);
                 return None;
@@ -378,22 +378,29 @@ impl<'a> Call<'_, 'a, '_> {
 const QUOTED_ARGS_BYTES: usize = 136;
 
 /// `'a' 'b' ` and so on, cut as Redis cuts it.
-fn quote_args<'b>(args: &Args<'_>, buffer: &'b mut [u8; QUOTED_ARGS_BYTES]) -> &'b [u8] {
+fn quote_args<'b>(store: &Store, args: &Args<'_>, buffer: &'b mut [u8; QUOTED_ARGS_BYTES]) -> &'b [u8] {
     let mut len = 0;
     for arg in args.from(1).iter() {
         if len >= 128 {
             break;
         }
-        let bytes = if let Arg::Bytes(bytes) = arg { bytes } else { b"" };
-        // printf stops at a zero byte.
-        let shown = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-        let shown = &shown[..shown.len().min(128 - len)];
-        for part in [b"'" as &[u8], shown, b"' "] {
+        let bytes = match arg {
+            Arg::Bytes(bytes) => bytes,
+            Arg::Large(id) => store.large_slice(&mut LargeCursor::new(id, 0)),
+            Arg::Refused => b"",
+        };
+        for part in [b"'", shown(bytes, 128 - len), b"' "] {
             buffer[len..len + part.len()].copy_from_slice(part);
             len += part.len();
         }
     }
     &buffer[..len]
+}
+
+/// What Redis shows of bytes: at most `len_max` of them, and none from a zero byte on, as printf does.
+fn shown(bytes: &[u8], len_max: usize) -> &[u8] {
+    let cut = &bytes[..bytes.len().min(len_max)];
+    cut.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// A short name in upper case.
