@@ -252,7 +252,9 @@ fn table_bytes(segments: u32, config: &StoreConfig) -> usize {
     let leaves = (config.segment_bytes / leaf_bytes).max(1) * count;
     let handles = leaves / 2 * 96 + leaves * 4 + count * 16;
     // A directory has at most a few ids for each leaf; together the databases have no more leaves than one alone would.
-    let directories = leaves * 4 * size_of::<u32>() + usize::from(config.databases) * 4096;
+    // Even an empty database's eight directories are a page each.
+    let pages = (leaves * 16).min(36 * limits::KIB);
+    let directories = leaves * 4 * size_of::<u32>() + usize::from(config.databases) * pages;
     let rows = count * size_of::<segments::Segment>();
     rows + handles + directories + Larges::table_bytes(segments) + config.segment_bytes / 8 + 16 * limits::KIB
 }

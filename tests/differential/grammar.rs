@@ -4,8 +4,13 @@
 //! K key, V value, I integer, F float, T seconds to live, P milliseconds to live, A unix seconds, B unix milliseconds,
 //! N small number, D database, G glob, X any text. `[a|b c]` draws none, one or more of the alternatives.
 //!
-//! U seconds that hardly come twice. Y and Z are A and B without times of the past: Redis counts a key that SET has given such a time until it
-//! comes across it. Short times to live are never drawn: both servers would have to be asked in the same millisecond.
+//! U seconds that hardly come twice, Y and Z as A and B but none of the past: Redis counts a key that SET has given such
+//! a time until it comes across it.
+//!
+//! Short times to live are never drawn: both servers would have to be asked in the same millisecond. Nor is what differs
+//! on purpose: verbs that Redis 7.0 has not (PUT, DELETE, SET IFEQ, DELIFEQ, CLIENT SETINFO), OBJECT FREQ and IDLETIME, times beyond the year
+//! 10,000 (Pannier keeps 48 bits), and numbers of INCRBYFLOAT that only C's `long double` reads (hexadecimal ones, or
+//! beyond a double).
 
 use crate::common::{Random, encode};
 
@@ -30,6 +35,15 @@ pub struct Command {
 pub struct Step {
     pub connection: usize,
     pub commands: Vec<Command>,
+}
+
+impl Step {
+    /// The same commands, each sent alone.
+    pub fn split(&self) -> impl Iterator<Item = Step> {
+        self.commands
+            .iter()
+            .map(|command| Step { connection: self.connection, commands: vec![command.clone()] })
+    }
 }
 
 use Tolerance::{Exact, Kind, Near, Unordered};
@@ -109,7 +123,6 @@ const ALONE: &[(&str, Tolerance)] = &[
     ("WAIT 0 -1", Exact),
     ("FLUSHDB [ASYNC|SYNC|X]", Exact),
     ("FLUSHALL [ASYNC|SYNC]", Exact),
-    ("OBJECT IDLETIME K", Kind),
     ("OBJECT X K", Exact),
     ("OBJECT ENCODING", Exact),
     ("MEMORY USAGE K", Kind),
@@ -122,7 +135,6 @@ const ALONE: &[(&str, Tolerance)] = &[
     ("CLIENT GETNAME", Exact),
     ("CLIENT SETNAME name", Exact),
     ("CLIENT SETNAME X", Exact),
-    ("CLIENT SETINFO lib-name X", Exact),
     ("CLIENT NO-EVICT on", Exact),
     ("CLIENT NO-EVICT X", Exact),
     ("CLIENT REPLY on", Exact),
@@ -166,7 +178,6 @@ const ALONE: &[(&str, Tolerance)] = &[
     ("UNWATCH", Exact),
     ("RESET", Exact),
     ("PING X X", Exact),
-    ("READONLY X", Exact),
 ];
 
 const KEYS: &[&[u8]] = &[
@@ -206,7 +217,6 @@ const INTEGERS: &[&str] = &[
     "1 ",
     "1.0",
     "1e3",
-    "0x10",
     "",
     "foo",
     "-",
@@ -222,11 +232,9 @@ const FLOATS: &[&str] = &[
     "-0",
     "0",
     "10",
-    "1e400",
     "inf",
     "-inf",
     "nan",
-    "1.7976931348623157e308",
     "1e-5",
     "0.000001",
     "123456789012345678",
@@ -234,7 +242,6 @@ const FLOATS: &[&str] = &[
     "foo",
     " 1",
     "1 ",
-    "0x1p3",
     "+2",
     ".5",
     "5.",
@@ -250,7 +257,6 @@ const SECONDS: &[&str] = &[
     "9223372036854775",
     "9223372036854776",
     "-9223372036854776",
-    "9223372035000000",
     "4611686018427387904",
     "foo",
     "",
@@ -265,7 +271,6 @@ const MILLISECONDS: &[&str] = &[
     "-1",
     "-9223372036854775808",
     "9223372036854775807",
-    "9223370000000000000",
     "foo",
     "",
     "1.5",
@@ -278,22 +283,12 @@ const UNIX_SECONDS: &[&str] = &[
     "-1",
     "1000000000",
     "9223372036854775807",
-    "9223372036854775",
     "9223372036854776",
     "-9223372036854775808",
     "foo",
 ];
-const UNIX_MILLISECONDS: &[&str] = &[
-    "4000000000000",
-    "5000000000123",
-    "1",
-    "0",
-    "-1",
-    "1000000000000",
-    "9223372036854775807",
-    "-9223372036854775808",
-    "foo",
-];
+const UNIX_MILLISECONDS: &[&str] =
+    &["4000000000000", "5000000000123", "1", "0", "-1", "1000000000000", "-9223372036854775808", "foo"];
 const NUMBERS: &[&str] = &["0", "1", "2", "3", "5", "-1", "-2", "-5", "100", "1000", "-1000"];
 const DATABASES: &[&str] =
     &["0", "0", "1", "2", "15", "16", "-1", "foo", "", "9223372036854775808", "01", "4294967296"];
@@ -446,7 +441,7 @@ fn argument(word: &str, random: &mut Random) -> Vec<u8> {
         "B" => number(UNIX_MILLISECONDS, random),
         "Y" => random.pick(&["4000000000", "5000000000", "0", "-1", "9223372036854775807", "foo"]).into(),
         "Z" => {
-            random.pick(&["4000000000000", "5000000000123", "0", "-1", "9223372036854775807", "foo"]).into()
+            random.pick(&["4000000000000", "5000000000123", "0", "-1", "9223372036854775808", "foo"]).into()
         }
         "U" => distinct_seconds(random).into_bytes(),
         "U000" => (distinct_seconds(random) + "000").into_bytes(),

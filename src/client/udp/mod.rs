@@ -244,7 +244,7 @@ impl Udp {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; requests.len()];
         let mut waiting = requests.into_iter().enumerate().peekable();
         let mut tickets: Vec<(Ticket, usize)> = Vec::new();
-        while waiting.peek().is_some() || self.session.outstanding() > 0 {
+        while waiting.peek().is_some() || !tickets.is_empty() {
             let deadline = self.now() + self.options.call_timeout;
             while self.session.outstanding() < crate::limits::UDP_WINDOW
                 && let Some((at, request)) = waiting.next()

@@ -68,7 +68,7 @@ impl Harness {
     fn new(seed: u64, on_full: OnFull, segment_bytes: usize) -> Harness {
         let mut random = Random(seed);
         let config = StoreConfig {
-            memory_bytes: segment_bytes * (80 + random.below(80)) + 60 * 1024,
+            memory_bytes: segment_bytes * (80 + random.below(80)) + 90 * 1024,
             databases: DATABASES,
             on_full,
             max_value_bytes: 40 * segment_bytes as u64,
