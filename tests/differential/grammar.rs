@@ -1,7 +1,7 @@
 //! The commands of the differential test, drawn under a seed.
 //!
 //! A pattern is words; a word of one capital letter stands for an argument of that kind:
-//! K key, V value, I integer, F float, T seconds to live, P milliseconds to live, A unix seconds, B unix milliseconds,
+//! K key, V value, S value that is not empty, I integer, F float, T seconds to live, P milliseconds to live, A unix seconds, B unix milliseconds,
 //! N small number, D database, G glob, W a client's name, X any text. `[a|b c]` draws none, one or more of the alternatives.
 //!
 //! U seconds that hardly come twice, Y and Z as A and B but none of the past: Redis counts a key that SET has given such
@@ -66,7 +66,7 @@ const DATA: &[(&str, Tolerance)] = &[
     ("MGET K K K", Exact),
     ("MSET K V K V", Exact),
     ("MSETNX K V K V", Exact),
-    ("APPEND K V", Exact),
+    ("APPEND K S", Exact),
     ("STRLEN K", Exact),
     ("GETRANGE K I I", Exact),
     ("SUBSTR K I I", Exact),
@@ -105,7 +105,6 @@ const DATA: &[(&str, Tolerance)] = &[
     ("PING X", Exact),
     ("SELECT D", Exact),
     ("OBJECT REFCOUNT K", Kind),
-    ("OBJECT ENCODING K", Kind),
 ];
 
 /// Commands that stand alone.
@@ -125,6 +124,7 @@ const ALONE: &[(&str, Tolerance)] = &[
     ("FLUSHDB [ASYNC|SYNC|X]", Exact),
     ("FLUSHALL [ASYNC|SYNC]", Exact),
     ("OBJECT X K", Exact),
+    ("OBJECT ENCODING K", Kind),
     ("OBJECT ENCODING", Exact),
     ("MEMORY USAGE K", Kind),
     ("MEMORY USAGE K SAMPLES N", Kind),
@@ -170,12 +170,11 @@ const ALONE: &[(&str, Tolerance)] = &[
     ("AUTH X", Exact),
     ("AUTH default X", Kind),
     ("AUTH X X X", Exact),
-    ("NOSUCH K V I", Exact),
-    ("X K V", Exact),
+    ("NOSUCH K X I", Exact),
+    ("X K X", Exact),
     ("MULTI X", Exact),
     ("EXEC", Exact),
     ("DISCARD", Exact),
-    ("WATCH K K", Exact),
     ("UNWATCH", Exact),
     ("RESET", Exact),
     ("PING X X", Exact),
@@ -351,11 +350,16 @@ fn data(random: &mut Random) -> Command {
     command(pattern, tolerance, random)
 }
 
-/// WATCH on one connection, perhaps a change by another, MULTI, commands, EXEC or DISCARD.
+/// WATCH of keys that are there (one that comes and goes again meanwhile is as absent as before for Pannier, which
+/// compares revisions, while Redis notes the touch) on one connection, perhaps a change by another, MULTI, commands, EXEC or DISCARD.
 fn transaction(steps: &mut Vec<Step>, connection: usize, random: &mut Random) {
     let mut push = |connection, commands| steps.push(Step { connection, commands });
     if random.one_in(2) {
-        push(connection, vec![command("WATCH K K", Exact, random)]);
+        let keys = [argument("K", random), argument("K", random)];
+        for key in &keys {
+            push(connection, vec![words(&[b"SET", key, b"watched"])]);
+        }
+        push(connection, vec![words(&[b"WATCH", &keys[0], &keys[1]])]);
         if random.one_in(2) {
             push(random.below(2), vec![data(random)]);
         }
@@ -375,26 +379,33 @@ fn transaction(steps: &mut Vec<Step>, connection: usize, random: &mut Random) {
         }
     }
     let mut end = plain(random.pick(&["EXEC", "EXEC", "EXEC", "EXEC", "DISCARD", "RESET"]));
-    // Replies of TTL may be among those of EXEC; an OBJECT ENCODING among them is left to the transcripts.
+    // Replies of TTL may be among those of EXEC.
     end.tolerance = Near(2000);
     push(connection, vec![end]);
 }
 
 fn plain(line: &str) -> Command {
-    let words: Vec<&str> = line.split(' ').collect();
-    Command { bytes: encode(&words), replies: 1, tolerance: Exact }
+    words(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+}
+
+fn words(words: &[&[u8]]) -> Command {
+    Command { bytes: encode(words), replies: 1, tolerance: Exact }
 }
 
 /// Draws a command of the pattern; one in ten is damaged.
 fn command(pattern: &str, tolerance: Tolerance, random: &mut Random) -> Command {
     let mut args = draw(pattern, random);
     let mut tolerance = tolerance;
+    // Longer forms of these could hold up the test, or differ on purpose (EXEC with an argument, options that fail midway, a cursor with a zero byte, appending nothing to a watched key).
+    let whole = ["EXEC", "MULTI", "HELLO", "CLIENT KILL", "SCAN", "APPEND"]
+        .iter()
+        .any(|verb| pattern.starts_with(verb));
     let blocks = pattern.starts_with("WAIT") || pattern.starts_with("CLIENT PAUSE");
-    if random.one_in(10) && !blocks {
+    if random.one_in(10) && !blocks && !whole {
         damage(&mut args, random);
         // A damaged command is mostly an error; where it is not, it still answers in its own kind.
         // What is left of these can still be a good command whose reply is each server's own.
-        let own_reply = ["COMMAND", "HELLO", "SCAN"].iter().any(|verb| pattern.starts_with(verb));
+        let own_reply = ["COMMAND", "OBJECT", "SCAN"].iter().any(|verb| pattern.starts_with(verb));
         tolerance = if tolerance == Exact && !own_reply { Exact } else { Kind };
     }
     if random.one_in(6) {
@@ -449,6 +460,7 @@ fn argument(word: &str, random: &mut Random) -> Vec<u8> {
         "N" => random.pick(NUMBERS).into(),
         "D" => random.pick(DATABASES).into(),
         "G" => random.pick(GLOBS).into(),
+        "S" => [value(random), b"s".to_vec()].concat(),
         "W" => random.pick(&["short", "", "two words", "line\nbreak", "\u{7f}", "~!"]).into(),
         "X" => random.pick(TEXTS).into(),
         _ => word.into(),
