@@ -104,7 +104,6 @@ const DATA: &[(&str, Tolerance)] = &[
     ("PING", Exact),
     ("PING X", Exact),
     ("SELECT D", Exact),
-    ("OBJECT REFCOUNT K", Kind),
 ];
 
 /// Commands that stand alone.
@@ -125,6 +124,7 @@ const ALONE: &[(&str, Tolerance)] = &[
     ("FLUSHALL [ASYNC|SYNC]", Exact),
     ("OBJECT X K", Exact),
     ("OBJECT ENCODING K", Kind),
+    ("OBJECT REFCOUNT K", Kind),
     ("OBJECT ENCODING", Exact),
     ("MEMORY USAGE K", Kind),
     ("MEMORY USAGE K SAMPLES N", Kind),
@@ -314,7 +314,7 @@ const TEXTS: &[&str] = &[
     "\"quoted\"",
     "'single'",
     "%s%n",
-    "\\x41",
+    "\\n41",
 ];
 
 /// The steps of a seed.
@@ -494,7 +494,7 @@ fn value(random: &mut Random) -> Vec<u8> {
 /// Leaves out, adds, doubles or replaces arguments. Never a verb, and never by a short time to live.
 fn damage(args: &mut Vec<Vec<u8>>, random: &mut Random) {
     const REPLACEMENTS: &[&str] =
-        &["", "foo", "-1", "0", "EX", "NX", "XX", "GET", "KEEPTTL", "\0", "9223372036854775807", "DB"];
+        &["", "foo", "-1", "0", "EX", "NX", "XX", "GET", "KEEPTTL", "\0", "9223372036854775808", "DB"];
     let replacement = random.pick(REPLACEMENTS).as_bytes().to_vec();
     match random.below(4) {
         0 => args.truncate(1 + random.below(args.len())),
