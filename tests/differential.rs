@@ -122,7 +122,7 @@ fn reply(client: &mut Client) -> Vec<u8> {
     }
 }
 
-/// Leaves out steps, many at first and then one by one, as long as a difference remains.
+/// Takes pipelines apart and leaves out steps, many at first and then one by one, as long as a difference remains.
 fn shrink(
     redis: SocketAddr,
     target: SocketAddr,
@@ -130,6 +130,10 @@ fn shrink(
     found: Difference,
 ) -> (Vec<Step>, Difference) {
     let (mut steps, mut found) = (steps.to_vec(), found);
+    let single: Vec<Step> = steps.iter().flat_map(Step::split).collect();
+    if let Some(difference) = run(redis, target, &single) {
+        (steps, found) = (single, difference);
+    }
     let mut chunk = steps.len() / 2;
     while chunk > 0 {
         let mut at = 0;

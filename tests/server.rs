@@ -185,6 +185,7 @@ fn the_ceiling_holds_when_keys_are_evicted() {
 fn ceiling_holds(on_full: &str) {
     const LIMIT: usize = 72 * MIB;
     let server = Server::start(&["--memory", "64MiB", "--on-full", on_full, "--write-timeout", "2s"]);
+    fill(&server);
     let stop = AtomicBool::new(false);
     let mut peak = 0;
     std::thread::scope(|scope| {
@@ -203,9 +204,23 @@ fn ceiling_holds(on_full: &str) {
     assert!(peak < LIMIT, "{peak} bytes resident with a limit of 64 MiB");
     assert!(peak > 40 * MIB, "only {peak} bytes resident: the load has not filled the memory");
     let mut client = server.connect();
+    let stats = String::from_utf8_lossy(&client.line("INFO stats")).into_owned();
+    let evicted = !stats.contains("\nevicted_keys:0\r");
+    assert_eq!(evicted, on_full == "evict", "{stats}");
     assert_eq!(client.line("FLUSHALL"), b"+OK\r\n");
     eventually("memory to be given back", || client.line("SET k v") == b"+OK\r\n");
     assert!(server.resident_bytes() < LIMIT);
+}
+
+/// Writes values of a kilobyte, more of them than there is memory.
+fn fill(server: &Server) {
+    let mut client = server.connect();
+    for batch in 0..100 {
+        let keys = (0..1000).map(|index| format!("fill:{batch}:{index}"));
+        let commands: Vec<Vec<u8>> =
+            keys.map(|key| encode(&[b"SET", key.as_bytes(), &[b'f'; 1000]])).collect();
+        assert!(push(&mut client, &commands));
+    }
 }
 
 fn until(stop: &AtomicBool, mut work: impl FnMut()) {

@@ -37,7 +37,7 @@ pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     for row in rows.iter().filter(|row| row.word() != "help") {
         let mut word = [0; 16];
         line(out, &[upper(row.word(), &mut word)]);
-        line(out, &[b"    ", row.summary.as_bytes(), b"."]);
+        line(out, &[b"    ", row.summary.trim_end_matches('.').as_bytes(), b"."]);
     }
     out.simple("HELP");
     out.simple("    Prints this help.");

@@ -20,6 +20,8 @@ const SCAN_COUNT_MAX: i64 = 1000;
 const SCAN_BYTES_MAX: usize = 64 * 1024;
 /// Keys that one slice of KEYS looks at.
 const KEYS_SLICE: usize = 512;
+/// Steps of pattern matching in one slice, at most (unless a single key needs more): a few milliseconds.
+const MATCH_STEPS_MAX: usize = 1 << 21;
 /// Bytes of encoded names that one slice of KEYS collects, at most: two of the longest keys, or many of the usual.
 pub const NAMES_BYTES: usize = 2 * (KEY_BYTES_MAX + 16);
 
@@ -34,6 +36,11 @@ impl Filter<'_> {
     fn accepts(&self, key: &[u8]) -> bool {
         !self.nothing && self.pattern.is_none_or(|pattern| glob::matches(pattern, key, false))
     }
+
+    /// Steps that matching a key takes, at worst.
+    fn steps(&self, key: &[u8]) -> usize {
+        self.pattern.map_or(0, |pattern| pattern.len().saturating_mul(key.len() + 1).min(MATCH_STEPS_MAX))
+    }
 }
 
 /// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`
@@ -45,7 +52,7 @@ pub fn scan<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let (db, now) = (call.session.db, call.now);
     let found = loop {
         let found = survey(&call.engine.store, (db, cursor, count), now, &filter);
-        if count == 1 || found.bytes <= SCAN_BYTES_MAX {
+        if count == 1 || found.bytes <= SCAN_BYTES_MAX && found.is_whole() {
             break found;
         }
         count /= 2;
@@ -112,6 +119,14 @@ struct Found {
     next: u64,
     count: usize,
     bytes: usize,
+    steps: usize,
+}
+
+impl Found {
+    /// Whether every key was matched; with a pattern that takes too long, some were not.
+    fn is_whole(&self) -> bool {
+        self.steps <= MATCH_STEPS_MAX
+    }
 }
 
 fn survey(
@@ -120,9 +135,10 @@ fn survey(
     now: Millis,
     filter: &Filter<'_>,
 ) -> Found {
-    let mut found = Found { next: 0, count: 0, bytes: 0 };
+    let mut found = Found { next: 0, count: 0, bytes: 0, steps: 0 };
     found.next = store.scan(db, cursor, count, now, &mut |entry| {
-        if filter.accepts(entry.key) {
+        found.steps = found.steps.saturating_add(filter.steps(entry.key));
+        if (count == 1 || found.is_whole()) && filter.accepts(entry.key) {
             found.count += 1;
             found.bytes += entry.key.len();
         }
@@ -142,7 +158,7 @@ pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Job>) -> Outcome<'a> {
         Some(Job::Keys { cursor, id, count }) => (cursor, id, count),
         _ => {
             let found = survey(&call.engine.store, (db, 0, KEYS_SLICE), now, &filter);
-            if found.next == 0 && found.bytes <= SCAN_BYTES_MAX {
+            if found.next == 0 && found.bytes <= SCAN_BYTES_MAX && found.is_whole() {
                 call.out.array(found.count);
                 let out = &mut *call.out;
                 call.engine.store.scan(db, 0, KEYS_SLICE, now, &mut |entry| {
@@ -183,7 +199,7 @@ fn collect<'a>(
     let mut count = KEYS_SLICE;
     let found = loop {
         let found = survey(&call.engine.store, (db, cursor, count), now, filter);
-        if count == 1 || found.bytes + 16 * found.count <= NAMES_BYTES {
+        if count == 1 || found.bytes + 16 * found.count <= NAMES_BYTES && found.is_whole() {
             break found;
         }
         count /= 2;

@@ -119,10 +119,10 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     let memory_bytes = usize::try_from(options.memory_bytes).unwrap_or(usize::MAX);
     raise_descriptor_limit(options.max_clients);
     let listener = Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
-    let server = build_server(options, memory_bytes)?;
+    let address = listener.local_address().unwrap_or(options.tcp);
+    let mut server = build_server(options, memory_bytes, address)?;
     let signals =
         Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
-    let address = listener.local_address().unwrap_or(options.tcp);
     log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
     log::info!("memory limit={} bytes from={}", options.memory_bytes, options.memory_origin);
     log::info!(
@@ -134,6 +134,9 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     );
     let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
     let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
+    let facts = &mut server.engine_mut().facts;
+    facts.tcp_port = address.port();
+    facts.udp_port = udp_address.map_or(0, |udp| udp.port());
     let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
         .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
     match udp_address {
@@ -143,7 +146,11 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
 }
 
-fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, StartError> {
+fn build_server(
+    options: &ServerOptions,
+    memory_bytes: usize,
+    address: SocketAddr,
+) -> Result<Server, StartError> {
     let budget = Budget::divide(memory_bytes, options.max_clients)?;
     let config = StoreConfig {
         memory_bytes: budget.store_bytes,
@@ -167,6 +174,8 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
             databases: options.databases,
             idle_timeout_s: u32::try_from(options.idle_timeout_ms / 1_000).unwrap_or(u32::MAX),
             max_clients: options.max_clients,
+            port: address.port(),
+            bind: address.ip().to_string(),
             ..EngineConfig::default()
         },
     );
@@ -187,6 +196,7 @@ fn build_server(options: &ServerOptions, memory_bytes: usize) -> Result<Server, 
             input_bytes: budget.input_bytes,
             output_bytes: budget.output_bytes,
             queue_bytes: budget.queue_bytes,
+            address,
             log_requests: options.log_requests,
             clock_us: clock::micros,
             process_facts: process::facts,

@@ -15,6 +15,7 @@ use super::listener::{Accepted, Listener};
 use super::signal::Signals;
 use super::udp::UdpPort;
 use crate::connection::{CloseReason, ConnectionId};
+use crate::engine::settings::LogLevel;
 use crate::server::{Server, Socket, TOO_MANY_CLIENTS};
 use crate::time::{Millis, Now};
 use mio::net::TcpStream;
@@ -82,6 +83,8 @@ pub struct Reactor {
     ready: VecDeque<ConnectionId>,
     group: Vec<ConnectionId>,
     accept_starved: bool,
+    /// As CONFIG SET left it.
+    log_level: LogLevel,
     /// Set while stopping: when waiting for replies to be taken ends.
     stop_at: Option<Millis>,
 }
@@ -94,6 +97,7 @@ impl Reactor {
     pub fn new(sockets: Sockets, server: Server, max_clients: usize) -> io::Result<Reactor> {
         let Sockets { mut listener, mut udp, mut signals } = sockets;
         let poll = Poll::new()?;
+        let log_level = server.engine().settings.log_level;
         let registry = poll.registry();
         registry.register(listener.source(), LISTENER, Interest::READABLE)?;
         if let Some(udp) = &mut udp {
@@ -113,6 +117,7 @@ impl Reactor {
             ready: VecDeque::with_capacity(max_clients),
             group: Vec::with_capacity(GROUP_LEN),
             accept_starved: false,
+            log_level,
             stop_at: None,
         })
     }
@@ -142,12 +147,27 @@ impl Reactor {
             self.accept(now);
             more_maintenance = self.server.maintain(now, MAINTENANCE_STEPS);
             self.take_attention();
+            self.follow_log_level();
             if self.server.stop_requested() {
                 self.begin_stop(now.monotonic, "SHUTDOWN");
             }
             if self.has_stopped(now.monotonic) {
                 return Ok(());
             }
+        }
+    }
+
+    /// CONFIG SET loglevel works from the next turn on.
+    fn follow_log_level(&mut self) {
+        let level = self.server.engine().settings.log_level;
+        if level != self.log_level {
+            self.log_level = level;
+            log::set_max_level(match level {
+                LogLevel::Debug => log::LevelFilter::Trace,
+                LogLevel::Verbose => log::LevelFilter::Debug,
+                LogLevel::Notice => log::LevelFilter::Info,
+                LogLevel::Warning => log::LevelFilter::Warn,
+            });
         }
     }
 

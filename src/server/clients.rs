@@ -125,7 +125,7 @@ fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
         filter.set_address(args.bytes(2).unwrap_or_default());
         return Ok(Action::Kill { filter, skip_me: false, counts: false });
     }
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(ErrorKind::Syntax.plain());
     }
     let mut skip_me = true;
@@ -266,7 +266,8 @@ impl Server {
 
     fn client_info(&mut self, id: ConnectionId, now: Now) -> Flow {
         let mut line = [0; LINE_BYTES_MAX];
-        let len = line_of(&self.connections[id.index as usize], now.monotonic, &mut line);
+        let len =
+            line_of(&self.connections[id.index as usize], self.settings.address, now.monotonic, &mut line);
         self.answer(id, |out| out.verbatim(*b"txt", &line[..len]))
     }
 
@@ -276,10 +277,11 @@ impl Server {
         let (protocol, muted) = (asker.session.protocol, asker.session.is_muted());
         let mut pending = std::mem::take(&mut asker.output);
         let mut line = [0; LINE_BYTES_MAX];
+        let local = self.settings.address;
         let mut total_len = 0;
         let shown = |connection: &&Connection| filter.matches(connection, now.monotonic);
         for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
-            total_len += line_of(connection, now.monotonic, &mut line);
+            total_len += line_of(connection, local, now.monotonic, &mut line);
         }
         let mut out = Out::new(&mut pending, &mut self.output, protocol);
         out.mute(muted);
@@ -293,7 +295,7 @@ impl Server {
             out.bulk_header(total_len);
         }
         for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
-            let len = line_of(connection, now.monotonic, &mut line);
+            let len = line_of(connection, local, now.monotonic, &mut line);
             out.raw(&line[..len]);
         }
         out.raw(b"\r\n");
@@ -333,7 +335,12 @@ impl Server {
 
 /// One client's line of CLIENT LIST, in Redis's format. The sizes are of buffers that are the client's own; fields
 /// that have no meaning here (descriptors, subscriptions) are constant, for the sake of the programs that parse them.
-fn line_of(connection: &Connection, now: Millis, line: &mut [u8; LINE_BYTES_MAX]) -> usize {
+fn line_of(
+    connection: &Connection,
+    local: SocketAddr,
+    now: Millis,
+    line: &mut [u8; LINE_BYTES_MAX],
+) -> usize {
     let session = &connection.session;
     let transaction = &connection.transaction;
     let multi = if transaction.open { i64::from(transaction.queued_count) } else { -1 };
@@ -342,11 +349,12 @@ fn line_of(connection: &Connection, now: Millis, line: &mut [u8; LINE_BYTES_MAX]
     // A line that does not fit is cut, not lost.
     let _ = writeln!(
         rest,
-        "id={} addr={} laddr= fd=0 name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
          qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r cmd={} \
          user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
         connection.peer,
+        local,
         text(session.name(Name::Connection)),
         now.since(connection.opened) / 1_000,
         now.since(connection.active) / 1_000,

@@ -54,7 +54,10 @@ impl Server {
         if let Some(began) = connection.began {
             return Some((began.plus(settings.request_timeout_ms), CloseReason::RequestTimeout));
         }
-        let idle = settings.idle_timeout_ms;
+        let idle = match self.engine.settings.idle_timeout_s {
+            seconds if seconds == self.idle_timeout_s_at_start => settings.idle_timeout_ms,
+            seconds => u64::from(seconds) * 1_000,
+        };
         (idle > 0).then(|| (connection.active.plus(idle), CloseReason::IdleTimeout))
     }
 

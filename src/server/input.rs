@@ -154,11 +154,13 @@ impl Server {
         loop {
             let connection = &mut self.connections[id.index as usize];
             let ring = &mut connection.input;
-            let done = if ring.capacity() < RING_BYTES && ring.grow(&mut self.input, RING_BYTES) {
+            // Many sockets are read before the first of them is served and shrinks: together they leave room.
+            let roomy = self.input.used() < self.input.capacity() / 2;
+            let done = if roomy && ring.capacity() < RING_BYTES && ring.grow(&mut self.input, RING_BYTES) {
                 true
             } else if ring.free() == 0 {
-                // Where no buffer of the usual length is left, a short one serves, and closing one client that holds
-                // a short one makes room, however scattered those are.
+                // Else a short buffer serves, and where none is left, closing one client that holds a short one makes
+                // room, however scattered those are.
                 ring.grow(&mut self.input, (ring.capacity() * 2).max(BUFFER_UNIT_BYTES))
             } else {
                 if ring.writable(&mut self.input).is_empty() {

@@ -67,6 +67,8 @@ pub struct Settings {
     pub output_bytes: usize,
     /// Bytes of all clients' queued transactions and watched keys together.
     pub queue_bytes: usize,
+    /// The address that clients connect to; CLIENT LIST shows it.
+    pub address: SocketAddr,
     /// Whether each request is logged.
     pub log_requests: bool,
     /// Microseconds of a clock that never goes back; only differences of it are looked at. A simulator gives its own.
@@ -85,6 +87,7 @@ impl Default for Settings {
             input_bytes: 8 * MIB,
             output_bytes: 8 * MIB,
             queue_bytes: 4 * MIB,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
             log_requests: false,
             clock_us: || 0,
             process_facts: |_| {},
@@ -111,6 +114,8 @@ pub struct Server {
     discard: Box<[u8]>,
     pause: clients::Pause,
     stop_requested: bool,
+    /// What CONFIG GET timeout said at the start: while it says that, `Settings` holds, in milliseconds.
+    idle_timeout_s_at_start: u32,
     datagrams: Datagrams,
     frame_reply: Box<[u8]>,
     reject_log: LogBudget,
@@ -129,6 +134,7 @@ impl Server {
     /// A server over `engine`. All of its memory is reserved here.
     pub fn new(engine: Engine, datagrams: Datagrams, settings: Settings) -> Server {
         Server {
+            idle_timeout_s_at_start: engine.settings.idle_timeout_s,
             engine,
             connections: Slab::with_capacity(settings.max_clients),
             input: Buffers::new(settings.input_bytes),
@@ -154,7 +160,8 @@ impl Server {
     /// # Errors
     /// All places are taken; the error is what to tell the client.
     pub fn open(&mut self, peer: SocketAddr, now: Now) -> Result<ConnectionId, &'static [u8]> {
-        if self.connections.len() >= self.settings.max_clients {
+        // CONFIG SET maxclients can lower the number that memory was reserved for, not raise it.
+        if self.connections.len() >= self.settings.max_clients.min(self.engine.settings.max_clients) {
             self.engine.metrics.counters.rejected += 1;
             return Err(TOO_MANY_CLIENTS);
         }

@@ -418,7 +418,6 @@ impl Store {
 
     /// Shows about `count` keys from `cursor` on (0 is the start) and gives the cursor to go on from (0: done). A key that
     /// is there throughout is shown exactly once.
-    #[expect(clippy::too_many_arguments, reason = "a question in one breath; a struct would say no more")]
     pub fn scan(
         &self,
         db: Database,

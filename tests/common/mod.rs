@@ -61,7 +61,10 @@ impl Server {
     }
 
     fn start_by(mut command: Command, flags: &[&str]) -> Server {
-        command.args(["serve", "--tcp", "127.0.0.1:0", "--udp", "off", "--admin", "off"]);
+        command.args(["serve", "--tcp", "127.0.0.1:0", "--admin", "off"]);
+        if !flags.contains(&"--udp") {
+            command.args(["--udp", "off"]);
+        }
         if !flags.contains(&"--memory") {
             command.args(["--memory", "64MiB"]);
         }
@@ -176,7 +179,10 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the server at {} had logged:\n{}", self.address, self.stderr());
+            let log = self.stderr();
+            let last: Vec<&str> = log.lines().rev().take(30).collect();
+            eprintln!("the server at {} logged at last:", self.address);
+            last.iter().rev().for_each(|line| eprintln!("  {line}"));
         }
     }
 }
