@@ -1,5 +1,6 @@
 //! Datagrams over real sockets: the real client and the real server, and between them a proxy that loses, doubles,
 //! delays and damages.
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 #![cfg(feature = "cli")]
 
 mod common;
