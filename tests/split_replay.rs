@@ -2,6 +2,7 @@
 //! bytes arrive, the answers are the same.
 
 #![cfg(feature = "cli")]
+#![allow(clippy::disallowed_methods)] // What it shares with tests over real sockets waits by a real clock.
 
 mod common;
 #[path = "common/in_process.rs"]
