@@ -1,5 +1,5 @@
-//! Datagrams over real sockets: the real client and the real server, and between them a proxy that loses, doubles, delays
-//! and damages.
+//! Datagrams over real sockets: the real client and the real server, and between them a proxy that loses, doubles,
+//! delays and damages.
 #![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 #![cfg(feature = "cli")]
 
@@ -305,7 +305,8 @@ impl Lane {
     }
 }
 
-/// Adds 1 to one of seven keys, again and again, and holds the sums against what was acknowledged. Returns adds a second.
+/// Adds 1 to one of seven keys, again and again, and holds the sums against what was acknowledged. Returns adds a
+/// second.
 fn sums_hold(faults: Faults, adds: usize) -> f64 {
     let server = server();
     let proxy = Proxy::start(udp_address(&server), faults, 20_260);

@@ -13,12 +13,14 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | `attempts.rs` | the sendings of one request |
 //! | `request.rs` | requests and what becomes of them |
 //! | `session.rs` | which requests are outstanding, when they are sent again, which replies are believed; no I/O |
 //!
-//! What does not fit a datagram goes over TCP by itself: a value that the server answers with USE_TCP, a key or value too
-//! long, a condition on a value. A write that goes over TCP is sent once.
+//! What does not fit a datagram goes over TCP by itself: a value that the server answers with USE_TCP, a key or value
+//! too long, a condition on a value. A write that goes over TCP is sent once.
 
+mod attempts;
 mod request;
 mod session;
 
