@@ -176,6 +176,7 @@ fn build_server(
             max_clients: options.max_clients,
             port: address.port(),
             bind: address.ip().to_string(),
+            seed: random_secret()?[0],
             ..EngineConfig::default()
         },
     );

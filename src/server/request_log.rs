@@ -2,6 +2,8 @@
 
 use crate::connection::Connection;
 use crate::wire::arguments::{Arg, Args};
+use crate::wire::frame::{self, Direction, Op, Status, Step};
+use core::net::SocketAddr;
 use std::fmt;
 
 /// Bytes of a verb or key that are shown; the rest is cut.
@@ -32,6 +34,23 @@ pub(super) fn write(connection: &Connection, args: &Args<'_>, line: &Line) {
         line.reply_len,
         line.outcome,
         line.micros,
+    );
+}
+
+/// Writes the line of a frame and of the reply to it, both whole.
+pub(super) fn write_frame(transport: &str, from: SocketAddr, exchange: (&[u8], &[u8]), micros: u64) {
+    let (request, reply) = exchange;
+    let Ok(Step::Ready { frame, .. }) = frame::decode_prefix(request, Direction::Request, request.len()) else {
+        return;
+    };
+    log::info!(
+        target: "request",
+        "{transport} {from} {} {} request_bytes={} reply_bytes={} outcome={} us={micros}",
+        frame.head.op().map_or("?", Op::name),
+        Escaped(Some(Arg::Bytes(frame.key))),
+        request.len(),
+        reply.len(),
+        reply.get(frame::STATUS_OFFSET).and_then(|&byte| Status::from_byte(byte)).map_or("silence", Status::name),
     );
 }
 
