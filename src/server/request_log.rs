@@ -40,7 +40,8 @@ pub(super) fn write(connection: &Connection, args: &Args<'_>, line: &Line) {
 /// Writes the line of a frame and of the reply to it, both whole.
 pub(super) fn write_frame(transport: &str, from: SocketAddr, exchange: (&[u8], &[u8]), micros: u64) {
     let (request, reply) = exchange;
-    let Ok(Step::Ready { frame, .. }) = frame::decode_prefix(request, Direction::Request, request.len()) else {
+    let Ok(Step::Ready { frame, .. }) = frame::decode_prefix(request, Direction::Request, request.len())
+    else {
         return;
     };
     log::info!(
