@@ -1,5 +1,4 @@
-//! Replays `tests/transcripts/*.txt` over a real socket, and cut at every point through the I/O-free server. Their format
-//! is described in `common/transcript.rs`.
+//! Replays `tests/transcripts/*.txt` over a real socket. Their format is described in `common/transcript.rs`.
 //!
 //! To record them again from a Redis server whose databases may be emptied:
 //! `PANNIER_RECORD_FROM=127.0.0.1:6379 cargo test --test transcripts -- --ignored record`
@@ -8,13 +7,10 @@
 #![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 
 mod common;
-#[path = "common/in_process.rs"]
-mod in_process;
 #[path = "common/transcript.rs"]
 mod transcript;
 
 use common::{Client, Server, encode};
-use in_process::InProcess;
 use std::net::SocketAddr;
 use std::time::Duration;
 use transcript::{Expected, Transcript};
@@ -37,29 +33,6 @@ fn all_requests_in_one_write_give_the_same_replies() {
         client.send(&transcript.requests());
         client.half_close();
         transcript.compare(&client.rest()).unwrap();
-    }
-}
-
-#[test]
-fn requests_cut_at_every_point_give_the_same_replies() {
-    for transcript in transcript::all() {
-        let mut process = InProcess::with_memory(8 * common::MIB);
-        let failure = transcript::replay_at_every_split(&transcript, |pieces| {
-            // A new connection to an emptied server: making a server anew each time takes far longer.
-            let janitor = process.connect();
-            assert_eq!(process.send(janitor, b"FLUSHALL\r\n"), b"+OK\r\n");
-            process.server.close(janitor);
-            let client = process.connect();
-            let mut replies = Vec::new();
-            for piece in pieces {
-                process.exchange(client, piece, &mut replies);
-            }
-            process.server.invariants();
-            assert_eq!(process.is_closed(client), transcript.closes, "{}", transcript.path.display());
-            process.server.close(client);
-            replies
-        });
-        assert_eq!(failure, None);
     }
 }
 

@@ -8,6 +8,7 @@
 //! - `<closed` at the end: the server closes after that.
 //!
 //! The replies were recorded from Debian's `redis-server` 7.0.15, except in files that begin with `# By hand`.
+#![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use super::common::{encode, reply_len, show};
 use std::path::{Path, PathBuf};
@@ -130,24 +131,26 @@ impl Transcript {
     }
 }
 
-/// Feeds the transcript's requests, cut in two at every point and then byte by byte, to `serve`: pieces received in, bytes
-/// sent out, on a new connection to an empty server each time. What is wrong with the replies, if anything is.
-#[allow(dead_code)] // Not every test that includes this file has such a server.
-pub fn replay_at_every_split(
-    transcript: &Transcript,
-    mut serve: impl FnMut(&[&[u8]]) -> Vec<u8>,
-) -> Option<String> {
+/// Feeds the transcript's requests, cut in two at every point and then byte by byte, to fresh servers, and expects its replies.
+/// `fresh` makes a connection to a new, empty server: a function from bytes received to bytes sent.
+pub fn replay_at_every_split<Connection>(transcript: &Transcript, mut fresh: impl FnMut() -> Connection)
+where
+    Connection: FnMut(&[u8]) -> Vec<u8>,
+{
     let requests = transcript.requests();
     let mut check = |pieces: &[&[u8]]| {
-        let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len()).take(4).collect();
-        let difference = transcript.compare(&serve(pieces)).err()?;
-        Some(format!("in pieces of {lengths:?} bytes: {difference}"))
+        let mut connection = fresh();
+        let replies: Vec<u8> = pieces.iter().flat_map(|piece| connection(piece)).collect();
+        if let Err(difference) = transcript.compare(&replies) {
+            let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len()).take(4).collect();
+            panic!("in pieces of {lengths:?} bytes: {difference}");
+        }
     };
-    let in_two = (0..requests.len()).find_map(|at| {
+    for at in 0..requests.len() {
         let (first, second) = requests.split_at(at);
-        check(&[first, second])
-    });
-    in_two.or_else(|| check(&requests.chunks(1).collect::<Vec<_>>()))
+        check(&[first, second]);
+    }
+    check(&requests.chunks(1).collect::<Vec<_>>());
 }
 
 /// Words as in an inline command; `"` and `\` as there, so that every byte can be written.
