@@ -13,6 +13,7 @@ use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::{Server, Settings};
 use crate::store::{OnFull, Store, StoreConfig};
 use listener::Listener;
+pub use process::facts as process_facts;
 use reactor::{Reactor, Sockets};
 use signal::Signals;
 use std::fmt;
