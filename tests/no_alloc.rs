@@ -30,12 +30,7 @@ fn clock_us() -> u64 {
 }
 
 fn settings() -> Settings {
-    Settings {
-        max_clients: 64,
-        clock_us,
-        process_facts: pannier::net::process_facts,
-        ..Settings::default()
-    }
+    Settings { max_clients: 64, clock_us, process_facts: pannier::net::process_facts, ..Settings::default() }
 }
 
 /// A server, a client of it, and room for its answers.
@@ -111,12 +106,16 @@ fn cases(verb: &str) -> &'static [&'static str] {
         "strlen" => &["STRLEN k", "SET k @", "STRLEN k"],
         "getrange" => &["SET k hello", "GETRANGE k 1 -2", "SET k @", "GETRANGE k 5 90000"],
         "substr" => &["SET k hello", "SUBSTR k 1 -2"],
-        "setrange" => &["SETRANGE k 10 x", "SETRANGE k 9000 x", "SETRANGE k 100000 xyz", "SET l @", "SETRANGE l 3 y"],
+        "setrange" => {
+            &["SETRANGE k 10 x", "SETRANGE k 9000 x", "SETRANGE k 100000 xyz", "SET l @", "SETRANGE l 3 y"]
+        }
         "incr" => &["INCR n", "INCR n"],
         "decr" => &["DECR n", "SET n 10", "DECR n"],
         "incrby" => &["INCRBY n 9223372036854775807", "!INCRBY n 1"],
         "decrby" => &["DECRBY n 5", "!DECRBY n -9223372036854775808"],
-        "incrbyfloat" => &["INCRBYFLOAT f 1.5", "INCRBYFLOAT f 1e10", "INCRBYFLOAT f 0.1", "!INCRBYFLOAT f x"],
+        "incrbyfloat" => {
+            &["INCRBYFLOAT f 1.5", "INCRBYFLOAT f 1e10", "INCRBYFLOAT f 0.1", "!INCRBYFLOAT f x"]
+        }
         "delifeq" => &["SET k v", "DELIFEQ k w", "DELIFEQ k v", "SET k @", "DELIFEQ k @"],
         "del" => &["MSET a 1 b @", "DEL a b c"],
         "unlink" => &["MSET a 1 b @", "UNLINK a b c"],
@@ -163,10 +162,14 @@ fn cases(verb: &str) -> &'static [&'static str] {
         "client|setinfo" => &["CLIENT SETINFO LIB-NAME lib", "CLIENT SETINFO LIB-VER 1.2"],
         "client|info" => &["CLIENT INFO"],
         "client|list" => &["CLIENT LIST", "CLIENT LIST TYPE normal", "CLIENT LIST ID 1 2 3"],
-        "client|kill" => &["CLIENT KILL ID 999", "!CLIENT KILL 1.2.3.4:5", "CLIENT KILL TYPE normal SKIPME no"],
+        "client|kill" => {
+            &["CLIENT KILL ID 999", "!CLIENT KILL 1.2.3.4:5", "CLIENT KILL TYPE normal SKIPME no"]
+        }
         "client|no-evict" => &["CLIENT NO-EVICT on"],
         "client|no-touch" => &["CLIENT NO-TOUCH on"],
-        "client|reply" => &["CLIENT REPLY SKIP", "PING", "CLIENT REPLY OFF", "SET k @", "GET k", "CLIENT REPLY ON"],
+        "client|reply" => {
+            &["CLIENT REPLY SKIP", "PING", "CLIENT REPLY OFF", "SET k @", "GET k", "CLIENT REPLY ON"]
+        }
         "client|unpause" => &["CLIENT UNPAUSE"],
         "client|pause" => &["CLIENT PAUSE 100000 WRITE", "GET k", "CLIENT UNPAUSE"],
         "client|help" => &["CLIENT HELP"],
@@ -178,12 +181,16 @@ fn cases(verb: &str) -> &'static [&'static str] {
         "info" => &["INFO", "INFO all", "INFO everything", "INFO memory clients stats", "INFO commandstats"],
         "config" => &["!CONFIG", "!CONFIG NONSENSE"],
         "config|get" => &["CONFIG GET *", "CONFIG GET maxmemory timeout"],
-        "config|set" => &["CONFIG SET slowlog-log-slower-than 100", "CONFIG SET timeout 0", "!CONFIG SET none 1"],
+        "config|set" => {
+            &["CONFIG SET slowlog-log-slower-than 100", "CONFIG SET timeout 0", "!CONFIG SET none 1"]
+        }
         "config|resetstat" => &["CONFIG RESETSTAT"],
         "config|help" => &["CONFIG HELP"],
         "command" => &["COMMAND"],
         "command|count" => &["COMMAND COUNT"],
-        "command|list" => &["COMMAND LIST", "COMMAND LIST FILTERBY PATTERN g*", "COMMAND LIST FILTERBY ACLCAT read"],
+        "command|list" => {
+            &["COMMAND LIST", "COMMAND LIST FILTERBY PATTERN g*", "COMMAND LIST FILTERBY ACLCAT read"]
+        }
         "command|info" => &["COMMAND INFO", "COMMAND INFO get none config|get"],
         "command|docs" => &["COMMAND DOCS", "COMMAND DOCS set client"],
         "command|getkeys" => &["COMMAND GETKEYS MSET a 1 b 2"],
@@ -259,7 +266,8 @@ fn no_verb_allocates() {
 #[test]
 fn authentication_does_not_allocate() {
     let mut rig = Rig::new(StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() }, Some(b"secret"));
-    for line in ["GET k", "AUTH wrong", "HELLO 3 AUTH default wrong", "HELLO 3 AUTH default secret", "GET k"] {
+    for line in ["GET k", "AUTH wrong", "HELLO 3 AUTH default wrong", "HELLO 3 AUTH default secret", "GET k"]
+    {
         rig.send_counted(&command(line));
     }
     assert_eq!(show(&rig.answer), "_\\r\\n");
@@ -268,7 +276,8 @@ fn authentication_does_not_allocate() {
 #[test]
 fn protocol_errors_do_not_allocate() {
     let mut rig = Rig::with_memory(8 * MIB);
-    for input in ["*3\r\n$-10\r\n", "*1\r\nfoo\r\n", "set \"k v\r\n", "GET / HTTP/1.0\r\n", "*3000000000\r\n"] {
+    for input in ["*3\r\n$-10\r\n", "*1\r\nfoo\r\n", "set \"k v\r\n", "GET / HTTP/1.0\r\n", "*3000000000\r\n"]
+    {
         rig.client = rig.process.connect();
         rig.send_counted(input.as_bytes());
         assert!(rig.process.is_closed(rig.client));
