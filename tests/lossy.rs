@@ -6,6 +6,7 @@
 //!              ◀──       │            the same the other way          │      ◀──
 //! ```
 //! `PANNIER_LOSSY_ADDS` sets the number of additions (20,000 unless set); `-- --nocapture` shows the goodput.
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 #![cfg(feature = "cli")]
 
 mod common;

@@ -7,6 +7,8 @@
 //! `/proc/PID/task/*/schedstat`, divided by the replies that were counted. The arms take turns in the order A B C C B A;
 //! medians over the turns, and of the ratios within one round.
 
+#![allow(clippy::disallowed_methods)] // A benchmark reads the clock.
+
 mod floor;
 mod load;
 

@@ -125,7 +125,7 @@ fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
         filter.set_address(args.bytes(2).unwrap_or_default());
         return Ok(Action::Kill { filter, skip_me: false, counts: false });
     }
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(ErrorKind::Syntax.plain());
     }
     let mut skip_me = true;

@@ -1,99 +1,62 @@
-//! A server without sockets, driven by hand: bytes in, bytes out, time as the test says.
+//! The server without its sockets, driven by hand: bytes in, bytes out.
 
 use pannier::connection::ConnectionId;
+use pannier::datagram::{self, Datagrams};
 use pannier::engine::{Engine, EngineConfig};
 use pannier::server::{Server, Settings};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use std::io::IoSlice;
+use std::net::SocketAddr;
 
-/// A server and the time that it is told.
-pub struct InProcess {
-    pub server: Server,
-    pub now: Now,
+/// A moment in 2026; the clock stands still.
+const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_780_000_000_000), unix_micros: 0 };
+
+/// A server with few clients and little memory.
+pub fn server() -> Server {
+    let config = StoreConfig { memory_bytes: 16 << 20, ..StoreConfig::default() };
+    let store = Store::new(config, [1, 2]).unwrap_or_else(|_| panic!("16 MiB are enough for a store"));
+    let engine = Engine::new(store, EngineConfig { memory_limit_bytes: 32 << 20, ..EngineConfig::default() });
+    let datagrams = Datagrams::new(&datagram::Config { clients_max: 4, ..datagram::Config::new(1, [3, 4]) });
+    let settings =
+        Settings { max_clients: 16, input_bytes: 1 << 20, output_bytes: 1 << 20, ..Settings::default() };
+    Server::new(engine, datagrams, settings)
 }
 
-impl InProcess {
-    /// A server over a store of `memory_bytes`.
-    pub fn with_memory(memory_bytes: usize) -> InProcess {
-        InProcess::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, Settings::default())
-    }
+/// A new client of this server.
+pub fn connect(server: &mut Server) -> ConnectionId {
+    server.open(SocketAddr::from(([127, 0, 0, 1], 1)), NOW).unwrap_or_else(|_| panic!("there is a place"))
+}
 
-    /// A server of these settings; its hash key is fixed.
-    pub fn new(config: StoreConfig, settings: Settings) -> InProcess {
-        let store = Store::new(config, [1, 2]).expect("enough memory for the test");
-        let engine = Engine::new(store, EngineConfig::default());
-        let unix = Millis(1_700_000_000_000);
-        let now = Now { monotonic: Millis(1_000), unix, unix_micros: 0 };
-        InProcess { server: Server::new(engine, settings), now }
-    }
-
-    /// Time passes.
-    pub fn advance(&mut self, ms: u64) {
-        self.now.monotonic = self.now.monotonic.plus(ms);
-        self.now.unix = self.now.unix.plus(ms);
-        self.server.handle_deadlines(self.now);
-        self.server.maintain(self.now, 64);
-    }
-
-    /// A new connection.
-    pub fn connect(&mut self) -> ConnectionId {
-        let peer = "127.0.0.1:5000".parse().expect("an address");
-        self.server.open(peer, self.now).expect("a free place")
-    }
-
-    /// Gives the server these bytes and takes everything that it answers. Bytes that the server will not take (it
-    /// is closing) are dropped.
-    pub fn send(&mut self, id: ConnectionId, mut bytes: &[u8]) -> Vec<u8> {
-        let mut answer = Vec::new();
-        // Bounded: each round takes bytes, gives bytes, or is the last.
-        while !bytes.is_empty() {
-            let Some(space) = self.server.input_space(id, self.now) else {
-                if self.pump(id, &mut answer) {
-                    continue;
-                }
-                break;
-            };
+/// Hands `bytes` to the server as they come from a socket, and returns all that it answers.
+pub fn exchange(server: &mut Server, id: ConnectionId, mut bytes: &[u8]) -> Vec<u8> {
+    let mut answers = Vec::new();
+    loop {
+        if let Some(space) = server.input_space(id, NOW).filter(|_| !bytes.is_empty()) {
             let len = space.len().min(bytes.len());
             space[..len].copy_from_slice(&bytes[..len]);
             bytes = &bytes[len..];
-            self.server.input_received(id, len, self.now);
-            self.pump(id, &mut answer);
+            server.input_received(id, len, NOW);
         }
-        self.pump(id, &mut answer);
-        answer
-    }
-
-    /// Runs and takes output until nothing moves; whether anything did.
-    pub fn pump(&mut self, id: ConnectionId, answer: &mut Vec<u8>) -> bool {
-        let mut moved = false;
-        loop {
-            let more = self.server.run(id, self.now);
-            let sent = self.take_output(id, answer);
-            while self.server.poll_attention().is_some() {}
-            moved |= sent;
-            if !more && !sent && !self.server.has_job(id) {
-                return moved;
-            }
+        let more = server.run(id, NOW);
+        let before = answers.len();
+        take_output(server, id, &mut answers);
+        if !more && answers.len() == before && (bytes.is_empty() || server.is_finished(id)) {
+            break;
         }
     }
+    answers
+}
 
-    /// Takes what waits to be sent.
-    fn take_output(&mut self, id: ConnectionId, answer: &mut Vec<u8>) -> bool {
-        let mut any = false;
-        loop {
-            let mut slices = [IoSlice::new(&[]); 8];
-            let count = self.server.output(id, &mut slices);
-            if count == 0 {
-                return any;
-            }
-            any = true;
-            let mut len = 0;
-            for slice in &slices[..count] {
-                answer.extend_from_slice(slice);
-                len += slice.len();
-            }
-            self.server.output_sent(id, len, self.now);
+fn take_output(server: &mut Server, id: ConnectionId, answers: &mut Vec<u8>) {
+    loop {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let count = server.output(id, &mut slices);
+        let len = slices[..count].iter().map(|slice| slice.len()).sum();
+        slices[..count].iter().for_each(|slice| answers.extend_from_slice(slice));
+        if len == 0 {
+            return;
         }
+        server.output_sent(id, len, NOW);
     }
 }

@@ -2,6 +2,7 @@
 //! reply at a time, and waits that end. Nothing here is a benchmark, and every wait has a bound.
 //!
 //! `PANNIER_BINARY` names another binary to test than the one cargo has built.
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 #![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use std::fmt::Write as _;

@@ -39,8 +39,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             password: None,
-            retry_first: Duration::from_millis(100),
-            retry_min: Duration::from_millis(2),
+            retry_first: Duration::from_millis(50),
+            retry_min: Duration::from_millis(1),
             retry_max: Duration::from_millis(500),
             port_retries: 3,
         }
@@ -132,13 +132,16 @@ impl Attempts {
     /// A frame that was sent at `answered`, `slack` or more after this one, has its reply: this one, or its reply, is
     /// probably lost. (RFC 8985, RACK: loss is told by the time of sending, which survives reordering and retries.)
     fn overtake(&mut self, answered: Duration, slack: Duration, wait: Duration) {
-        let Some(last) = self.count.checked_sub(1).map(|count| self.times[count as usize % TIMES]) else {
-            return;
-        };
+        let last = self.last_sent();
         if self.count <= OVERTAKEN_MAX && answered >= last + slack && self.due > last + wait {
             self.due = last + wait;
             self.overtaken = true;
         }
+    }
+
+    /// When the last attempt was sent.
+    fn last_sent(&self) -> Duration {
+        self.count.checked_sub(1).map_or(Duration::ZERO, |count| self.times[count as usize % TIMES])
     }
 
     /// When this attempt was sent, if that is still known.
@@ -519,7 +522,9 @@ impl Session {
         } else {
             self.counters.retries += 1;
             let attempts = &mut self.pending[at].attempts;
-            if !attempts.overtaken {
+            // Something was heard since: the path stands, it was this one frame that was lost.
+            let alone = attempts.last_sent() >= self.heard || attempts.count > OVERTAKEN_MAX;
+            if !attempts.overtaken && alone {
                 attempts.silences += 1;
                 // Only the oldest speaks for the path: a whole window that is due at once is one silence.
                 if sequence == first {
@@ -560,6 +565,8 @@ impl Session {
         let Config { retry_first, retry_min, retry_max, .. } = self.config;
         let base = match self.smoothed {
             None => retry_first,
+            // A first retry that comes too soon costs one frame, one that comes late holds the window up.
+            Some((mean, deviation)) if silences == 0 => (mean + deviation * 2).max(retry_min),
             Some((mean, deviation)) => (mean + deviation * 4).max(retry_min),
         };
         let doubled = base.saturating_mul(1 << silences.min(16)).min(retry_max);
