@@ -2,6 +2,7 @@
 //! resident memory against the limit.
 //!
 //! `cargo bench --bench store -- [bytes] [pauses] [fill] [hits] [resident]`; without names all run; `--test` makes everything small.
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use pannier::limits::MIB;
 use pannier::mutation::{Database, Mutation, NewValue};

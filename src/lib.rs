@@ -1,4 +1,61 @@
-//! Pannier: a single-threaded key-value server that rides beside a service.
+//! Pannier: a single-threaded key-value server that rides beside a service: one process, one thread, one fixed piece
+//! of memory.
+//!
+//! # The way of a request
+//!
+//! ```text
+//!  socket ─▶ ring ─▶ decoder ─▶ arguments ─▶ Engine ─▶ Mutation ─▶ Store ─▶ Out ─▶ ring ─▶ socket
+//!   net     \──── server, connection, wire ────/  \── engine, store ──/  \─ wire, server ─/    net
+//! ```
+//!
+//! Everything between the two sockets is free of I/O and of clocks: bytes and the time come in as arguments, bytes and
+//! the next deadline come out ([`server::Server`]). The same code runs under the reactor ([`net`]), under fuzzers and
+//! in tests that drive it by hand.
+//!
+//! # The modules, leaves first
+//!
+//! A module imports only from rows above its own. `net`, `client` and `cli` alone read clocks (clippy's
+//! `disallowed-methods` keeps that true) and open sockets.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`limits`], [`time`] | every bound with its unit and reason; time as a number that is handed in |
+//! | [`mutation`] | the vocabulary of change: the only way to change a store |
+//! | [`buffers`], [`ring`], [`timers`] | the arena of all clients' buffers, the rings in it, one time limit for each client |
+//! | [`wire`] | hand-written incremental decoders and encoders: RESP, inline commands, frames |
+//! | [`command`], [`reply`] | ONE table of verbs, ONE table of errors; COMMAND, counters and README follow them |
+//! | [`store`] | the pool, records, index, expiry, cleaning, eviction, large values |
+//! | [`datagram`] | frames at the server: cookies, sessions, at most once |
+//! | [`metrics`], [`engine`] | what is counted; commands against the store |
+//! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
+//! | [`net`] | sockets, signals, the one poll, the one reading of the clocks for each turn |
+//! | [`client`], [`cli`] | the blocking client library; the command line |
+//!
+//! # Decisions that shape the rest
+//!
+//! **Replies are written, not built.** A command writes into [`wire::encode::Out`] as it goes, straight from the
+//! store's memory into the client's ring: no reply exists as a value in between, so none has to be allocated, and a
+//! reply of a million elements needs no more room than its next piece. A large value is not copied even there: a
+//! marker in the ring stands for it, and the socket is given the store's own blocks.
+//!
+//! **A command runs only when its reply has room,** and its input is consumed only once it is answered. Replies that
+//! may be longer than the ring (MGET, KEYS) are [jobs](engine::Job): made piece by piece while the socket drains. KEYS
+//! collects its names into a large value of the store first, because the count must be said before the names.
+//!
+//! **One budget.** The limit is divided at start between the store's pool, the buffers of each direction, the queues of
+//! transactions and the at-most-once table. All of it is reserved at once and touched as it is used.
+//!
+//! **The index grows a leaf at a time.** Small tables of fixed capacity behind a directory; their memory comes from the
+//! pool, through hashbrown's allocator parameter. Implementing an allocator is `unsafe`, so `store/pool.rs` is the one
+//! module that has it, with its reasons beside each use. The hash space is first cut into eight shards of unequal
+//! width: so leaves do not fill up, and split, all at the same time, and memory for each key stays level as a store
+//! grows (cf. Martin's spiral storage, 1979).
+//!
+//! **A turn has phases** (read all, run all, write all): see [`net`]. Clients wait for each other's work at most a
+//! group of reads, a bounded number of commands and a bounded number of bytes.
+//!
+//! **The mutation is the seam** on which a journal, watchers or replicas can hang: expiry and eviction pass through it
+//! as well, in order, each with its revision. WATCH needs no lists of watchers: it compares revisions.
 #![deny(unsafe_code)]
 
 #[cfg(feature = "server")]

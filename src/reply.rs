@@ -112,6 +112,7 @@ errors! {
     /// Pannier's: the queue of a transaction is bounded; the part is the bound, in bytes.
     QueueFull = "ERR transaction queue is larger than the limit of % bytes";
     NoSuchClient = "ERR No such client";
+    NoShutdown = "ERR No shutdown in progress.";
     UnknownClientType = "ERR Unknown client type '%'";
     InvalidClientId = "ERR client-id should be greater than 0";
     InvalidClientIdInList = "ERR Invalid client ID";
@@ -191,7 +192,7 @@ impl Error<'_> {
         let mut quoted: [&[u8]; 3] = [b""; 3];
         for ((part, digits), quoted) in self.parts.iter().zip(&mut digits).zip(&mut quoted) {
             *quoted = match *part {
-                Part::Bytes(bytes) => &bytes[..bytes.len().min(QUOTED_BYTES_MAX)],
+                Part::Bytes(bytes) => quote(bytes),
                 Part::Number(number) => write_u64(number, digits),
                 Part::Integer(number) => write_i64(number, digits),
             };
@@ -205,6 +206,13 @@ impl Error<'_> {
         }
         write(&pieces)
     }
+}
+
+/// What is shown of a quoted part: not more than [`QUOTED_BYTES_MAX`], and nothing from a zero byte on, where C's
+/// strings end, and with them the texts of Redis.
+fn quote(bytes: &[u8]) -> &[u8] {
+    let shown = &bytes[..bytes.len().min(QUOTED_BYTES_MAX)];
+    shown.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -233,6 +241,12 @@ mod tests {
             assert!(kind.text().matches('%').count() <= 3, "{kind:?}");
             assert_eq!(ERROR_CODES[kind.code_index()], code);
         }
+    }
+
+    #[test]
+    fn quotes_end_at_a_zero_byte() {
+        assert_eq!(text(ErrorKind::UnsupportedOption.of(b"ab\0c")), "ERR Unsupported option ab");
+        assert_eq!(text(ErrorKind::UnsupportedOption.of(b"\0")), "ERR Unsupported option ");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //!
 //! **Large arguments.** A command owns one reference for each of its large arguments and whoever runs it (the server)
 //! releases all of them after the execution, whatever came of it. So a function that gives a key such a value retains it
-//! first ([`Call::put`]). **Large replies.** The output owns one reference for each large value in it; the server releases
+//! first (`Call::put`). **Large replies.** The output owns one reference for each large value in it; the server releases
 //! it when it is sent.
 //!
 //! **No allocation.** Executing touches the heap nowhere: texts are built in `Engine::text`, copies in `Engine::scratch`,
@@ -20,17 +20,17 @@ use crate::{
     command::{self, Flags, Verb, VerbId},
     limits::INLINE_VALUE_BYTES_MAX,
     metrics::Metrics,
-    mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused},
+    mutation::{Database, LargeId},
     reply::{Error, ErrorKind, Part},
-    store::{Entry, Store, Value},
+    store::{Entry, LargeCursor, Store},
     time::{Millis, Now},
     wire::{
         arguments::{Arg, Args},
         encode::Out,
-        number::parse_i64,
     },
 };
 
+mod call;
 mod client;
 mod commands;
 mod config;
@@ -59,6 +59,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use call::Call;
+pub(crate) use call::refused;
 use session::Session;
 use settings::Password;
 pub use settings::{EngineConfig, Facts, Settings};
@@ -110,18 +112,6 @@ pub enum Job {
     Mget { next: u32 },
     /// KEYS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
     Keys { cursor: u64, id: LargeId, count: u64 },
-}
-
-/// One command under execution.
-pub(crate) struct Call<'c, 'a, 'o> {
-    engine: &'c mut Engine,
-    session: &'c mut Session,
-    verb: &'static Verb,
-    args: Args<'a>,
-    out: &'c mut Out<'o>,
-    /// Unix time.
-    now: Millis,
-    clock: Now,
 }
 
 /// What a verb's function returns: the reply is written, or the error is still to be.
@@ -188,9 +178,9 @@ impl Engine {
             Some(verb) => self.admit_slowly(verb, session, args, out),
             None => {
                 let mut quoted = [0; QUOTED_ARGS_BYTES];
-                let quoted = quote_args(args, &mut quoted);
-                let name = &word[..word.len().min(128)];
-                let error = ErrorKind::UnknownCommand.of_both(Part::Bytes(name), Part::Bytes(quoted));
+                let quoted = quote_args(&self.store, args, &mut quoted);
+                let name = Part::Bytes(shown(word, 128));
+                let error = ErrorKind::UnknownCommand.of_both(name, Part::Bytes(quoted));
                 self.refuse(session, None, &error, out);
                 None
             }
@@ -207,11 +197,14 @@ impl Engine {
     ) -> Option<&'static Verb> {
         let mut verb = verb;
         if let Some(word) = args.get(1).filter(|_| verb.flags.has(Flags::CONTAINER)) {
-            let word = if let Arg::Bytes(word) = word { word } else { b"" };
-            let Some(subcommand) = verb.subcommand(word) else {
+            let found = if let Arg::Bytes(word) = word { verb.subcommand(word) } else { None };
+            let Some(subcommand) = found else {
                 let mut container = [0; 16];
                 let container = upper(verb.name, &mut container);
-                let word = Part::Bytes(&word[..word.len().min(128)]);
+                let mut quoted = [0; 128];
+                let word = shown(beginning(&self.store, word), quoted.len());
+                quoted[..word.len()].copy_from_slice(word);
+                let word = Part::Bytes(&quoted[..word.len()]);
                 let error = ErrorKind::UnknownSubcommand.of_both(word, Part::Bytes(container));
                 self.refuse(session, None, &error, out);
                 return None;
@@ -382,152 +375,39 @@ impl<'a> Call<'_, 'a, '_> {
             _ => server::run(self),
         }
     }
-
-    /// Argument `i` as bytes: a key, an option, a number.
-    #[inline]
-    fn bytes(&self, i: usize) -> Result<&'a [u8], Error<'a>> {
-        match self.args.get(i) {
-            Some(Arg::Bytes(bytes)) => Ok(bytes),
-            Some(_) => Err(ErrorKind::ArgumentTooLong.of(self.verb.name.as_bytes())),
-            None => Err(ErrorKind::Syntax.plain()),
-        }
-    }
-
-    /// Argument `i` as an integer. A large argument is none.
-    #[inline]
-    fn integer(&self, i: usize) -> Result<i64, Error<'a>> {
-        self.args.bytes(i).and_then(parse_i64).ok_or(ErrorKind::NotAnInteger.plain())
-    }
-
-    /// Argument `i` as a value.
-    #[inline]
-    fn value(&self, i: usize) -> Result<NewValue<'a>, Error<'a>> {
-        match self.args.get(i) {
-            Some(Arg::Bytes(bytes)) => Ok(NewValue::Bytes(bytes)),
-            Some(Arg::Large(id)) => Ok(NewValue::Large(id)),
-            Some(Arg::Refused) => Err(ErrorKind::Full.plain()),
-            None => Err(ErrorKind::Syntax.plain()),
-        }
-    }
-
-    /// Whether argument `i` is this word, in any case.
-    fn is_word(&self, i: usize, word: &str) -> bool {
-        self.args.bytes(i).is_some_and(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()))
-    }
-
-    /// Argument `i` as the number of a database.
-    fn database(&self, i: usize) -> Result<Database, Error<'a>> {
-        let number = self.integer(i)?;
-        if i32::try_from(number).is_err() {
-            return Err(ErrorKind::NotAnInt32.plain());
-        }
-        self.database_numbered(number)
-    }
-
-    fn database_numbered(&self, number: i64) -> Result<Database, Error<'a>> {
-        match u8::try_from(number) {
-            Ok(number) if number < self.engine.config.databases => Ok(Database(number)),
-            _ => Err(ErrorKind::DatabaseOutOfRange.plain()),
-        }
-    }
-
-    /// Applies a change.
-    #[inline]
-    fn apply(&mut self, mutation: &Mutation<'_>) -> Result<Applied, Error<'a>> {
-        self.engine.store.apply(mutation, self.now).map_err(refused)
-    }
-
-    /// Gives a key of the client's database a value and an expiry. A large value gets a reference more, for the key; if
-    /// the change is refused it is taken back.
-    #[inline]
-    fn put(&mut self, key: &[u8], value: NewValue<'_>, expiry: Option<Millis>) -> Result<Applied, Error<'a>> {
-        if let NewValue::Large(id) = value {
-            self.engine.store.large_retain(id);
-        }
-        let db = self.session.db;
-        let applied = self.apply(&Mutation::Put { db, key, value, expiry });
-        if let (NewValue::Large(id), Err(_)) = (value, &applied) {
-            self.engine.store.large_release(id);
-        }
-        applied
-    }
-
-    /// Deletes a key of the client's database; whether it was there.
-    #[inline]
-    fn delete(&mut self, key: &[u8]) -> Result<bool, Error<'a>> {
-        let db = self.session.db;
-        self.apply(&Mutation::Delete { db, key }).map(|applied| applied.existed)
-    }
-
-    /// Answers a key's value, or null; whether it was there.
-    #[inline]
-    fn answer_value(&mut self, key: &[u8]) -> bool {
-        match self.engine.lookup(self.session.db, key, self.now).map(|entry| entry.value) {
-            None => {
-                self.out.null();
-                return false;
-            }
-            Some(Value::Inline(bytes)) => self.out.bulk(bytes),
-            Some(Value::Large { id, len }) => self.answer_large(id, len),
-        }
-        true
-    }
-
-    /// Answers a large value that a key holds.
-    fn answer_large(&mut self, id: LargeId, len: u64) {
-        if self.out.large(id, len) {
-            self.engine.store.large_retain(id);
-        }
-    }
-
-    fn done(&mut self, count: i64) -> Outcome<'a> {
-        self.out.integer(count);
-        Ok(Flow::Done)
-    }
-
-    fn ok(&mut self) -> Outcome<'a> {
-        self.out.ok();
-        Ok(Flow::Done)
-    }
-
-    fn null(&mut self) -> Outcome<'a> {
-        self.out.null();
-        Ok(Flow::Done)
-    }
-}
-
-/// The error for a change that the store refused.
-pub(crate) fn refused(reason: Refused) -> Error<'static> {
-    let sizes = |kind: ErrorKind, size, limit| kind.of_both(Part::Number(size), Part::Number(limit));
-    match reason {
-        Refused::Full => ErrorKind::Full.plain(),
-        Refused::TooLarge { size, limit } => sizes(ErrorKind::ValueTooLarge, size, limit),
-        Refused::KeyTooLong { size } => {
-            sizes(ErrorKind::KeyTooLong, size, crate::limits::KEY_BYTES_MAX as u64)
-        }
-    }
 }
 
 /// Room for the arguments that the answer to an unknown command quotes: Redis stops after 128 bytes.
 const QUOTED_ARGS_BYTES: usize = 136;
 
 /// `'a' 'b' ` and so on, cut as Redis cuts it.
-fn quote_args<'b>(args: &Args<'_>, buffer: &'b mut [u8; QUOTED_ARGS_BYTES]) -> &'b [u8] {
+fn quote_args<'b>(store: &Store, args: &Args<'_>, buffer: &'b mut [u8; QUOTED_ARGS_BYTES]) -> &'b [u8] {
     let mut len = 0;
     for arg in args.from(1).iter() {
         if len >= 128 {
             break;
         }
-        let bytes = if let Arg::Bytes(bytes) = arg { bytes } else { b"" };
-        // printf stops at a zero byte.
-        let shown = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-        let shown = &shown[..shown.len().min(128 - len)];
-        for part in [b"'" as &[u8], shown, b"' "] {
+        for part in [b"'", shown(beginning(store, arg), 128 - len), b"' "] {
             buffer[len..len + part.len()].copy_from_slice(part);
             len += part.len();
         }
     }
     &buffer[..len]
+}
+
+/// The first bytes of an argument, as many as lie together.
+fn beginning<'a>(store: &'a Store, arg: Arg<'a>) -> &'a [u8] {
+    match arg {
+        Arg::Bytes(bytes) => bytes,
+        Arg::Large(id) => store.large_slice(&mut LargeCursor::new(id, 0)),
+        Arg::Refused => b"",
+    }
+}
+
+/// What Redis shows of bytes: at most `len_max` of them, and none from a zero byte on, as printf does.
+fn shown(bytes: &[u8], len_max: usize) -> &[u8] {
+    let cut = &bytes[..bytes.len().min(len_max)];
+    cut.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// A short name in upper case.

@@ -91,6 +91,10 @@ fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 
 /// `FUNCTION FLUSH [ASYNC | SYNC]`: there are no functions.
 fn function_flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    if call.args.len() > 3 {
+        let word = Part::Bytes(call.args.bytes(1).unwrap_or_default());
+        return Err(ErrorKind::SubcommandSyntax.of_both(word, Part::Bytes(b"FUNCTION")));
+    }
     let known =
         call.args.len() == 2 || call.args.len() == 3 && (call.is_word(2, "ASYNC") || call.is_word(2, "SYNC"));
     if !known {

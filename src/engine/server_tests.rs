@@ -89,7 +89,7 @@ fn info_shows_the_sections_that_are_asked_for() {
     bench.run("CONFIG RESETSTAT");
     assert!(!bench.run("INFO commandstats").contains("cmdstat_get"));
     bench.run("HELLO 3");
-    assert!(bench.run("INFO cluster").starts_with("=35\r\ntxt:# Cluster\r\ncluster_enabled:0\r\n\r\n"));
+    assert!(bench.run("INFO cluster").starts_with("=34\r\ntxt:# Cluster\r\ncluster_enabled:0\r\n\r\n"));
 }
 
 #[test]

@@ -59,10 +59,10 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         };
         at += if matches!(change, Change::Set(_)) { 2 } else { 1 };
     }
-    if call.engine.store.get(db, key, call.now).is_none() {
+    let Some(expires) = call.engine.store.get(db, key, call.now).map(|entry| entry.expiry.is_some()) else {
         call.engine.metrics.counters.keyspace_misses += 1;
         return call.null();
-    }
+    };
     let deadline = match change {
         Change::Set(deadline) => Some(deadline.resolve(call)?),
         _ => None,
@@ -75,7 +75,8 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         }
         // Before the answer, for this can be refused.
         Some(at) => drop(call.apply(&Mutation::SetExpiry { db, key, expiry: Some(Millis(at as u64)) })?),
-        None if matches!(change, Change::Persist) => {
+        // What is kept anyway is not touched, so that who watches the key is not disturbed.
+        None if matches!(change, Change::Persist) && expires => {
             call.apply(&Mutation::SetExpiry { db, key, expiry: None })?;
         }
         None => {}

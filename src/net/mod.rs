@@ -14,6 +14,7 @@ use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::{Server, Settings};
 use crate::store::{OnFull, Store, StoreConfig};
 use listener::Listener;
+pub use process::facts as process_facts;
 use reactor::{Reactor, Sockets};
 use signal::Signals;
 use std::fmt;
@@ -197,6 +198,7 @@ fn build_server(
             max_clients: options.max_clients,
             port: address.port(),
             bind: address.ip().to_string(),
+            seed: random_secret()?[0],
             ..EngineConfig::default()
         },
     );

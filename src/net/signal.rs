@@ -52,8 +52,5 @@ impl Signals {
 /// Reads what waits in a pipe, one byte for each signal; bounded, since more than a few mean the same as two.
 fn drain(stream: &mut UnixStream) -> usize {
     let mut bytes = [0; 64];
-    match stream.read(&mut bytes) {
-        Ok(count) => count,
-        Err(_) => 0,
-    }
+    stream.read(&mut bytes).unwrap_or_default()
 }

@@ -91,7 +91,7 @@ impl Server {
 
     /// Gives back all that a connection holds: rings, replies, the transaction, large arguments not yet executed.
     pub(super) fn release_held(&mut self, connection: &mut Connection) {
-        let Server { engine, input, output, queues, args, .. } = self;
+        let Server { engine, input, output, queues, .. } = self;
         if let Some(job) = connection.job.take() {
             engine.abandon(job);
         }
@@ -104,9 +104,7 @@ impl Server {
         connection.decoder.large_ids(bytes, |large| store.large_release(large));
         connection.decoder = Decoder::new();
         connection.input.release(input);
-        super::transaction::release(&mut connection.transaction, args, queues, |large| {
-            store.large_release(large)
-        });
+        super::transaction::release(&mut connection.transaction, queues, |large| store.large_release(large));
         connection.output.release(output, |large| store.large_release(large));
     }
 

@@ -226,22 +226,28 @@ impl Server {
 
     /// Ends a connection's transaction without running it.
     pub(super) fn drop_transaction(&mut self, id: ConnectionId) {
-        let Server { engine, connections, args, queues, .. } = self;
+        let Server { engine, connections, queues, .. } = self;
         let transaction = &mut connections[id.index as usize].transaction;
-        release(transaction, args, queues, |large| engine.store.large_release(large));
+        release(transaction, queues, |large| engine.store.large_release(large));
     }
 }
 
-/// Gives back all that a transaction holds.
-pub(super) fn release(
-    transaction: &mut Transaction,
-    table: &mut ArgTable,
-    queues: &mut Buffers,
-    mut unpin: impl FnMut(LargeId),
-) {
-    while !transaction.queue.is_empty() {
-        let len = transaction.load(table, queues, &mut unpin);
-        transaction.queue.consume(len);
+/// Gives back all that a transaction holds. The argument table, which may hold the command that ends it, is left alone.
+pub(super) fn release(transaction: &mut Transaction, queues: &mut Buffers, mut unpin: impl FnMut(LargeId)) {
+    let bytes = transaction.queue.readable(queues);
+    let mut at = 0;
+    while at < bytes.len() {
+        let count = word(bytes, at + 4);
+        at += 8;
+        for _ in 0..count {
+            let len = word(bytes, at);
+            if len == LARGE {
+                unpin(LargeId(word(bytes, at + 4)));
+                at += 8;
+            } else {
+                at += 4 + len as usize;
+            }
+        }
     }
     transaction.queue.release(queues);
     transaction.watched.release(queues);

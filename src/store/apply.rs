@@ -4,10 +4,9 @@
 use super::clean::Facts;
 use super::expiry::Departure;
 use super::index::Address;
-use super::large::LargeCursor;
 use super::record::{self, Content, EXPIRY_MAX, LARGE_BYTES, Record};
 use super::room::Want;
-use super::{Store, address, split};
+use super::{OnFull, Store, address, split};
 use crate::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
 use crate::time::Millis;
 
@@ -27,19 +26,34 @@ fn appended(mutation: &Mutation<'_>) -> usize {
     }
 }
 
+/// The key whose state a change builds on.
+fn built_on<'a>(mutation: &Mutation<'a>) -> Option<(Database, &'a [u8])> {
+    match *mutation {
+        Mutation::Put { db, key, .. }
+        | Mutation::Write { db, key, .. }
+        | Mutation::SetExpiry { db, key, .. }
+        | Mutation::Delete { db, key }
+        | Mutation::Expire { db, key }
+        | Mutation::Evict { db, key }
+        | Mutation::Rename { db, from: key, .. }
+        | Mutation::Copy { db, from: key, .. } => Some((db, key)),
+        Mutation::Flush { .. } | Mutation::Swap { .. } => None,
+    }
+}
+
 /// Where a key's record was, and when that was: it holds until some record moves or goes.
 #[derive(Clone, Copy)]
-struct Found {
-    at: Option<Address>,
+pub(super) struct Found {
+    pub at: Option<Address>,
     moves: u64,
 }
 
 /// Which key: its space and the hash of its bytes.
 #[derive(Clone, Copy)]
-struct Key<'a> {
+pub(super) struct Key<'a> {
     space: usize,
     hash: u64,
-    bytes: &'a [u8],
+    pub bytes: &'a [u8],
 }
 
 /// What a key is to have.
@@ -70,10 +84,18 @@ impl NewRecord<'_> {
     }
 }
 
+/// A key that is to have a value that is held, where its record was, and its expiry.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub key: Key<'a>,
+    pub found: Found,
+    pub expiry: Option<Millis>,
+}
+
 /// A value that outlives the record it was in: its bytes are in the scratch buffer, or it is large, with one reference
 /// more.
 #[derive(Clone, Copy)]
-enum Held {
+pub(super) enum Held {
     Scratch(usize),
     Large(LargeId),
 }
@@ -85,6 +107,12 @@ impl Store {
     /// # Errors
     /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
     pub fn apply(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
+        // Whoever asks for a change may have looked at its key before, and what the listener is told must make
+        // sense to one who has only heard what was told before: the key is not evicted until the change is made.
+        if self.config.on_full == OnFull::Evict {
+            let key = built_on(mutation).map(|(db, key)| self.key(db, key));
+            self.protected = key.map(|key| (key.space, key.hash));
+        }
         // Paid first, so that what cleaning meets (expired keys) is told before this change.
         self.pay(appended(mutation), now);
         let applied = self.change(mutation, now);
@@ -94,42 +122,52 @@ impl Store {
 
     fn change(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
         let applied = match *mutation {
-            Mutation::Put { db, key, value, expiry } => self.put(db, key, (value, expiry), mutation, now)?,
-            Mutation::Write { db, key, offset, bytes } => {
-                self.write(db, key, (offset, bytes), mutation, now)?
+            Mutation::Put { db, key, value, expiry } => {
+                self.check_key(key)?;
+                self.put(self.key(db, key), (value, expiry), now)?
             }
-            Mutation::SetExpiry { db, key, expiry } => self.set_expiry(db, key, expiry, mutation, now)?,
-            Mutation::Delete { db, key } => self.remove(db, key, Departure::Deleted, now),
-            Mutation::Expire { db, key } => self.remove(db, key, Departure::Expired, now),
-            Mutation::Evict { db, key } => self.remove(db, key, Departure::Evicted, now),
-            Mutation::Rename { .. } | Mutation::Copy { .. } => self.transfer(mutation, now)?,
-            Mutation::Flush { db } => self.flush(db, mutation),
+            Mutation::Write { db, key, offset, bytes } => {
+                self.check_key(key)?;
+                self.write(self.key(db, key), (offset, bytes), now)?
+            }
+            Mutation::SetExpiry { db, key, expiry } => self.set_expiry(self.key(db, key), expiry, now)?,
+            Mutation::Rename { db, from, to_db, to } => {
+                self.check_key(to)?;
+                self.rename((self.key(db, from), self.key(to_db, to)), now)?
+            }
+            Mutation::Copy { db, from, to_db, to } => {
+                self.check_key(to)?;
+                self.copy((self.key(db, from), self.key(to_db, to)), now)?.0
+            }
+            // A record that departs is told of by itself.
+            Mutation::Delete { db, key } => return Ok(self.remove(db, key, Departure::Deleted, now)),
+            Mutation::Expire { db, key } => return Ok(self.remove(db, key, Departure::Expired, now)),
+            Mutation::Evict { db, key } => return Ok(self.remove(db, key, Departure::Evicted, now)),
+            Mutation::Flush { db } => self.flush(db),
             Mutation::Swap { a, b } => {
                 self.space_of.swap(usize::from(a.0), usize::from(b.0));
-                self.done(mutation, true, 0)
+                Applied { revision: self.draw(), existed: true, value_len: 0 }
             }
         };
+        if applied.revision > Revision(0)
+            && let Some(listener) = &mut self.listener
+        {
+            listener(mutation, applied.revision);
+        }
         Ok(applied)
     }
 
-    /// A change that needs no room was made.
-    fn done(&mut self, mutation: &Mutation<'_>, existed: bool, value_len: u64) -> Applied {
-        let revision = self.draw();
-        self.tell(mutation, revision);
-        Applied { revision, existed, value_len }
-    }
-
-    fn check_key(&self, key: &[u8]) -> Result<(), Refused> {
+    pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Refused> {
         let size = key.len() as u64;
         if key.len() > self.key_bytes_max() { Err(Refused::KeyTooLong { size }) } else { Ok(()) }
     }
 
-    fn key<'a>(&self, db: Database, bytes: &'a [u8]) -> Key<'a> {
+    pub(super) fn key<'a>(&self, db: Database, bytes: &'a [u8]) -> Key<'a> {
         Key { space: self.space(db), hash: self.hasher.hash(bytes), bytes }
     }
 
     /// The record of a key; one that has expired goes.
-    fn locate_live(&mut self, key: Key<'_>, now: Millis) -> Found {
+    pub(super) fn locate_live(&mut self, key: Key<'_>, now: Millis) -> Found {
         let mut at = self.locate(key.space, key.hash, key.bytes);
         if let Some(expired) = at
             && self.record(expired).expired(now)
@@ -147,14 +185,10 @@ impl Store {
 
     fn put(
         &mut self,
-        db: Database,
-        key: &[u8],
+        key: Key<'_>,
         (value, expiry): (NewValue<'_>, Option<Millis>),
-        mutation: &Mutation<'_>,
         now: Millis,
     ) -> Result<Applied, Refused> {
-        self.check_key(key)?;
-        let key = self.key(db, key);
         let found = self.locate_live(key, now);
         let existed = found.at.is_some();
         let new = |content| NewRecord { key, content, expiry };
@@ -170,18 +204,17 @@ impl Store {
                 (self.or_release(id, stored)?, bytes.len() as u64)
             }
         };
-        self.tell(mutation, revision);
         Ok(Applied { revision, existed, value_len })
     }
 
     /// Whether a value of this length is kept in its record.
-    fn is_inline(&self, key: &[u8], value_len: usize) -> bool {
+    pub(super) fn is_inline(&self, key: &[u8], value_len: usize) -> bool {
         value_len <= self.inline_max()
             && record::size(key.len(), value_len, true) <= self.config.segment_bytes
     }
 
     /// Drops a reference if what it was for failed.
-    fn or_release<T>(&mut self, id: LargeId, result: Result<T, Refused>) -> Result<T, Refused> {
+    pub(super) fn or_release<T>(&mut self, id: LargeId, result: Result<T, Refused>) -> Result<T, Refused> {
         if result.is_err() {
             self.large_release(id);
         }
@@ -249,13 +282,10 @@ impl Store {
         if existed { Applied { revision, existed, value_len: 0 } } else { NOTHING }
     }
 
-    /// Takes the value out of a record that may move, and protects its key: what is told to the listener must
-    /// make sense to one who has only heard what was told before.
-    fn hold(&mut self, at: Address) -> Held {
+    /// Takes the value out of a record that may move or go.
+    pub(super) fn hold(&mut self, at: Address) -> Held {
         let (segment, offset) = split(&self.pool, at);
-        let record = Record::read(&self.pool.bytes(segment)[offset..]);
-        self.protected = Some((usize::from(record.space), self.hasher.hash(record.key)));
-        match record.content {
+        match Record::read(&self.pool.bytes(segment)[offset..]).content {
             Content::Inline(bytes) => {
                 self.scratch[..bytes.len()].copy_from_slice(bytes);
                 Held::Scratch(bytes.len())
@@ -268,13 +298,13 @@ impl Store {
     }
 
     /// Gives a key the value that is held. Refused: the value is let go.
-    fn store_held(
+    pub(super) fn store_held(
         &mut self,
-        (key, found): (Key<'_>, Found),
+        target: Target<'_>,
         held: Held,
-        expiry: Option<Millis>,
         now: Millis,
     ) -> Result<(Revision, u64), Refused> {
+        let Target { key, found, expiry } = target;
         match held {
             Held::Large(id) => {
                 let stored = self.store(&NewRecord { key, content: Content::Large(id), expiry }, found, now);
@@ -287,7 +317,7 @@ impl Store {
                 let filled = self.large_append(id, &scratch[..len], now);
                 self.scratch = scratch;
                 self.or_release(id, filled)?;
-                self.store_held((key, found), Held::Large(id), expiry, now)
+                self.store_held(target, Held::Large(id), now)
             }
             Held::Scratch(len) => {
                 let scratch = std::mem::take(&mut self.scratch);
@@ -299,54 +329,45 @@ impl Store {
         }
     }
 
-    fn set_expiry(
-        &mut self,
-        db: Database,
-        key: &[u8],
-        expiry: Option<Millis>,
-        mutation: &Mutation<'_>,
-        now: Millis,
-    ) -> Result<Applied, Refused> {
-        let key = self.key(db, key);
+    fn set_expiry(&mut self, key: Key<'_>, expiry: Option<Millis>, now: Millis) -> Result<Applied, Refused> {
         let found = self.locate_live(key, now);
         let Some(at) = found.at else { return Ok(NOTHING) };
         let held = self.hold(at);
-        let (revision, value_len) = self.store_held((key, found), held, expiry, now)?;
-        self.tell(mutation, revision);
+        let (revision, value_len) = self.store_held(Target { key, found, expiry }, held, now)?;
         Ok(Applied { revision, existed: true, value_len })
     }
 
-    /// `Rename` and `Copy`.
-    fn transfer(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
-        let (Mutation::Rename { db, from, to_db, to } | Mutation::Copy { db, from, to_db, to }) = *mutation
-        else {
-            return Ok(NOTHING);
-        };
-        self.check_key(to)?;
-        let (from, to) = (self.key(db, from), self.key(to_db, to));
-        let found = self.locate_live(from, now);
-        let Some(at) = found.at else { return Ok(NOTHING) };
-        let entry = self.entry(at);
-        let (expiry, revision, value_len) = (entry.expiry, entry.revision, entry.value.len());
-        if (from.space, from.bytes) == (to.space, to.bytes) {
-            return Ok(Applied { revision, existed: true, value_len });
-        }
-        let held = self.hold(at);
-        let target = self.locate_live(to, now);
-        let (revision, value_len) = self.store_held((to, target), held, expiry, now)?;
-        if let (Mutation::Rename { .. }, Some(at)) = (mutation, self.again(from, found)) {
+    fn rename(&mut self, (from, to): (Key<'_>, Key<'_>), now: Millis) -> Result<Applied, Refused> {
+        let (applied, found) = self.copy((from, to), now)?;
+        if applied.revision > Revision(0)
+            && let Some(at) = self.again(from, found)
+        {
             let removed = self.spaces[from.space].index.remove(&mut self.leaves, from.hash, at);
             assert!(removed, "a record that was found is in its index");
             let (segment, offset) = split(&self.pool, at);
             self.kill(segment, offset);
             self.moves += 1;
         }
-        self.tell(mutation, revision);
-        Ok(Applied { revision, existed: true, value_len })
+        Ok(applied)
     }
 
-    fn flush(&mut self, db: Option<Database>, mutation: &Mutation<'_>) -> Applied {
-        let applied = self.done(mutation, true, 0);
+    /// Gives `to` what `from` has; also says where `from` was. A key is not copied to itself, which draws no revision.
+    fn copy(&mut self, (from, to): (Key<'_>, Key<'_>), now: Millis) -> Result<(Applied, Found), Refused> {
+        let found = self.locate_live(from, now);
+        let Some(at) = found.at else { return Ok((NOTHING, found)) };
+        let entry = self.entry(at);
+        let (expiry, value_len) = (entry.expiry, entry.value.len());
+        if (from.space, from.bytes) == (to.space, to.bytes) {
+            return Ok((Applied { existed: true, value_len, ..NOTHING }, found));
+        }
+        let held = self.hold(at);
+        let target = Target { key: to, found: self.locate_live(to, now), expiry };
+        let (revision, value_len) = self.store_held(target, held, now)?;
+        Ok((Applied { revision, existed: true, value_len }, found))
+    }
+
+    fn flush(&mut self, db: Option<Database>) -> Applied {
+        let revision = self.draw();
         self.moves += 1;
         let chosen = db.map(|db| self.space(db));
         for (at, space) in self.spaces.iter_mut().enumerate() {
@@ -356,143 +377,8 @@ impl Store {
             space.index.clear(&mut self.leaves);
             self.condemned += space.live;
             (space.live, space.expiring, space.expiry_sum) = (0, 0, 0);
-            space.flushed = applied.revision;
+            space.flushed = revision;
         }
-        applied
-    }
-
-    fn write(
-        &mut self,
-        db: Database,
-        key: &[u8],
-        (offset, bytes): (u64, &[u8]),
-        mutation: &Mutation<'_>,
-        now: Millis,
-    ) -> Result<Applied, Refused> {
-        self.check_key(key)?;
-        let key = self.key(db, key);
-        let found = self.locate_live(key, now);
-        let old = found.at.map(|at| self.entry(at));
-        let (old_len, expiry) = old.map_or((0, None), |entry| (entry.value.len(), entry.expiry));
-        let existed = old.is_some();
-        let end = if bytes.is_empty() { 0 } else { offset.saturating_add(bytes.len() as u64) };
-        let len = old_len.max(end);
-        self.check_value_len(len)?;
-        let held = found.at.map_or(Held::Scratch(0), |at| self.hold(at));
-        let (revision, value_len) = match held {
-            Held::Large(id) => self.write_large((key, found), id, (offset, bytes, len), expiry, now)?,
-            Held::Scratch(_) if self.is_inline(key.bytes, len as usize) => {
-                let (old_len, len, at) = (old_len as usize, len as usize, offset.min(len) as usize);
-                self.scratch[old_len..len].fill(0);
-                self.scratch[at..at + bytes.len()].copy_from_slice(bytes);
-                self.store_held((key, found), Held::Scratch(len), expiry, now)?
-            }
-            Held::Scratch(old_len) => {
-                let id = self.large_begin(len, now)?;
-                let scratch = std::mem::take(&mut self.scratch);
-                let filled = self.large_append(id, &scratch[..old_len], now);
-                self.scratch = scratch;
-                let filled = filled.and_then(|()| self.fill_large(id, (offset, bytes, len), now));
-                self.or_release(id, filled)?;
-                self.store_held((key, found), Held::Large(id), expiry, now)?
-            }
-        };
-        self.tell(mutation, revision);
-        Ok(Applied { revision, existed, value_len })
-    }
-
-    /// Writes into a large value that is held once more than the record does. Someone else's is copied first, which takes
-    /// as long as copying it takes.
-    fn write_large(
-        &mut self,
-        (key, found): (Key<'_>, Found),
-        id: LargeId,
-        (offset, bytes, len): (u64, &[u8], u64),
-        expiry: Option<Millis>,
-        now: Millis,
-    ) -> Result<(Revision, u64), Refused> {
-        let shared = self.larges.references(id) > 2;
-        let target = if shared { self.copy_large(id, len, now) } else { Ok(id) };
-        let target = self.or_release(id, target)?;
-        if shared {
-            self.large_release(id);
-        }
-        let filled = self.fill_large(target, (offset, bytes, len), now);
-        self.or_release(target, filled)?;
-        self.store_held((key, found), Held::Large(target), expiry, now)
-    }
-
-    /// A copy of a large value, to become `len` bytes long.
-    fn copy_large(&mut self, id: LargeId, len: u64, now: Millis) -> Result<LargeId, Refused> {
-        let copy = self.large_begin(len, now)?;
-        let copied = self.copy_into(id, copy, now);
-        self.or_release(copy, copied)?;
-        Ok(copy)
-    }
-
-    fn copy_into(&mut self, id: LargeId, copy: LargeId, now: Millis) -> Result<(), Refused> {
-        self.large_reserve(copy, self.larges.len(id), now)?;
-        // Pieces may lie in one segment, of which only one can be borrowed: the scratch buffer is in between.
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut cursor = LargeCursor::new(id, 0);
-        while cursor.offset < self.larges.len(id) {
-            let slice = self.larges.slice(&self.pool, &mut cursor);
-            let n = slice.len().min(scratch.len());
-            scratch[..n].copy_from_slice(&slice[..n]);
-            self.fill(copy, &scratch[..n]);
-            cursor.advance(n);
-        }
-        self.scratch = scratch;
-        Ok(())
-    }
-
-    /// Appends bytes for which there is room.
-    fn fill(&mut self, id: LargeId, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let space = self.larges.space(&mut self.pool, id);
-            let n = space.len().min(rest.len());
-            assert!(n > 0, "room was reserved");
-            space[..n].copy_from_slice(&rest[..n]);
-            self.larges.filled(id, n);
-            rest = &rest[n..];
-        }
-    }
-
-    /// Makes a value `len` bytes long at least and writes bytes into it; room is found first.
-    fn fill_large(
-        &mut self,
-        id: LargeId,
-        (offset, bytes, len): (u64, &[u8], u64),
-        now: Millis,
-    ) -> Result<(), Refused> {
-        let old_len = self.larges.len(id);
-        if len > old_len {
-            self.large_room(len - old_len, now)?;
-            self.larges.announce(id, len as u32);
-            self.large_reserve(id, len, now)?;
-        }
-        // Nothing but zero bytes up to where the bytes begin, if that is behind the end.
-        while self.larges.len(id) < offset.min(len) {
-            let gap = offset.min(len) - self.larges.len(id);
-            let space = self.larges.space(&mut self.pool, id);
-            let n = gap.min(space.len() as u64) as usize;
-            assert!(n > 0, "room was reserved");
-            space[..n].fill(0);
-            self.larges.filled(id, n);
-        }
-        let mut cursor = LargeCursor::new(id, offset);
-        let within = (self.larges.len(id).saturating_sub(offset)).min(bytes.len() as u64) as usize;
-        let (mut over, rest) = bytes.split_at(within);
-        while !over.is_empty() {
-            let space = self.larges.slice_mut(&mut self.pool, &mut cursor);
-            let n = space.len().min(over.len());
-            assert!(n > 0, "what is filled has pieces");
-            space[..n].copy_from_slice(&over[..n]);
-            cursor.advance(n);
-            over = &over[n..];
-        }
-        self.fill(id, rest);
-        Ok(())
+        Applied { revision, existed: true, value_len: 0 }
     }
 }

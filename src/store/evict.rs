@@ -28,7 +28,9 @@ impl Store {
             let queue = if small * SMALL_SHARE >= small + main { Queue::Small } else { Queue::Main };
             let oldest = self.table.oldest(queue);
             let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
-            let segment = oldest.or_else(|| self.table.oldest(other))?;
+            let sealed = oldest.or_else(|| self.table.oldest(other));
+            // Records of large values are so few that they may all be in open segments.
+            let segment = sealed.or_else(|| self.seal_any())?;
             self.victim = Some(Victim { segment, offset: 0, evict: true });
         }
         self.victim_step(now)

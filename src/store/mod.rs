@@ -31,6 +31,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 mod values;
+mod write;
 
 use crate::limits;
 use crate::mutation::{Database, LargeId, Mutation, Revision};
@@ -492,11 +493,5 @@ impl Store {
     fn draw(&mut self) -> Revision {
         self.revision.0 += 1;
         self.revision
-    }
-
-    fn tell(&mut self, mutation: &Mutation<'_>, revision: Revision) {
-        if let Some(listener) = &mut self.listener {
-            listener(mutation, revision);
-        }
     }
 }

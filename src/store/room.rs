@@ -164,6 +164,15 @@ impl Store {
         Some(id)
     }
 
+    /// Seals some open segment in which something lives.
+    pub(super) fn seal_any(&mut self) -> Option<SegmentId> {
+        let open = (0..CLASSES).filter_map(|class| self.table.open(class));
+        let id = open.max_by_key(|id| self.table.get(*id).live).filter(|id| self.table.get(*id).live > 0)?;
+        let empty = self.table.sealed(id);
+        assert!(!empty, "something lives in it");
+        Some(id)
+    }
+
     /// A segment of records in which nothing lives becomes free.
     pub(super) fn free_segment(&mut self, id: SegmentId) {
         if self.victim.is_some_and(|victim| victim.segment == id) {

@@ -1,11 +1,24 @@
-//! A server without sockets, driven by hand: bytes in, bytes out, time as the test says.
+//! A server without sockets, driven by hand: bytes in, bytes out, time as the test says. It drives the server as the
+//! reactor does: read, run, write, look after the connections that ask for attention, close what is finished.
+#![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use pannier::connection::ConnectionId;
+use pannier::datagram::{Config, Datagrams};
 use pannier::engine::{Engine, EngineConfig};
+use pannier::limits::DATAGRAM_BYTES_MAX;
 use pannier::server::{Server, Settings};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use std::io::IoSlice;
+use std::net::SocketAddr;
+
+/// The address that all clients come from.
+pub const PEER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1)), 5000);
+/// What the server's frames say of its run.
+pub const EPOCH: u32 = 77;
+/// Bytes that are written at once, at most, as the reactor does.
+const SLICES: usize = 8;
 
 /// A server and the time that it is told.
 pub struct InProcess {
@@ -16,16 +29,23 @@ pub struct InProcess {
 impl InProcess {
     /// A server over a store of `memory_bytes`.
     pub fn with_memory(memory_bytes: usize) -> InProcess {
-        InProcess::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, Settings::default())
+        let settings = Settings { max_clients: 100, ..Settings::default() };
+        InProcess::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, settings, None)
     }
 
-    /// A server of these settings; its hash key is fixed.
-    pub fn new(config: StoreConfig, settings: Settings) -> InProcess {
+    /// A server of these settings; its secrets are fixed.
+    pub fn new(config: StoreConfig, settings: Settings, password: Option<&[u8]>) -> InProcess {
         let store = Store::new(config, [1, 2]).expect("enough memory for the test");
-        let engine = Engine::new(store, EngineConfig::default());
+        let config = EngineConfig {
+            password: password.map(<[u8]>::to_vec),
+            max_clients: settings.max_clients,
+            ..EngineConfig::default()
+        };
+        let engine = Engine::new(store, config);
+        let datagrams = Datagrams::new(&Config { password, ..Config::new(EPOCH, [3, 4]) });
         let unix = Millis(1_700_000_000_000);
         let now = Now { monotonic: Millis(1_000), unix, unix_micros: 0 };
-        InProcess { server: Server::new(engine, settings), now }
+        InProcess { server: Server::new(engine, datagrams, settings), now }
     }
 
     /// Time passes.
@@ -38,62 +58,109 @@ impl InProcess {
 
     /// A new connection.
     pub fn connect(&mut self) -> ConnectionId {
-        let peer = "127.0.0.1:5000".parse().expect("an address");
-        self.server.open(peer, self.now).expect("a free place")
+        self.server.open(PEER, self.now).expect("a free place")
     }
 
-    /// Gives the server these bytes and takes everything that it answers. Bytes that the server will not take (it
-    /// is closing) are dropped.
-    pub fn send(&mut self, id: ConnectionId, mut bytes: &[u8]) -> Vec<u8> {
+    /// Whether the server has closed the connection, or never had it.
+    pub fn is_closed(&self, id: ConnectionId) -> bool {
+        self.server.get(id).is_none()
+    }
+
+    /// Gives the server these bytes and returns everything that it answers.
+    pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
+        self.exchange(id, bytes, &mut answer);
+        answer
+    }
+
+    /// Gives the server these bytes and appends everything that it answers: as long as `answer` has the capacity,
+    /// nothing here allocates. Bytes that the server will not take (it is closing) are dropped.
+    pub fn exchange(&mut self, id: ConnectionId, mut bytes: &[u8], answer: &mut Vec<u8>) {
         // Bounded: each round takes bytes, gives bytes, or is the last.
         while !bytes.is_empty() {
-            let Some(space) = self.server.input_space(id, self.now) else {
-                if self.pump(id, &mut answer) {
-                    continue;
-                }
+            let taken = self.receive(id, bytes);
+            bytes = &bytes[taken..];
+            if !self.pump(id, answer) && taken == 0 {
                 break;
-            };
-            let len = space.len().min(bytes.len());
-            space[..len].copy_from_slice(&bytes[..len]);
-            bytes = &bytes[len..];
-            self.server.input_received(id, len, self.now);
-            self.pump(id, &mut answer);
+            }
         }
+        self.pump(id, answer);
+    }
+
+    /// Gives the server the front of `bytes` that it has space for now; the number of bytes.
+    pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
+        let Some(space) = self.server.input_space(id, self.now) else { return 0 };
+        assert!(!space.is_empty(), "reading into an empty slice looks like the end of the stream");
+        let len = space.len().min(bytes.len());
+        space[..len].copy_from_slice(&bytes[..len]);
+        self.server.input_received(id, len, self.now);
+        len
+    }
+
+    /// The client sends no more; what it is still answered.
+    pub fn half_close(&mut self, id: ConnectionId) -> Vec<u8> {
+        let mut answer = Vec::new();
+        self.server.input_ended(id);
         self.pump(id, &mut answer);
         answer
     }
 
-    /// Runs and takes output until nothing moves; whether anything did.
+    /// Runs and takes output until nothing moves; whether anything did. Closes what is finished.
     pub fn pump(&mut self, id: ConnectionId, answer: &mut Vec<u8>) -> bool {
         let mut moved = false;
         loop {
             let more = self.server.run(id, self.now);
-            let sent = self.take_output(id, answer);
-            while self.server.poll_attention().is_some() {}
-            moved |= sent;
+            let sent = self.take_output(id, usize::MAX, answer) > 0;
+            self.attend();
+            if self.server.is_finished(id) {
+                self.server.close(id);
+            }
+            moved |= sent || more;
             if !more && !sent && !self.server.has_job(id) {
                 return moved;
             }
         }
     }
 
-    /// Takes what waits to be sent.
-    fn take_output(&mut self, id: ConnectionId, answer: &mut Vec<u8>) -> bool {
-        let mut any = false;
-        loop {
-            let mut slices = [IoSlice::new(&[]); 8];
+    /// Runs the connections that another one's command has changed, and closes those that have said their last.
+    pub fn attend(&mut self) {
+        while let Some(id) = self.server.poll_attention() {
+            // A job goes on a slice at a time, in its own client's turn.
+            if !self.server.has_job(id) {
+                self.server.run(id, self.now);
+            }
+            if self.server.is_finished(id) {
+                self.server.close(id);
+            }
+        }
+    }
+
+    /// Takes what waits to be sent, `bytes_max` at most; the number of bytes.
+    pub fn take_output(&mut self, id: ConnectionId, bytes_max: usize, answer: &mut Vec<u8>) -> usize {
+        let mut taken = 0;
+        while taken < bytes_max {
+            let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.server.output(id, &mut slices);
             if count == 0 {
-                return any;
+                break;
             }
-            any = true;
             let mut len = 0;
             for slice in &slices[..count] {
-                answer.extend_from_slice(slice);
-                len += slice.len();
+                let part = slice.len().min(bytes_max - taken - len);
+                answer.extend_from_slice(&slice[..part]);
+                len += part;
             }
             self.server.output_sent(id, len, self.now);
+            taken += len;
         }
+        taken
+    }
+
+    /// One datagram in; the length of the reply in `reply`, if there is one.
+    pub fn datagram(&mut self, bytes: &[u8], reply: &mut [u8; DATAGRAM_BYTES_MAX]) -> Option<usize> {
+        self.server.handle_datagram(PEER, bytes, self.now, reply)
     }
 }

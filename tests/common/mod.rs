@@ -2,6 +2,7 @@
 //! reply at a time, and waits that end. Nothing here is a benchmark, and every wait has a bound.
 //!
 //! `PANNIER_BINARY` names another binary to test than the one cargo has built.
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 #![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use std::fmt::Write as _;
@@ -129,6 +130,11 @@ impl Server {
         Client::connect(self.address)
     }
 
+    /// Where the server listens for datagrams, if it was started with `--udp`.
+    pub fn udp_address(&self) -> SocketAddr {
+        address_after("udp=", &self.stderr()).expect("the address of UDP is logged")
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -189,7 +195,11 @@ impl Drop for Server {
 
 /// The address in the first `tcp=ADDRESS` of a log.
 fn bound_address(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once("tcp=")?;
+    address_after("tcp=", log)
+}
+
+fn address_after(label: &str, log: &str) -> Option<SocketAddr> {
+    let (_, rest) = log.split_once(label)?;
     // A line is only whole with its end.
     let (line, _) = rest.split_once('\n')?;
     line.split(|c: char| c.is_whitespace() || c == ',' || c == '"').next()?.parse().ok()

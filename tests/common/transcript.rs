@@ -8,6 +8,7 @@
 //! - `<closed` at the end: the server closes after that.
 //!
 //! The replies were recorded from Debian's `redis-server` 7.0.15, except in files that begin with `# By hand`.
+#![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use super::common::{encode, reply_len, show};
 use std::path::{Path, PathBuf};
@@ -132,7 +133,6 @@ impl Transcript {
 
 /// Feeds the transcript's requests, cut in two at every point and then byte by byte, to fresh servers, and expects its replies.
 /// `fresh` makes a connection to a new, empty server: a function from bytes received to bytes sent.
-#[allow(dead_code)] // Not every test that includes this file has such a server.
 pub fn replay_at_every_split<Connection>(transcript: &Transcript, mut fresh: impl FnMut() -> Connection)
 where
     Connection: FnMut(&[u8]) -> Vec<u8>,

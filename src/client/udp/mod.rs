@@ -13,18 +13,22 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | `attempts.rs` | the sendings of one request |
 //! | `request.rs` | requests and what becomes of them |
 //! | `session.rs` | which requests are outstanding, when they are sent again, which replies are believed; no I/O |
 //!
-//! What does not fit a datagram goes over TCP by itself: a value that the server answers with USE_TCP, a key or value too
-//! long, a condition on a value. A write that goes over TCP is sent once.
+//! What does not fit a datagram goes over TCP by itself: a value that the server answers with USE_TCP, a key or value
+//! too long, a condition on a value. A write that goes over TCP is sent once.
 
+mod attempts;
 mod request;
 mod session;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Client, Condition, Error, PutOptions, Ttl, resolve, ttl_ms};
 use crate::limits::DATAGRAM_BYTES_MAX;
@@ -85,6 +89,7 @@ fn bound(address: SocketAddr) -> io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind(any)?;
     socket.connect(address)?;
+    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
@@ -349,23 +354,42 @@ impl Udp {
         Ok(finished)
     }
 
-    /// Waits for a datagram or the session's next deadline.
+    /// Takes the datagrams that are there; if there are none, waits for one or for the session's next deadline.
     fn receive(&mut self) {
-        let wait = match self.session.poll_deadline() {
-            Some(deadline) => deadline.saturating_sub(self.now()),
-            None => Duration::ZERO,
-        };
-        // A time limit of zero would mean none.
-        let wait = wait.max(Duration::from_micros(100));
         let mut bytes = [0; DATAGRAM_BYTES_MAX + 1];
-        let received = self.socket.set_read_timeout(Some(wait)).and_then(|()| self.socket.recv(&mut bytes));
-        match received {
-            Ok(len) => self.session.handle_datagram(&bytes[..len], self.start.elapsed()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-            // A port that refuses (nobody is there now) says so at once: come back when the next attempt is due.
-            Err(_) => std::thread::sleep(wait.min(Duration::from_millis(10))),
+        let mut waited = false;
+        // Bounded, so that a flood cannot keep the caller from its deadline.
+        for _ in 0..crate::limits::UDP_WINDOW {
+            match self.socket.recv(&mut bytes) {
+                Ok(len) => {
+                    self.session.handle_datagram(&bytes[..len], self.start.elapsed());
+                    waited = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if waited {
+                        break;
+                    }
+                    self.wait();
+                    waited = true;
+                }
+                // A port that refuses (nobody is there now) says so at once: the next attempt comes when it is due.
+                Err(_) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    break;
+                }
+            }
         }
         self.session.handle_timeout(self.start.elapsed());
+    }
+
+    /// Until a datagram is there or the session's next deadline has come. By `ppoll`, for a socket's own time limit
+    /// counts in ticks of the kernel, 4 ms and longer: several round trips beside the server.
+    fn wait(&self) {
+        let deadline = self.session.poll_deadline().unwrap_or_default();
+        let wait = deadline.saturating_sub(self.now()).max(Duration::from_micros(20));
+        let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
+        // Interrupted or refused: the loop above comes back here, or takes what there is.
+        let _ = poll(&mut sockets, Timespec::try_from(wait).ok().as_ref());
     }
 
     fn stream(&mut self) -> Result<&mut Client, Error> {

@@ -1,5 +1,5 @@
-//! A client's session over datagrams, without sockets and clocks: which requests are outstanding, when each is sent again,
-//! and which replies are believed.
+//! A client's session over datagrams, without sockets and clocks: which requests are outstanding, when each is sent
+//! again, and which replies are believed.
 //!
 //! ```text
 //!            CHALLENGE: take the cookie         OK: take the session's number
@@ -16,6 +16,7 @@
 
 use std::time::Duration;
 
+use super::attempts::{Attempts, OVERTAKEN_MAX, SLACK_MIN};
 use super::request::{Answer, Outcome, Request};
 use crate::limits::{DATAGRAM_BYTES_MAX, UDP_LEASE_MS, UDP_WINDOW};
 use crate::wire::frame::{self, COOKIE_LEN, Direction, Frame, Head, Op, Status};
@@ -39,8 +40,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             password: None,
-            retry_first: Duration::from_millis(100),
-            retry_min: Duration::from_millis(2),
+            retry_first: Duration::from_millis(50),
+            retry_min: Duration::from_millis(1),
             retry_max: Duration::from_millis(500),
             port_retries: 3,
         }
@@ -95,60 +96,6 @@ enum Phase {
     Checking,
 }
 
-/// When the last attempts were sent, so that an echoed attempt gives a clean round-trip sample even after retries (which
-/// without the echo would have to be thrown away: Karn's rule).
-const TIMES: usize = 8;
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Attempts {
-    count: u32,
-    times: [Duration; TIMES],
-    /// When to send again.
-    due: Duration,
-    /// Attempts that nothing but time called for: each doubles the wait for the next.
-    silences: u32,
-    /// The next attempt is due early, because a later frame was answered.
-    overtaken: bool,
-}
-
-/// How much later than another a frame must have been sent, at least, to have overtaken it.
-const SLACK_MIN: Duration = Duration::from_micros(500);
-
-/// Attempts that may be made early; after these, only time calls for another.
-const OVERTAKEN_MAX: u32 = 12;
-
-impl Attempts {
-    fn number(&self) -> u8 {
-        u8::try_from(self.count).unwrap_or(u8::MAX)
-    }
-
-    fn sent(&mut self, now: Duration, wait: Duration) {
-        self.times[self.count as usize % TIMES] = now;
-        self.count = self.count.saturating_add(1);
-        self.due = now.saturating_add(wait);
-        self.overtaken = false;
-    }
-
-    /// A frame that was sent at `answered`, `slack` or more after this one, has its reply: this one, or its reply, is
-    /// probably lost. (RFC 8985, RACK: loss is told by the time of sending, which survives reordering and retries.)
-    fn overtake(&mut self, answered: Duration, slack: Duration, wait: Duration) {
-        let Some(last) = self.count.checked_sub(1).map(|count| self.times[count as usize % TIMES]) else {
-            return;
-        };
-        if self.count <= OVERTAKEN_MAX && answered >= last + slack && self.due > last + wait {
-            self.due = last + wait;
-            self.overtaken = true;
-        }
-    }
-
-    /// When this attempt was sent, if that is still known.
-    fn sent_at(&self, attempt: u8) -> Option<Duration> {
-        let attempt = u32::from(attempt);
-        let remembered = attempt < self.count && self.count - attempt <= TIMES as u32 && attempt < 255;
-        remembered.then(|| self.times[attempt as usize % TIMES])
-    }
-}
-
 #[derive(Debug)]
 struct Pending {
     ticket: Ticket,
@@ -168,8 +115,9 @@ struct Pending {
 /// - [`poll_transmit`](Session::poll_transmit), [`poll_event`](Session::poll_event) and
 ///   [`poll_deadline`](Session::poll_deadline) give what is to be done.
 ///
-/// After each `start` or `handle_*`: `poll_transmit` until `None`, `poll_event` until `None`, then wait for a datagram
-/// or until `poll_deadline`; a datagram goes to `handle_datagram`, and in either case the time goes to `handle_timeout`.
+/// After each `start` or `handle_*`: `poll_transmit` until `None`, `poll_event` until `None`, then wait for a
+/// datagram or until `poll_deadline`; a datagram goes to `handle_datagram`, and in either case the time goes to
+/// `handle_timeout`.
 #[derive(Debug)]
 pub struct Session {
     config: Config,
@@ -519,7 +467,9 @@ impl Session {
         } else {
             self.counters.retries += 1;
             let attempts = &mut self.pending[at].attempts;
-            if !attempts.overtaken {
+            // Something was heard since: the path stands, it was this one frame that was lost.
+            let alone = attempts.last_sent() >= self.heard || attempts.count > OVERTAKEN_MAX;
+            if !attempts.overtaken && alone {
                 attempts.silences += 1;
                 // Only the oldest speaks for the path: a whole window that is due at once is one silence.
                 if sequence == first {
@@ -554,12 +504,14 @@ impl Session {
         }
     }
 
-    /// How long an attempt is waited for after so many silences: doubled each time, and up to a quarter more or less, so that clients that
-    /// lost the same server do not come back in step.
+    /// How long an attempt is waited for after so many silences: doubled each time, and up to a quarter more or less,
+    /// so that clients that lost the same server do not come back in step.
     fn wait(&mut self, silences: u32) -> Duration {
         let Config { retry_first, retry_min, retry_max, .. } = self.config;
         let base = match self.smoothed {
             None => retry_first,
+            // A first retry that comes too soon costs one frame, one that comes late holds the window up.
+            Some((mean, deviation)) if silences == 0 => (mean + deviation * 2).max(retry_min),
             Some((mean, deviation)) => (mean + deviation * 4).max(retry_min),
         };
         let doubled = base.saturating_mul(1 << silences.min(16)).min(retry_max);

@@ -304,8 +304,8 @@ fn a_new_port_keeps_the_session() {
     assert_eq!((world.stored(b"n"), world.session.counters().sessions), (2, 1));
 }
 
-/// A write runs, its answer is lost, and before it is sent again the server has dropped the session and the client's address
-/// has changed: a fresh cookie must not carry the retry.
+/// A write runs, its answer is lost, and before it is sent again the server has dropped the session and the client's
+/// address has changed: a fresh cookie must not carry the retry.
 #[test]
 fn a_retry_never_runs_in_a_session_that_was_forgotten() {
     let mut world = World::new(6, Faults::default());

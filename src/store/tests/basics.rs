@@ -129,3 +129,33 @@ fn a_cache_takes_everything() {
     assert!(store.statistics().evicted > 100_000);
     assert!(store.len(DB) > 20_000, "{}", store.len(DB));
 }
+
+#[test]
+fn a_cache_of_large_values_alone_takes_everything() {
+    let mut store = store(OnFull::Evict);
+    for i in 0..2000_u32 {
+        let value = vec![i as u8; 9_000 + (i as usize * 7919) % 400_000];
+        put(&mut store, &i.to_le_bytes(), &value, Some(NOW.plus(u64::from(i) * 1000))).unwrap();
+        assert!(store.peek(DB, &i.to_le_bytes(), NOW).is_some() || i == 0);
+    }
+    store.invariants();
+    assert!(store.len(DB) > 5, "{} {:?}", store.len(DB), store.memory());
+}
+
+#[test]
+fn swapped_databases_keep_their_keys_when_records_move() {
+    let mut store = store(OnFull::Refuse);
+    let other = Database(5);
+    for i in 0..30_000_u32 {
+        if i % 1000 == 0 {
+            store.apply(&Mutation::Swap { a: DB, b: other }, NOW).unwrap();
+        }
+        put(&mut store, &i.to_le_bytes(), &[1; 50], None).unwrap();
+        if i % 3 > 0 {
+            store.apply(&Mutation::Delete { db: DB, key: &i.to_le_bytes() }, NOW).unwrap();
+        }
+    }
+    while store.maintain(NOW, 100) {}
+    store.invariants();
+    assert_eq!(store.len(DB) + store.len(other), 10_000);
+}

@@ -68,7 +68,8 @@ impl Harness {
     fn new(seed: u64, on_full: OnFull, segment_bytes: usize) -> Harness {
         let mut random = Random(seed);
         let config = StoreConfig {
-            memory_bytes: segment_bytes * (80 + random.below(80)) + 90 * 1024,
+            memory_bytes: segment_bytes * ([25, 40, 120][random.below(3)] + random.below(80)) * 7 / 4
+                + 60 * 1024,
             databases: DATABASES,
             on_full,
             max_value_bytes: 40 * segment_bytes as u64,
@@ -191,16 +192,9 @@ impl Harness {
         }
     }
 
-    fn insert(
-        &mut self,
-        db: Database,
-        key: Vec<u8>,
-        value: Vec<u8>,
-        expiry: Option<Millis>,
-        applied: Applied,
-    ) {
+    fn insert(&mut self, at: (Database, Vec<u8>), value: Vec<u8>, expiry: Option<Millis>, applied: Applied) {
         assert_eq!(applied.value_len, value.len() as u64);
-        self.keys.insert((db.0, key), Kept { value, expiry, revision: applied.revision });
+        self.keys.insert((at.0.0, at.1), Kept { value, expiry, revision: applied.revision });
     }
 
     fn put(&mut self) {
@@ -209,7 +203,7 @@ impl Harness {
         let mutation = Mutation::Put { db, key: &key, value: NewValue::Bytes(&value), expiry };
         if let Some(applied) = self.apply(&mutation) {
             assert_eq!(applied.existed, existed);
-            self.insert(db, key, value, expiry, applied);
+            self.insert((db, key), value, expiry, applied);
         }
     }
 
@@ -229,7 +223,7 @@ impl Harness {
             value.resize(value.len().max(offset + bytes.len()), 0);
             value[offset..offset + bytes.len()].copy_from_slice(&bytes);
         }
-        self.insert(db, key, value, expiry, applied);
+        self.insert((db, key), value, expiry, applied);
     }
 
     fn set_expiry(&mut self) {
@@ -241,7 +235,7 @@ impl Harness {
         };
         if let Some(applied) = self.apply(&Mutation::SetExpiry { db, key: &key, expiry }) {
             assert!(applied.existed && self.keys.contains_key(&(db.0, key.clone())));
-            self.insert(db, key, kept.value, expiry, applied);
+            self.insert((db, key), kept.value, expiry, applied);
         }
     }
 
@@ -271,7 +265,7 @@ impl Harness {
         if !copy {
             self.keys.remove(&(db.0, from));
         }
-        self.insert(to_db, to, kept.value, kept.expiry, applied);
+        self.insert((to_db, to), kept.value, kept.expiry, applied);
     }
 
     fn flush(&mut self) {
@@ -329,7 +323,7 @@ impl Harness {
         let (db, key, expiry) = (self.db(), self.key(), self.expiry());
         let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(writer.id), expiry };
         match self.apply(&mutation) {
-            Some(applied) => self.insert(db, key, writer.bytes, expiry, applied),
+            Some(applied) => self.insert((db, key), writer.bytes, expiry, applied),
             None => self.store.large_release(writer.id),
         }
     }

@@ -1,0 +1,157 @@
+//! One command under execution: what it is given, and what the functions of the verbs share.
+
+use super::{Engine, Flow, Outcome, session::Session};
+use crate::{
+    command::Verb,
+    limits::KEY_BYTES_MAX,
+    mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused},
+    reply::{Error, ErrorKind, Part},
+    store::Value,
+    time::{Millis, Now},
+    wire::{
+        arguments::{Arg, Args},
+        encode::Out,
+        number::parse_i64,
+    },
+};
+
+/// One command under execution.
+pub(crate) struct Call<'c, 'a, 'o> {
+    pub(super) engine: &'c mut Engine,
+    pub(super) session: &'c mut Session,
+    pub(super) verb: &'static Verb,
+    pub(super) args: Args<'a>,
+    pub(super) out: &'c mut Out<'o>,
+    /// Unix time.
+    pub(super) now: Millis,
+    pub(super) clock: Now,
+}
+
+impl<'a> Call<'_, 'a, '_> {
+    /// Argument `i` as bytes: a key, an option, a number.
+    #[inline]
+    pub(super) fn bytes(&self, i: usize) -> Result<&'a [u8], Error<'a>> {
+        match self.args.get(i) {
+            Some(Arg::Bytes(bytes)) => Ok(bytes),
+            Some(_) => Err(ErrorKind::ArgumentTooLong.of(self.verb.name.as_bytes())),
+            None => Err(ErrorKind::Syntax.plain()),
+        }
+    }
+
+    /// Argument `i` as an integer. A large argument is none.
+    #[inline]
+    pub(super) fn integer(&self, i: usize) -> Result<i64, Error<'a>> {
+        self.args.bytes(i).and_then(parse_i64).ok_or(ErrorKind::NotAnInteger.plain())
+    }
+
+    /// Argument `i` as a value.
+    #[inline]
+    pub(super) fn value(&self, i: usize) -> Result<NewValue<'a>, Error<'a>> {
+        match self.args.get(i) {
+            Some(Arg::Bytes(bytes)) => Ok(NewValue::Bytes(bytes)),
+            Some(Arg::Large(id)) => Ok(NewValue::Large(id)),
+            Some(Arg::Refused) => Err(ErrorKind::Full.plain()),
+            None => Err(ErrorKind::Syntax.plain()),
+        }
+    }
+
+    /// Whether argument `i` is this word, in any case.
+    pub(super) fn is_word(&self, i: usize, word: &str) -> bool {
+        self.args.bytes(i).is_some_and(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// Argument `i` as the number of a database.
+    pub(super) fn database(&self, i: usize) -> Result<Database, Error<'a>> {
+        let number = self.integer(i)?;
+        if i32::try_from(number).is_err() {
+            return Err(ErrorKind::NotAnInt32.plain());
+        }
+        self.database_numbered(number)
+    }
+
+    pub(super) fn database_numbered(&self, number: i64) -> Result<Database, Error<'a>> {
+        match u8::try_from(number) {
+            Ok(number) if number < self.engine.config.databases => Ok(Database(number)),
+            _ => Err(ErrorKind::DatabaseOutOfRange.plain()),
+        }
+    }
+
+    /// Applies a change.
+    #[inline]
+    pub(super) fn apply(&mut self, mutation: &Mutation<'_>) -> Result<Applied, Error<'a>> {
+        self.engine.store.apply(mutation, self.now).map_err(refused)
+    }
+
+    /// Gives a key of the client's database a value and an expiry. A large value gets a reference more, for the key; if
+    /// the change is refused it is taken back.
+    #[inline]
+    pub(super) fn put(
+        &mut self,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Option<Millis>,
+    ) -> Result<Applied, Error<'a>> {
+        if let NewValue::Large(id) = value {
+            self.engine.store.large_retain(id);
+        }
+        let db = self.session.db;
+        let applied = self.apply(&Mutation::Put { db, key, value, expiry });
+        if let (NewValue::Large(id), Err(_)) = (value, &applied) {
+            self.engine.store.large_release(id);
+        }
+        applied
+    }
+
+    /// Deletes a key of the client's database; whether it was there.
+    #[inline]
+    pub(super) fn delete(&mut self, key: &[u8]) -> Result<bool, Error<'a>> {
+        let db = self.session.db;
+        self.apply(&Mutation::Delete { db, key }).map(|applied| applied.existed)
+    }
+
+    /// Answers a key's value, or null; whether it was there.
+    #[inline]
+    pub(super) fn answer_value(&mut self, key: &[u8]) -> bool {
+        match self.engine.lookup(self.session.db, key, self.now).map(|entry| entry.value) {
+            None => {
+                self.out.null();
+                return false;
+            }
+            Some(Value::Inline(bytes)) => self.out.bulk(bytes),
+            Some(Value::Large { id, len }) => self.answer_large(id, len),
+        }
+        true
+    }
+
+    /// Answers a large value that a key holds.
+    pub(super) fn answer_large(&mut self, id: LargeId, len: u64) {
+        if self.out.large(id, len) {
+            self.engine.store.large_retain(id);
+        }
+    }
+
+    pub(super) fn done(&mut self, count: i64) -> Outcome<'a> {
+        self.out.integer(count);
+        Ok(Flow::Done)
+    }
+
+    pub(super) fn ok(&mut self) -> Outcome<'a> {
+        self.out.ok();
+        Ok(Flow::Done)
+    }
+
+    pub(super) fn null(&mut self) -> Outcome<'a> {
+        self.out.null();
+        Ok(Flow::Done)
+    }
+}
+
+/// The error for a change that the store refused.
+pub(crate) fn refused(reason: Refused) -> Error<'static> {
+    let sizes = |kind: ErrorKind, size, limit| kind.of_both(Part::Number(size), Part::Number(limit));
+    match reason {
+        Refused::Full => ErrorKind::Full.plain(),
+        Refused::TooLarge { size, limit } => sizes(ErrorKind::ValueTooLarge, size, limit),
+        Refused::KeyTooLong { size } => sizes(ErrorKind::KeyTooLong, size, KEY_BYTES_MAX as u64),
+    }
+}
