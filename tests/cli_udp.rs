@@ -5,7 +5,8 @@
 mod common;
 
 use common::Server;
-use std::net::UdpSocket;
+use pannier::wire::frame::Op;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Output};
 
 fn server(flags: &[&str]) -> Server {
@@ -74,6 +75,42 @@ fn a_silent_server_is_a_time_out_and_nothing_was_changed() {
         let output = run(address, &[words, &["--timeout", "60ms"]].concat(), &[]);
         // A write too: no session was opened, so it was never sent.
         check(&output, 4, "", "no answer within 60ms by datagrams");
+    }
+}
+
+/// A way to the server on which sessions are opened, and nothing else comes through.
+fn only_hello(server: SocketAddr) -> SocketAddr {
+    let front = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    let back = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    back.connect(server).expect("connect");
+    back.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
+    let address = front.local_addr().expect("address");
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        let mut bytes = [0; 1500];
+        while let Ok((len, client)) = front.recv_from(&mut bytes) {
+            if bytes[3] == Op::Hello as u8 {
+                back.send(&bytes[..len]).expect("send");
+                let len = back.recv(&mut bytes).expect("the server answers");
+                front.send_to(&bytes[..len], client).expect("send");
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_write_that_was_sent_and_not_answered_is_unknown() {
+    let server = server(&[]);
+    let address = &only_hello(server.address).to_string();
+    for (words, exit, told) in [
+        (&["put", "k", "v"][..], 6, "outcome unknown"),
+        (&["incr", "n"], 6, "Look before you repeat it"),
+        (&["delete", "a", "b"], 6, "outcome unknown"),
+        (&["get", "k"], 4, "no answer within 300ms"),
+        (&["ping"], 4, "Nothing was changed"),
+    ] {
+        check(&run(address, &[words, &["--timeout", "300ms"]].concat(), &[]), exit, "", told);
     }
 }
 

@@ -82,3 +82,46 @@ fn ended(thread: JoinHandle<Result<(), StartError>>) -> Result<(), StartError> {
 fn fell() -> StartError {
     StartError("the server's thread ended by a panic".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MIB;
+    use crate::store::OnFull;
+    use std::net::{TcpListener, TcpStream};
+
+    fn options(tcp: SocketAddr) -> ServerOptions {
+        ServerOptions {
+            tcp,
+            udp: None,
+            memory_bytes: 16 * MIB as u64,
+            memory_origin: String::new(),
+            on_full: OnFull::Refuse,
+            max_clients: 4,
+            databases: 1,
+            max_value_bytes: 1024,
+            idle_timeout_ms: 0,
+            request_timeout_ms: 1_000,
+            write_timeout_ms: 1_000,
+            password: None,
+            log_requests: false,
+        }
+    }
+
+    #[test]
+    fn it_serves_from_the_start_and_stops_when_told() {
+        let handle = Handle::start(options(([127, 0, 0, 1], 0).into())).unwrap();
+        let address = handle.tcp_address();
+        assert!(address.port() != 0 && handle.udp_address().is_none());
+        TcpStream::connect(address).unwrap();
+        handle.stop().unwrap();
+        assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn what_keeps_it_from_starting_is_told() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = Handle::start(options(taken.local_addr().unwrap())).unwrap_err();
+        assert!(error.to_string().contains("in use"), "{error}");
+    }
+}

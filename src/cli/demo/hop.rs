@@ -1,7 +1,7 @@
 //! The network between client and server: two sockets and two threads that pass datagrams on, and do one harm when told.
 //!
 //! ```text
-//!  client ──▶ front ── lose, damage, copy ──▶ back ──▶ server
+//!  client ──▶ front ── lose, damage, double ─▶ back ──▶ server
 //!         ◀── front ◀──────── lose ────────── back ◀──
 //! ```
 
@@ -18,7 +18,7 @@ use std::{
 
 use crate::{limits::DATAGRAM_BYTES_MAX, wire::frame::HEADER_LEN};
 
-/// What is done to the next datagram.
+/// What is done to the next new request; retries of earlier ones, which a slow moment makes, are let alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Harm {
     /// The request does not arrive.
@@ -27,8 +27,8 @@ pub(super) enum Harm {
     LoseReply,
     /// One bit of the request arrives flipped.
     FlipBit,
-    /// The request arrives, and a copy of it once it is released.
-    Copy,
+    /// The request arrives twice, and a third time when the copy is released.
+    Double,
 }
 
 /// How often the threads look whether they are to end.
@@ -52,6 +52,10 @@ struct Wires {
 struct State {
     client: Option<SocketAddr>,
     harm: Option<Harm>,
+    /// The highest sequence that has passed.
+    sequence: u32,
+    /// The sequence and attempt whose reply is to be lost.
+    lost_reply: Option<(u32, u8)>,
     copy: Option<Vec<u8>>,
 }
 
@@ -81,7 +85,7 @@ impl Hop {
         Ok(hop)
     }
 
-    /// Does this to the next datagram, once.
+    /// Does this to the next new request, once.
     pub(super) fn harm_next(&self, harm: Harm) {
         self.wires.state().harm = Some(harm);
     }
@@ -107,19 +111,13 @@ impl Wires {
         let mut bytes = [0; DATAGRAM_BYTES_MAX];
         let (len, client) = self.front.recv_from(&mut bytes)?;
         let bytes = &mut bytes[..len];
-        let harm = {
-            let mut state = self.state();
-            state.client = Some(client);
-            let harm = state.harm.take_if(|harm| *harm != Harm::LoseReply);
-            if harm == Some(Harm::Copy) {
-                state.copy = Some(bytes.to_vec());
-            }
-            harm
-        };
-        match harm {
+        match self.state().harm_for(client, bytes) {
             Some(Harm::LoseRequest) => return Ok(()),
             // In the key: only the checksum can tell.
             Some(Harm::FlipBit) if len > HEADER_LEN => bytes[HEADER_LEN] ^= 1,
+            Some(Harm::Double) => {
+                self.back.send(bytes)?;
+            }
             _ => {}
         }
         self.back.send(bytes).map(drop)
@@ -128,13 +126,18 @@ impl Wires {
     fn pass_reply(&self) -> io::Result<()> {
         let mut bytes = [0; DATAGRAM_BYTES_MAX];
         let len = self.back.recv(&mut bytes)?;
-        let (client, lost) = {
+        let bytes = &bytes[..len];
+        let client = {
             let mut state = self.state();
-            (state.client, state.harm.take_if(|harm| *harm == Harm::LoseReply).is_some())
+            let lost = state.lost_reply.is_some() && state.lost_reply == number(bytes);
+            if lost {
+                state.lost_reply = None;
+            }
+            state.client.filter(|_| !lost)
         };
         match client {
-            Some(client) if !lost => self.front.send_to(&bytes[..len], client).map(drop),
-            _ => Ok(()),
+            Some(client) => self.front.send_to(bytes, client).map(drop),
+            None => Ok(()),
         }
     }
 
@@ -142,4 +145,29 @@ impl Wires {
         // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// Notes a request that passes; the harm that is to be done to it.
+    fn harm_for(&mut self, client: SocketAddr, bytes: &[u8]) -> Option<Harm> {
+        self.client = Some(client);
+        let number = number(bytes)?;
+        if number.0 <= self.sequence {
+            return None;
+        }
+        self.sequence = number.0;
+        let harm = self.harm.take();
+        match harm {
+            Some(Harm::LoseReply) => self.lost_reply = Some(number),
+            Some(Harm::Double) => self.copy = Some(bytes.to_vec()),
+            _ => {}
+        }
+        harm
+    }
+}
+
+/// Sequence and attempt of a frame, as they are written: the network does not ask whether it is whole.
+fn number(bytes: &[u8]) -> Option<(u32, u8)> {
+    let sequence = bytes.get(24..28)?.try_into().ok()?;
+    Some((u32::from_be_bytes(sequence), bytes[5]))
 }
