@@ -262,8 +262,7 @@ impl Server {
             self.pause = Pause::default();
             for (index, connection) in &self.connections {
                 if !connection.input.is_empty() {
-                    let id = ConnectionId { index: index as u32, generation: connection.generation };
-                    self.attention.push_back(id);
+                    self.attention.push(index as u32);
                 }
             }
         }
@@ -333,8 +332,7 @@ impl Server {
                 me = true;
             } else {
                 connection.close(CloseReason::Killed);
-                self.attention
-                    .push_back(ConnectionId { index: index as u32, generation: connection.generation });
+                self.attention.push(index as u32);
             }
         }
         if counts {

@@ -177,10 +177,7 @@ impl Server {
 
     /// Closes the client that holds the most input; false if that is the one that asks.
     pub(super) fn relieve_input(&mut self, asking: ConnectionId) -> bool {
-        let held = |connection: &Connection| {
-            let transaction = &connection.transaction;
-            connection.input.capacity() + transaction.queue.capacity() + transaction.watched.capacity()
-        };
+        let held = |connection: &Connection| connection.input.capacity();
         let largest = self
             .connections
             .iter()
@@ -206,6 +203,6 @@ impl Server {
         if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
             self.engine.metrics.counters.buffer_closes += 1;
         }
-        self.attention.push_back(id);
+        self.attention.push(id.index);
     }
 }

@@ -186,7 +186,7 @@ impl Server {
         if !matches!(verb.id, VerbId::Info | VerbId::MemoryStats | VerbId::Lastsave) {
             return;
         }
-        let buffer_bytes = (self.input.used() + self.output.used() + self.queues.used()) as u64;
+        let buffer_bytes = self.buffer_bytes() as u64;
         let facts = &mut self.engine.facts;
         facts.connected_clients = self.connections.len() as u64;
         facts.buffer_bytes = buffer_bytes;
@@ -210,6 +210,8 @@ impl Server {
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
         let Some(verb) = engine.admit(session, &args, &mut out) else {
+            // Its own refusal has been answered; the next command's arguments are not to blame for this one's.
+            *refused = None;
             transaction.broken |= transaction.open;
             return Prepared::Answered;
         };
@@ -269,7 +271,9 @@ impl Server {
             return match Action::parse(verb, &args) {
                 Ok(action) => {
                     engine.metrics.called(verb.id);
-                    self.perform(id, action, source, now)
+                    let flow = self.perform(id, action, source, now);
+                    self.connections[id.index as usize].session.finished();
+                    flow
                 }
                 Err(error) => {
                     engine.refuse(session, Some(verb.id), &error, &mut out);
@@ -300,7 +304,7 @@ impl Server {
             connection.job = Some(job);
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
-                self.attention.push_back(id);
+                self.attention.push(id.index);
             }
             return Progress::Waiting;
         }

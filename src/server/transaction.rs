@@ -10,7 +10,7 @@ use super::{Server, run::Source};
 use crate::buffers::Buffers;
 use crate::command::{Verb, VerbId};
 use crate::connection::{ConnectionId, Transaction};
-use crate::engine::Flow;
+use crate::engine::{Flow, session::ReplyMode};
 use crate::mutation::{Database, LargeId};
 use crate::reply::{Error, ErrorKind, Part};
 use crate::ring::Ring;
@@ -163,10 +163,25 @@ impl Server {
         let count = transaction.queued_count;
         self.answer(id, |out| out.array(count as usize));
         let mut flow = Flow::Done;
+        let mode = self.connections[id.index as usize].session.reply_mode;
+        let mut skip_next = false;
         for _ in 0..count {
             if self.run_queued(id, now) == Flow::Close {
                 flow = Flow::Close;
             }
+            // CLIENT REPLY SKIP, before EXEC or queued, counts EXEC as one command: its array stays whole, or away.
+            let session = &mut self.connections[id.index as usize].session;
+            match session.reply_mode {
+                ReplyMode::Skip if mode != ReplyMode::Skip => {
+                    session.reply_mode = mode;
+                    skip_next = true;
+                }
+                ReplyMode::On if mode == ReplyMode::Skip => session.reply_mode = mode,
+                _ => {}
+            }
+        }
+        if skip_next {
+            self.connections[id.index as usize].session.reply_mode = ReplyMode::SkipNext;
         }
         self.drop_transaction(id);
         flow
