@@ -141,6 +141,8 @@ pub struct Session {
     events: Vec<Event>,
     smoothed: Option<(Duration, Duration)>,
     retries_in_a_row: u32,
+    /// Frames that may be sent early because as many replies have come while the window was held up.
+    credit: usize,
     counters: Counters,
 }
 
@@ -167,6 +169,7 @@ impl Session {
             events: Vec::new(),
             smoothed: None,
             retries_in_a_row: 0,
+            credit: 0,
             counters: Counters::default(),
         };
         session.client_id = session.draw();
@@ -229,6 +232,7 @@ impl Session {
             self.handle_hello(head, status, now);
         } else {
             self.handle_reply(&frame, status, op, now);
+            self.earn_credit();
         }
     }
 
@@ -281,6 +285,9 @@ impl Session {
     pub fn poll_deadline(&self) -> Option<Duration> {
         let first = self.first_incomplete();
         let next = |pending: &Pending| match (self.phase, pending.sequence) {
+            (Phase::Open, Some(_)) if self.credit > 0 => {
+                pending.deadline.min(pending.attempts.due).min(self.early(pending))
+            }
             (Phase::Open, Some(_)) => pending.deadline.min(pending.attempts.due),
             (Phase::Open, None) if self.may_number(first) => Duration::ZERO,
             (Phase::Open, None) => pending.deadline,
@@ -457,10 +464,11 @@ impl Session {
     fn transmit_request(&mut self, now: Duration, out: &mut [u8; DATAGRAM_BYTES_MAX]) -> Option<usize> {
         let first = self.first_incomplete();
         let may_number = self.may_number(first);
-        let at = self.pending.iter().position(|pending| match pending.sequence {
+        let due = self.pending.iter().position(|pending| match pending.sequence {
             Some(_) => pending.attempts.due <= now,
             None => may_number,
-        })?;
+        });
+        let at = due.or_else(|| self.spend_credit(now))?;
         let sequence = self.pending[at].sequence.unwrap_or(self.next_sequence);
         if self.pending[at].sequence.is_none() {
             self.next_sequence += 1;
@@ -493,6 +501,39 @@ impl Session {
         self.counters.sent += 1;
         let key = self.tags.as_ref().map(|keys| &keys.request);
         frame::encode(out, &head, pending.request.key(), pending.request.value(), key).ok()
+    }
+
+    /// A lost frame holds the window up, and while it does, each reply lets one frame be sent again before it is due:
+    /// so there are never more frames on the way than on a path without loss, and one that is lost again does not
+    /// cost another time-out. A retry never runs twice, so one too many is only a frame too many.
+    fn earn_credit(&mut self) {
+        let waiting = self.pending.iter().any(|pending| pending.sequence.is_none());
+        let held_up = waiting && !self.may_number(self.first_incomplete());
+        self.credit = if held_up { (self.credit + 1).min(UDP_WINDOW) } else { 0 };
+    }
+
+    /// The frame that has waited longest for its reply, if it may be sent again early.
+    fn spend_credit(&mut self, now: Duration) -> Option<usize> {
+        if self.credit == 0 {
+            return None;
+        }
+        let sent = |at: &usize| self.pending[*at].attempts.last_sent();
+        let numbered = |at: &usize| self.pending[*at].sequence.is_some();
+        let at = (0..self.pending.len()).filter(numbered).min_by_key(sent)?;
+        if self.early(&self.pending[at]) > now {
+            return None;
+        }
+        self.credit -= 1;
+        self.pending[at].attempts.overtaken = true;
+        Some(at)
+    }
+
+    /// When a frame may be sent again early: half a round trip after the last time, and not without end.
+    fn early(&self, pending: &Pending) -> Duration {
+        match self.smoothed {
+            Some((mean, _)) if pending.attempts.count <= OVERTAKEN_MAX => pending.attempts.last_sent() + mean / 2,
+            _ => Duration::MAX,
+        }
     }
 
     fn count_retry(&mut self) {
