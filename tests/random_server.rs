@@ -80,7 +80,11 @@ impl World {
 
     fn key(&mut self) -> Vec<u8> {
         let number = self.random.below(30);
-        if self.random.one_in(50) { vec![b'k'; self.random.below(5_000)] } else { format!("k{number}").into() }
+        if self.random.one_in(50) {
+            vec![b'k'; self.random.below(5_000)]
+        } else {
+            format!("k{number}").into()
+        }
     }
 
     fn command(&mut self) -> Vec<u8> {

@@ -14,12 +14,13 @@ use pannier::store::StoreConfig;
 
 #[test]
 fn a_refused_argument_is_the_fault_of_its_own_command_only() {
-    let config =
-        StoreConfig { memory_bytes: 8 * MIB, max_value_bytes: 100_000, ..StoreConfig::default() };
+    let config = StoreConfig { memory_bytes: 8 * MIB, max_value_bytes: 100_000, ..StoreConfig::default() };
     let mut process = InProcess::new(config, Settings { max_clients: 4, ..Settings::default() }, None);
     let id = process.connect();
     let large = vec![b'x'; 200_000];
-    for words in [[b"NONSENSE".as_slice(), b"a", &large], [b"GET", b"a", &large], [b"CLIENT", b"NONSENSE", &large]] {
+    for words in
+        [[b"NONSENSE".as_slice(), b"a", &large], [b"GET", b"a", &large], [b"CLIENT", b"NONSENSE", &large]]
+    {
         let answer = process.send(id, &encode(&words));
         assert!(answer.starts_with(b"-ERR") && !show(&answer).contains("200000"), "{}", show(&answer));
         assert_eq!(show(&process.send(id, b"SET k v\r\n")), show(b"+OK\r\n"));

@@ -37,7 +37,6 @@ mod transaction;
 
 pub use output::Socket;
 
-use attention::Attention;
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::datagram::{Datagrams, budget::LogBudget};
@@ -46,6 +45,7 @@ use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
 use crate::timers::Timers;
 use crate::wire::arguments::ArgTable;
+use attention::Attention;
 use core::net::SocketAddr;
 use slab::Slab;
 

@@ -531,7 +531,9 @@ impl Session {
     /// When a frame may be sent again early: half a round trip after the last time, and not without end.
     fn early(&self, pending: &Pending) -> Duration {
         match self.smoothed {
-            Some((mean, _)) if pending.attempts.count <= OVERTAKEN_MAX => pending.attempts.last_sent() + mean / 2,
+            Some((mean, _)) if pending.attempts.count <= OVERTAKEN_MAX => {
+                pending.attempts.last_sent() + mean / 2
+            }
             _ => Duration::MAX,
         }
     }
