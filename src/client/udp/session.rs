@@ -112,7 +112,7 @@ struct Attempts {
 }
 
 /// How much later than another a frame must have been sent, at least, to have overtaken it.
-const SLACK_MIN: Duration = Duration::from_micros(500);
+const SLACK_MIN: Duration = Duration::from_micros(200);
 
 /// Attempts that may be made early; after these, only time calls for another.
 const OVERTAKEN_MAX: u32 = 12;
@@ -559,8 +559,7 @@ impl Session {
     }
 
     /// A lost frame holds the window up, and while it does, each reply lets one frame be sent again before it is due:
-    /// so there are never more frames on the way than on a path without loss, and one that is lost again does not
-    /// cost another time-out. A retry never runs twice, so one too many is only a frame too many.
+    /// one that is lost again does not cost another time-out, and at most a window more is on the way. A retry never runs twice, so one too many is only a frame too many.
     fn earn_credit(&mut self) {
         let waiting = self.pending.iter().any(|pending| pending.sequence.is_none());
         let held_up = waiting && !self.may_number(self.first_incomplete());
@@ -572,10 +571,10 @@ impl Session {
         if self.credit == 0 {
             return None;
         }
-        let sent = |at: &usize| self.pending[*at].attempts.last_sent();
-        let numbered = |at: &usize| self.pending[*at].sequence.is_some();
-        let at = (0..self.pending.len()).filter(numbered).min_by_key(sent)?;
-        if self.early(&self.pending[at]) > now {
+        let early = |at: &usize| self.early(&self.pending[*at]);
+        let at =
+            (0..self.pending.len()).filter(|at| self.pending[*at].sequence.is_some()).min_by_key(early)?;
+        if early(&at) > now {
             return None;
         }
         self.credit -= 1;
@@ -586,7 +585,9 @@ impl Session {
     /// When a frame may be sent again early: half a round trip after the last time, and not without end.
     fn early(&self, pending: &Pending) -> Duration {
         match self.smoothed {
-            Some((mean, _)) if pending.attempts.count <= OVERTAKEN_MAX => pending.attempts.last_sent() + mean / 2,
+            Some((mean, _)) if pending.attempts.count <= OVERTAKEN_MAX => {
+                pending.attempts.last_sent() + mean / 2
+            }
             _ => Duration::MAX,
         }
     }
