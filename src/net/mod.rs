@@ -1,10 +1,12 @@
 //! Sockets and the one loop over them: the only part of the server that does I/O or reads a clock.
 
+mod admin;
 mod clock;
 mod listener;
 mod process;
 mod reactor;
 mod signal;
+mod turns;
 mod udp;
 
 use crate::datagram::{self, Datagrams};
@@ -12,6 +14,7 @@ use crate::engine::{Engine, settings::EngineConfig};
 use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::{Server, Settings};
 use crate::store::{OnFull, Store, StoreConfig};
+use admin::AdminPort;
 use listener::Listener;
 use reactor::{Reactor, Sockets};
 use signal::Signals;
@@ -27,6 +30,8 @@ pub struct ServerOptions {
     pub tcp: SocketAddr,
     /// Where to listen for datagrams, if at all; with port 0, on the port that TCP got if that is free too.
     pub udp: Option<SocketAddr>,
+    /// Where to listen for probes and metrics by HTTP, if at all; port 0 takes a free one.
+    pub admin: Option<SocketAddr>,
     /// Bytes that the whole process may use.
     pub memory_bytes: u64,
     /// Where that number came from, for the log.
@@ -81,7 +86,7 @@ const CONNECTION_BYTES: usize = 640;
 impl Budget {
     /// Divides `memory_bytes`: each direction's buffers get a sixteenth (at least 1 MiB, at most 64 MiB), the store
     /// what is left.
-    fn divide(memory_bytes: usize, max_clients: usize) -> Result<Budget, StartError> {
+    fn divide(memory_bytes: usize, max_clients: usize, admin: bool) -> Result<Budget, StartError> {
         let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
         // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
         let per_client = Datagrams::memory_bytes(2) - Datagrams::memory_bytes(1);
@@ -90,7 +95,8 @@ impl Budget {
             + 2 * share
             + share / 2
             + Datagrams::memory_bytes(udp_clients)
-            + max_clients.min(1024) * CONNECTION_BYTES;
+            + max_clients.min(1024) * CONNECTION_BYTES
+            + if admin { AdminPort::MEMORY_BYTES } else { 0 };
         let store_bytes = memory_bytes.saturating_sub(fixed);
         if store_bytes < 2 * MIB {
             let needed = fixed + 2 * MIB;
@@ -134,15 +140,15 @@ pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     );
     let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
     let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
+    let admin = options.admin.map(bind_admin).transpose()?;
+    let admin_address = admin.as_ref().and_then(|port| port.local_address().ok());
     let facts = &mut server.engine_mut().facts;
     facts.tcp_port = address.port();
     facts.udp_port = udp_address.map_or(0, |udp| udp.port());
-    let mut reactor = Reactor::new(Sockets { listener, udp, signals }, server, options.max_clients)
+    let mut reactor = Reactor::new(Sockets { listener, udp, admin, signals }, server, options.max_clients)
         .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
-    match udp_address {
-        Some(udp) => log::info!("listening tcp={address} udp={udp}"),
-        None => log::info!("listening tcp={address} udp=off"),
-    }
+    let at = |bound: Option<SocketAddr>| bound.map_or("off".to_owned(), |bound| bound.to_string());
+    log::info!("listening tcp={address} udp={} admin={}", at(udp_address), at(admin_address));
     reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
 }
 
@@ -151,7 +157,7 @@ fn build_server(
     memory_bytes: usize,
     address: SocketAddr,
 ) -> Result<Server, StartError> {
-    let budget = Budget::divide(memory_bytes, options.max_clients)?;
+    let budget = Budget::divide(memory_bytes, options.max_clients, options.admin.is_some())?;
     let config = StoreConfig {
         memory_bytes: budget.store_bytes,
         databases: options.databases,
@@ -235,6 +241,10 @@ fn raise_descriptor_limit(max_clients: usize) {
 fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Result<UdpPort, StartError> {
     let address = if wanted == tcp_wanted { tcp } else { wanted };
     UdpPort::bind(address).map_err(|error| bind_error("--udp", address, &error))
+}
+
+fn bind_admin(address: SocketAddr) -> Result<AdminPort, StartError> {
+    AdminPort::bind(address).map_err(|error| bind_error("--admin (or off)", address, &error))
 }
 
 fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {

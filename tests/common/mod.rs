@@ -62,7 +62,10 @@ impl Server {
     }
 
     fn start_by(mut command: Command, flags: &[&str]) -> Server {
-        command.args(["serve", "--tcp", "127.0.0.1:0", "--admin", "off"]);
+        command.args(["serve", "--tcp", "127.0.0.1:0"]);
+        if !flags.contains(&"--admin") {
+            command.args(["--admin", "off"]);
+        }
         if !flags.contains(&"--udp") {
             command.args(["--udp", "off"]);
         }
@@ -75,7 +78,7 @@ impl Server {
             if let Some(status) = server.child.try_wait().expect("wait") {
                 panic!("the server ended with {status}: {}", server.stderr());
             }
-            bound = bound_address(&server.stderr());
+            bound = bound_address(&server.stderr(), "tcp=");
             bound.is_some()
         });
         server.address = bound.expect("just seen");
@@ -142,6 +145,14 @@ impl Server {
         pages * 4096
     }
 
+    /// Where the admin port is, of a server that was started with one.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn admin_address(&self) -> SocketAddr {
+        bound_address(&self.stderr(), "admin=").expect("--admin was given")
+    }
+
     /// Descriptors that the process has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("fd").count()
@@ -188,9 +199,9 @@ impl Drop for Server {
     }
 }
 
-/// The address in the first `tcp=ADDRESS` of a log.
-fn bound_address(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once("tcp=")?;
+/// The address behind the first `label` of a log, `tcp=` for one.
+fn bound_address(log: &str, label: &str) -> Option<SocketAddr> {
+    let (_, rest) = log.split_once(label)?;
     // A line is only whole with its end.
     let (line, _) = rest.split_once('\n')?;
     line.split(|c: char| c.is_whitespace() || c == ',' || c == '"').next()?.parse().ok()
