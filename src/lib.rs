@@ -28,6 +28,7 @@
 //! | [`datagram`] | frames at the server: cookies, sessions, at most once |
 //! | [`metrics`], [`engine`] | what is counted; commands against the store |
 //! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
+//! | [`admin`] | HTTP for probes and metrics: request bytes in, response bytes out |
 //! | [`net`] | sockets, signals, the one poll, the one reading of the clocks for each turn |
 //! | [`client`], [`cli`] | the blocking client library; the command line |
 //!
@@ -58,6 +59,8 @@
 //! as well, in order, each with its revision. WATCH needs no lists of watchers: it compares revisions.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "server")]
+pub mod admin;
 #[cfg(feature = "server")]
 pub mod buffers;
 #[cfg(feature = "cli")]

@@ -7,19 +7,24 @@ use crate::{
     reply::{ERROR_CODES, ErrorKind},
 };
 
-/// A struct of `u64` counters with a doc line for each; the names on the wire are the table's.
+/// A struct of `u64` counters with a doc line for each; the names on the wire are the table's: INFO's, then Prometheus's.
 macro_rules! counters {
-    ($(#[$outer:meta])* $struct:ident { $($(#[$doc:meta])* $field:ident = $name:literal;)* }) => {
+    ($(#[$outer:meta])* $struct:ident { $($(#[doc = $doc:literal])+ $field:ident = $name:literal, $metric:literal;)* }) => {
         $(#[$outer])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $struct {
-            $($(#[$doc])* pub $field: u64,)*
+            $($(#[doc = $doc])+ pub $field: u64,)*
         }
 
         impl $struct {
             /// Name and value of every counter, in the order of the table.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($name, self.$field),)*].into_iter()
+            }
+
+            /// Calls `visit` with Prometheus's name, what it counts, and value of every counter.
+            pub fn each(&self, visit: &mut dyn FnMut(&'static str, &'static str, u64)) {
+                $(visit($metric, concat!($($doc),+), self.$field);)*
             }
         }
     };
@@ -29,27 +34,27 @@ counters! {
     /// What the server and the engine count; shown by `INFO stats`.
     Counters {
         /// Connections taken on.
-        accepted = "total_connections_received";
+        accepted = "total_connections_received", "pannier_connections_accepted_total";
         /// Connections turned away because all places were taken.
-        rejected = "rejected_connections";
+        rejected = "rejected_connections", "pannier_connections_rejected_total";
         /// Commands executed, those that answered an error included.
-        commands_processed = "total_commands_processed";
+        commands_processed = "total_commands_processed", "pannier_commands_processed_total";
         /// Bytes received over TCP.
-        received_bytes = "total_net_input_bytes";
+        received_bytes = "total_net_input_bytes", "pannier_tcp_received_bytes_total";
         /// Bytes sent over TCP.
-        sent_bytes = "total_net_output_bytes";
+        sent_bytes = "total_net_output_bytes", "pannier_tcp_sent_bytes_total";
         /// Reads of a key that was there.
-        keyspace_hits = "keyspace_hits";
+        keyspace_hits = "keyspace_hits", "pannier_key_hits_total";
         /// Reads of a key that was not.
-        keyspace_misses = "keyspace_misses";
+        keyspace_misses = "keyspace_misses", "pannier_key_misses_total";
         /// Error replies of any kind.
-        error_replies = "total_error_replies";
+        error_replies = "total_error_replies", "pannier_error_replies_total";
         /// Connections closed for breaking the protocol.
-        protocol_errors = "protocol_errors";
+        protocol_errors = "protocol_errors", "pannier_connections_closed_by_protocol_errors_total";
         /// Connections closed by a time limit.
-        timeouts = "timeouts";
+        timeouts = "timeouts", "pannier_connections_closed_by_timeouts_total";
         /// Connections closed because the buffers of all were full and they held the most.
-        buffer_closes = "evicted_clients";
+        buffer_closes = "evicted_clients", "pannier_connections_closed_for_buffers_total";
     }
 }
 
@@ -167,6 +172,18 @@ impl Metrics {
     /// Code and count of the errors answered, without those that never were.
     pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         ERROR_CODES.into_iter().zip(self.errors).filter(|(_, count)| *count > 0)
+    }
+
+    /// Upper bound in nanoseconds of every bucket but the last, which takes the rest, and how many of all verbs'
+    /// executions that were measured fell into it.
+    pub fn latency(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        (0..BUCKETS).map(|index| (1024 << index, self.verbs.iter().map(|verb| verb.buckets[index]).sum()))
+    }
+
+    /// Microseconds of all executions that were measured.
+    #[must_use]
+    pub fn measured_us(&self) -> u64 {
+        self.verbs.iter().map(|verb| verb.micros).sum()
     }
 
     /// Zeroes the histogram of a verb; whether it held anything.

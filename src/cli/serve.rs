@@ -242,6 +242,7 @@ fn start(options: ServeOptions) -> Result<(), String> {
     let server = net::ServerOptions {
         tcp: options.tcp,
         udp: options.udp,
+        admin: options.admin,
         memory_bytes: options.memory_bytes,
         memory_origin: options.memory_source,
         on_full: match options.on_full {

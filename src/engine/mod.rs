@@ -151,6 +151,16 @@ impl Engine {
         self.store.config().max_value_bytes
     }
 
+    /// The limit of the whole process, in bytes.
+    pub fn memory_limit_bytes(&self) -> usize {
+        self.config.memory_limit_bytes
+    }
+
+    /// Databases that SELECT can name.
+    pub fn databases(&self) -> u8 {
+        self.config.databases
+    }
+
     /// Whether a client must authenticate.
     #[must_use]
     pub fn has_password(&self) -> bool {

@@ -93,6 +93,7 @@ mod tests {
     fn options(tcp: SocketAddr) -> ServerOptions {
         ServerOptions {
             tcp,
+            admin: None,
             udp: None,
             memory_bytes: 16 * MIB as u64,
             memory_origin: String::new(),

@@ -5,7 +5,7 @@
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -119,6 +119,19 @@ fn tune(socket: &Socket) {
     let _ = socket.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 10);
     let _ = socket.set_tcp_keepalive(&keepalive);
+}
+
+/// Before a close by the server: bytes of the peer that nobody read would make the system reset the connection, and
+/// the peer lose the last reply. What has come is read away, within a bound.
+pub fn farewell(stream: &mut TcpStream) {
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut bin = [0; 16 * 1024];
+    for _ in 0..16 {
+        match stream.read(&mut bin) {
+            Ok(1..) => {}
+            _ => break,
+        }
+    }
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {

@@ -1,11 +1,13 @@
 //! Sockets and the one loop over them: the only part of the server that does I/O or reads a clock.
 
+mod admin;
 mod clock;
 mod handle;
 mod listener;
 mod process;
 mod reactor;
 mod signal;
+mod turns;
 mod udp;
 
 use crate::datagram::{self, Datagrams};
@@ -13,6 +15,7 @@ use crate::engine::{Engine, settings::EngineConfig};
 use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::{Server, Settings};
 use crate::store::{OnFull, Store, StoreConfig};
+use admin::AdminPort;
 use listener::Listener;
 pub use process::facts as process_facts;
 use reactor::{Reactor, Sockets};
@@ -31,6 +34,8 @@ pub struct ServerOptions {
     pub tcp: SocketAddr,
     /// Where to listen for datagrams, if at all; with port 0, on the port that TCP got if that is free too.
     pub udp: Option<SocketAddr>,
+    /// Where to listen for probes and metrics by HTTP, if at all; port 0 takes a free one.
+    pub admin: Option<SocketAddr>,
     /// Bytes that the whole process may use.
     pub memory_bytes: u64,
     /// Where that number came from, for the log.
@@ -85,7 +90,7 @@ const CONNECTION_BYTES: usize = 640;
 impl Budget {
     /// Divides `memory_bytes`: each direction's buffers get a sixteenth (at least 1 MiB, at most 64 MiB), the store
     /// what is left.
-    fn divide(memory_bytes: usize, max_clients: usize) -> Result<Budget, StartError> {
+    fn divide(memory_bytes: usize, max_clients: usize, admin: bool) -> Result<Budget, StartError> {
         let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
         // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
         let per_client = Datagrams::memory_bytes(2) - Datagrams::memory_bytes(1);
@@ -94,7 +99,8 @@ impl Budget {
             + 2 * share
             + share / 2
             + Datagrams::memory_bytes(udp_clients)
-            + max_clients.min(1024) * CONNECTION_BYTES;
+            + max_clients.min(1024) * CONNECTION_BYTES
+            + if admin { AdminPort::MEMORY_BYTES } else { 0 };
         let store_bytes = memory_bytes.saturating_sub(fixed);
         if store_bytes < 2 * MIB {
             let needed = fixed + 2 * MIB;
@@ -130,6 +136,7 @@ struct Bound {
     reactor: Reactor,
     tcp: SocketAddr,
     udp: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
 }
 
 impl Bound {
@@ -151,19 +158,20 @@ impl Bound {
         );
         let port = options.udp.map(|wanted| bind_udp(wanted, options.tcp, tcp)).transpose()?;
         let udp = port.as_ref().and_then(|port| port.local_address().ok());
+        let admin_port = options.admin.map(bind_admin).transpose()?;
+        let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
         let facts = &mut server.engine_mut().facts;
         facts.tcp_port = tcp.port();
         facts.udp_port = udp.map_or(0, |udp| udp.port());
-        let reactor = Reactor::new(Sockets { listener, udp: port, signals }, server, options.max_clients)
+        let sockets = Sockets { listener, udp: port, admin: admin_port, signals };
+        let reactor = Reactor::new(sockets, server, options.max_clients)
             .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
-        Ok(Bound { reactor, tcp, udp })
+        Ok(Bound { reactor, tcp, udp, admin })
     }
 
     fn run(mut self) -> Result<(), StartError> {
-        match self.udp {
-            Some(udp) => log::info!("listening tcp={} udp={udp}", self.tcp),
-            None => log::info!("listening tcp={} udp=off", self.tcp),
-        }
+        let at = |bound: Option<SocketAddr>| bound.map_or("off".to_owned(), |bound| bound.to_string());
+        log::info!("listening tcp={} udp={} admin={}", self.tcp, at(self.udp), at(self.admin));
         self.reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
     }
 }
@@ -173,7 +181,7 @@ fn build_server(
     memory_bytes: usize,
     address: SocketAddr,
 ) -> Result<Server, StartError> {
-    let budget = Budget::divide(memory_bytes, options.max_clients)?;
+    let budget = Budget::divide(memory_bytes, options.max_clients, options.admin.is_some())?;
     let config = StoreConfig {
         memory_bytes: budget.store_bytes,
         databases: options.databases,
@@ -263,6 +271,10 @@ fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Resu
         result => result,
     }
     .map_err(|error| bind_error("--udp", address, &error))
+}
+
+fn bind_admin(address: SocketAddr) -> Result<AdminPort, StartError> {
+    AdminPort::bind(address).map_err(|error| bind_error("--admin (or off)", address, &error))
 }
 
 fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {

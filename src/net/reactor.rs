@@ -10,10 +10,13 @@
 //! on Linux means drained unless the peer has closed. Connections with work left over stay in the run queue, and
 //! then the next poll does not wait.
 
-use super::clock::Clock;
-use super::listener::{Accepted, Listener};
+use super::admin::{AdminPort, VISITORS};
+use super::clock::{Clock, micros};
+use super::listener::{Accepted, Listener, farewell};
 use super::signal::Signals;
+use super::turns::Turns;
 use super::udp::UdpPort;
+use crate::admin::LoopState;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::engine::settings::LogLevel;
 use crate::server::{Server, Socket, TOO_MANY_CLIENTS};
@@ -29,6 +32,8 @@ const LISTENER: Token = Token(0);
 const STOP_SIGNAL: Token = Token(1);
 const RELOAD_SIGNAL: Token = Token(2);
 const DATAGRAMS: Token = Token(3);
+/// The admin port's listener; its connections follow.
+const ADMIN: Token = Token(4);
 /// Tokens from here on are connections: the slot plus this, the generation above it.
 const FIRST_CONNECTION: usize = 16;
 
@@ -67,6 +72,8 @@ pub struct Sockets {
     pub listener: Listener,
     /// Where datagrams come in, if they do.
     pub udp: Option<UdpPort>,
+    /// Where probes and scrapes come in, if they do.
+    pub admin: Option<AdminPort>,
     /// Where signals come in.
     pub signals: Signals,
 }
@@ -77,7 +84,9 @@ pub struct Reactor {
     clock: Clock,
     listener: Option<Listener>,
     udp: Option<UdpPort>,
+    admin: Option<AdminPort>,
     signals: Signals,
+    turns: Turns,
     server: Server,
     peers: Vec<Option<Peer>>,
     ready: VecDeque<ConnectionId>,
@@ -95,13 +104,16 @@ impl Reactor {
     /// # Errors
     /// What the system says when the poll or a registration cannot be had.
     pub fn new(sockets: Sockets, server: Server, max_clients: usize) -> io::Result<Reactor> {
-        let Sockets { mut listener, mut udp, mut signals } = sockets;
+        let Sockets { mut listener, mut udp, mut admin, mut signals } = sockets;
         let poll = Poll::new()?;
         let log_level = server.engine().settings.log_level;
         let registry = poll.registry();
         registry.register(listener.source(), LISTENER, Interest::READABLE)?;
         if let Some(udp) = &mut udp {
             registry.register(udp.source(), DATAGRAMS, Interest::READABLE)?;
+        }
+        if let Some(admin) = &mut admin {
+            admin.register(registry, ADMIN)?;
         }
         for (source, token) in signals.sources().into_iter().zip([STOP_SIGNAL, RELOAD_SIGNAL]) {
             registry.register(source, token, Interest::READABLE)?;
@@ -111,7 +123,9 @@ impl Reactor {
             clock: Clock::start(),
             listener: Some(listener),
             udp,
+            admin,
             signals,
+            turns: Turns::default(),
             server,
             peers: Vec::with_capacity(max_clients),
             ready: VecDeque::with_capacity(max_clients),
@@ -136,6 +150,7 @@ impl Reactor {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
+            let began_us = micros();
             let now = self.clock.now();
             self.mark_ready(&events, now);
             self.server.handle_deadlines(now);
@@ -148,13 +163,26 @@ impl Reactor {
             more_maintenance = self.server.maintain(now, MAINTENANCE_STEPS);
             self.take_attention();
             self.follow_log_level();
+            self.serve_admin(now);
             if self.server.stop_requested() {
                 self.begin_stop(now.monotonic, "SHUTDOWN");
             }
             if self.has_stopped(now.monotonic) {
                 return Ok(());
             }
+            self.turns.took(now.monotonic.0, micros().saturating_sub(began_us));
         }
+    }
+
+    fn serve_admin(&mut self, now: Now) {
+        let Reactor { admin: Some(admin), poll, server, turns, stop_at, .. } = self else { return };
+        let state = LoopState {
+            ready: stop_at.is_none(),
+            turns: turns.count,
+            busy_us: turns.busy_us,
+            slowest_us: turns.slowest_us(),
+        };
+        admin.serve(server, poll.registry(), &state, now);
     }
 
     /// CONFIG SET loglevel works from the next turn on.
@@ -178,7 +206,8 @@ impl Reactor {
         if more_maintenance || !self.ready.is_empty() || accepting || datagrams {
             return Some(Duration::ZERO);
         }
-        let deadline = [self.server.poll_deadline(now), self.stop_at].into_iter().flatten().min();
+        let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(now.monotonic));
+        let deadline = [self.server.poll_deadline(now), self.stop_at, admin].into_iter().flatten().min();
         let wait = deadline.map(|at| Duration::from_millis(at.since(now.monotonic)));
         if self.accept_starved {
             Some(wait.map_or(ACCEPT_RETRY, |wait| wait.min(ACCEPT_RETRY)))
@@ -203,6 +232,11 @@ impl Reactor {
                     }
                 }
                 STOP_SIGNAL | RELOAD_SIGNAL => self.take_signals(now),
+                token if token.0 < FIRST_CONNECTION => {
+                    if let Some(admin) = &mut self.admin {
+                        admin.mark_ready(token, event.is_readable(), event.is_writable());
+                    }
+                }
                 Token(token) => {
                     let index = (token - FIRST_CONNECTION) & (u32::MAX as usize);
                     let Some(Some(peer)) = self.peers.get_mut(index) else { continue };
@@ -475,17 +509,5 @@ fn turn_away(mut stream: TcpStream, why: &[u8]) {
     farewell(&mut stream);
 }
 
-/// Before a close by the server: bytes of the peer that nobody read would make the system reset the connection, and
-/// the peer lose the last reply. What has come is read away, within a bound.
-fn farewell(stream: &mut TcpStream) {
-    let _ = stream.shutdown(std::net::Shutdown::Write);
-    let mut bin = [0; 16 * 1024];
-    for _ in 0..16 {
-        match stream.read(&mut bin) {
-            Ok(1..) => {}
-            _ => break,
-        }
-    }
-}
-
+const _: () = assert!(ADMIN.0 + VISITORS < FIRST_CONNECTION);
 const _: () = assert!(size_of::<usize>() == 8, "tokens carry a slot and a generation in 64 bits");

@@ -266,6 +266,11 @@ impl Server {
         &mut self.engine
     }
 
+    /// Frames at the server: their sessions and counters.
+    pub fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
+    }
+
     /// Panics where the state contradicts itself; for tests and the simulator.
     pub fn invariants(&self) {
         self.input.invariants();

@@ -183,9 +183,13 @@ impl Server {
 
     /// Brings up to date what only the server knows, where the verb shows it.
     fn refresh_facts(&mut self, verb: &Verb, now: Now) {
-        if !matches!(verb.id, VerbId::Info | VerbId::MemoryStats | VerbId::Lastsave) {
-            return;
+        if matches!(verb.id, VerbId::Info | VerbId::MemoryStats | VerbId::Lastsave) {
+            self.refresh(now);
         }
+    }
+
+    /// Brings the engine's facts and counters up to date; reads what the system says of the process.
+    pub fn refresh(&mut self, now: Now) {
         let buffer_bytes = self.buffer_bytes() as u64;
         let facts = &mut self.engine.facts;
         facts.connected_clients = self.connections.len() as u64;

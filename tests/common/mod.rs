@@ -62,7 +62,10 @@ impl Server {
     }
 
     fn start_by(mut command: Command, flags: &[&str]) -> Server {
-        command.args(["serve", "--tcp", "127.0.0.1:0", "--admin", "off"]);
+        command.args(["serve", "--tcp", "127.0.0.1:0"]);
+        if !flags.contains(&"--admin") {
+            command.args(["--admin", "off"]);
+        }
         if !flags.contains(&"--udp") {
             command.args(["--udp", "off"]);
         }
@@ -75,7 +78,7 @@ impl Server {
             if let Some(status) = server.child.try_wait().expect("wait") {
                 panic!("the server ended with {status}: {}", server.stderr());
             }
-            bound = bound_address(&server.stderr());
+            bound = bound_address(&server.stderr(), "tcp=");
             bound.is_some()
         });
         server.address = bound.expect("just seen");
@@ -132,7 +135,7 @@ impl Server {
 
     /// Where the server listens for datagrams, if it was started with `--udp`.
     pub fn udp_address(&self) -> SocketAddr {
-        address_after("udp=", &self.stderr()).expect("the address of UDP is logged")
+        bound_address(&self.stderr(), "udp=").expect("the address of UDP is logged")
     }
 
     pub fn pid(&self) -> u32 {
@@ -145,6 +148,14 @@ impl Server {
         let pages: usize =
             statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("resident pages");
         pages * 4096
+    }
+
+    /// Where the admin port is, of a server that was started with one.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn admin_address(&self) -> SocketAddr {
+        bound_address(&self.stderr(), "admin=").expect("--admin was given")
     }
 
     /// Descriptors that the process has open.
@@ -193,12 +204,8 @@ impl Drop for Server {
     }
 }
 
-/// The address in the first `tcp=ADDRESS` of a log.
-fn bound_address(log: &str) -> Option<SocketAddr> {
-    address_after("tcp=", log)
-}
-
-fn address_after(label: &str, log: &str) -> Option<SocketAddr> {
+/// The address behind the first `label` of a log, `tcp=` for one.
+fn bound_address(log: &str, label: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once(label)?;
     // A line is only whole with its end.
     let (line, _) = rest.split_once('\n')?;

@@ -1,0 +1,117 @@
+//! As much of HTTP/1.1 as a probe and a scraper need: one GET or HEAD, one reply, and the connection is closed.
+
+use super::Reply;
+use std::fmt::{self, Write};
+
+/// Bytes of a request's head, at most.
+pub const REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Header lines of a request, at most.
+pub const REQUEST_HEADERS_MAX: usize = 64;
+
+/// A request as far as it matters.
+pub(super) struct Request<'a> {
+    /// Without the query.
+    pub path: &'a str,
+    /// Whether the reply has a body: not to HEAD.
+    pub with_body: bool,
+}
+
+/// The statuses that are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Ok,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    HeadTooLarge,
+    Internal,
+    Unavailable,
+}
+
+impl Status {
+    /// Code and reason, as the status line has them.
+    const fn line(self) -> &'static str {
+        match self {
+            Status::Ok => "200 OK",
+            Status::BadRequest => "400 Bad Request",
+            Status::NotFound => "404 Not Found",
+            Status::MethodNotAllowed => "405 Method Not Allowed",
+            Status::HeadTooLarge => "431 Request Header Fields Too Large",
+            Status::Internal => "500 Internal Server Error",
+            Status::Unavailable => "503 Service Unavailable",
+        }
+    }
+}
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Plain,
+    Metrics,
+}
+
+impl Content {
+    const fn kind(self) -> &'static str {
+        match self {
+            Content::Plain => "text/plain; charset=utf-8",
+            Content::Metrics => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Reads a head. `None`: it is not whole.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request<'_>>, Status> {
+    let mut headers = [httparse::EMPTY_HEADER; REQUEST_HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) if bytes.len() >= REQUEST_BYTES_MAX => {
+            return Err(Status::HeadTooLarge);
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Status::HeadTooLarge),
+        Err(_) => return Err(Status::BadRequest),
+    }
+    let (Some(method), Some(target)) = (request.method, request.path) else {
+        return Err(Status::BadRequest);
+    };
+    let with_body = match method {
+        "GET" => true,
+        "HEAD" => false,
+        _ => return Err(Status::MethodNotAllowed),
+    };
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    Ok(Some(Request { path, with_body }))
+}
+
+/// Makes a reply of a line or a few, or of the status itself where `text` is empty.
+pub(super) fn plain(reply: &mut Reply, status: Status, text: &str, with_body: bool) {
+    reply.clear();
+    let text = if text.is_empty() { status.line() } else { text };
+    // Both are far shorter than what is reserved for them.
+    let _ = writeln!(reply.body, "{text}");
+    let _ = head(reply, status, Content::Plain, with_body);
+}
+
+/// Puts the head to a body that was written, or not.
+pub(super) fn finish(reply: &mut Reply, written: fmt::Result, content: Content, with_body: bool) {
+    if written.and_then(|()| head(reply, Status::Ok, content, with_body)).is_err() {
+        plain(reply, Status::Internal, "the reply outgrew the memory that is reserved for it", with_body);
+    }
+}
+
+fn head(reply: &mut Reply, status: Status, content: Content, with_body: bool) -> fmt::Result {
+    let allow = if status == Status::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
+    write!(
+        reply.head,
+        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}Cache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+        status.line(),
+        content.kind(),
+        reply.body.as_bytes().len(),
+    )?;
+    if !with_body {
+        reply.body.0.clear();
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+use super::*;
+use crate::command::{VERBS, VerbId};
+use crate::datagram::{self, Datagrams};
+use crate::engine::{Engine, settings::EngineConfig};
+use crate::limits::MIB;
+use crate::reply::ErrorKind;
+use crate::server::Settings;
+use crate::store::{Store, StoreConfig};
+use crate::time::Millis;
+
+const NOW: Now = Now { monotonic: Millis(5_000), unix: Millis(1_780_000_000_000), unix_micros: 0 };
+const READY: LoopState = LoopState { ready: true, turns: 3, busy_us: 1_500, slowest_us: 900 };
+
+fn server() -> Server {
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let engine = Engine::new(Store::new(config, [1, 2]).unwrap(), EngineConfig::default());
+    let datagrams = Datagrams::new(&datagram::Config { clients_max: 4, ..datagram::Config::new(1, [3, 4]) });
+    let small = Settings { max_clients: 4, input_bytes: MIB, output_bytes: MIB, ..Settings::default() };
+    Server::new(engine, datagrams, small)
+}
+
+/// The whole reply, None while more of the request is wanted.
+fn ask(server: &mut Server, request: &[u8], state: LoopState) -> Option<String> {
+    let mut reply = Reply::new();
+    match respond(request, server, &state, NOW, &mut reply) {
+        Step::NeedMore => None,
+        Step::Replied => {
+            Some(String::from_utf8([reply.head.as_bytes(), reply.body.as_bytes()].concat()).unwrap())
+        }
+    }
+}
+
+fn get(path: &str) -> String {
+    ask(&mut server(), format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(), READY).unwrap()
+}
+
+#[test]
+fn probes_say_alive_ready_and_stopping() {
+    assert!(get("/livez").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(get("/readyz?verbose").ends_with("\r\n\r\nready\n"));
+    let stopping = LoopState { ready: false, ..READY };
+    let reply = ask(&mut server(), b"GET /readyz HTTP/1.0\r\n\r\n", stopping).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 503 Service Unavailable\r\n") && reply.ends_with("stopping\n"));
+    let reply = ask(&mut server(), b"GET /livez HTTP/1.0\r\n\r\n", stopping).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn every_beginning_of_a_request_wants_more() {
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost:7879\r\nAccept: */*\r\n\r\n";
+    let mut server = server();
+    for len in 0..request.len() {
+        assert_eq!(ask(&mut server, &request[..len], READY), None, "{len}");
+    }
+    assert!(ask(&mut server, request, READY).is_some());
+}
+
+#[test]
+fn what_is_not_a_get_of_a_known_path_is_told_why() {
+    let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(REQUEST_HEADERS_MAX + 1));
+    let long = format!("GET /{} ", "x".repeat(REQUEST_BYTES_MAX));
+    for (request, status) in [
+        ("GET /nothing HTTP/1.1\r\n\r\n", "404 "),
+        ("GET /metrics/ HTTP/1.1\r\n\r\n", "404 "),
+        ("POST /metrics HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "405 "),
+        ("DELETE / HTTP/1.1\r\n\r\n", "405 "),
+        ("*1\r\n$4\r\nPING\r\n", "400 "),
+        ("GET / HTTP/9.9\r\n\r\n", "400 "),
+        ("GET / HTTP/1.1\r\n no name\r\n\r\n", "400 "),
+        (many_headers.as_str(), "431 "),
+        (&long[..REQUEST_BYTES_MAX], "431 "),
+    ] {
+        let reply = ask(&mut server(), request.as_bytes(), READY).unwrap();
+        assert_eq!(&reply[9..13], status, "{request}");
+        assert!(reply.contains("\r\nConnection: close\r\n"), "{reply}");
+        assert_eq!(reply.contains("\r\nAllow: GET, HEAD\r\n"), status == "405 ");
+    }
+}
+
+#[test]
+fn head_has_the_length_and_no_body() {
+    let reply = ask(&mut server(), b"HEAD /livez HTTP/1.1\r\n\r\n", READY).unwrap();
+    assert!(reply.contains("Content-Length: 6\r\n") && reply.ends_with("\r\n\r\n"), "{reply}");
+}
+
+#[test]
+fn metrics_show_what_was_counted() {
+    let mut server = server();
+    let metrics = &mut server.engine_mut().metrics;
+    metrics.called(VerbId::Get);
+    metrics.took(VerbId::Get, 3);
+    metrics.rejected(VerbId::Set, ErrorKind::Full);
+    metrics.counters.received_bytes = 77;
+    let text = ask(&mut server, b"GET /metrics HTTP/1.1\r\n\r\n", READY).unwrap();
+    for line in [
+        "pannier_requests_total{verb=\"get\"} 1",
+        "pannier_requests_rejected_total{verb=\"set\"} 1",
+        "pannier_errors_total{code=\"OOM\"} 1",
+        "pannier_request_duration_seconds_bucket{le=\"0.000002048\"} 0",
+        "pannier_request_duration_seconds_bucket{le=\"0.000004096\"} 1",
+        "pannier_request_duration_seconds_bucket{le=\"+Inf\"} 1",
+        "pannier_request_duration_seconds_sum 0.000003",
+        "pannier_tcp_received_bytes_total 77",
+        "pannier_keys{db=\"15\"} 0",
+        "pannier_frames_rejected_total{reason=\"bad_crc\"} 0",
+        "pannier_loop_slowest_turn_seconds 0.000900",
+        "pannier_ready 1",
+        "process_start_time_seconds 1779999995",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn every_verb_and_error_at_its_longest_fits() {
+    let mut server = server();
+    let metrics = &mut server.engine_mut().metrics;
+    for verb in VERBS {
+        metrics.called(verb.id);
+        metrics.rejected(verb.id, ErrorKind::Full);
+    }
+    let mut reply = Reply::new();
+    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server, &READY, NOW, &mut reply);
+    // Numbers of one digit may grow to twenty: a line has sixty bytes or more, so that at most a third is added.
+    let (len, capacity) = (reply.body.as_bytes().len(), reply.body.0.capacity());
+    assert!(len > 16 * 1024 && len * 3 / 2 < BODY_BYTES_MAX, "{len}");
+    assert_eq!(capacity, BODY_BYTES_MAX, "nothing was allocated");
+}
+
+#[test]
+fn a_reply_that_does_not_fit_is_an_error_and_no_half() {
+    let mut reply = Reply { head: Text::with_capacity(512), body: Text::with_capacity(1000) };
+    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server(), &READY, NOW, &mut reply);
+    assert!(reply.head.as_bytes().starts_with(b"HTTP/1.1 500 "));
+    assert!(reply.body.as_bytes().len() < 100);
+}

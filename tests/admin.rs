@@ -1,0 +1,171 @@
+//! The admin port of the spawned server: probes, metrics, and peers that stall, flood or lie.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
+
+mod common;
+
+use common::{MIB, PATIENCE, Server, binary, eventually};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+
+const ON: [&str; 2] = ["--admin", "127.0.0.1:0"];
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    stream
+}
+
+/// All that the server says until it closes; a reset counts as a close.
+fn rest(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = connect(address);
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("send");
+    rest(stream)
+}
+
+fn body(reply: &str) -> &str {
+    reply.split_once("\r\n\r\n").expect("a head").1
+}
+
+#[test]
+fn probes_and_metrics() {
+    let server = Server::start(&ON);
+    let admin = server.admin_address();
+    assert!(get(admin, "/livez").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(get(admin, "/").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(get(admin, "/no").starts_with("HTTP/1.1 404 "));
+    let mut client = server.connect();
+    for _ in 0..5 {
+        assert_eq!(client.line("SET k v EX 100"), b"+OK\r\n");
+    }
+    let reply = get(admin, "/metrics");
+    assert!(reply.contains("Content-Type: text/plain; version=0.0.4"), "{reply}");
+    let text = body(&reply);
+    for line in [
+        "pannier_requests_total{verb=\"set\"} 5",
+        "pannier_keys_expiring{db=\"0\"} 1",
+        "pannier_connections 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    check_format(text);
+    check_with_promtool(text);
+}
+
+/// What the format asks for: HELP and TYPE before the samples of each family, once; counters end in `_total`.
+fn check_format(text: &str) {
+    let mut families = BTreeSet::new();
+    let mut series = BTreeSet::new();
+    let (mut name, mut kind) = ("", "");
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            name = help.split_once(' ').filter(|(_, help)| !help.trim().is_empty()).expect("help").0;
+            assert!(families.insert(name), "{name} twice");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            kind = rest.strip_prefix(name).expect("the name of HELP").trim();
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+        } else {
+            let (id, value) = line.rsplit_once(' ').expect("a value");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(series.insert(id), "{id} twice");
+            let sample = id.split('{').next().expect("a name");
+            let suffix = sample.strip_prefix(name).expect("samples follow their HELP");
+            let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(suffixes.contains(&suffix), "{line}");
+        }
+    }
+}
+
+/// Prometheus's own check, where it is installed.
+fn check_with_promtool(text: &str) {
+    let spawned = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = spawned else {
+        eprintln!("SKIPPED: promtool is not installed; the format was checked by the test itself");
+        return;
+    };
+    promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("write");
+    let output = promtool.wait_with_output().expect("wait");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn a_stopping_server_is_alive_and_not_ready() {
+    let mut server = Server::start(&ON);
+    let admin = server.admin_address();
+    let mut client = server.connect();
+    assert_eq!(client.call(&[b"SET".as_slice(), b"big", &vec![b'x'; MIB]]), b"+OK\r\n");
+    // A client that does not take its replies holds the end up.
+    let mut stalled = server.connect();
+    stalled.send(&b"GET big\r\n".repeat(100));
+    stalled.stream.peek(&mut [0]).expect("the first answer");
+    server.signal("TERM");
+    eventually("the server to begin to stop", || server.stderr().contains("stopping on"));
+    assert!(get(admin, "/readyz").starts_with("HTTP/1.1 503 "));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn stalled_and_lying_visitors_keep_nobody_out() {
+    let server = Server::start(&ON);
+    let admin = server.admin_address();
+    let mut stalled: Vec<TcpStream> = (0..20).map(|_| connect(admin)).collect();
+    for stream in &mut stalled {
+        // Some are closed already, to make room.
+        let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: ");
+    }
+    assert!(get(admin, "/livez").starts_with("HTTP/1.1 200 OK\r\n"));
+    let mut liar = connect(admin);
+    liar.write_all(&[b'x'; 8192]).expect("send");
+    assert!(rest(liar).starts_with("HTTP/1.1 4"));
+    assert_eq!(server.connect().line("PING"), b"+PONG\r\n");
+    // The others are closed when their time has passed.
+    for stream in stalled {
+        assert_eq!(rest(stream), "");
+    }
+}
+
+#[test]
+fn many_scrapes_at_once_are_all_answered() {
+    let server = Server::start(&ON);
+    let admin = server.admin_address();
+    let mut scrapes: Vec<TcpStream> = (0..40).map(|_| connect(admin)).collect();
+    for stream in &mut scrapes {
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n");
+    }
+    let answered = scrapes.into_iter().filter(|stream| {
+        let stream = stream.try_clone().expect("clone");
+        rest(stream).starts_with("HTTP/1.1 200 ")
+    });
+    assert!(answered.count() >= 8);
+}
+
+#[test]
+fn a_busy_admin_port_names_the_flag() {
+    let server = Server::start(&ON);
+    let admin = server.admin_address().to_string();
+    let output = Command::new(binary())
+        .args(["serve", "--tcp", "127.0.0.1:0", "--udp", "off", "--memory", "64MiB", "--admin", &admin])
+        .stdin(Stdio::null())
+        .output()
+        .expect("run");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("in use") && stderr.contains("--admin"), "{stderr}");
+}
