@@ -112,6 +112,7 @@ errors! {
     /// Pannier's: the queue of a transaction is bounded; the part is the bound, in bytes.
     QueueFull = "ERR transaction queue is larger than the limit of % bytes";
     NoSuchClient = "ERR No such client";
+    NoShutdown = "ERR No shutdown in progress.";
     UnknownClientType = "ERR Unknown client type '%'";
     InvalidClientId = "ERR client-id should be greater than 0";
     InvalidClientIdInList = "ERR Invalid client ID";

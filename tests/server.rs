@@ -194,6 +194,7 @@ fn ceiling_holds(on_full: &str) {
             scope.spawn(move || until(stop, || small_writes(server, seed, stop)));
             scope.spawn(move || until(stop, || large_writes(server, seed, stop)));
             scope.spawn(move || until(stop, || slow_reader(server, stop)));
+            scope.spawn(move || until(stop, || half_commands(server, seed)));
         }
         for _ in 0..600 {
             std::thread::sleep(Duration::from_millis(10));
@@ -209,7 +210,35 @@ fn ceiling_holds(on_full: &str) {
     assert_eq!(evicted, on_full == "evict", "{stats}");
     assert_eq!(client.line("FLUSHALL"), b"+OK\r\n");
     eventually("memory to be given back", || client.line("SET k v") == b"+OK\r\n");
+    assert_eq!(client.line("FLUSHALL"), b"+OK\r\n");
+    // All that is held is the asker's own input and output.
+    eventually("buffers and large values to be given back", || {
+        let info = String::from_utf8_lossy(&client.line("INFO all")).into_owned();
+        number(&info, "connected_clients:") == 1 && number(&info, "mem_clients_normal:") <= 64 * KIB
+    });
     assert!(server.resident_bytes() < LIMIT);
+}
+
+/// The number behind a label of INFO.
+fn number(info: &str, label: &str) -> usize {
+    let line = info.lines().find_map(|line| line.strip_prefix(label));
+    line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{label} in {info}"))
+}
+
+/// Begins commands, short ones, long ones and transactions, and leaves in the middle of them.
+fn half_commands(server: &Server, seed: u64) {
+    let mut random = Random(seed);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.stream.set_write_timeout(Some(Duration::from_millis(20))).expect("set a time limit");
+        let most = if random.one_in(3) { 3 * MIB } else { 60 * KIB };
+        let command = encode(&[b"SET".as_slice(), b"half", &vec![b'h'; 100 + random.below(most)]]);
+        if random.one_in(3) {
+            client.send_if_open(&[b"WATCH a b c\r\nMULTI\r\n", command.as_slice()].concat());
+        }
+        client.send_if_open(&command[..command.len() / 2]);
+    }
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 /// Writes values of a kilobyte, more of them than there is memory.

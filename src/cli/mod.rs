@@ -7,12 +7,16 @@
 //! |---|---|
 //! | `serve.rs` | the server's flags and environment, made into one plain [`serve::ServeOptions`] |
 //! | `verbs.rs` | `put`, `get`, … over the client library |
+//! | `connection.rs` | the server, over TCP or UDP |
+//! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
 //! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
 //! | `memory.rs` | the memory limit of the container or the machine |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `secret.rs` | the password |
 //! | `logging.rs` | the log on stderr |
 
+mod connection;
+mod demo;
 pub mod logging;
 pub mod memory;
 mod output;
@@ -90,6 +94,7 @@ Examples:
   pannier get greeting                      print it
   echo -n data | pannier put file -         store what comes from standard input
   pannier scan --match 'session:*'          list keys
+  pannier demo                              see what it does with a bad network
 
 Exit codes:
   0 done   1 the server answered an error, or a condition did not hold   2 usage   3 no such key
@@ -105,6 +110,10 @@ enum Command {
     /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers; 1: it
     /// does not.
     Healthcheck(verbs::HealthcheckArgs),
+    /// See what it does: a server starts in this process, and a network between it and a client damages, loses, doubles
+    ///
+    /// Takes a few seconds and free ports of 127.0.0.1. Exit code 0: all that it promises held; 1: something did not.
+    Demo,
     /// Print a script that completes this command line
     #[command(
         after_help = "Example:\n  pannier completions bash > ~/.local/share/bash-completion/completions/pannier"
@@ -138,6 +147,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(args),
         Command::Verb(verb) => verb.run(out),
         Command::Healthcheck(args) => args.run(),
+        Command::Demo => demo::run(out),
         Command::Completions { shell } => {
             // By way of memory, since the generator panics where it cannot write.
             let mut script = Vec::new();

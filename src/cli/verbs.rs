@@ -15,13 +15,14 @@ use serde_json::json;
 
 use super::{
     Exit, Failure,
+    connection::Connection,
     output::{self, Style, printable},
     secret,
     serve::parse_address,
     units::parse_positive_duration,
 };
 use crate::{
-    client::{Client, Condition, Error, PutOptions, Ttl},
+    client::{Client, Condition, Error, PutOptions, Ttl, Udp},
     limits::VALUE_BYTES_MAX,
 };
 
@@ -41,6 +42,17 @@ pub(crate) struct ServerArgs {
     /// Print JSON objects, one a line
     #[arg(long)]
     json: bool,
+}
+
+/// Which server, and by which of its two ways in.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct PathArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Ask by datagrams, which are retried and never run twice; what does not fit one goes over TCP by itself
+    #[arg(long)]
+    udp: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -65,7 +77,7 @@ Examples:
         /// The key
         key: OsString,
         #[command(flatten)]
-        server: ServerArgs,
+        server: PathArgs,
     },
     /// Remove keys, and print how many of them there were
     ///
@@ -76,7 +88,7 @@ Examples:
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<OsString>,
         #[command(flatten)]
-        server: ServerArgs,
+        server: PathArgs,
     },
     /// Add to the number under a key, and print the sum
     #[command(after_help = "Examples:\n  pannier incr visits\n  pannier incr stock --by -3")]
@@ -87,7 +99,7 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
         by: i64,
         #[command(flatten)]
-        server: ServerArgs,
+        server: PathArgs,
     },
     /// Print how long a key has to live, such as 29.5s, or 'forever'
     ///
@@ -97,7 +109,7 @@ Examples:
         /// The key
         key: OsString,
         #[command(flatten)]
-        server: ServerArgs,
+        server: PathArgs,
     },
     /// List keys, one a line
     ///
@@ -116,7 +128,7 @@ Examples:
     /// Ask the server for a sign of life; the round trip's time goes to stderr
     Ping {
         #[command(flatten)]
-        server: ServerArgs,
+        server: PathArgs,
     },
     /// Print the server's figures
     #[command(after_help = "Examples:\n  pannier stats\n  pannier stats memory --json")]
@@ -148,7 +160,7 @@ pub(crate) struct PutArgs {
     #[arg(long, value_name = "VALUE", group = "condition", allow_negative_numbers = true)]
     if_equal: Option<OsString>,
     #[command(flatten)]
-    server: ServerArgs,
+    server: PathArgs,
 }
 
 #[derive(Args, Debug)]
@@ -217,7 +229,7 @@ impl PutArgs {
         if stored.map_err(|error| server.explain(error))? {
             return server.print(out, "OK", &json!({ "stored": true }));
         }
-        if server.json {
+        if server.json() {
             output::write_json(out, &json!({ "stored": false }))?;
         }
         let key = printable(self.key.as_bytes());
@@ -231,14 +243,14 @@ impl PutArgs {
     }
 }
 
-fn get(server: &ServerArgs, key: &[u8], out: &mut dyn Write) -> Result<Exit, Failure> {
+fn get(server: &PathArgs, key: &[u8], out: &mut dyn Write) -> Result<Exit, Failure> {
     match server.connect()?.get(key).map_err(|error| server.explain(error))? {
         Some(value) => {
             output::write_value(out, server.style(), &value)?;
             Ok(Exit::Done)
         }
         None => {
-            if server.json {
+            if server.json() {
                 output::write_json(out, &json!({ "value": null }))?;
             }
             Err(no_such_key(key))
@@ -246,10 +258,10 @@ fn get(server: &ServerArgs, key: &[u8], out: &mut dyn Write) -> Result<Exit, Fai
     }
 }
 
-fn ttl(server: &ServerArgs, key: &[u8], out: &mut dyn Write) -> Result<Exit, Failure> {
+fn ttl(server: &PathArgs, key: &[u8], out: &mut dyn Write) -> Result<Exit, Failure> {
     match server.connect()?.ttl(key).map_err(|error| server.explain(error))? {
         Ttl::Missing => {
-            if server.json {
+            if server.json() {
                 output::write_json(out, &json!({ "exists": false, "ttl_ms": null }))?;
             }
             Err(no_such_key(key))
@@ -262,28 +274,74 @@ fn ttl(server: &ServerArgs, key: &[u8], out: &mut dyn Write) -> Result<Exit, Fai
     }
 }
 
-fn ping(server: &ServerArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn ping(server: &PathArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut client = server.connect()?;
     // The one clock read of the command line: a person asks how far the server is.
     #[allow(clippy::disallowed_methods)]
     let start = Instant::now();
     client.ping().map_err(|error| server.explain(error))?;
     let round_trip = start.elapsed();
-    if !server.json {
-        let _ = writeln!(io::stderr(), "{} answered in {round_trip:.1?}", server.server);
+    if !server.json() {
+        let way = if server.udp { " over UDP" } else { "" };
+        let _ = writeln!(io::stderr(), "{} answered in {round_trip:.1?}{way}", server.server.server);
     }
     server.print(out, "PONG", &json!({ "reply": "PONG", "round_trip_us": round_trip.as_micros() as u64 }))
 }
 
+impl PathArgs {
+    /// The one door to the server for verbs that go either way.
+    fn connect(&self) -> Result<Connection, Failure> {
+        if !self.udp {
+            return self.server.connect().map(Connection::Tcp);
+        }
+        let mut builder = Udp::builder().call_timeout(self.server.timeout);
+        if let Some(password) = self.server.password()? {
+            builder = builder.password(password.expose());
+        }
+        let client = builder.connect(&*self.server.server).map_err(|error| self.explain(error))?;
+        Ok(Connection::Udp(Box::new(client)))
+    }
+
+    fn style(&self) -> Style {
+        self.server.style()
+    }
+
+    fn json(&self) -> bool {
+        self.server.json
+    }
+
+    fn print(&self, out: &mut dyn Write, text: &str, object: &serde_json::Value) -> Result<Exit, Failure> {
+        self.server.print(out, text, object)
+    }
+
+    /// As [`ServerArgs::explain`]; but over UDP a silence has more reasons than a slow server.
+    fn explain(&self, error: Error) -> Failure {
+        if self.udp && matches!(error, Error::Timeout { .. }) {
+            return Failure::new(
+                Exit::Unreachable,
+                format!(
+                    "{error} by datagrams from {}. Nothing was changed. A server that is down, has UDP off or another \
+                     password keeps silent; try it without --udp, or allow more by --timeout",
+                    self.server.server
+                ),
+            );
+        }
+        self.server.explain(error)
+    }
+}
+
 impl ServerArgs {
     fn connect(&self) -> Result<Client, Failure> {
-        let password = secret::password(self.password_file.as_deref(), env::var_os("PANNIER_PASSWORD"))
-            .map_err(Failure::usage)?;
         let mut builder = Client::builder().connect_timeout(self.timeout).call_timeout(self.timeout);
-        if let Some(password) = password {
+        if let Some(password) = self.password()? {
             builder = builder.password(password.expose());
         }
         builder.connect(&*self.server).map_err(|error| self.explain(error))
+    }
+
+    fn password(&self) -> Result<Option<secret::Secret>, Failure> {
+        secret::password(self.password_file.as_deref(), env::var_os("PANNIER_PASSWORD"))
+            .map_err(Failure::usage)
     }
 
     fn style(&self) -> Style {

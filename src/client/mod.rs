@@ -32,6 +32,8 @@ mod reply;
 mod tcp;
 mod udp;
 
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 pub use error::Error;
@@ -113,4 +115,15 @@ pub enum Ttl {
 /// Milliseconds of a time to live: rounded up, so that a short one is not taken for none.
 pub(crate) fn ttl_ms(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// `host:port`, `[v6]:port`, or a host or IP address alone.
+pub(crate) fn resolve(server: &str) -> io::Result<Vec<SocketAddr>> {
+    let bare_v6 = server.parse::<Ipv6Addr>().is_ok();
+    let has_port = !bare_v6 && server.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let addresses = match has_port {
+        true => server.to_socket_addrs()?,
+        false => (server.trim_matches(['[', ']']), DEFAULT_PORT).to_socket_addrs()?,
+    };
+    Ok(addresses.collect())
 }

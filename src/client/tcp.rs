@@ -6,14 +6,14 @@
 use std::{
     fmt,
     io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
 use super::{
-    Condition, DEFAULT_PORT, Error, PutOptions, Ttl,
+    Condition, Error, PutOptions, Ttl,
     reply::{Malformed, REPLY_BYTES_MAX, ReadError, Reply, ReplyReader},
-    ttl_ms,
+    resolve, ttl_ms,
 };
 
 /// A timeout beyond any that is meant, so that adding one to the time of day cannot overflow.
@@ -420,17 +420,6 @@ fn connect(server: &str, timeout: Duration) -> io::Result<TcpStream> {
         }
     }
     result
-}
-
-/// `host:port`, `[v6]:port`, or a host or IP address alone.
-fn resolve(server: &str) -> io::Result<Vec<std::net::SocketAddr>> {
-    let bare_v6 = server.parse::<std::net::Ipv6Addr>().is_ok();
-    let has_port = !bare_v6 && server.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
-    let addresses = match has_port {
-        true => server.to_socket_addrs()?,
-        false => (server.trim_matches(['[', ']']), DEFAULT_PORT).to_socket_addrs()?,
-    };
-    Ok(addresses.collect())
 }
 
 fn is_timeout(error: &io::Error) -> bool {

@@ -14,9 +14,10 @@
 //! | `budget` | limits on errors and log lines |
 //! | `counters` | what is counted |
 //!
-//! Over TCP the same frames, sessions and sequences hold, so that a write that was sent over UDP and is repeated over TCP
-//! still runs at most once. A stream proves its peer's address and delivers no old copies: cookies are not looked at, and a HELLO opens
-//! a session at once. But a write needs a session there: without one, nobody could tell whether it has run.
+//! Over TCP the same frames, sessions and sequences hold, so that a write that was sent over UDP and is repeated over
+//! TCP still runs at most once. A stream proves its peer's address and delivers no old copies: cookies are not looked
+//! at, and a HELLO opens a session at once. But a write needs a session there: without one, nobody could tell whether
+//! it has run.
 
 pub mod budget;
 pub mod cookie;

@@ -10,10 +10,10 @@
 //!                  reply and its hash kept
 //! ```
 //! Memory is fixed: heads and slots are reserved when the table is made, touched as clients come. Clients stand in a
-//! list in the order of their last sign of life; only the one at its front can be dropped, and only when its lease has run
-//! out. **Nothing that was dropped can run again**: dropping raises the *horizon* to the *counter* that every cookie made so
-//! far carries at most, and the counter beyond it. An entry is made only for a cookie newer than the horizon, and an
-//! entry remembers the horizon at its birth and takes no older cookie.
+//! list in the order of their last sign of life; only the one at its front can be dropped, and only when its lease
+//! has run out. **Nothing that was dropped can run again**: dropping raises the *horizon* to the *counter* that every
+//! cookie made so far carries at most, and the counter beyond it. An entry is made only for a cookie newer than the
+//! horizon, and an entry remembers the horizon at its birth and takes no older cookie.
 
 use std::hash::Hasher;
 

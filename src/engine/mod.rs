@@ -207,11 +207,14 @@ impl Engine {
     ) -> Option<&'static Verb> {
         let mut verb = verb;
         if let Some(word) = args.get(1).filter(|_| verb.flags.has(Flags::CONTAINER)) {
-            let word = if let Arg::Bytes(word) = word { word } else { b"" };
-            let Some(subcommand) = verb.subcommand(word) else {
+            let found = if let Arg::Bytes(word) = word { verb.subcommand(word) } else { None };
+            let Some(subcommand) = found else {
                 let mut container = [0; 16];
                 let container = upper(verb.name, &mut container);
-                let word = Part::Bytes(shown(word, 128));
+                let mut quoted = [0; 128];
+                let word = shown(beginning(&self.store, word), quoted.len());
+                quoted[..word.len()].copy_from_slice(word);
+                let word = Part::Bytes(&quoted[..word.len()]);
                 let error = ErrorKind::UnknownSubcommand.of_both(word, Part::Bytes(container));
                 self.refuse(session, None, &error, out);
                 return None;
@@ -394,17 +397,21 @@ fn quote_args<'b>(store: &Store, args: &Args<'_>, buffer: &'b mut [u8; QUOTED_AR
         if len >= 128 {
             break;
         }
-        let bytes = match arg {
-            Arg::Bytes(bytes) => bytes,
-            Arg::Large(id) => store.large_slice(&mut LargeCursor::new(id, 0)),
-            Arg::Refused => b"",
-        };
-        for part in [b"'", shown(bytes, 128 - len), b"' "] {
+        for part in [b"'", shown(beginning(store, arg), 128 - len), b"' "] {
             buffer[len..len + part.len()].copy_from_slice(part);
             len += part.len();
         }
     }
     &buffer[..len]
+}
+
+/// The first bytes of an argument, as many as lie together.
+fn beginning<'a>(store: &'a Store, arg: Arg<'a>) -> &'a [u8] {
+    match arg {
+        Arg::Bytes(bytes) => bytes,
+        Arg::Large(id) => store.large_slice(&mut LargeCursor::new(id, 0)),
+        Arg::Refused => b"",
+    }
 }
 
 /// What Redis shows of bytes: at most `len_max` of them, and none from a zero byte on, as printf does.

@@ -149,8 +149,12 @@ fn a_large_argument_in_the_place_of_a_key_or_number_is_an_error() {
     assert_eq!(bench.run_args(&[b"DEL", &large]), b":0\r\n");
     assert_eq!(bench.run_args(&[b"MGET", &large]), b"*1\r\n$-1\r\n");
     assert_eq!(bench.run_args(&[b"KEYS", &large]), b"-ERR argument too long for 'keys' command\r\n");
-    let reply = bench.run_args(&[b"CONFIG", &large]);
-    assert_eq!(reply, b"-ERR unknown subcommand ''. Try CONFIG HELP.\r\n");
+    let large = vec![b'x'; 100 * KIB];
+    let shown = "x".repeat(128);
+    let reply = String::from_utf8(bench.run_args(&[b"CONFIG", &large])).unwrap();
+    assert_eq!(reply, format!("-ERR unknown subcommand '{shown}'. Try CONFIG HELP.\r\n"));
+    let reply = String::from_utf8(bench.run_args(&[b"NOSUCH", &large])).unwrap();
+    assert_eq!(reply, format!("-ERR unknown command 'NOSUCH', with args beginning with: '{shown}' \r\n"));
     assert_eq!(bench.run_args(&[&large]), b"-ERR unknown command '', with args beginning with: \r\n");
     let key = pattern(65_000 + 500);
     let reply = String::from_utf8(bench.run_args(&[b"SET", &key, b"v"])).unwrap();

@@ -2,6 +2,7 @@
 
 mod admin;
 mod clock;
+mod handle;
 mod listener;
 mod process;
 mod reactor;
@@ -16,12 +17,15 @@ use crate::server::{Server, Settings};
 use crate::store::{OnFull, Store, StoreConfig};
 use admin::AdminPort;
 use listener::Listener;
+pub use process::facts as process_facts;
 use reactor::{Reactor, Sockets};
 use signal::Signals;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use udp::UdpPort;
+
+pub use handle::Handle;
 
 /// All that a server needs to know to start.
 #[derive(Clone, Debug)]
@@ -122,34 +126,54 @@ impl Budget {
 /// # Errors
 /// The address is taken, the memory limit too small, or the system refuses; the text says what to do.
 pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
-    let memory_bytes = usize::try_from(options.memory_bytes).unwrap_or(usize::MAX);
-    raise_descriptor_limit(options.max_clients);
-    let listener = Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
-    let address = listener.local_address().unwrap_or(options.tcp);
-    let mut server = build_server(options, memory_bytes, address)?;
     let signals =
         Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
-    log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
-    log::info!("memory limit={} bytes from={}", options.memory_bytes, options.memory_origin);
-    log::info!(
-        "when full: {}",
-        match options.on_full {
-            OnFull::Refuse => "writes are refused, nothing is dropped",
-            OnFull::Evict => "the least used keys are dropped",
-        }
-    );
-    let udp = options.udp.map(|wanted| bind_udp(wanted, options.tcp, address)).transpose()?;
-    let udp_address = udp.as_ref().and_then(|port| port.local_address().ok());
-    let admin = options.admin.map(bind_admin).transpose()?;
-    let admin_address = admin.as_ref().and_then(|port| port.local_address().ok());
-    let facts = &mut server.engine_mut().facts;
-    facts.tcp_port = address.port();
-    facts.udp_port = udp_address.map_or(0, |udp| udp.port());
-    let mut reactor = Reactor::new(Sockets { listener, udp, admin, signals }, server, options.max_clients)
-        .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
-    let at = |bound: Option<SocketAddr>| bound.map_or("off".to_owned(), |bound| bound.to_string());
-    log::info!("listening tcp={address} udp={} admin={}", at(udp_address), at(admin_address));
-    reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
+    Bound::new(options, signals)?.run()
+}
+
+/// A server whose sockets are bound, so that clients may come; it does not serve yet.
+struct Bound {
+    reactor: Reactor,
+    tcp: SocketAddr,
+    udp: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+impl Bound {
+    fn new(options: &ServerOptions, signals: Signals) -> Result<Bound, StartError> {
+        let memory_bytes = usize::try_from(options.memory_bytes).unwrap_or(usize::MAX);
+        raise_descriptor_limit(options.max_clients);
+        let listener =
+            Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
+        let tcp = listener.local_address().unwrap_or(options.tcp);
+        let mut server = build_server(options, memory_bytes, tcp)?;
+        log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
+        log::info!("memory limit={} bytes from={}", options.memory_bytes, options.memory_origin);
+        log::info!(
+            "when full: {}",
+            match options.on_full {
+                OnFull::Refuse => "writes are refused, nothing is dropped",
+                OnFull::Evict => "the least used keys are dropped",
+            }
+        );
+        let port = options.udp.map(|wanted| bind_udp(wanted, options.tcp, tcp)).transpose()?;
+        let udp = port.as_ref().and_then(|port| port.local_address().ok());
+        let facts = &mut server.engine_mut().facts;
+        facts.tcp_port = tcp.port();
+        facts.udp_port = udp.map_or(0, |udp| udp.port());
+        let admin_port = options.admin.map(bind_admin).transpose()?;
+        let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
+        let sockets = Sockets { listener, udp: port, admin: admin_port, signals };
+        let reactor = Reactor::new(sockets, server, options.max_clients)
+            .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
+        Ok(Bound { reactor, tcp, udp, admin })
+    }
+
+    fn run(mut self) -> Result<(), StartError> {
+        let at = |bound: Option<SocketAddr>| bound.map_or("off".to_owned(), |bound| bound.to_string());
+        log::info!("listening tcp={} udp={} admin={}", self.tcp, at(self.udp), at(self.admin));
+        self.reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
+    }
 }
 
 fn build_server(
@@ -182,6 +206,7 @@ fn build_server(
             max_clients: options.max_clients,
             port: address.port(),
             bind: address.ip().to_string(),
+            seed: random_secret()?[0],
             ..EngineConfig::default()
         },
     );
@@ -240,7 +265,12 @@ fn raise_descriptor_limit(max_clients: usize) {
 /// Binds the datagram socket: at the same port as TCP where the same, free one was asked for.
 fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Result<UdpPort, StartError> {
     let address = if wanted == tcp_wanted { tcp } else { wanted };
-    UdpPort::bind(address).map_err(|error| bind_error("--udp", address, &error))
+    match UdpPort::bind(address) {
+        // Any port was asked for: TCP's is only the one that is nicest.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && wanted.port() == 0 => UdpPort::bind(wanted),
+        result => result,
+    }
+    .map_err(|error| bind_error("--udp", address, &error))
 }
 
 fn bind_admin(address: SocketAddr) -> Result<AdminPort, StartError> {

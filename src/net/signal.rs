@@ -17,15 +17,25 @@ impl Signals {
     /// # Errors
     /// What the system says when pipes or handlers cannot be had.
     pub fn install() -> io::Result<Signals> {
+        let (signals, [stop_writer, reload_writer]) = Signals::pipes()?;
+        signal_hook::low_level::pipe::register(SIGTERM, stop_writer.try_clone()?)?;
+        signal_hook::low_level::pipe::register(SIGINT, stop_writer)?;
+        signal_hook::low_level::pipe::register(SIGHUP, reload_writer)?;
+        Ok(signals)
+    }
+
+    /// Takes no signal over: a byte written to the first of the two ends asks to stop, one to the second to reload.
+    ///
+    /// # Errors
+    /// What the system says when pipes cannot be had.
+    pub fn pipes() -> io::Result<(Signals, [std::os::unix::net::UnixStream; 2])> {
         let (stop, stop_writer) = std::os::unix::net::UnixStream::pair()?;
         let (reload, reload_writer) = std::os::unix::net::UnixStream::pair()?;
         for stream in [&stop, &reload] {
             stream.set_nonblocking(true)?;
         }
-        signal_hook::low_level::pipe::register(SIGTERM, stop_writer.try_clone()?)?;
-        signal_hook::low_level::pipe::register(SIGINT, stop_writer)?;
-        signal_hook::low_level::pipe::register(SIGHUP, reload_writer)?;
-        Ok(Signals { stop: UnixStream::from_std(stop), reload: UnixStream::from_std(reload) })
+        let signals = Signals { stop: UnixStream::from_std(stop), reload: UnixStream::from_std(reload) };
+        Ok((signals, [stop_writer, reload_writer]))
     }
 
     /// The streams to register for reading.

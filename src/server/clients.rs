@@ -86,7 +86,7 @@ impl Action {
             VerbId::Watch => Action::Watch,
             VerbId::Unwatch => Action::Unwatch,
             VerbId::Reset => Action::Reset,
-            VerbId::Shutdown => Action::Shutdown,
+            VerbId::Shutdown => parse_shutdown(args)?,
             VerbId::ClientInfo => Action::Info,
             VerbId::ClientList => Action::List(parse_list(args)?),
             VerbId::ClientKill => parse_kill(args)?,
@@ -156,6 +156,21 @@ fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
         }
     }
     Ok(Action::Kill { filter, skip_me, counts: true })
+}
+
+/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE]`: there is nothing to save and nobody to wait for, so all mean the same.
+fn parse_shutdown<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
+    let known = ["nosave", "save", "now", "force"];
+    for index in 1..args.len() {
+        let word = args.bytes(index).unwrap_or_default();
+        if word.eq_ignore_ascii_case(b"abort") && args.len() == 2 {
+            return Err(ErrorKind::NoShutdown.plain());
+        }
+        if !known.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes())) {
+            return Err(ErrorKind::Syntax.plain());
+        }
+    }
+    Ok(Action::Shutdown)
 }
 
 fn parse_pause<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
@@ -247,8 +262,7 @@ impl Server {
             self.pause = Pause::default();
             for (index, connection) in &self.connections {
                 if !connection.input.is_empty() {
-                    let id = ConnectionId { index: index as u32, generation: connection.generation };
-                    self.attention.push_back(id);
+                    self.attention.push(index as u32);
                 }
             }
         }
@@ -318,8 +332,7 @@ impl Server {
                 me = true;
             } else {
                 connection.close(CloseReason::Killed);
-                self.attention
-                    .push_back(ConnectionId { index: index as u32, generation: connection.generation });
+                self.attention.push(index as u32);
             }
         }
         if counts {

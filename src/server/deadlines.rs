@@ -76,7 +76,7 @@ impl Server {
             connection.progressed = now;
         }
         connection.close(reason);
-        self.attention.push_back(id);
+        self.attention.push(id.index);
         self.update_deadline(id, now);
     }
 }

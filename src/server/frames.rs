@@ -28,7 +28,14 @@ impl Server {
         reply: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Option<usize> {
         let incoming = Incoming { from, bytes, now };
-        match self.datagrams.handle(&mut self.engine.store, &incoming, reply) {
+        let started = if self.settings.log_requests { (self.settings.clock_us)() } else { 0 };
+        let handled = self.datagrams.handle(&mut self.engine.store, &incoming, reply);
+        if self.settings.log_requests {
+            let reply_len = if let Handled::Reply(len) = handled { len } else { 0 };
+            let micros = (self.settings.clock_us)().saturating_sub(started);
+            super::request_log::write_frame("udp", from, (bytes, &reply[..reply_len]), micros);
+        }
+        match handled {
             Handled::Reply(len) => Some(len),
             Handled::Silent => None,
             Handled::Rejected(reason) => {
@@ -40,7 +47,7 @@ impl Server {
 
     /// Serves the frame at the front of a framed connection's input.
     pub(super) fn step_framed(&mut self, id: ConnectionId, now: Now) -> Progress {
-        let Server { engine, connections, input, output, datagrams, frame_reply, .. } = self;
+        let Server { engine, connections, input, output, datagrams, frame_reply, settings, .. } = self;
         let connection = &mut connections[id.index as usize];
         connection.input.straighten(input);
         let bytes = connection.input.readable(input);
@@ -50,7 +57,15 @@ impl Server {
                 Ok(Step::NeedMore) => return self.wait_for_input(id, now),
                 Ok(Step::Ready { frame, consumed }) => {
                     let peer = (connection.peer, now);
+                    let started = if settings.log_requests { (settings.clock_us)() } else { 0 };
                     let handled = datagrams.handle_stream_frame(&mut engine.store, &frame, peer, frame_reply);
+                    if settings.log_requests
+                        && let Handled::Reply(len) = handled
+                    {
+                        let exchange = (&bytes[..consumed], &frame_reply[..len]);
+                        let micros = (settings.clock_us)().saturating_sub(started);
+                        super::request_log::write_frame("tcp", connection.peer, exchange, micros);
+                    }
                     (handled, consumed)
                 }
                 Err(reason) => {

@@ -91,7 +91,7 @@ impl Server {
 
     /// Gives back all that a connection holds: rings, replies, the transaction, large arguments not yet executed.
     pub(super) fn release_held(&mut self, connection: &mut Connection) {
-        let Server { engine, input, output, queues, args, .. } = self;
+        let Server { engine, input, output, queues, .. } = self;
         if let Some(job) = connection.job.take() {
             engine.abandon(job);
         }
@@ -104,9 +104,7 @@ impl Server {
         connection.decoder.large_ids(bytes, |large| store.large_release(large));
         connection.decoder = Decoder::new();
         connection.input.release(input);
-        super::transaction::release(&mut connection.transaction, args, queues, |large| {
-            store.large_release(large)
-        });
+        super::transaction::release(&mut connection.transaction, queues, |large| store.large_release(large));
         connection.output.release(output, |large| store.large_release(large));
     }
 
@@ -179,10 +177,7 @@ impl Server {
 
     /// Closes the client that holds the most input; false if that is the one that asks.
     pub(super) fn relieve_input(&mut self, asking: ConnectionId) -> bool {
-        let held = |connection: &Connection| {
-            let transaction = &connection.transaction;
-            connection.input.capacity() + transaction.queue.capacity() + transaction.watched.capacity()
-        };
+        let held = |connection: &Connection| connection.input.capacity();
         let largest = self
             .connections
             .iter()
@@ -208,6 +203,6 @@ impl Server {
         if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
             self.engine.metrics.counters.buffer_closes += 1;
         }
-        self.attention.push_back(id);
+        self.attention.push(id.index);
     }
 }

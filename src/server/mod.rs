@@ -15,6 +15,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `attention.rs` | the queue of connections to look at although their sockets said nothing |
 //! | `input.rs` | from received bytes to whole commands; large arguments into the store |
 //! | `run.rs` | commands in order, each only when its reply has room |
 //! | `output.rs` | waiting replies to the socket, large values from the store |
@@ -24,6 +25,7 @@
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
 
+mod attention;
 mod clients;
 mod deadlines;
 mod frames;
@@ -43,9 +45,9 @@ use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
 use crate::timers::Timers;
 use crate::wire::arguments::ArgTable;
+use attention::Attention;
 use core::net::SocketAddr;
 use slab::Slab;
-use std::collections::VecDeque;
 
 /// What a client that comes when all places are taken is told.
 pub const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -109,7 +111,7 @@ pub struct Server {
     next_generation: u32,
     next_session_id: u64,
     /// Connections to look at although nothing came from their sockets.
-    attention: VecDeque<ConnectionId>,
+    attention: Attention,
     /// Where bytes go that nobody wants.
     discard: Box<[u8]>,
     pause: clients::Pause,
@@ -144,7 +146,7 @@ impl Server {
             timers: Timers::new(settings.max_clients),
             next_generation: 0,
             next_session_id: 1,
-            attention: VecDeque::with_capacity(settings.max_clients),
+            attention: Attention::new(settings.max_clients),
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             pause: clients::Pause::default(),
             stop_requested: false,
@@ -217,7 +219,12 @@ impl Server {
 
     /// A connection to run and write although its socket said nothing; call until `None` once a turn.
     pub fn poll_attention(&mut self) -> Option<ConnectionId> {
-        self.attention.pop_front()
+        loop {
+            let index = self.attention.pop()?;
+            if let Some(connection) = self.connections.get(index as usize) {
+                return Some(ConnectionId { index, generation: connection.generation });
+            }
+        }
     }
 
     /// Work that the server owes itself: expiry, cleaning, flushing, in bounded slices. True: there is more at once.
@@ -234,6 +241,11 @@ impl Server {
     /// Connections that are open.
     pub fn connection_count(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Bytes of buffers that clients hold: input, output, transactions.
+    pub fn buffer_bytes(&self) -> usize {
+        self.input.used() + self.output.used() + self.queues.used()
     }
 
     /// The ids of all open connections.
@@ -263,9 +275,12 @@ impl Server {
     pub fn invariants(&self) {
         self.input.invariants();
         self.output.invariants();
+        self.queues.invariants();
         self.engine.store.invariants();
         for (_, connection) in &self.connections {
             connection.input.invariants();
+            connection.transaction.queue.invariants();
+            connection.transaction.watched.invariants();
         }
         assert!(self.connections.len() <= self.settings.max_clients);
     }

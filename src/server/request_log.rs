@@ -2,24 +2,56 @@
 
 use crate::connection::Connection;
 use crate::wire::arguments::{Arg, Args};
+use crate::wire::frame::{self, Direction, Op, Status, Step};
+use core::net::SocketAddr;
 use std::fmt;
 
 /// Bytes of a verb or key that are shown; the rest is cut.
 const SHOWN_BYTES: usize = 64;
 
-/// Writes the line: transport, peer, verb, key, sizes in bytes, microseconds. Never a value.
-pub(super) fn line(connection: &Connection, args: &Args<'_>, request_len: usize, before: u64, micros: u64) {
-    let reply_len = connection.output.pending_len().saturating_sub(before);
+/// What a line tells beside who asked for what.
+pub(super) struct Line {
+    /// Bytes of the request in the ring; a value that was streamed into the store comes on top.
+    pub request_len: usize,
+    /// Bytes of the reply so far.
+    pub reply_len: u64,
+    /// `ok`, `error`, or `unfinished` for a piece of a long reply.
+    pub outcome: &'static str,
+    /// Microseconds from the decoded request to the written reply.
+    pub micros: u64,
+}
+
+/// Writes the line: transport, peer, verb, key, sizes, outcome, time. Never a value.
+pub(super) fn write(connection: &Connection, args: &Args<'_>, line: &Line) {
     log::info!(
         target: "request",
-        "tcp {} {} {} request_bytes={}{} reply_bytes={} us={}",
+        "tcp {} {} {} request_bytes={}{} reply_bytes={} outcome={} us={}",
         connection.peer(),
         Escaped(args.get(0)),
         Escaped(args.get(1)),
-        request_len,
+        line.request_len,
         if connection.has_large { "+large" } else { "" },
-        reply_len,
-        micros,
+        line.reply_len,
+        line.outcome,
+        line.micros,
+    );
+}
+
+/// Writes the line of a frame and of the reply to it, both whole.
+pub(super) fn write_frame(transport: &str, from: SocketAddr, exchange: (&[u8], &[u8]), micros: u64) {
+    let (request, reply) = exchange;
+    let Ok(Step::Ready { frame, .. }) = frame::decode_prefix(request, Direction::Request, request.len())
+    else {
+        return;
+    };
+    log::info!(
+        target: "request",
+        "{transport} {from} {} {} request_bytes={} reply_bytes={} outcome={} us={micros}",
+        frame.head.op().map_or("?", Op::name),
+        Escaped(Some(Arg::Bytes(frame.key))),
+        request.len(),
+        reply.len(),
+        reply.get(frame::STATUS_OFFSET).and_then(|&byte| Status::from_byte(byte)).map_or("silence", Status::name),
     );
 }
 

@@ -1,6 +1,6 @@
 //! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
 
-use super::{Progress, Server, clients::Action};
+use super::{Progress, Server, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::{Flow, Spent};
@@ -133,7 +133,11 @@ impl Server {
     fn run_command(&mut self, id: ConnectionId, len: usize, now: Now, timed: bool) -> Progress {
         let timed = timed || self.settings.log_requests;
         let started = if timed { (self.settings.clock_us)() } else { 0 };
-        let before = self.connections[id.index as usize].output.pending_len();
+        let before = Before {
+            output_len: self.connections[id.index as usize].output.pending_len(),
+            error_count: self.engine.metrics.counters.error_replies,
+            started_us: started,
+        };
         let flow = match self.prepare(id, len, now) {
             Prepared::Held => {
                 self.connections[id.index as usize].decoder.hold(len);
@@ -155,7 +159,7 @@ impl Server {
             }
         };
         if self.settings.log_requests {
-            self.log_request(id, len, before, started);
+            self.log_request(id, len, &before, flow);
         }
         self.finish(id, len, flow)
     }
@@ -186,7 +190,7 @@ impl Server {
 
     /// Brings the engine's facts and counters up to date; reads what the system says of the process.
     pub fn refresh(&mut self, now: Now) {
-        let buffer_bytes = (self.input.used() + self.output.used() + self.queues.used()) as u64;
+        let buffer_bytes = self.buffer_bytes() as u64;
         let facts = &mut self.engine.facts;
         facts.connected_clients = self.connections.len() as u64;
         facts.buffer_bytes = buffer_bytes;
@@ -210,6 +214,8 @@ impl Server {
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
         let Some(verb) = engine.admit(session, &args, &mut out) else {
+            // Its own refusal has been answered; the next command's arguments are not to blame for this one's.
+            *refused = None;
             transaction.broken |= transaction.open;
             return Prepared::Answered;
         };
@@ -269,7 +275,9 @@ impl Server {
             return match Action::parse(verb, &args) {
                 Ok(action) => {
                     engine.metrics.called(verb.id);
-                    self.perform(id, action, source, now)
+                    let flow = self.perform(id, action, source, now);
+                    self.connections[id.index as usize].session.finished();
+                    flow
                 }
                 Err(error) => {
                     engine.refuse(session, Some(verb.id), &error, &mut out);
@@ -300,7 +308,7 @@ impl Server {
             connection.job = Some(job);
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
-                self.attention.push_back(id);
+                self.attention.push(id.index);
             }
             return Progress::Waiting;
         }
@@ -333,13 +341,29 @@ impl Server {
 
     /// One line for a request and its reply, where the server was started with `--log-requests`.
     #[cold]
-    fn log_request(&self, id: ConnectionId, len: usize, before: u64, started: u64) {
+    fn log_request(&self, id: ConnectionId, len: usize, before: &Before, flow: Flow) {
         let Some(connection) = self.get(id) else { return };
         let bytes = connection.input.readable(&self.input);
         let args = self.args.args(&bytes[..len.min(bytes.len())]);
-        let micros = (self.settings.clock_us)().saturating_sub(started);
-        super::request_log::line(connection, &args, len, before, micros);
+        let line = Line {
+            request_len: len,
+            reply_len: connection.output.pending_len().saturating_sub(before.output_len),
+            outcome: match flow {
+                _ if self.engine.metrics.counters.error_replies > before.error_count => "error",
+                Flow::Again(_) => "unfinished",
+                Flow::Done | Flow::Close => "ok",
+            },
+            micros: (self.settings.clock_us)().saturating_sub(before.started_us),
+        };
+        super::request_log::write(connection, &args, &line);
     }
+}
+
+/// How things stood before a command, for its log line.
+struct Before {
+    output_len: u64,
+    error_count: u64,
+    started_us: u64,
 }
 
 /// Bytes of an address as text, at most.

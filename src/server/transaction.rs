@@ -10,7 +10,7 @@ use super::{Server, run::Source};
 use crate::buffers::Buffers;
 use crate::command::{Verb, VerbId};
 use crate::connection::{ConnectionId, Transaction};
-use crate::engine::Flow;
+use crate::engine::{Flow, session::ReplyMode};
 use crate::mutation::{Database, LargeId};
 use crate::reply::{Error, ErrorKind, Part};
 use crate::ring::Ring;
@@ -163,10 +163,25 @@ impl Server {
         let count = transaction.queued_count;
         self.answer(id, |out| out.array(count as usize));
         let mut flow = Flow::Done;
+        let mode = self.connections[id.index as usize].session.reply_mode;
+        let mut skip_next = false;
         for _ in 0..count {
             if self.run_queued(id, now) == Flow::Close {
                 flow = Flow::Close;
             }
+            // CLIENT REPLY SKIP, before EXEC or queued, counts EXEC as one command: its array stays whole, or away.
+            let session = &mut self.connections[id.index as usize].session;
+            match session.reply_mode {
+                ReplyMode::Skip if mode != ReplyMode::Skip => {
+                    session.reply_mode = mode;
+                    skip_next = true;
+                }
+                ReplyMode::On if mode == ReplyMode::Skip => session.reply_mode = mode,
+                _ => {}
+            }
+        }
+        if skip_next {
+            self.connections[id.index as usize].session.reply_mode = ReplyMode::SkipNext;
         }
         self.drop_transaction(id);
         flow
@@ -226,22 +241,28 @@ impl Server {
 
     /// Ends a connection's transaction without running it.
     pub(super) fn drop_transaction(&mut self, id: ConnectionId) {
-        let Server { engine, connections, args, queues, .. } = self;
+        let Server { engine, connections, queues, .. } = self;
         let transaction = &mut connections[id.index as usize].transaction;
-        release(transaction, args, queues, |large| engine.store.large_release(large));
+        release(transaction, queues, |large| engine.store.large_release(large));
     }
 }
 
-/// Gives back all that a transaction holds.
-pub(super) fn release(
-    transaction: &mut Transaction,
-    table: &mut ArgTable,
-    queues: &mut Buffers,
-    mut unpin: impl FnMut(LargeId),
-) {
-    while !transaction.queue.is_empty() {
-        let len = transaction.load(table, queues, &mut unpin);
-        transaction.queue.consume(len);
+/// Gives back all that a transaction holds. The argument table, which may hold the command that ends it, is left alone.
+pub(super) fn release(transaction: &mut Transaction, queues: &mut Buffers, mut unpin: impl FnMut(LargeId)) {
+    let bytes = transaction.queue.readable(queues);
+    let mut at = 0;
+    while at < bytes.len() {
+        let count = word(bytes, at + 4);
+        at += 8;
+        for _ in 0..count {
+            let len = word(bytes, at);
+            if len == LARGE {
+                unpin(LargeId(word(bytes, at + 4)));
+                at += 8;
+            } else {
+                at += 4 + len as usize;
+            }
+        }
     }
     transaction.queue.release(queues);
     transaction.watched.release(queues);

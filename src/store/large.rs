@@ -174,6 +174,11 @@ impl Larges {
         u64::from(self.object(id).len)
     }
 
+    /// Values that are not free, condemned ones included.
+    pub fn count(&self) -> u64 {
+        u64::from(self.object_count)
+    }
+
     /// References held.
     pub fn references(&self, id: LargeId) -> u32 {
         self.object(id).references

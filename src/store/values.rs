@@ -8,6 +8,11 @@ use crate::mutation::{LargeId, Refused};
 use crate::time::Millis;
 
 impl Store {
+    /// Large values that somebody refers to (a record, a reader, a writer) or whose bytes are yet to be taken back.
+    pub fn large_count(&self) -> u64 {
+        self.larges.count()
+    }
+
     /// Begins a large value of about `len_hint` bytes (0: unknown). It is empty, and the caller has its one reference.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ pub const HEADER_LEN: usize = 64;
 pub const COOKIE_LEN: usize = 16;
 /// Bytes of the checksum.
 pub const CRC_LEN: usize = 4;
+/// Where a reply's status stands, and a request's operation.
+pub const STATUS_OFFSET: usize = at::CODE;
 /// Bytes of the shortest frame.
 pub const FRAME_LEN_MIN: usize = HEADER_LEN + CRC_LEN;
 

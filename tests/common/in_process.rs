@@ -1,62 +1,166 @@
-//! The server without its sockets, driven by hand: bytes in, bytes out.
+//! A server without sockets, driven by hand: bytes in, bytes out, time as the test says. It drives the server as the
+//! reactor does: read, run, write, look after the connections that ask for attention, close what is finished.
+#![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use pannier::connection::ConnectionId;
-use pannier::datagram::{self, Datagrams};
+use pannier::datagram::{Config, Datagrams};
 use pannier::engine::{Engine, EngineConfig};
+use pannier::limits::DATAGRAM_BYTES_MAX;
 use pannier::server::{Server, Settings};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
-/// A moment in 2026; the clock stands still.
-const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_780_000_000_000), unix_micros: 0 };
+/// The address that all clients come from.
+pub const PEER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1)), 5000);
+/// What the server's frames say of its run.
+pub const EPOCH: u32 = 77;
+/// Bytes that are written at once, at most, as the reactor does.
+const SLICES: usize = 8;
 
-/// A server with few clients and little memory.
-pub fn server() -> Server {
-    let config = StoreConfig { memory_bytes: 16 << 20, ..StoreConfig::default() };
-    let store = Store::new(config, [1, 2]).unwrap_or_else(|_| panic!("16 MiB are enough for a store"));
-    let engine = Engine::new(store, EngineConfig { memory_limit_bytes: 32 << 20, ..EngineConfig::default() });
-    let datagrams = Datagrams::new(&datagram::Config { clients_max: 4, ..datagram::Config::new(1, [3, 4]) });
-    let settings =
-        Settings { max_clients: 16, input_bytes: 1 << 20, output_bytes: 1 << 20, ..Settings::default() };
-    Server::new(engine, datagrams, settings)
+/// A server and the time that it is told.
+pub struct InProcess {
+    pub server: Server,
+    pub now: Now,
 }
 
-/// A new client of this server.
-pub fn connect(server: &mut Server) -> ConnectionId {
-    server.open(SocketAddr::from(([127, 0, 0, 1], 1)), NOW).unwrap_or_else(|_| panic!("there is a place"))
-}
+impl InProcess {
+    /// A server over a store of `memory_bytes`.
+    pub fn with_memory(memory_bytes: usize) -> InProcess {
+        let settings = Settings { max_clients: 100, ..Settings::default() };
+        InProcess::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, settings, None)
+    }
 
-/// Hands `bytes` to the server as they come from a socket, and returns all that it answers.
-pub fn exchange(server: &mut Server, id: ConnectionId, mut bytes: &[u8]) -> Vec<u8> {
-    let mut answers = Vec::new();
-    loop {
-        if let Some(space) = server.input_space(id, NOW).filter(|_| !bytes.is_empty()) {
-            let len = space.len().min(bytes.len());
-            space[..len].copy_from_slice(&bytes[..len]);
-            bytes = &bytes[len..];
-            server.input_received(id, len, NOW);
+    /// A server of these settings; its secrets are fixed.
+    pub fn new(config: StoreConfig, settings: Settings, password: Option<&[u8]>) -> InProcess {
+        let store = Store::new(config, [1, 2]).expect("enough memory for the test");
+        let config = EngineConfig {
+            password: password.map(<[u8]>::to_vec),
+            max_clients: settings.max_clients,
+            ..EngineConfig::default()
+        };
+        let engine = Engine::new(store, config);
+        let datagrams = Datagrams::new(&Config { password, ..Config::new(EPOCH, [3, 4]) });
+        let unix = Millis(1_700_000_000_000);
+        let now = Now { monotonic: Millis(1_000), unix, unix_micros: 0 };
+        InProcess { server: Server::new(engine, datagrams, settings), now }
+    }
+
+    /// Time passes.
+    pub fn advance(&mut self, ms: u64) {
+        self.now.monotonic = self.now.monotonic.plus(ms);
+        self.now.unix = self.now.unix.plus(ms);
+        self.server.handle_deadlines(self.now);
+        self.server.maintain(self.now, 64);
+    }
+
+    /// A new connection.
+    pub fn connect(&mut self) -> ConnectionId {
+        self.server.open(PEER, self.now).expect("a free place")
+    }
+
+    /// Whether the server has closed the connection, or never had it.
+    pub fn is_closed(&self, id: ConnectionId) -> bool {
+        self.server.get(id).is_none()
+    }
+
+    /// Gives the server these bytes and returns everything that it answers.
+    pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        self.exchange(id, bytes, &mut answer);
+        answer
+    }
+
+    /// Gives the server these bytes and appends everything that it answers: as long as `answer` has the capacity,
+    /// nothing here allocates. Bytes that the server will not take (it is closing) are dropped.
+    pub fn exchange(&mut self, id: ConnectionId, mut bytes: &[u8], answer: &mut Vec<u8>) {
+        // Bounded: each round takes bytes, gives bytes, or is the last.
+        while !bytes.is_empty() {
+            let taken = self.receive(id, bytes);
+            bytes = &bytes[taken..];
+            if !self.pump(id, answer) && taken == 0 {
+                break;
+            }
         }
-        let more = server.run(id, NOW);
-        let before = answers.len();
-        take_output(server, id, &mut answers);
-        if !more && answers.len() == before && (bytes.is_empty() || server.is_finished(id)) {
-            break;
+        self.pump(id, answer);
+    }
+
+    /// Gives the server the front of `bytes` that it has space for now; the number of bytes.
+    pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
+        let Some(space) = self.server.input_space(id, self.now) else { return 0 };
+        assert!(!space.is_empty(), "reading into an empty slice looks like the end of the stream");
+        let len = space.len().min(bytes.len());
+        space[..len].copy_from_slice(&bytes[..len]);
+        self.server.input_received(id, len, self.now);
+        len
+    }
+
+    /// The client sends no more; what it is still answered.
+    pub fn half_close(&mut self, id: ConnectionId) -> Vec<u8> {
+        let mut answer = Vec::new();
+        self.server.input_ended(id);
+        self.pump(id, &mut answer);
+        answer
+    }
+
+    /// Runs and takes output until nothing moves; whether anything did. Closes what is finished.
+    pub fn pump(&mut self, id: ConnectionId, answer: &mut Vec<u8>) -> bool {
+        let mut moved = false;
+        loop {
+            let more = self.server.run(id, self.now);
+            let sent = self.take_output(id, usize::MAX, answer) > 0;
+            self.attend();
+            if self.server.is_finished(id) {
+                self.server.close(id);
+            }
+            moved |= sent || more;
+            if !more && !sent && !self.server.has_job(id) {
+                return moved;
+            }
         }
     }
-    answers
-}
 
-fn take_output(server: &mut Server, id: ConnectionId, answers: &mut Vec<u8>) {
-    loop {
-        let mut slices = [IoSlice::new(&[]); 8];
-        let count = server.output(id, &mut slices);
-        let len = slices[..count].iter().map(|slice| slice.len()).sum();
-        slices[..count].iter().for_each(|slice| answers.extend_from_slice(slice));
-        if len == 0 {
-            return;
+    /// Runs the connections that another one's command has changed, and closes those that have said their last.
+    pub fn attend(&mut self) {
+        while let Some(id) = self.server.poll_attention() {
+            // A job goes on a slice at a time, in its own client's turn.
+            if !self.server.has_job(id) {
+                self.server.run(id, self.now);
+            }
+            if self.server.is_finished(id) {
+                self.server.close(id);
+            }
         }
-        server.output_sent(id, len, NOW);
+    }
+
+    /// Takes what waits to be sent, `bytes_max` at most; the number of bytes.
+    pub fn take_output(&mut self, id: ConnectionId, bytes_max: usize, answer: &mut Vec<u8>) -> usize {
+        let mut taken = 0;
+        while taken < bytes_max {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.server.output(id, &mut slices);
+            if count == 0 {
+                break;
+            }
+            let mut len = 0;
+            for slice in &slices[..count] {
+                let part = slice.len().min(bytes_max - taken - len);
+                answer.extend_from_slice(&slice[..part]);
+                len += part;
+            }
+            self.server.output_sent(id, len, self.now);
+            taken += len;
+        }
+        taken
+    }
+
+    /// One datagram in; the length of the reply in `reply`, if there is one.
+    pub fn datagram(&mut self, bytes: &[u8], reply: &mut [u8; DATAGRAM_BYTES_MAX]) -> Option<usize> {
+        self.server.handle_datagram(PEER, bytes, self.now, reply)
     }
 }

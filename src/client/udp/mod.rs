@@ -13,22 +13,24 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | `attempts.rs` | the sendings of one request |
 //! | `request.rs` | requests and what becomes of them |
 //! | `session.rs` | which requests are outstanding, when they are sent again, which replies are believed; no I/O |
 //!
-//! What does not fit a datagram goes over TCP by itself: a value that the server answers with USE_TCP, a key or value too
-//! long, a condition on a value. A write that goes over TCP is sent once.
+//! What does not fit a datagram goes over TCP by itself: a value that the server answers with USE_TCP, a key or value
+//! too long, a condition on a value. A write that goes over TCP is sent once.
 
+mod attempts;
 mod request;
 mod session;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Client, Condition, Error, PutOptions, ttl_ms};
+use super::{Client, Condition, Error, PutOptions, Ttl, resolve, ttl_ms};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::wire::frame::Status;
 
@@ -60,7 +62,7 @@ impl UdpBuilder {
         self
     }
 
-    /// Finds the server's address and opens a socket. Nothing is sent before the first call.
+    /// Finds the address of `server` (`host:port`, or a host alone) and opens a socket. Nothing is sent before the first call.
     ///
     /// # Errors
     /// [`Error::Connect`] if the address is none or no socket can be had.
@@ -68,8 +70,10 @@ impl UdpBuilder {
         let server = server.into();
         let failed = |source| Error::Connect { server: server.clone(), source };
         let nowhere = || io::Error::new(io::ErrorKind::NotFound, "no such address");
-        let address =
-            server.to_socket_addrs().and_then(|mut all| all.next().ok_or_else(nowhere)).map_err(failed)?;
+        let addresses = resolve(&server).map_err(failed)?;
+        // No connection tells which of several addresses is served; IPv4 is what servers listen at unless told.
+        let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+        let address = *address.ok_or_else(nowhere).map_err(failed)?;
         let socket = bound(address).map_err(failed)?;
         let seed = getrandom::u64().map_err(|error| failed(io::Error::other(error.to_string())))?;
         let session = Session::new(self.session.clone(), seed);
@@ -179,6 +183,35 @@ impl Udp {
         self.done_or_missing(request)
     }
 
+    /// Takes keys away, each by a request of its own and so not all at one moment; how many of them there were. Where
+    /// one of them does not fit a datagram, all go over TCP.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::OutcomeUnknown`] if some of them may be gone, or are, and others are not.
+    pub fn delete_many(&mut self, keys: &[&[u8]]) -> Result<u64, Error> {
+        let Ok(requests) = keys.iter().map(|key| Request::delete(key)).collect() else {
+            return self.stream()?.delete(keys);
+        };
+        let after = self.options.call_timeout;
+        let (mut deleted, mut unanswered, mut unknown, mut error) = (0, 0, 0, None);
+        for outcome in self.batch(requests)? {
+            match outcome {
+                Outcome::Done(answer) if answer.status == Status::Ok => deleted += 1,
+                Outcome::Done(answer) if answer.status == Status::NotFound => {}
+                Outcome::Done(answer) => error = Some(refused(&answer)),
+                Outcome::TimedOut => unanswered += 1,
+                Outcome::Unknown => unknown += 1,
+            }
+        }
+        let error = match error {
+            None if unanswered + unknown == 0 => return Ok(deleted),
+            None => Error::Timeout { after },
+            Some(error) => error,
+        };
+        // "Nothing was changed" is said only where it is so.
+        Err(if deleted + unknown > 0 { Error::OutcomeUnknown(Box::new(error)) } else { error })
+    }
+
     /// Adds to the decimal integer at the key and returns the sum; a missing key counts as 0.
     ///
     /// # Errors
@@ -214,6 +247,24 @@ impl Udp {
             return self.stream()?.persist(key);
         };
         self.done_or_missing(request)
+    }
+
+    /// How long a key has to live. The answer carries the value too, so that a large one makes it go over TCP.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn ttl(&mut self, key: &[u8]) -> Result<Ttl, Error> {
+        let Ok(request) = Request::get(key) else {
+            return self.stream()?.ttl(key);
+        };
+        let answer = self.call(request)?;
+        match answer.status {
+            Status::Ok if answer.result == 0 => Ok(Ttl::Forever),
+            Status::Ok => Ok(Ttl::Remaining(Duration::from_millis(answer.result))),
+            Status::NotFound => Ok(Ttl::Missing),
+            Status::UseTcp => self.stream()?.ttl(key),
+            _ => Err(refused(&answer)),
+        }
     }
 
     /// Asks whether the server is there.

@@ -137,8 +137,8 @@ pub struct Answer {
     pub status: Status,
     /// OK: the revision that a write has drawn, or that a GET found. NOT_MET: the one that stands.
     pub revision: u64,
-    /// ADD: the sum, as a signed number's bits. GET: the rest of the time to live in ms, 0 for none. PUT: 1 if there was a
-    /// value before. USE_TCP: the value's length.
+    /// ADD: the sum, as a signed number's bits. GET: the rest of the time to live in ms, 0 for none. PUT: 1 if there
+    /// was a value before. USE_TCP: the value's length.
     pub result: u64,
     /// GET: the value.
     pub value: Vec<u8>,

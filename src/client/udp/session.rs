@@ -1,5 +1,5 @@
-//! A client's session over datagrams, without sockets and clocks: which requests are outstanding, when each is sent again,
-//! and which replies are believed.
+//! A client's session over datagrams, without sockets and clocks: which requests are outstanding, when each is sent
+//! again, and which replies are believed.
 //!
 //! ```text
 //!            CHALLENGE: take the cookie         OK: take the session's number
@@ -16,6 +16,7 @@
 
 use std::time::Duration;
 
+use super::attempts::{Attempts, OVERTAKEN_MAX, SLACK_MIN};
 use super::request::{Answer, Outcome, Request};
 use crate::limits::{DATAGRAM_BYTES_MAX, UDP_LEASE_MS, UDP_WINDOW};
 use crate::wire::frame::{self, COOKIE_LEN, Direction, Frame, Head, Op, Status};
@@ -95,63 +96,6 @@ enum Phase {
     Checking,
 }
 
-/// When the last attempts were sent, so that an echoed attempt gives a clean round-trip sample even after retries (which
-/// without the echo would have to be thrown away: Karn's rule).
-const TIMES: usize = 8;
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Attempts {
-    count: u32,
-    times: [Duration; TIMES],
-    /// When to send again.
-    due: Duration,
-    /// Attempts that nothing but time called for: each doubles the wait for the next.
-    silences: u32,
-    /// The next attempt is due early, because a later frame was answered.
-    overtaken: bool,
-}
-
-/// How much later than another a frame must have been sent, at least, to have overtaken it.
-const SLACK_MIN: Duration = Duration::from_micros(500);
-
-/// Attempts that may be made early; after these, only time calls for another.
-const OVERTAKEN_MAX: u32 = 12;
-
-impl Attempts {
-    fn number(&self) -> u8 {
-        u8::try_from(self.count).unwrap_or(u8::MAX)
-    }
-
-    fn sent(&mut self, now: Duration, wait: Duration) {
-        self.times[self.count as usize % TIMES] = now;
-        self.count = self.count.saturating_add(1);
-        self.due = now.saturating_add(wait);
-        self.overtaken = false;
-    }
-
-    /// A frame that was sent at `answered`, `slack` or more after this one, has its reply: this one, or its reply, is
-    /// probably lost. (RFC 8985, RACK: loss is told by the time of sending, which survives reordering and retries.)
-    fn overtake(&mut self, answered: Duration, slack: Duration, wait: Duration) {
-        let last = self.last_sent();
-        if self.count <= OVERTAKEN_MAX && answered >= last + slack && self.due > last + wait {
-            self.due = last + wait;
-            self.overtaken = true;
-        }
-    }
-
-    /// When the last attempt was sent.
-    fn last_sent(&self) -> Duration {
-        self.count.checked_sub(1).map_or(Duration::ZERO, |count| self.times[count as usize % TIMES])
-    }
-
-    /// When this attempt was sent, if that is still known.
-    fn sent_at(&self, attempt: u8) -> Option<Duration> {
-        let attempt = u32::from(attempt);
-        let remembered = attempt < self.count && self.count - attempt <= TIMES as u32 && attempt < 255;
-        remembered.then(|| self.times[attempt as usize % TIMES])
-    }
-}
-
 #[derive(Debug)]
 struct Pending {
     ticket: Ticket,
@@ -171,8 +115,9 @@ struct Pending {
 /// - [`poll_transmit`](Session::poll_transmit), [`poll_event`](Session::poll_event) and
 ///   [`poll_deadline`](Session::poll_deadline) give what is to be done.
 ///
-/// After each `start` or `handle_*`: `poll_transmit` until `None`, `poll_event` until `None`, then wait for a datagram
-/// or until `poll_deadline`; a datagram goes to `handle_datagram`, and in either case the time goes to `handle_timeout`.
+/// After each `start` or `handle_*`: `poll_transmit` until `None`, `poll_event` until `None`, then wait for a
+/// datagram or until `poll_deadline`; a datagram goes to `handle_datagram`, and in either case the time goes to
+/// `handle_timeout`.
 #[derive(Debug)]
 pub struct Session {
     config: Config,
@@ -196,6 +141,8 @@ pub struct Session {
     events: Vec<Event>,
     smoothed: Option<(Duration, Duration)>,
     retries_in_a_row: u32,
+    /// Frames that may be sent early because as many replies have come while the window was held up.
+    credit: usize,
     counters: Counters,
 }
 
@@ -222,6 +169,7 @@ impl Session {
             events: Vec::new(),
             smoothed: None,
             retries_in_a_row: 0,
+            credit: 0,
             counters: Counters::default(),
         };
         session.client_id = session.draw();
@@ -284,6 +232,7 @@ impl Session {
             self.handle_hello(head, status, now);
         } else {
             self.handle_reply(&frame, status, op, now);
+            self.earn_credit();
         }
     }
 
@@ -336,6 +285,9 @@ impl Session {
     pub fn poll_deadline(&self) -> Option<Duration> {
         let first = self.first_incomplete();
         let next = |pending: &Pending| match (self.phase, pending.sequence) {
+            (Phase::Open, Some(_)) if self.credit > 0 => {
+                pending.deadline.min(pending.attempts.due).min(self.early(pending))
+            }
             (Phase::Open, Some(_)) => pending.deadline.min(pending.attempts.due),
             (Phase::Open, None) if self.may_number(first) => Duration::ZERO,
             (Phase::Open, None) => pending.deadline,
@@ -512,10 +464,11 @@ impl Session {
     fn transmit_request(&mut self, now: Duration, out: &mut [u8; DATAGRAM_BYTES_MAX]) -> Option<usize> {
         let first = self.first_incomplete();
         let may_number = self.may_number(first);
-        let at = self.pending.iter().position(|pending| match pending.sequence {
+        let due = self.pending.iter().position(|pending| match pending.sequence {
             Some(_) => pending.attempts.due <= now,
             None => may_number,
-        })?;
+        });
+        let at = due.or_else(|| self.spend_credit(now))?;
         let sequence = self.pending[at].sequence.unwrap_or(self.next_sequence);
         if self.pending[at].sequence.is_none() {
             self.next_sequence += 1;
@@ -550,6 +503,41 @@ impl Session {
         frame::encode(out, &head, pending.request.key(), pending.request.value(), key).ok()
     }
 
+    /// A lost frame holds the window up, and while it does, each reply lets one frame be sent again before it is due:
+    /// so there are never more frames on the way than on a path without loss, and one that is lost again does not
+    /// cost another time-out. A retry never runs twice, so one too many is only a frame too many.
+    fn earn_credit(&mut self) {
+        let waiting = self.pending.iter().any(|pending| pending.sequence.is_none());
+        let held_up = waiting && !self.may_number(self.first_incomplete());
+        self.credit = if held_up { (self.credit + 1).min(UDP_WINDOW) } else { 0 };
+    }
+
+    /// The frame that has waited longest for its reply, if it may be sent again early.
+    fn spend_credit(&mut self, now: Duration) -> Option<usize> {
+        if self.credit == 0 {
+            return None;
+        }
+        let sent = |at: &usize| self.pending[*at].attempts.last_sent();
+        let numbered = |at: &usize| self.pending[*at].sequence.is_some();
+        let at = (0..self.pending.len()).filter(numbered).min_by_key(sent)?;
+        if self.early(&self.pending[at]) > now {
+            return None;
+        }
+        self.credit -= 1;
+        self.pending[at].attempts.overtaken = true;
+        Some(at)
+    }
+
+    /// When a frame may be sent again early: half a round trip after the last time, and not without end.
+    fn early(&self, pending: &Pending) -> Duration {
+        match self.smoothed {
+            Some((mean, _)) if pending.attempts.count <= OVERTAKEN_MAX => {
+                pending.attempts.last_sent() + mean / 2
+            }
+            _ => Duration::MAX,
+        }
+    }
+
     fn count_retry(&mut self) {
         self.retries_in_a_row += 1;
         if self.retries_in_a_row >= self.config.port_retries {
@@ -559,8 +547,8 @@ impl Session {
         }
     }
 
-    /// How long an attempt is waited for after so many silences: doubled each time, and up to a quarter more or less, so that clients that
-    /// lost the same server do not come back in step.
+    /// How long an attempt is waited for after so many silences: doubled each time, and up to a quarter more or less,
+    /// so that clients that lost the same server do not come back in step.
     fn wait(&mut self, silences: u32) -> Duration {
         let Config { retry_first, retry_min, retry_max, .. } = self.config;
         let base = match self.smoothed {

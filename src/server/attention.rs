@@ -1,0 +1,32 @@
+//! Connections to look at although nothing came from their sockets: each at most once, so that the queue never grows
+//! beyond what was reserved for it.
+
+use std::collections::VecDeque;
+
+/// A queue of slots of connections without doubles. A slot may have been given to another connection meanwhile, which is
+/// then looked at in vain.
+pub(super) struct Attention {
+    queue: VecDeque<u32>,
+    waits: Box<[bool]>,
+}
+
+impl Attention {
+    /// Room for slots below `slots`.
+    pub(super) fn new(slots: usize) -> Attention {
+        Attention { queue: VecDeque::with_capacity(slots), waits: vec![false; slots].into_boxed_slice() }
+    }
+
+    /// Queues a slot, unless it waits already.
+    pub(super) fn push(&mut self, slot: u32) {
+        if !std::mem::replace(&mut self.waits[slot as usize], true) {
+            self.queue.push_back(slot);
+        }
+    }
+
+    /// The slot that has waited the longest.
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        let slot = self.queue.pop_front()?;
+        self.waits[slot as usize] = false;
+        Some(slot)
+    }
+}

@@ -1,0 +1,66 @@
+//! Rules of the I/O-free server that are hard to see from one command's reply: what one command leaves to the next, and
+//! what one client's needs do to another.
+
+#![cfg(feature = "cli")]
+
+mod common;
+#[path = "common/in_process.rs"]
+mod in_process;
+
+use common::{KIB, MIB, encode, show};
+use in_process::InProcess;
+use pannier::server::Settings;
+use pannier::store::StoreConfig;
+
+#[test]
+fn a_refused_argument_is_the_fault_of_its_own_command_only() {
+    let config = StoreConfig { memory_bytes: 8 * MIB, max_value_bytes: 100_000, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, Settings { max_clients: 4, ..Settings::default() }, None);
+    let id = process.connect();
+    let large = vec![b'x'; 200_000];
+    for words in
+        [[b"NONSENSE".as_slice(), b"a", &large], [b"GET", b"a", &large], [b"CLIENT", b"NONSENSE", &large]]
+    {
+        let answer = process.send(id, &encode(&words));
+        assert!(answer.starts_with(b"-ERR") && !show(&answer).contains("200000"), "{}", show(&answer));
+        assert_eq!(show(&process.send(id, b"SET k v\r\n")), show(b"+OK\r\n"));
+    }
+    let answer = process.send(id, &encode(&[b"SET".as_slice(), b"k", &large]));
+    assert!(show(&answer).contains("200000"), "{}", show(&answer));
+}
+
+#[test]
+fn client_reply_skip_skips_one_command_of_any_kind() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    for skipped in ["UNWATCH", "WATCH k", "CLIENT INFO", "CLIENT UNPAUSE", "GET k", "NONSENSE"] {
+        let id = process.connect();
+        let answer = process.send(id, format!("CLIENT REPLY SKIP\r\n{skipped}\r\nPING\r\n").as_bytes());
+        assert_eq!(show(&answer), show(b"+PONG\r\n"), "{skipped}");
+        process.server.close(id);
+    }
+    let id = process.connect();
+    let answer = process.send(id, b"MULTI\r\nPING\r\nPING\r\nCLIENT REPLY SKIP\r\nEXEC\r\nPING\r\n");
+    // The transaction's array has a place for each reply but that of CLIENT REPLY SKIP, as in Redis; then one is skipped.
+    let queued = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+PONG\r\n+PONG\r\n";
+    assert_eq!(show(&answer), show(queued));
+    assert_eq!(show(&process.send(id, b"PING\r\n")), show(b"+PONG\r\n"));
+}
+
+#[test]
+fn a_client_that_queues_is_not_closed_for_the_input_of_others() {
+    let settings = Settings { max_clients: 40, input_bytes: 128 * KIB, ..Settings::default() };
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, settings, None);
+    let queuing = process.connect();
+    process.send(queuing, b"MULTI\r\n");
+    for _ in 0..100 {
+        assert_eq!(process.send(queuing, &encode(&[b"SET".as_slice(), b"k", &[b'x'; 1000]])), b"+QUEUED\r\n");
+    }
+    let half = encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]);
+    let greedy: Vec<_> = (0..8).map(|_| process.connect()).collect();
+    for &id in &greedy {
+        process.send(id, &half[..40_000]);
+    }
+    assert!(greedy.iter().any(|&id| process.is_closed(id)), "the input buffers were not exhausted");
+    assert!(process.send(queuing, b"EXEC\r\n").starts_with(b"*100\r\n+OK\r\n"));
+}
