@@ -287,8 +287,8 @@ fn protocol_errors_do_not_allocate() {
 }
 
 /// Pipelines of commands, made ahead.
-fn pipeline(count: usize, mut one: impl FnMut(usize) -> Vec<u8>) -> Vec<u8> {
-    (0..count).flat_map(|index| one(index)).collect()
+fn pipeline(count: usize, one: impl FnMut(usize) -> Vec<u8>) -> Vec<u8> {
+    (0..count).flat_map(one).collect()
 }
 
 #[test]

@@ -62,8 +62,8 @@ fn main() {
     let (rounds, turn) =
         if small { (1, Duration::from_millis(50)) } else { (10, Duration::from_millis(500)) };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let pinned = cores > 1 && pin_load();
     println!("GET of {KEY_LEN} + {VALUE_LEN} bytes over UDP, loopback, {}", machine());
+    let pinned = cores > 1 && pin_load();
     println!("{rounds} rounds of {turn:?} each way; server and load on cores of their own: {pinned}");
     println!("load average at the start: {}", load_average());
     let mut arms: Vec<Arm> = [pannier(pinned), echo(pinned)].into_iter().chain(memcached(pinned)).collect();

@@ -93,8 +93,8 @@ mod tests {
     fn options(tcp: SocketAddr) -> ServerOptions {
         ServerOptions {
             tcp,
-            udp: None,
             admin: None,
+            udp: None,
             memory_bytes: 16 * MIB as u64,
             memory_origin: String::new(),
             on_full: OnFull::Refuse,

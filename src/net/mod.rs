@@ -158,11 +158,11 @@ impl Bound {
         );
         let port = options.udp.map(|wanted| bind_udp(wanted, options.tcp, tcp)).transpose()?;
         let udp = port.as_ref().and_then(|port| port.local_address().ok());
+        let admin_port = options.admin.map(bind_admin).transpose()?;
+        let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
         let facts = &mut server.engine_mut().facts;
         facts.tcp_port = tcp.port();
         facts.udp_port = udp.map_or(0, |udp| udp.port());
-        let admin_port = options.admin.map(bind_admin).transpose()?;
-        let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
         let sockets = Sockets { listener, udp: port, admin: admin_port, signals };
         let reactor = Reactor::new(sockets, server, options.max_clients)
             .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;

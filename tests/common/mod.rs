@@ -78,7 +78,7 @@ impl Server {
             if let Some(status) = server.child.try_wait().expect("wait") {
                 panic!("the server ended with {status}: {}", server.stderr());
             }
-            bound = bound_address(&server.stderr());
+            bound = bound_address(&server.stderr(), "tcp=");
             bound.is_some()
         });
         server.address = bound.expect("just seen");
@@ -135,7 +135,7 @@ impl Server {
 
     /// Where the server listens for datagrams, if it was started with `--udp`.
     pub fn udp_address(&self) -> SocketAddr {
-        address_after("udp=", &self.stderr()).expect("the address of UDP is logged")
+        bound_address(&self.stderr(), "udp=").expect("the address of UDP is logged")
     }
 
     pub fn pid(&self) -> u32 {
@@ -155,7 +155,7 @@ impl Server {
     /// # Panics
     /// If it has none.
     pub fn admin_address(&self) -> SocketAddr {
-        address_after("admin=", &self.stderr()).expect("--admin was given")
+        bound_address(&self.stderr(), "admin=").expect("--admin was given")
     }
 
     /// Descriptors that the process has open.
@@ -204,12 +204,8 @@ impl Drop for Server {
     }
 }
 
-/// The address in the first `tcp=ADDRESS` of a log.
-fn bound_address(log: &str) -> Option<SocketAddr> {
-    address_after("tcp=", log)
-}
-
-fn address_after(label: &str, log: &str) -> Option<SocketAddr> {
+/// The address behind the first `label` of a log, `tcp=` for one.
+fn bound_address(log: &str, label: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once(label)?;
     // A line is only whole with its end.
     let (line, _) = rest.split_once('\n')?;

@@ -118,8 +118,8 @@ fn start(story: &mut Story<'_>) -> Result<Handle, Trouble> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Handle::start(ServerOptions {
         tcp: any,
-        udp: Some(any),
         admin: None,
+        udp: Some(any),
         memory_bytes: (MEMORY_MIB * MIB) as u64,
         memory_origin: "the demo".to_owned(),
         on_full: OnFull::Refuse,

@@ -20,7 +20,7 @@ pub(super) struct Attempts {
 }
 
 /// How much later than another a frame must have been sent, at least, to have overtaken it.
-pub(super) const SLACK_MIN: Duration = Duration::from_micros(500);
+pub(super) const SLACK_MIN: Duration = Duration::from_micros(200);
 
 /// Attempts that may be made early; after these, only time calls for another.
 pub(super) const OVERTAKEN_MAX: u32 = 12;

@@ -504,8 +504,7 @@ impl Session {
     }
 
     /// A lost frame holds the window up, and while it does, each reply lets one frame be sent again before it is due:
-    /// so there are never more frames on the way than on a path without loss, and one that is lost again does not
-    /// cost another time-out. A retry never runs twice, so one too many is only a frame too many.
+    /// one that is lost again does not cost another time-out, and at most a window more is on the way. A retry never runs twice, so one too many is only a frame too many.
     fn earn_credit(&mut self) {
         let waiting = self.pending.iter().any(|pending| pending.sequence.is_none());
         let held_up = waiting && !self.may_number(self.first_incomplete());
@@ -517,10 +516,10 @@ impl Session {
         if self.credit == 0 {
             return None;
         }
-        let sent = |at: &usize| self.pending[*at].attempts.last_sent();
-        let numbered = |at: &usize| self.pending[*at].sequence.is_some();
-        let at = (0..self.pending.len()).filter(numbered).min_by_key(sent)?;
-        if self.early(&self.pending[at]) > now {
+        let early = |at: &usize| self.early(&self.pending[*at]);
+        let at =
+            (0..self.pending.len()).filter(|at| self.pending[*at].sequence.is_some()).min_by_key(early)?;
+        if early(&at) > now {
             return None;
         }
         self.credit -= 1;

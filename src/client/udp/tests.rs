@@ -269,6 +269,38 @@ fn every_sum_is_between_the_acknowledged_and_the_unknown() {
     assert!(unknown > 0, "with so little time some stay unknown");
 }
 
+/// Acknowledged additions of a second of the world's own time, and frames sent for each of them.
+fn goodput(faults: Faults) -> (f64, f64) {
+    const COUNT: usize = 20_000;
+    let mut world = World::new(20_260, faults);
+    world.call(add());
+    let begun = world.now;
+    let mut started = 0;
+    while world.outcomes.len() <= COUNT {
+        while started < COUNT && world.session.outstanding() < 64 {
+            world.start(add(), 10_000);
+            started += 1;
+        }
+        world.step();
+    }
+    let sent = world.session.counters().sent as f64 / COUNT as f64;
+    (COUNT as f64 / (world.now - begun).as_secs_f64(), sent)
+}
+
+#[test]
+fn a_bad_network_costs_little_more_than_what_it_loses() {
+    let delay_max_us = 200;
+    let (clean, _) = goodput(Faults { delay_max_us, ..Faults::default() });
+    let (bad, sent) = goodput(Faults { loss: 100, doubling: 100, damage: 10, delay_max_us });
+    // Neither the request nor the reply may be lost or damaged.
+    let survive = (0.9_f64 * 0.99).powi(2);
+    let ratio = bad / (clean * survive);
+    println!(
+        "{clean:.0} clean, {bad:.0} bad: {ratio:.2} of what the losses allow, {sent:.2} frames for each"
+    );
+    assert!(ratio >= 0.8, "{ratio}");
+}
+
 #[test]
 fn a_write_without_an_answer_is_unknown_and_a_read_timed_out() {
     let mut world = World::new(2, Faults::default());
