@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const ON: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
@@ -34,6 +35,12 @@ fn get(address: SocketAddr, path: &str) -> String {
 
 fn body(reply: &str) -> &str {
     reply.split_once("\r\n\r\n").expect("a head").1
+}
+
+/// The value of a series, which is named to its end.
+fn sample(text: &str, series: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.and_then(|value| value.parse().ok()).expect("the series")
 }
 
 #[test]
@@ -115,7 +122,13 @@ fn a_stopping_server_is_alive_and_not_ready() {
     // A client that does not take its replies holds the end up.
     let mut stalled = server.connect();
     stalled.send(&b"GET big\r\n".repeat(100));
-    stalled.stream.peek(&mut [0]).expect("the first answer");
+    let mut sent = 0;
+    eventually("the system's buffers to be full", || {
+        std::thread::sleep(Duration::from_millis(50));
+        let before = sent;
+        sent = sample(body(&get(admin, "/metrics")), "pannier_tcp_sent_bytes_total ");
+        sent > MIB as u64 && sent == before
+    });
     server.signal("TERM");
     eventually("the server to begin to stop", || server.stderr().contains("stopping on"));
     assert!(get(admin, "/readyz").starts_with("HTTP/1.1 503 "));
