@@ -113,7 +113,8 @@ Examples:
     },
     /// List keys, one a line
     ///
-    /// Keys may hold any bytes, line ends too; --json tells them apart.
+    /// Keys may hold any bytes, line ends too; --json tells them apart. The answer is longer than a datagram, so --udp
+    /// changes nothing here: it goes over TCP.
     #[command(after_help = "Examples:\n  pannier scan\n  pannier scan --match 'session:*' | wc -l")]
     Scan {
         /// Only keys that match this pattern of *, ?, [a-z] and \x
@@ -123,7 +124,7 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         count: u32,
         #[command(flatten)]
-        server: ServerArgs,
+        server: PathArgs,
     },
     /// Ask the server for a sign of life; the round trip's time goes to stderr
     Ping {
@@ -131,12 +132,14 @@ Examples:
         server: PathArgs,
     },
     /// Print the server's figures
+    ///
+    /// They are longer than a datagram, so --udp changes nothing here: they come over TCP.
     #[command(after_help = "Examples:\n  pannier stats\n  pannier stats memory --json")]
     Stats {
         /// One section of them, such as server, clients, memory, stats, commandstats or keyspace
         section: Option<String>,
         #[command(flatten)]
-        server: ServerArgs,
+        server: PathArgs,
     },
 }
 
@@ -194,6 +197,7 @@ impl Verb {
             }
             Verb::Ttl { key, server } => ttl(&server, key.as_bytes(), out),
             Verb::Scan { pattern, count, server } => {
+                let server = &server.server;
                 let (style, mut client) = (server.style(), server.connect()?);
                 for key in client.scan(pattern.as_ref().map(|pattern| pattern.as_bytes()), count) {
                     output::write_key(out, style, &key.map_err(|error| server.explain(error))?)?;
@@ -202,6 +206,7 @@ impl Verb {
             }
             Verb::Ping { server } => ping(&server, out),
             Verb::Stats { section, server } => {
+                let server = &server.server;
                 let info =
                     server.connect()?.info(section.as_deref()).map_err(|error| server.explain(error))?;
                 let text = info.replace("\r\n", "\n");
