@@ -45,6 +45,8 @@ const GROUP_LEN: usize = 64;
 const ACCEPTS_PER_TURN: usize = 64;
 /// Bytes written to one client in one turn, so that a reader of large values does not hold the others up.
 const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
+/// Bytes of a large value read from one client in one turn.
+const BODY_BYTES_PER_TURN: usize = 256 * 1024;
 /// Slices given to one write.
 const SLICES: usize = 64;
 /// Steps of maintenance after each turn.
@@ -316,26 +318,45 @@ impl Reactor {
         }
     }
 
-    /// Reads a ready socket once.
+    /// Reads a ready socket: once, or while a large value comes in, up to this turn's share of it.
     fn read(&mut self, id: ConnectionId, now: Now) {
-        let Some(Some(peer)) = self.peers.get_mut(id.index as usize) else { return };
-        if !peer.readable {
-            return;
+        let mut left = BODY_BYTES_PER_TURN;
+        while let Some(len) = self.read_once(id, now) {
+            left = left.saturating_sub(len);
+            if left == 0 || !self.server.has_body(id) {
+                return;
+            }
         }
-        let Some(space) = self.server.input_space(id, now) else { return };
+    }
+
+    /// The bytes of one read; `None`: nothing came, or nothing more is there.
+    fn read_once(&mut self, id: ConnectionId, now: Now) -> Option<usize> {
+        let Some(Some(peer)) = self.peers.get_mut(id.index as usize) else { return None };
+        if !peer.readable {
+            return None;
+        }
+        let space = self.server.input_space(id, now)?;
         let room = space.len();
         match peer.stream.read(space) {
             Ok(0) => {
                 peer.readable = false;
                 self.server.input_ended(id);
+                None
             }
             Ok(len) => {
                 peer.readable = len == room || peer.read_closed;
                 self.server.input_received(id, len, now);
+                (len == room).then_some(len)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.readable = false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.fail(id, &error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                peer.readable = false;
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+            Err(error) => {
+                self.fail(id, &error);
+                None
+            }
         }
     }
 

@@ -71,6 +71,14 @@ impl Server {
         }
         engine.metrics.counters.timeouts += 1;
         if reason == CloseReason::RequestTimeout {
+            log::warn!(
+                "{}: a command is not whole after its time limit: {} bytes wait, {} are missing of a large argument, \
+                 the last byte came {} ms ago",
+                connection.peer,
+                connection.input.len(),
+                connection.body.map_or(0, |body| body.remaining),
+                now.since(connection.active)
+            );
             let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
             out.error("ERR the command was begun and not finished within the server's time limit");
             connection.progressed = now;

@@ -16,7 +16,7 @@ use crate::time::Now;
 use crate::wire::resp::Decoder;
 
 /// A body that has brought this much since its time limit was last set is not stuck: the limit begins anew.
-const BODY_PROGRESS_BYTES: u64 = 256 * 1024;
+const BODY_PROGRESS_BYTES: u64 = 64 * 1024;
 
 impl Server {
     /// Where the next bytes of this client go; never empty. `None`: leave them in the socket for now, because

@@ -212,6 +212,11 @@ impl Server {
         self.get(id).is_none_or(|connection| connection.closing.is_some() && connection.output.is_empty())
     }
 
+    /// Whether a large value is coming in on this connection.
+    pub fn has_body(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| connection.body.is_some())
+    }
+
     /// Whether a reply of this connection has begun and goes on when it is run again.
     pub fn has_job(&self, id: ConnectionId) -> bool {
         self.get(id).is_some_and(|connection| connection.job.is_some())
