@@ -10,8 +10,8 @@ use crate::wire::encode::Out;
 use crate::wire::frame::{self, Direction, Reject, Step};
 use core::net::SocketAddr;
 
-/// Bytes of a frame over TCP, at most: the longest key and a value that is kept inside a record, with room to spare
-/// for values up to the size of a ring of the largest key. Longer values are put by RESP.
+/// Bytes of a frame over TCP, at most: the longest key and a value of 64 KiB, so that a whole frame fits a ring.
+/// Longer values are put by RESP, which streams them into the store.
 const STREAM_FRAME_BYTES_MAX: usize = KEY_BYTES_MAX + 64 * 1024;
 /// Bytes of a reply over TCP, at most; a longer value is answered USE_TCP, that is: ask by RESP.
 pub(super) const STREAM_REPLY_BYTES_MAX: usize = INLINE_VALUE_BYTES_MAX + 256;
