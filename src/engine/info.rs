@@ -103,8 +103,8 @@ fn server(engine: &Engine, now: Millis, text: &mut String) -> Result {
         "tcp_port": facts.tcp_port,
         "udp_port": facts.udp_port,
         "server_time_usec": now.0 * 1000,
-        "uptime_in_seconds": facts.uptime_s,
-        "uptime_in_days": facts.uptime_s / 86_400,
+        "uptime_in_seconds": facts.uptime_ms / 1_000,
+        "uptime_in_days": facts.uptime_ms / 86_400_000,
     )
 }
 
@@ -163,7 +163,7 @@ fn persistence(_: &Engine, _: Millis, text: &mut String) -> Result {
 
 fn stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
     let store = engine.store.statistics();
-    for (name, value) in engine.metrics.counters.iter() {
+    for (name, value) in engine.metrics.counters.iter().chain(engine.metrics.closes.iter()) {
         write!(text, "{name}:{value}\r\n")?;
     }
     lines!(text,
