@@ -126,6 +126,25 @@ impl VerbMetrics {
     }
 }
 
+impl VerbMetrics {
+    /// The upper bounds in nanoseconds of so many thousandths of the executions that were measured; `None`: none was.
+    pub fn percentiles_ns<const N: usize>(&self, thousandths: [u64; N]) -> Option<[u64; N]> {
+        let total: u64 = self.buckets.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        Some(thousandths.map(|share| {
+            let rank = (total.saturating_mul(share)).div_ceil(1000).max(1);
+            let mut below = 0;
+            let bucket = self.buckets.iter().position(|count| {
+                below += count;
+                below >= rank
+            });
+            1024 << bucket.unwrap_or(BUCKETS - 1)
+        }))
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -254,6 +273,16 @@ mod tests {
         assert_eq!(metrics.verb(VerbId::Get).micros, 23);
         metrics.reset();
         assert_eq!(metrics.verb(VerbId::Get).bounds().count(), 0);
+    }
+
+    #[test]
+    fn percentiles_are_bounds_of_buckets() {
+        let mut metrics = Metrics::new();
+        assert_eq!(metrics.verb(VerbId::Get).percentiles_ns([500]), None);
+        (0..990).for_each(|_| metrics.took(VerbId::Get, 1));
+        (0..10).for_each(|_| metrics.took(VerbId::Get, 100));
+        let found = metrics.verb(VerbId::Get).percentiles_ns([1, 500, 990, 991, 1000]);
+        assert_eq!(found, Some([1024, 1024, 1024, 131_072, 131_072]));
     }
 
     #[test]
