@@ -9,6 +9,7 @@
 //! | `verbs.rs` | `put`, `get`, … over the client library |
 //! | `connection.rs` | the server, over TCP or UDP |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
+//! | `top/` | `top`: what a server is doing, looked at again and again |
 //! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
 //! | `memory.rs` | the memory limit of the container or the machine |
 //! | `units.rs` | sizes and durations as people write them |
@@ -22,6 +23,7 @@ pub mod memory;
 mod output;
 pub mod secret;
 pub mod serve;
+mod top;
 pub mod units;
 mod verbs;
 
@@ -105,6 +107,17 @@ enum Command {
     Serve(serve::ServeArgs),
     #[command(flatten)]
     Verb(verbs::Verb),
+    /// Watch a server: requests by verb, latency, memory, drawn anew each second
+    ///
+    /// Where standard output is no terminal, a line for each interval, or with --json an object. A server that goes away
+    /// is waited for. q or Ctrl-C ends it.
+    #[command(after_help = "\
+Examples:
+  pannier top
+  pannier top --server cache-1:7878 --interval 5s
+  pannier top --count 60 > minute.txt
+  pannier top --json | jq .requests_per_s")]
+    Top(top::TopArgs),
     /// Ask a server that was set up by the same environment whether it is alive (for a container's HEALTHCHECK)
     ///
     /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers; 1: it
@@ -146,6 +159,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Verb(verb) => verb.run(out),
+        Command::Top(args) => args.run(out),
         Command::Healthcheck(args) => args.run(),
         Command::Demo => demo::run(out),
         Command::Completions { shell } => {
