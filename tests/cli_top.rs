@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 #[path = "support/fake_server.rs"]
@@ -117,12 +118,14 @@ fn what_can_not_become_better_ends_it() {
     check(&top("127.0.0.1:1", &["--count", "0"]), 2, "--count");
 }
 
-/// Runs `top` on a terminal of util-linux's `script`; `keys` are pressed at once. `None` where there is no `script`.
+/// Runs `top` on a terminal of util-linux's `script`; `keys` are pressed once its screen is there. The exit code, and all
+/// that was shown; `None` where there is no `script`.
 fn on_a_terminal(server: &str, words: &str, keys: &str) -> Option<(Option<i32>, String)> {
     Command::new("script").arg("--version").stdout(Stdio::null()).status().ok()?;
-    // The modes before and after are a part of what is shown. The keyboard stays open until `top` has ended.
+    // The modes before and after are a part of what is shown; one that does not end is ended, with another exit code.
     let shell = format!(
-        "stty rows 24 cols 80; stty -a; {} top --interval 20ms --server {server} {words}; code=$?; stty -a; exit $code",
+        "stty rows 24 cols 80; stty -a; \
+         timeout --foreground 20 {} top --interval 20ms --server {server} {words}; code=$?; stty -a; exit $code",
         common::binary().display()
     );
     let mut child = Command::new("script")
@@ -132,13 +135,24 @@ fn on_a_terminal(server: &str, words: &str, keys: &str) -> Option<(Option<i32>, 
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut keyboard = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut keyboard, keys.as_bytes()).unwrap();
+    // The keyboard stays open until it has ended.
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut shown = Vec::new();
-    std::io::Read::read_to_end(child.stdout.as_mut().unwrap(), &mut shown).unwrap();
+    let mut bytes = [0; 4096];
+    let mut pressed = false;
+    while let Ok(len @ 1..) = screen.read(&mut bytes) {
+        shown.extend_from_slice(&bytes[..len]);
+        if !pressed && shown.windows(ENTER.len()).any(|window| window == ENTER) {
+            pressed = true;
+            keyboard.write_all(keys.as_bytes()).unwrap();
+        }
+    }
     drop(keyboard);
     Some((child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned()))
 }
+
+/// What takes a terminal to its other screen.
+const ENTER: &[u8] = b"\x1b[?1049h";
 
 #[test]
 fn a_terminal_is_left_as_it_was_found() {

@@ -52,7 +52,8 @@ impl Terminal {
         if let Some(before) = &before {
             let mut raw = before.clone();
             raw.make_raw();
-            tcsetattr(io::stdin(), OptionalActions::Flush, &raw)?;
+            // Keys that were pressed while the program started count.
+            tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
         }
         // From here on, dropping it puts everything back.
         let terminal = Terminal { before, size: size(), quit };
