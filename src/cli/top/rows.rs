@@ -90,7 +90,7 @@ fn cells(rates: &Rates) -> [String; COLUMNS.len()] {
         latency(1),
         latency(2),
         format!("{:.1}", memory.used() as f64 / 1_048_576.0),
-        percent(memory.used() as f64 / memory.limit.max(1) as f64),
+        percent(memory.share(memory.used())),
         now.keys.to_string(),
         rates.hit_ratio.map_or("-".to_owned(), percent),
         now.clients.to_string(),
@@ -120,7 +120,7 @@ fn object(rates: &Rates) -> serde_json::Value {
         "memory_bytes": {
             "records": memory.records, "large_values": memory.large, "index": memory.index,
             "tables": memory.tables, "buffers": memory.buffers, "to_be_cleaned": memory.to_clean,
-            "used": memory.used(), "limit": memory.limit, "resident": memory.resident,
+            "used": memory.used(), "store_limit": memory.store_limit, "limit": memory.limit, "resident": memory.resident,
         },
         "keys": now.keys,
         "hit_ratio": rates.hit_ratio.map(round),
@@ -154,7 +154,7 @@ mod tests {
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(lines[0]), COLUMNS.map(|(name, _)| name.to_owned()));
         let wanted =
-            ["12", "1000", "0.5", "12.3", "16.0", "0.0", "0.0", "7", "100.0", "3", "0.5", "0.5", "0", "700"];
+            ["12", "1000", "0.5", "12.3", "16.0", "0.0", "50.0", "7", "100.0", "3", "0.5", "0.5", "0", "700"];
         assert_eq!(words(lines[1]), wanted);
         assert!(lines.iter().all(|line| line.len() == lines[0].len()));
     }

@@ -30,14 +30,21 @@ pub(super) struct Memory {
     pub buffers: u64,
     /// What cleaning hands back when it is needed.
     pub to_clean: u64,
+    /// What the store may take, and the whole process.
+    pub store_limit: u64,
     pub limit: u64,
     pub resident: u64,
 }
 
 impl Memory {
-    /// Bytes that cannot be had by cleaning.
+    /// Bytes of the store that cannot be had by cleaning.
     pub fn used(&self) -> u64 {
-        self.records + self.large + self.index + self.tables + self.buffers
+        self.records + self.large + self.index + self.tables
+    }
+
+    /// So many bytes as a share of what the store may take.
+    pub fn share(&self, bytes: u64) -> f64 {
+        bytes as f64 / self.store_limit.max(1) as f64
     }
 }
 
@@ -129,6 +136,7 @@ fn memory(fields: &Fields<'_>) -> Result<Memory, &'static str> {
         tables: fields.number("store_reserved_bytes")?,
         buffers: fields.number("client_buffer_bytes")?,
         to_clean: fields.sum(&["store_dead_bytes", "store_tail_bytes", "store_large_free_bytes"])?,
+        store_limit: fields.number("store_limit_bytes")?,
         limit: fields.number("maxmemory")?,
         resident: fields.number("used_memory_rss")?,
     })
@@ -265,7 +273,7 @@ pub(super) mod tests {
     pub fn info(uptime_ms: u64, started_unix_ms: u64, gets: u64) -> String {
         format!(
             "# Server\r\npannier_version:0.1.0\r\nconnected_clients:3\r\nmaxclients:100\r\nclient_buffer_bytes:4096\r\n\
-             used_memory_rss:3000000\r\nmaxmemory:67108864\r\nstore_live_bytes:1000\r\nstore_dead_bytes:200\r\n\
+             used_memory_rss:3000000\r\nmaxmemory:67108864\r\nstore_limit_bytes:5200\r\nstore_live_bytes:1000\r\nstore_dead_bytes:200\r\n\
              store_tail_bytes:30\r\nstore_index_bytes:400\r\nstore_large_bytes:500\r\nstore_large_free_bytes:6\r\n\
              store_reserved_bytes:700\r\ntotal_net_input_bytes:{gets}\r\ntotal_net_output_bytes:{gets}\r\n\
              keyspace_hits:{gets}\r\nkeyspace_misses:0\r\ntotal_error_replies:0\r\nrejected_connections:0\r\n\
@@ -293,7 +301,7 @@ pub(super) mod tests {
         assert!(!rates.restarted);
         assert_eq!((rates.requests, rates.received_bytes, rates.expired), (1000.0, 500.0, 500.0));
         assert_eq!(rates.verbs, [("get".to_owned(), 500.0), ("put".to_owned(), 500.0)]);
-        assert_eq!((rates.hit_ratio, rates.now.keys, rates.now.memory.used()), (Some(1.0), 7, 6696));
+        assert_eq!((rates.hit_ratio, rates.now.keys, rates.now.memory.used()), (Some(1.0), 7, 2600));
         assert_eq!((rates.now.memory.to_clean, rates.busy), (236, 0.0005));
         // 980 of 1000 lie in the first bucket, the other 20 between 8.192 and 16.384 us.
         let [p50, p99, p999] = rates.latency_us.unwrap();

@@ -177,14 +177,13 @@ impl Screen {
     }
 
     fn memory(&self, memory: &Memory, columns: usize) -> [Line; 4] {
-        let used = memory.used() as f64 / memory.limit.max(1) as f64;
-        let waste = memory.to_clean as f64 / memory.limit.max(1) as f64;
+        let (used, waste) = (memory.share(memory.used()), memory.share(memory.to_clean));
         let summary = format!(
-            " {} of {} ({:.0} %), resident {}",
-            bytes(memory.used() as f64),
-            bytes(memory.limit as f64),
+            " {:.0} % of {}; resident {}, limit {}",
             used * 100.0,
-            bytes(memory.resident as f64)
+            bytes(memory.store_limit as f64),
+            bytes(memory.resident as f64),
+            bytes(memory.limit as f64)
         );
         let width = columns.saturating_sub(10 + summary.chars().count()).clamp(8, 60);
         let full = (used * width as f64).ceil().min(width as f64) as usize;
@@ -319,7 +318,7 @@ mod tests {
         {
             assert!(all.contains(part), "{part} is not in\n{all}");
         }
-        assert!(all.contains("6.54 KiB of 64 MiB (0 %), resident 2.86 MiB"), "{all}");
+        assert!(all.contains("50 % of 5.08 KiB; resident 2.86 MiB, limit 64 MiB"), "{all}");
     }
 
     #[test]
