@@ -2,8 +2,10 @@
 
 mod admin;
 mod clock;
+mod entrance;
 mod handle;
 mod listener;
+mod peers;
 mod process;
 mod reactor;
 mod signal;
