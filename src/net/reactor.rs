@@ -13,6 +13,7 @@
 use super::admin::{AdminPort, VISITORS};
 use super::clock::{Clock, micros};
 use super::listener::{Accepted, Listener, farewell};
+use super::log_level;
 use super::signal::Signals;
 use super::turns::Turns;
 use super::udp::UdpPort;
@@ -192,12 +193,7 @@ impl Reactor {
         let level = self.server.engine().settings.log_level;
         if level != self.log_level {
             self.log_level = level;
-            log::set_max_level(match level {
-                LogLevel::Debug => log::LevelFilter::Trace,
-                LogLevel::Verbose => log::LevelFilter::Debug,
-                LogLevel::Notice => log::LevelFilter::Info,
-                LogLevel::Warning => log::LevelFilter::Warn,
-            });
+            log::set_max_level(log_level::filter(level));
         }
     }
 
@@ -258,7 +254,8 @@ impl Reactor {
     fn take_signals(&mut self, now: Now) {
         let (stops, reload) = self.signals.take();
         if reload {
-            log::info!("SIGHUP: nothing to read again");
+            self.signals.reload(&mut self.server);
+            self.log_level = self.server.engine().settings.log_level;
         }
         if stops == 0 {
             return;
@@ -417,7 +414,7 @@ impl Reactor {
         let Some(mut peer) = slot.take_if(|peer| peer.generation == id.generation) else { return };
         if let Some(connection) = self.server.get(id) {
             let reason = connection.closing().unwrap_or(CloseReason::PeerClosed);
-            log::info!("{} closed: {}", connection.peer(), reason.text());
+            log::log!(reason.log_level(), "{} closed: {}", connection.peer(), reason.text());
             if reason != CloseReason::PeerClosed && reason != CloseReason::Failed {
                 farewell(&mut peer.stream);
             }
@@ -473,7 +470,7 @@ impl Reactor {
             log::error!("{address}: cannot be watched: {error}");
             return self.server.close(id);
         }
-        log::info!("{address} connected");
+        log::debug!("{address} connected");
         while self.peers.len() <= index {
             self.peers.push(None);
         }
