@@ -175,6 +175,12 @@ impl Datagrams {
         size_of::<Datagrams>() + Sessions::memory_bytes(clients_max) + ErrorBudget::memory_bytes()
     }
 
+    /// From now on frames must carry tags made from this. Sessions stay: a write that ran is not run again for a
+    /// client that repeats it with the new tag.
+    pub fn set_password(&mut self, password: &[u8]) {
+        self.tags = Some(TagKeys::from_password(password));
+    }
+
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters

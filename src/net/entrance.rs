@@ -120,7 +120,7 @@ fn admit(
         log::error!("{address}: cannot be watched: {error}");
         return server.close(id);
     }
-    log::info!("{address} connected");
+    log::debug!("{address} connected");
 }
 
 /// Tells a client why it is not taken on; it may be gone already.

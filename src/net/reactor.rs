@@ -12,6 +12,7 @@ use super::admin::{AdminPort, VISITORS};
 use super::clock::{Clock, micros};
 use super::entrance::Entrance;
 use super::listener::Listener;
+use super::log_level;
 use super::peers::{FIRST_TOKEN, GROUP_LEN, Peers};
 use super::signal::Signals;
 use super::turns::Turns;
@@ -161,12 +162,7 @@ impl Reactor {
         let level = self.server.engine().settings.log_level;
         if level != self.log_level {
             self.log_level = level;
-            log::set_max_level(match level {
-                LogLevel::Debug => log::LevelFilter::Trace,
-                LogLevel::Verbose => log::LevelFilter::Debug,
-                LogLevel::Notice => log::LevelFilter::Info,
-                LogLevel::Warning => log::LevelFilter::Warn,
-            });
+            log::set_max_level(log_level::filter(level));
         }
     }
 
@@ -208,7 +204,8 @@ impl Reactor {
     fn take_signals(&mut self, now: Now) {
         let (stops, reload) = self.signals.take();
         if reload {
-            log::info!("SIGHUP: nothing to read again");
+            self.signals.reload(&mut self.server);
+            self.log_level = self.server.engine().settings.log_level;
         }
         if stops == 0 {
             return;

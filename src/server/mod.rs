@@ -238,6 +238,15 @@ impl Server {
         self.engine.store.maintain(now.unix, steps)
     }
 
+    /// From now on AUTH and the tags of frames must be made with this password. Clients that are authenticated stay so.
+    ///
+    /// # Panics
+    /// If it is longer than [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX).
+    pub fn change_password(&mut self, password: &[u8]) {
+        self.engine.set_password(password);
+        self.datagrams.set_password(password);
+    }
+
     /// Whether a client has asked for the server's end.
     pub fn stop_requested(&self) -> bool {
         self.stop_requested
