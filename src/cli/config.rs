@@ -12,7 +12,7 @@ use super::{
     units::format_size,
 };
 
-/// Ask what a configuration comes to
+/// What can be asked of a configuration.
 #[derive(Subcommand, Debug)]
 pub(super) enum ConfigCommand {
     Print(PrintArgs),

@@ -22,7 +22,7 @@ pub(super) fn run(
     command = command.disable_help_subcommand(true);
     command.build();
     match dir {
-        None => Man::new(command).render(out)?,
+        None => page(command).render(out)?,
         Some(dir) => {
             let refused = |path: &Path, error: io::Error| {
                 Failure::new(Exit::Refused, format!("cannot write {}: {error}", path.display()))
@@ -37,6 +37,11 @@ pub(super) fn run(
     Ok(Exit::Done)
 }
 
+fn page(command: clap::Command) -> Man {
+    // Commands below have no version of their own.
+    Man::new(command).source(concat!("pannier ", env!("CARGO_PKG_VERSION"))).manual("Pannier")
+}
+
 /// Names and texts of the page of a command and of those below it, but for hidden ones. `build` has been called.
 fn pages(command: clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut pages = Vec::new();
@@ -45,9 +50,8 @@ fn pages(command: clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
         waiting.extend(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
         // "pannier config print" has been made "pannier-config-print" by `build`.
         let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
-        let man = Man::new(command.display_name(&name));
         let mut text = Vec::new();
-        man.render(&mut text)?;
+        page(command.display_name(&name)).render(&mut text)?;
         pages.push((format!("{name}.1"), text));
     }
     Ok(pages)

@@ -118,11 +118,11 @@ enum Command {
     /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers; 1: it
     /// does not.
     Healthcheck(verbs::HealthcheckArgs),
-    /// See what it does: a server starts in this process, and a network between it and a client damages, loses, doubles
+    /// See what it does, server and all in one process, over a network that damages, loses and doubles
     ///
     /// Takes a few seconds and free ports of 127.0.0.1. Exit code 0: all that it promises held; 1: something did not.
     Demo,
-    /// Show the settings that `serve` would run with
+    /// Ask what the flags and the environment come to
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Print a script that completes this command line

@@ -46,7 +46,8 @@ fn fresh_password(file: &Path, known: Option<&Secret>) -> Option<Secret> {
 fn fresh_level(file: &Path) -> Option<log::LevelFilter> {
     match read_level_file(file) {
         Ok(level) => {
-            // Said before and after, since one of the two levels may keep it quiet.
+            // Said at the more talkative of the two levels, so that the other one does not keep it quiet.
+            log::set_max_level(level.max(log::max_level()));
             log::info!("SIGHUP: the log level is now {} ({})", name(level), file.display());
             Some(level)
         }

@@ -61,7 +61,7 @@ impl Listen {
 Examples:
   pannier serve                                     on 127.0.0.1:7878
   pannier serve --memory 64MiB --on-full evict      a cache
-  PANNIER_PASSWORD=… pannier serve --tcp 0.0.0.0:7878 --memory 50%
+  PANNIER_PASSWORD=secret pannier serve --tcp 0.0.0.0:7878 --memory 50%
 Every flag can be set by its environment variable; a flag wins.")]
 pub struct ServeArgs {
     /// Where to listen for TCP: an IP address and a port

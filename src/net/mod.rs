@@ -111,7 +111,7 @@ impl Budget {
             return Err(StartError(format!(
                 "a memory limit of {} KiB is too small: {} KiB are needed (--memory {}MiB)",
                 memory_bytes / KIB,
-                needed / KIB,
+                needed.div_ceil(KIB),
                 needed.div_ceil(MIB)
             )));
         }
@@ -196,6 +196,14 @@ fn build_server(
     address: SocketAddr,
 ) -> Result<Server, StartError> {
     let budget = Budget::divide(memory_bytes, options.max_clients, options.admin.is_some())?;
+    // Where the system refuses so much, this can say so; an allocator in the midst of things cannot.
+    Vec::<u8>::new().try_reserve_exact(memory_bytes).map_err(|_| {
+        StartError(format!(
+            "the system does not give {} MiB of memory; choose a smaller --memory, or raise what it allows (ulimit -v, \
+             vm.overcommit_memory)",
+            memory_bytes / MIB
+        ))
+    })?;
     let config = StoreConfig {
         memory_bytes: budget.store_bytes,
         databases: options.databases,

@@ -271,7 +271,10 @@ impl Reactor {
         if open > 0 && now < stop_at {
             return false;
         }
-        log::info!("stopped{}", if open > 0 { "; some clients had not taken their replies" } else { "" });
+        match open {
+            0 => log::info!("stopped"),
+            count => log::info!("stopped; clients that had not taken their replies: {count}"),
+        }
         true
     }
 }

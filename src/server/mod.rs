@@ -39,7 +39,7 @@ pub use output::Socket;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::datagram::{Datagrams, budget::LogBudget};
+use crate::datagram::Datagrams;
 use crate::engine::{Engine, session::Session, settings::Facts};
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
@@ -120,7 +120,6 @@ pub struct Server {
     idle_timeout_s_at_start: u32,
     datagrams: Datagrams,
     frame_reply: Box<[u8]>,
-    reject_log: LogBudget,
 }
 
 /// What came of a step of a connection.
@@ -152,7 +151,6 @@ impl Server {
             stop_requested: false,
             datagrams,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
-            reject_log: LogBudget::default(),
             settings,
         }
     }
