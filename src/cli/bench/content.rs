@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  key    "key:" 000000 000042      a fixed width; only the last digits differ
-//!  value  000042 qjxbw…             the same digits, then a pattern that repeats after a little less than 1 MiB
+//!  value  000000000042 qjxbw…       the number again, then a pattern that repeats after a little less than 1 MiB
 //! ```
 
 use std::{
@@ -12,6 +12,9 @@ use std::{
 
 /// Bytes after which the pattern repeats: no power of two, so that blocks in the wrong order do not look right.
 pub(super) const PATTERN_BYTES: usize = 1024 * 1024 - 3;
+/// Digits at the front of a value: the same ones however many keys there are, so that loads of different sizes can
+/// follow one another on one server.
+const VALUE_DIGITS: usize = 12;
 /// Values up to this length are copied among the requests; of longer ones the pattern itself is sent.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
 /// Pieces of one write.
@@ -68,14 +71,9 @@ impl Content {
         write_digits(number, &mut key[start..]);
     }
 
-    /// Bytes at the front of a value that tell whose it is.
-    fn head_len(&self, value_len: usize) -> usize {
-        self.digit_count.min(value_len)
-    }
-
     /// Appends a value.
     pub(super) fn append_value(&self, number: u64, len: usize, out: &mut Outbox) {
-        let head_len = self.head_len(len);
+        let head_len = head_len(len);
         let start = out.bytes.len();
         let copied = if len <= COPIED_BYTES_MAX { len } else { head_len };
         out.bytes.extend_from_slice(&self.pattern[..copied]);
@@ -88,14 +86,14 @@ impl Content {
     /// Makes `value` the value of this key; for lengths that fit the pattern.
     pub(super) fn write_value(&self, number: u64, value: &mut [u8]) {
         value.copy_from_slice(&self.pattern[..value.len()]);
-        let head_len = self.head_len(value.len());
+        let head_len = head_len(value.len());
         write_digits(number, &mut value[..head_len]);
     }
 
     /// Whether these bytes are the ones at `offset` of the value of `value_len` bytes of this key.
     pub(super) fn check(&self, number: u64, value_len: usize, offset: usize, bytes: &[u8]) -> bool {
-        let mut digits = [0; 20];
-        let head = &mut digits[..self.head_len(value_len)];
+        let mut digits = [0; VALUE_DIGITS];
+        let head = &mut digits[..head_len(value_len)];
         write_digits(number, head);
         let in_head = head.len().saturating_sub(offset).min(bytes.len());
         let (front, mut rest) = bytes.split_at(in_head);
@@ -119,6 +117,11 @@ impl Content {
         let from = offset % PATTERN_BYTES;
         &self.pattern[from..PATTERN_BYTES.min(from + len)]
     }
+}
+
+/// Bytes at the front of a value that tell whose it is.
+fn head_len(value_len: usize) -> usize {
+    VALUE_DIGITS.min(value_len)
 }
 
 /// The last digits of a number, as many as there is room.
@@ -269,10 +272,10 @@ mod tests {
     #[test]
     fn a_value_passes_its_own_check_whole_and_in_pieces_and_no_other() {
         let content = Content::new(999_999, 16).unwrap();
-        for len in [0, 1, 3, 6, 7, 32, COPIED_BYTES_MAX, COPIED_BYTES_MAX + 1, 3 * PATTERN_BYTES + 5] {
+        for len in [0, 1, 3, 11, 12, 13, 32, COPIED_BYTES_MAX, COPIED_BYTES_MAX + 1, 3 * PATTERN_BYTES + 5] {
             let bytes = value(&content, 123_456, len);
             assert!(content.check(123_456, len, 0, &bytes), "{len}");
-            for cut in [1, 3, 6, len / 2] {
+            for cut in [1, 3, 6, 12, 13, len / 2] {
                 let (front, rest) = bytes.split_at(cut.min(len));
                 assert!(
                     content.check(123_456, len, 0, front) && content.check(123_456, len, front.len(), rest)

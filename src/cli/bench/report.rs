@@ -99,7 +99,8 @@ impl Report<'_> {
         let stats = self.stats;
         writeln!(out, "{}", self.what())?;
         if let Some(fill) = self.fill {
-            writeln!(out, "fill       {} keys written{}", fill.replies() - fill.error_count(), errors(fill))?;
+            let written = grouped(fill.replies() - fill.error_count());
+            writeln!(out, "fill       {written} keys written{}", errors(fill))?;
         }
         let (count, seconds) = (grouped(stats.replies()), self.seconds());
         writeln!(out, "requests   {count} in {seconds:.2} s: {} a second", grouped(self.rate() as u64))?;

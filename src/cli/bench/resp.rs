@@ -120,10 +120,10 @@ mod tests {
         assert_eq!(encoded(FIXED, None, get), "*2\r\n$3\r\nGET\r\n$8\r\nkey:0007\r\n");
         let set = Request { op: Op::Write, key: 42, value_len: 5, check: false };
         let text = encoded(FIXED, None, set);
-        assert!(text.starts_with("*3\r\n$3\r\nSET\r\n$8\r\nkey:0042\r\n$5\r\n42"), "{text}");
+        assert!(text.starts_with("*3\r\n$3\r\nSET\r\n$8\r\nkey:0042\r\n$5\r\n00042\r\n"), "{text}");
         assert!(text.ends_with("\r\n") && text.len() == 31 + 5 + 2, "{text}");
         let text = encoded(Sizes { min: 2, max: 9 }, Some(1500), set);
-        assert!(text.starts_with("*5\r\n$3\r\nSET\r\n$8\r\nkey:0042\r\n$5\r\n42"), "{text}");
+        assert!(text.starts_with("*5\r\n$3\r\nSET\r\n$8\r\nkey:0042\r\n$5\r\n00042\r\n"), "{text}");
         assert!(text.ends_with("\r\n$2\r\nPX\r\n$4\r\n1500\r\n"), "{text}");
     }
 
