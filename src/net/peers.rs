@@ -252,10 +252,12 @@ impl Peer {
     }
 }
 
-/// How many of these slices, one at least, it takes to reach `left` bytes, and the bytes of those.
+/// How many of these slices, one at least, it takes to reach `left` bytes, and the bytes of those. A few bytes more, the
+/// end of a reply say, come along: they are not worth a call of their own.
 fn share(slices: &[impl Deref<Target = [u8]>], left: usize) -> (usize, usize) {
+    const FEW: usize = 1024;
     let (mut count, mut len) = (0, 0);
-    while count < slices.len() && len < left {
+    while count < slices.len() && (len < left || slices[count].len() <= FEW) {
         len += slices[count].len();
         count += 1;
     }
