@@ -91,6 +91,22 @@ impl CloseReason {
             CloseReason::Failed => "the connection failed",
         }
     }
+
+    /// How loud the log says it: what clients do of their own accord happens with every request of some of them, and
+    /// what a broken protocol or a slow request looked like has been told in a line of its own.
+    pub fn log_level(self) -> log::Level {
+        match self {
+            CloseReason::PeerClosed
+            | CloseReason::Quit
+            | CloseReason::ProtocolError
+            | CloseReason::CrossProtocol
+            | CloseReason::RequestTimeout
+            | CloseReason::Stopping
+            | CloseReason::Failed => log::Level::Debug,
+            CloseReason::IdleTimeout | CloseReason::Killed => log::Level::Info,
+            CloseReason::WriteTimeout | CloseReason::OutputFull | CloseReason::InputFull => log::Level::Warn,
+        }
+    }
 }
 
 /// An argument too long for the ring, on its way into the store.
@@ -133,8 +149,9 @@ pub struct Connection {
     pub(crate) transaction: Transaction,
     /// Set once; nothing is read or executed any more.
     pub(crate) closing: Option<CloseReason>,
-    /// The peer has sent all it will send.
-    pub(crate) ended: bool,
+    /// Nothing more is read of it, because the peer has sent all it will send, or the server stops; what has come whole
+    /// is still executed and answered, and then it is closed for this reason.
+    pub(crate) ended: Option<CloseReason>,
     /// An argument of the command being received was refused; the command will be answered with this error.
     pub(crate) refused: Option<crate::mutation::Refused>,
     /// The command being received, or run, has arguments that are large values.
@@ -166,7 +183,7 @@ impl Connection {
             last_verb: None,
             transaction: Transaction::default(),
             closing: None,
-            ended: false,
+            ended: None,
             refused: None,
             has_large: false,
             framed: None,

@@ -11,7 +11,7 @@
 //! | `sessions` | which writes have run |
 //! | `handle` | the calls of the reactor: checks and store joined |
 //! | `execute` | operations against the store |
-//! | `budget` | limits on errors and log lines |
+//! | `budget` | a limit on errors |
 //! | `counters` | what is counted |
 //!
 //! Over TCP the same frames, sessions and sequences hold, so that a write that was sent over UDP and is repeated over
@@ -79,7 +79,7 @@ pub enum Handled {
     Reply(usize),
     /// An error that is not sent, because the source has had its share.
     Silent,
-    /// Dropped; worth a log line (see [`budget::LogBudget`]).
+    /// Dropped; worth a log line.
     Rejected(Reject),
 }
 
@@ -173,6 +173,12 @@ impl Datagrams {
     #[must_use]
     pub const fn memory_bytes(clients_max: usize) -> usize {
         size_of::<Datagrams>() + Sessions::memory_bytes(clients_max) + ErrorBudget::memory_bytes()
+    }
+
+    /// From now on frames must carry tags made from this. Sessions stay: a write that ran is not run again for a
+    /// client that repeats it with the new tag.
+    pub fn set_password(&mut self, password: &[u8]) {
+        self.tags = Some(TagKeys::from_password(password));
     }
 
     #[must_use]

@@ -104,8 +104,8 @@ impl Server {
             connection.input.shrink(input);
             connection.began.get_or_insert(now.monotonic);
         }
-        if connection.ended {
-            connection.close(CloseReason::PeerClosed);
+        if let Some(reason) = connection.ended {
+            connection.close(reason);
         }
         Progress::Waiting
     }
