@@ -12,6 +12,7 @@
 
 use crate::command::Verb;
 use crate::engine::{Job, session::Session};
+use crate::metrics::Closes;
 use crate::mutation::LargeId;
 use crate::ring::Ring;
 use crate::time::Millis;
@@ -58,6 +59,21 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Counts a connection that is closed for this reason.
+    pub(crate) fn count(self, closes: &mut Closes) {
+        *match self {
+            CloseReason::PeerClosed | CloseReason::Quit => &mut closes.peer,
+            CloseReason::Failed => &mut closes.failed,
+            CloseReason::ProtocolError | CloseReason::CrossProtocol => &mut closes.protocol_error,
+            CloseReason::IdleTimeout => &mut closes.idle_timeout,
+            CloseReason::RequestTimeout => &mut closes.request_timeout,
+            CloseReason::WriteTimeout => &mut closes.write_timeout,
+            CloseReason::OutputFull | CloseReason::InputFull => &mut closes.buffers,
+            CloseReason::Killed => &mut closes.killed,
+            CloseReason::Stopping => &mut closes.shutdown,
+        } += 1;
+    }
+
     /// How the log says it.
     pub fn text(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@
 //! | `serve.rs` | the server's flags and environment, made into one plain [`serve::ServeOptions`] |
 //! | `verbs.rs` | `put`, `get`, … over the client library |
 //! | `connection.rs` | the server, over TCP or UDP |
+//! | `bench/` | `bench`: a load generator |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
 //! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
 //! | `config.rs` | `config print`: what `serve` would run with, and why |
@@ -18,6 +19,7 @@
 //! | `secret.rs` | the password |
 //! | `logging.rs`, `log_limit.rs` | the log on stderr; how many lines of one kind it takes |
 
+mod bench;
 mod config;
 mod connection;
 mod demo;
@@ -125,6 +127,7 @@ enum Command {
     /// Ask what the flags and the environment come to
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    Bench(Box<bench::BenchArgs>),
     /// Print a script that completes this command line
     #[command(
         after_help = "Example:\n  pannier completions bash > ~/.local/share/bash-completion/completions/pannier"
@@ -171,6 +174,7 @@ fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Fail
         Command::Demo => demo::run(out),
         Command::Config(config::ConfigCommand::Print(args)) => args.run(matches, out),
         Command::Man { dir } => man::run(Cli::command(), dir.as_deref(), out),
+        Command::Bench(args) => args.run(out),
         Command::Completions { shell } => {
             // By way of memory, since the generator panics where it cannot write.
             let mut script = Vec::new();

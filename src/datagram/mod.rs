@@ -252,14 +252,17 @@ impl Datagrams {
     /// A HELLO with a good cookie, or over a stream: opens the client's session, or finds it.
     fn check_hello(&mut self, asked: &Asked<'_>, counter: Option<u32>) -> Decision {
         match self.session_for(asked, counter) {
-            Ok(session) => Decision::Answer(Answer {
-                kept: Kept {
-                    status: Status::Ok,
-                    argument: self.lease_ms,
-                    expect: self.sessions.birth(session),
-                },
-                cookie: true,
-            }),
+            Ok(session) => {
+                self.counters.ran(Op::Hello, asked.way == Way::Stream);
+                Decision::Answer(Answer {
+                    kept: Kept {
+                        status: Status::Ok,
+                        argument: self.lease_ms,
+                        expect: self.sessions.birth(session),
+                    },
+                    cookie: true,
+                })
+            }
             // With the cookie, for all that can follow is another HELLO.
             Err(status) => Decision::Answer(Answer::plain(status).with_cookie()),
         }
@@ -386,6 +389,10 @@ impl Datagrams {
         };
         self.counters.replied += 1;
         self.counters.bytes_replied += len as u64;
+        if asked.way == Way::Stream {
+            self.counters.stream_replied += 1;
+            self.counters.stream_bytes_replied += len as u64;
+        }
         self.counters.answered[status as usize] += 1;
         Handled::Reply(len)
     }

@@ -3,6 +3,7 @@
 
 use super::listener::{Accepted, Listener, farewell};
 use super::peers::Peers;
+use crate::connection::CloseReason;
 use crate::server::{Server, TOO_MANY_CLIENTS};
 use crate::time::Now;
 use mio::net::TcpStream;
@@ -118,6 +119,7 @@ fn admit(
     };
     if let Err(error) = peers.add(id, stream, registry) {
         log::error!("{address}: cannot be watched: {error}");
+        server.start_closing(id, CloseReason::Failed);
         return server.close(id);
     }
     log::debug!("{address} connected");

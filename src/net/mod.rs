@@ -12,6 +12,7 @@ mod reactor;
 mod signal;
 mod turns;
 mod udp;
+mod udp_health;
 
 use crate::datagram::{self, Datagrams};
 use crate::engine::{Engine, settings::EngineConfig};
@@ -175,6 +176,7 @@ impl Bound {
         let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
         server.engine_mut().settings.log_level = log_level::nearest(log::max_level());
         let facts = &mut server.engine_mut().facts;
+        facts.started_unix_ms = clock::Clock::start().now().unix.0;
         facts.tcp_port = tcp.port();
         facts.udp_port = udp.map_or(0, |udp| udp.port());
         let sockets = Sockets { listener, udp: port, admin: admin_port, signals };

@@ -17,7 +17,7 @@ use super::peers::{FIRST_TOKEN, GROUP_LEN, Peers};
 use super::signal::Signals;
 use super::turns::Turns;
 use super::udp::UdpPort;
-use crate::admin::LoopState;
+use crate::admin::Readiness;
 use crate::connection::ConnectionId;
 use crate::engine::settings::LogLevel;
 use crate::server::Server;
@@ -142,19 +142,20 @@ impl Reactor {
             if self.has_stopped(now.monotonic) {
                 return Ok(());
             }
-            self.turns.took(now.monotonic.0, micros().saturating_sub(began_us));
+            let facts = &mut self.server.engine_mut().facts;
+            self.turns.took(now.monotonic.0, micros().saturating_sub(began_us), facts);
         }
     }
 
     fn serve_admin(&mut self, now: Now) {
-        let Reactor { admin: Some(admin), poll, server, turns, stop_at, .. } = self else { return };
-        let state = LoopState {
-            ready: stop_at.is_none(),
-            turns: turns.count,
-            busy_us: turns.busy_us,
-            slowest_us: turns.slowest_us(),
+        let Reactor { admin: Some(admin), poll, server, udp, stop_at, .. } = self else { return };
+        let udp_failure = udp.as_ref().and_then(|udp| udp.failure(now.monotonic));
+        let readiness = match (stop_at, udp_failure) {
+            (Some(_), _) => Readiness::Draining { connections: server.connection_count() },
+            (None, Some((error, times))) => Readiness::UdpFails { error, times },
+            (None, None) => Readiness::Ready,
         };
-        admin.serve(server, poll.registry(), &state, now);
+        admin.serve(server, poll.registry(), readiness, now);
     }
 
     /// CONFIG SET loglevel works from the next turn on.
@@ -174,7 +175,8 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(now.monotonic));
-        let deadline = [self.server.poll_deadline(now), self.stop_at, admin].into_iter().flatten().min();
+        let udp = self.udp.as_ref().and_then(|udp| udp.next_deadline(now.monotonic));
+        let deadline = [self.server.poll_deadline(now), self.stop_at, admin, udp].into_iter().flatten().min();
         let wait = deadline.map(|at| Duration::from_millis(at.since(now.monotonic)));
         [wait, accepting].into_iter().flatten().min()
     }

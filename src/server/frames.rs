@@ -87,7 +87,6 @@ impl Server {
                 out.raw(&frame_reply[..len]);
                 connection.close(CloseReason::ProtocolError);
                 let peer = connection.peer;
-                self.engine.metrics.counters.protocol_errors += 1;
                 log_rejected("tcp", peer, reason, waiting);
             }
         }

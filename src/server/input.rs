@@ -200,9 +200,6 @@ impl Server {
         let mut taken = std::mem::replace(connection, placeholder);
         self.release_held(&mut taken);
         self.connections[id.index as usize] = taken;
-        if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
-            self.engine.metrics.counters.buffer_closes += 1;
-        }
         self.attention.push(id.index);
     }
 }

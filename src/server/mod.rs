@@ -183,6 +183,7 @@ impl Server {
             return;
         }
         let mut connection = self.connections.remove(id.index as usize);
+        connection.closing.unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
         self.release_held(&mut connection);
     }
