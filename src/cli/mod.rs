@@ -117,8 +117,8 @@ enum Command {
     Verb(verbs::Verb),
     /// Ask a server that was set up by the same environment whether it is alive (for a container's HEALTHCHECK)
     ///
-    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers; 1: it
-    /// does not.
+    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers, if only
+    /// that it wants another password; 1: it does not.
     Healthcheck(verbs::HealthcheckArgs),
     /// See what it does, server and all in one process, over a network that damages, loses and doubles
     ///
