@@ -3,6 +3,7 @@
 
 use super::listener::{Accepted, Listener, farewell};
 use super::peers::Peers;
+use crate::connection::CloseReason;
 use crate::server::{Server, TOO_MANY_CLIENTS};
 use crate::time::Now;
 use mio::net::TcpStream;
@@ -118,9 +119,10 @@ fn admit(
     };
     if let Err(error) = peers.add(id, stream, registry) {
         log::error!("{address}: cannot be watched: {error}");
+        server.start_closing(id, CloseReason::Failed);
         return server.close(id);
     }
-    log::info!("{address} connected");
+    log::debug!("{address} connected");
 }
 
 /// Tells a client why it is not taken on; it may be gone already.

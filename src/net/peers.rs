@@ -199,7 +199,7 @@ impl Peers {
         let Some(mut peer) = slot.take_if(|peer| peer.generation == id.generation) else { return false };
         if let Some(connection) = server.get(id) {
             let reason = connection.closing().unwrap_or(CloseReason::PeerClosed);
-            log::info!("{} closed: {}", connection.peer(), reason.text());
+            log::log!(reason.log_level(), "{} closed: {}", connection.peer(), reason.text());
             if reason != CloseReason::PeerClosed && reason != CloseReason::Failed {
                 farewell(&mut peer.stream);
             }

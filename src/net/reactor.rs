@@ -12,11 +12,12 @@ use super::admin::{AdminPort, VISITORS};
 use super::clock::{Clock, micros};
 use super::entrance::Entrance;
 use super::listener::Listener;
+use super::log_level;
 use super::peers::{FIRST_TOKEN, GROUP_LEN, Peers};
 use super::signal::Signals;
 use super::turns::Turns;
 use super::udp::UdpPort;
-use crate::admin::LoopState;
+use crate::admin::Readiness;
 use crate::connection::ConnectionId;
 use crate::engine::settings::LogLevel;
 use crate::server::Server;
@@ -141,19 +142,20 @@ impl Reactor {
             if self.has_stopped(now.monotonic) {
                 return Ok(());
             }
-            self.turns.took(now.monotonic.0, micros().saturating_sub(began_us));
+            let facts = &mut self.server.engine_mut().facts;
+            self.turns.took(now.monotonic.0, micros().saturating_sub(began_us), facts);
         }
     }
 
     fn serve_admin(&mut self, now: Now) {
-        let Reactor { admin: Some(admin), poll, server, turns, stop_at, .. } = self else { return };
-        let state = LoopState {
-            ready: stop_at.is_none(),
-            turns: turns.count,
-            busy_us: turns.busy_us,
-            slowest_us: turns.slowest_us(),
+        let Reactor { admin: Some(admin), poll, server, udp, stop_at, .. } = self else { return };
+        let udp_failure = udp.as_ref().and_then(|udp| udp.failure(now.monotonic));
+        let readiness = match (stop_at, udp_failure) {
+            (Some(_), _) => Readiness::Draining { connections: server.connection_count() },
+            (None, Some((error, times))) => Readiness::UdpFails { error, times },
+            (None, None) => Readiness::Ready,
         };
-        admin.serve(server, poll.registry(), &state, now);
+        admin.serve(server, poll.registry(), readiness, now);
     }
 
     /// CONFIG SET loglevel works from the next turn on.
@@ -161,12 +163,7 @@ impl Reactor {
         let level = self.server.engine().settings.log_level;
         if level != self.log_level {
             self.log_level = level;
-            log::set_max_level(match level {
-                LogLevel::Debug => log::LevelFilter::Trace,
-                LogLevel::Verbose => log::LevelFilter::Debug,
-                LogLevel::Notice => log::LevelFilter::Info,
-                LogLevel::Warning => log::LevelFilter::Warn,
-            });
+            log::set_max_level(log_level::filter(level));
         }
     }
 
@@ -178,7 +175,8 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(now.monotonic));
-        let deadline = [self.server.poll_deadline(now), self.stop_at, admin].into_iter().flatten().min();
+        let udp = self.udp.as_ref().and_then(|udp| udp.next_deadline(now.monotonic));
+        let deadline = [self.server.poll_deadline(now), self.stop_at, admin, udp].into_iter().flatten().min();
         let wait = deadline.map(|at| Duration::from_millis(at.since(now.monotonic)));
         [wait, accepting].into_iter().flatten().min()
     }
@@ -208,7 +206,8 @@ impl Reactor {
     fn take_signals(&mut self, now: Now) {
         let (stops, reload) = self.signals.take();
         if reload {
-            log::info!("SIGHUP: nothing to read again");
+            self.signals.reload(&mut self.server);
+            self.log_level = self.server.engine().settings.log_level;
         }
         if stops == 0 {
             return;
@@ -274,7 +273,10 @@ impl Reactor {
         if open > 0 && now < stop_at {
             return false;
         }
-        log::info!("stopped{}", if open > 0 { "; some clients had not taken their replies" } else { "" });
+        match open {
+            0 => log::info!("stopped"),
+            count => log::info!("stopped; clients that had not taken their replies: {count}"),
+        }
         true
     }
 }

@@ -114,7 +114,7 @@ impl Server {
     /// The peer has sent all it will send. What is whole is still executed and answered.
     pub fn input_ended(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.ended = true;
+            connection.ended.get_or_insert(CloseReason::PeerClosed);
         }
     }
 
@@ -164,7 +164,7 @@ impl Server {
     /// Where the next bytes go, room made for them.
     fn input_room(&mut self, id: ConnectionId, now: Now) -> Option<Room> {
         let connection = self.get(id)?;
-        if connection.closing.is_some() || connection.ended || connection.job.is_some() {
+        if connection.closing.is_some() || connection.ended.is_some() || connection.job.is_some() {
             return None;
         }
         let Some(body) = connection.body else {
@@ -257,9 +257,6 @@ impl Server {
         let mut taken = std::mem::replace(connection, placeholder);
         self.release_held(&mut taken);
         self.connections[id.index as usize] = taken;
-        if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
-            self.engine.metrics.counters.buffer_closes += 1;
-        }
         self.attention.push(id.index);
     }
 }
