@@ -2,7 +2,7 @@
 
 use super::script::Script;
 use super::server::{NOW, new_server};
-use pannier::admin::{LoopState, REQUEST_BYTES_MAX, Reply, Step, respond};
+use pannier::admin::{REQUEST_BYTES_MAX, Readiness, Reply, Step, respond};
 use pannier::server::Server;
 use std::cell::RefCell;
 
@@ -13,15 +13,18 @@ thread_local! {
 /// See the table of [`super`].
 pub fn run(data: &[u8]) {
     let mut script = Script::new(data);
-    let ready = script.byte() & 1 == 0;
+    let readiness = match script.byte() & 3 {
+        0 | 1 => Readiness::Ready,
+        2 => Readiness::Draining { connections: 3 },
+        _ => Readiness::UdpFails { error: "out of it", times: 7 },
+    };
     let cut = script.number();
     let request = script.rest();
     // More is never read before an answer.
     let request = &request[..request.len().min(REQUEST_BYTES_MAX)];
     STATE.with_borrow_mut(|(server, reply)| {
-        let state = LoopState { ready, turns: 1, busy_us: 2, slowest_us: 3 };
-        let early = ask(&request[..cut.min(request.len())], server, &state, reply);
-        let whole = ask(request, server, &state, reply);
+        let early = ask(&request[..cut.min(request.len())], server, readiness, reply);
+        let whole = ask(request, server, readiness, reply);
         if let Some(early) = early {
             // What is answered before the rest has come is answered so with it.
             assert_eq!(whole.as_ref().map(|reply| reply.0.clone()), Some(early.0));
@@ -34,11 +37,11 @@ pub fn run(data: &[u8]) {
 fn ask(
     request: &[u8],
     server: &mut Server,
-    state: &LoopState,
+    readiness: Readiness,
     reply: &mut Reply,
 ) -> Option<(String, String)> {
     reply.clear();
-    if respond(request, server, state, NOW, reply) == Step::NeedMore {
+    if respond(request, server, readiness, NOW, reply) == Step::NeedMore {
         return None;
     }
     let head = std::str::from_utf8(reply.head.as_bytes()).expect("a head is text");
