@@ -151,6 +151,15 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         let name = verb.name.replace('|', "_");
         seeds.push(("server", format!("verb_{name}"), [&[0], &steps[..]].concat()));
     }
+    // Step 15: a large value, all of it or its beginning; then it is read, overwritten, taken in parts, and deleted.
+    for (name, step) in [("large", [15, 0, 128, 1, 0]), ("part", [15, 0, 128, 1, 200])] {
+        let get = [&[0], &counted(&encode(&[&b"GET"[..], b"1"]))[..]].concat();
+        let take = [6, 0, 48];
+        let more = counted(&encode(&[&b"APPEND"[..], b"1", b"xyz"]));
+        let delete = [&[16], &counted(&encode(&[&b"DEL"[..], b"1"]))[..]].concat();
+        let script = [&[0], &step[..], &get, &take, &[16], &more[..], &step, &take, &delete, &[7]].concat();
+        seeds.push(("server", name.to_owned(), script));
+    }
     let get = b"GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n";
     seeds.push(("admin", "get".into(), [&[0, 9, 0], &get[..]].concat()));
     seeds.push(("admin", "head".into(), b"\x01\x03\x00HEAD /readyz HTTP/1.0\r\n\r\n".to_vec()));

@@ -16,7 +16,7 @@ use pannier::store::{OnFull, Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use pannier::wire::frame::{self, COOKIE_LEN, Direction, Head, MAGIC, Op, Step};
 use pannier::wire::tag::TagKeys;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 
 /// When everything begins.
@@ -143,9 +143,7 @@ impl Harness {
             11 => self.datagram(place % 2, script.bytes()),
             12 | 13 => self.request(place % 2, script),
             14 => self.framed_request(place, script),
-            _ => {
-                self.server.maintain(self.now, script.below(64));
-            }
+            _ => self.large_value(place, script),
         }
         self.attend();
     }
@@ -176,15 +174,48 @@ impl Harness {
         let id = self.open(place);
         // Each round takes bytes, or is the last.
         while !bytes.is_empty() {
-            let Some(space) = self.server.input_space(id, self.now) else { return };
-            assert!(!space.is_empty());
-            let len = space.len().min(bytes.len());
-            space[..len].copy_from_slice(&bytes[..len]);
             self.places[place].framed.get_or_insert(bytes[0] == MAGIC);
+            let len = self.fill_space(id, bytes, 1 + place);
+            if len == 0 {
+                return;
+            }
             bytes = &bytes[len..];
             self.server.input_received(id, len, self.now);
             self.server.run(id, self.now);
         }
+    }
+
+    /// Puts the front of `bytes` where the server wants it, in up to `most` pieces if it is a large value's; its length.
+    fn fill_space(&mut self, id: ConnectionId, bytes: &[u8], most: usize) -> usize {
+        if !self.server.has_body(id) {
+            let Some(space) = self.server.input_space(id, self.now) else { return 0 };
+            assert!(!space.is_empty());
+            let len = space.len().min(bytes.len());
+            space[..len].copy_from_slice(&bytes[..len]);
+            return len;
+        }
+        let mut spaces: [IoSliceMut<'_>; CLIENTS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        let count = self.server.input_spaces(id, self.now, &mut spaces[..most]);
+        let mut rest = bytes;
+        for space in &mut spaces[..count] {
+            assert!(!space.is_empty());
+            let (here, behind) = rest.split_at(space.len().min(rest.len()));
+            space[..here.len()].copy_from_slice(here);
+            rest = behind;
+        }
+        bytes.len() - rest.len()
+    }
+
+    /// A value that goes into the store as it comes: all of it, or its beginning.
+    fn large_value(&mut self, place: usize, script: &mut Script<'_>) {
+        let (len, key, share) = (4 * script.number(), script.byte() % 4, script.byte());
+        let mut bytes = format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n${len}\r\n").into_bytes();
+        let sent = if share < 128 { len } else { len * usize::from(share - 128) / 128 };
+        bytes.extend((0..sent).map(|at| (at / 3) as u8));
+        if sent == len {
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.receive(place, &bytes);
     }
 
     /// Takes up to `most` bytes of what waits; whether there were any.
