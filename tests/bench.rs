@@ -257,6 +257,7 @@ fn memcached() -> String {
         // All connections see the same values: threads for three of them.
         let values = std::sync::Arc::new(std::sync::Mutex::new(HashMap::<String, Vec<u8>>::new()));
         for stream in listener.incoming().take(3).flatten() {
+            stream.set_nodelay(true).unwrap();
             let values = values.clone();
             thread::spawn(move || {
                 let mut input = BufReader::new(stream);

@@ -1,0 +1,148 @@
+"""The results as a page of Markdown tables and as a drawing."""
+
+import html
+import os
+import platform
+
+# Bars of one server have one colour in all panels; both backgrounds are dark or light enough for each.
+COLOURS = {"floor": "#8a8f98", "Pannier": "#2f81f7", "Redis": "#d9534f", "Valkey": "#a371f7", "memcached": "#3fa45b"}
+OTHER_COLOURS = ["#c98a1b", "#1b9e9e", "#b0568f"]
+
+
+def machine():
+    """One line on where this runs."""
+    model = "an unknown processor"
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}"
+
+
+def micros(figure, digits=2):
+    return f"{figure['median'] / 1e3:.{digits}f} ({figure['q1'] / 1e3:.{digits}f}–{figure['q3'] / 1e3:.{digits}f})"
+
+
+def plain(figure, digits=2):
+    return f"{figure['median']:.{digits}f} ({figure['q1']:.{digits}f}–{figure['q3']:.{digits}f})"
+
+
+def title(case):
+    size = {32: "32 B", 1024: "1 KiB", 1 << 20: "1 MiB"}[case["value_bytes"]]
+    depth = "one at a time" if case["depth"] == 1 else f"{case['depth']} on the way"
+    return f"{case['op']}, {size}, {case['keys']:,} keys, {depth}"
+
+
+def tables(results):
+    lines = []
+    for protocol, heading in (("resp", "RESP over TCP"), ("frames", "Frames over TCP"), ("udp", "Frames over UDP")):
+        cases = [case for case in results["cases"].values() if case["protocol"] == protocol]
+        if not cases:
+            continue
+        lines += ["", f"## {heading}", "",
+                  "| load | server | CPU a request, µs | beside the floor | requests a second | p50, µs | p99, µs |",
+                  "|---|---|---|---|---|---|---|"]
+        for case in cases:
+            for name, arm in case["arms"].items():
+                figures = [title(case), name, micros(arm["cpu_ns"], 3 if case["depth"] > 1 else 2),
+                           plain(arm["cpu_to_floor"]) + " ×", f"{arm['rate']['median']:,.0f}",
+                           f"{arm['p50_us']['median']:,.0f}", f"{arm['p99_us']['median']:,.0f}"]
+                lines.append("| " + " | ".join(figures) + " |")
+    return lines
+
+
+def large_table(results):
+    if not results.get("large"):
+        return []
+    lines = ["", "## A small GET beside ten GETs of 10 MiB a second", "",
+             "p99.9 of GETs of 32 B over 50 connections, in µs; closed loop, or at a fixed rate.", "",
+             "| server | pace | alone | beside | ratio |", "|---|---|---|---|---|"]
+    for entry in results["large"].values():
+        pace = f"{entry['rate']:,} a second" if entry["rate"] else "closed loop"
+        alone, beside = (f"{entry[arm]['p999_us']['median']:,.0f}" for arm in ("alone", "beside"))
+        lines.append(f"| {entry['server']} | {pace} | {alone} | {beside} | {plain(entry['ratio'])} × |")
+    return lines
+
+
+def fill_table(results):
+    if not results.get("fill"):
+        return []
+    lines = ["", "## Overwrites by fill", "",
+             "SETs of random sizes from 0 to 200 bytes over keys that are there, 50 connections; shares of the keys that fit.", "",
+             "| on the way, each connection | at half, a second | at 90 %, a second | ratio |", "|---|---|---|---|"]
+    for entry in results["fill"]:
+        half, full = (f"{rate['median']:,.0f}" for rate in entry["rates"])
+        lines.append(f"| {entry['depth']} | {half} | {full} | {plain(entry['ratio'])} × |")
+    return lines
+
+
+def markdown(results):
+    lines = ["# Measured", "",
+             "Made by `compare/run.sh`; [docs/benchmarks.md](../docs/benchmarks.md) tells how to read it. Medians, with quartiles in",
+             "parentheses. The floor is `examples/floor.rs`: a server that moves the same bytes and does nothing else.", "",
+             f"- Machine: {results['machine']}; the server on one core, the load on the other.",
+             *(f"- {name}: {version}" for name, version in results["versions"].items() if version),
+             f"- Load averages while this was made: {', '.join(results['load_averages'])}"]
+    lines += tables(results) + large_table(results) + fill_table(results)
+    return "\n".join(lines) + "\n"
+
+
+PANELS = [("resp-get-32B-10k-depth1", "GET, one at a time"), ("resp-set-32B-10k-depth1", "SET, one at a time"),
+          ("resp-get-32B-10k-depth16", "GET, pipelines of 16"), ("resp-set-32B-10k-depth16", "SET, pipelines of 16"),
+          ("resp-get-32B-1M-depth100", "GET, pipelines of 100, a million keys"),
+          ("resp-set-32B-1M-depth100", "SET, pipelines of 100, a million keys")]
+STYLE = """
+  text { font: 13px system-ui, sans-serif; fill: #24292f }
+  .title { font-weight: 600 } .small { font-size: 11px; fill: #57606a }
+  .whisker { stroke: #24292f; stroke-width: 1.2 } .axis { stroke: #8a8f98; stroke-width: 1 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .small { fill: #9198a1 } .whisker { stroke: #e6edf3 }
+  }
+"""
+COLUMN, LEFT, BAR, STEP, TOP = 400, 82, 16, 22, 58
+
+
+def colour(name, others):
+    return COLOURS.get(name) or OTHER_COLOURS[others.index(name) % len(OTHER_COLOURS)]
+
+
+def panel(case, heading, others, x, y):
+    """One panel: a bar for each server, with a whisker from quartile to quartile."""
+    arms = sorted(case["arms"].items(), key=lambda arm: (arm[0] != "floor", arm[1]["cpu_ns"]["median"]))
+    room = COLUMN - LEFT - 70
+    scale = room / max(arm["cpu_ns"]["q3"] for _, arm in arms)
+    parts = [f'<text class="title" x="{x}" y="{y}">{html.escape(heading)}</text>',
+             f'<line class="axis" x1="{x + LEFT}" y1="{y + 8}" x2="{x + LEFT}" y2="{y + 12 + len(arms) * STEP}"/>']
+    for index, (name, arm) in enumerate(arms):
+        top, figure = y + 12 + index * STEP, arm["cpu_ns"]
+        end, low, high = (x + LEFT + figure[key] * scale for key in ("median", "q1", "q3"))
+        middle = top + BAR / 2
+        parts += [f'<text x="{x + LEFT - 6}" y="{middle + 4.5:.1f}" text-anchor="end">{html.escape(name)}</text>',
+                  f'<rect x="{x + LEFT}" y="{top}" width="{end - x - LEFT:.1f}" height="{BAR}" rx="2" fill="{colour(name, others)}"/>',
+                  f'<line class="whisker" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}"/>',
+                  *(f'<line class="whisker" x1="{at:.1f}" y1="{middle - 4}" x2="{at:.1f}" y2="{middle + 4}"/>' for at in (low, high)),
+                  f'<text x="{max(end, high) + 6:.1f}" y="{middle + 4.5:.1f}">{figure["median"] / 1e3:.2f}</text>']
+    return parts, len(arms)
+
+
+def drawing(results):
+    """The panels whose cases were measured, two in a row; None if there are none."""
+    found = [(results["cases"][name], heading) for name, heading in PANELS if name in results["cases"]]
+    if not found:
+        return None
+    names = {name for case, _ in found for name in case["arms"]}
+    others = sorted(names - set(COLOURS))
+    rows = max(len(case["arms"]) for case, _ in found)
+    height = 34 + rows * STEP
+    total = TOP + (len(found) + 1) // 2 * height
+    parts = []
+    for index, (case, heading) in enumerate(found):
+        drawn, _ = panel(case, heading, others, 16 + index % 2 * COLUMN, TOP + 14 + index // 2 * height)
+        parts += drawn
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * COLUMN + 16} {total}" role="img" '
+            f'aria-label="CPU time of the server for each request">\n<style>{STYLE}</style>\n'
+            f'<text class="title" x="16" y="22">CPU time of the server for each request, in µs: shorter is better</text>\n'
+            f'<text class="small" x="16" y="40">16-byte keys, 32-byte values, 50 connections; whiskers from quartile to quartile. '
+            f'floor: a server that moves the same bytes and does nothing else</text>')
+    return "\n".join([head, *parts, "</svg>"]) + "\n"
