@@ -100,7 +100,7 @@ STYLE = """
     text { fill: #e6edf3 } .small { fill: #9198a1 } .whisker { stroke: #e6edf3 }
   }
 """
-COLUMN, LEFT, BAR, STEP, TOP = 400, 82, 16, 22, 58
+COLUMN, LEFT, BAR, STEP, TOP = 400, 82, 16, 22, 74
 
 
 def colour(name, others):
@@ -143,6 +143,6 @@ def drawing(results):
     head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * COLUMN + 16} {total}" role="img" '
             f'aria-label="CPU time of the server for each request">\n<style>{STYLE}</style>\n'
             f'<text class="title" x="16" y="22">CPU time of the server for each request, in µs: shorter is better</text>\n'
-            f'<text class="small" x="16" y="40">16-byte keys, 32-byte values, 50 connections; whiskers from quartile to quartile. '
-            f'floor: a server that moves the same bytes and does nothing else</text>')
+            f'<text class="small" x="16" y="40">16-byte keys, 32-byte values, 50 connections; whiskers from quartile to quartile.</text>\n'
+            f'<text class="small" x="16" y="56">floor: a server that moves the same bytes and does nothing else</text>')
     return "\n".join([head, *parts, "</svg>"]) + "\n"
