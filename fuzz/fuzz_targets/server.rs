@@ -10,7 +10,7 @@ use pannier::limits::{KIB, MIB};
 use pannier::server::{Server, Settings};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 
 const CLIENTS: usize = 3;
 
@@ -32,11 +32,18 @@ fn server() -> Server {
 fn receive(server: &mut Server, id: ConnectionId, mut bytes: &[u8], now: Now) {
     // Each round takes bytes; a server that takes none ends it.
     while !bytes.is_empty() {
-        let Some(space) = server.input_space(id, now) else { return };
-        let len = space.len().min(bytes.len());
-        space[..len].copy_from_slice(&bytes[..len]);
-        bytes = &bytes[len..];
-        server.input_received(id, len, now);
+        let mut spaces: [IoSliceMut<'_>; 4] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        let count = server.input_spaces(id, now, &mut spaces);
+        if count == 0 {
+            return;
+        }
+        let before = bytes.len();
+        for space in &mut spaces[..count] {
+            let (here, behind) = bytes.split_at(space.len().min(bytes.len()));
+            space[..here.len()].copy_from_slice(here);
+            bytes = behind;
+        }
+        server.input_received(id, before - bytes.len(), now);
         server.run(id, now);
     }
 }
