@@ -17,7 +17,8 @@ def machine():
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    return f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}"
+    release = ".".join(platform.release().split(".")[:2])
+    return f"{os.cpu_count()} cores of {model}, {platform.system()} {release}"
 
 
 def micros(figure, digits=2):
@@ -82,7 +83,7 @@ def markdown(results):
              "Made by `compare/run.sh`; [docs/benchmarks.md](../docs/benchmarks.md) tells how to read it. Medians, with quartiles in",
              "parentheses. The floor is `examples/floor.rs`: a server that moves the same bytes and does nothing else.", "",
              f"- Machine: {results['machine']}; the server on one core, the load on the other.",
-             *(f"- {name}: {version}" for name, version in results["versions"].items() if version),
+             *(f"- {name} {version}" for name, version in results["versions"].items() if version),
              f"- Load averages while this was made: {', '.join(results['load_averages'])}"]
     lines += tables(results) + large_table(results) + fill_table(results)
     return "\n".join(lines) + "\n"
@@ -146,3 +147,42 @@ def drawing(results):
             f'<text class="small" x="16" y="40">16-byte keys, 32-byte values, 50 connections; whiskers from quartile to quartile.</text>\n'
             f'<text class="small" x="16" y="56">floor: a server that moves the same bytes and does nothing else</text>')
     return "\n".join([head, *parts, "</svg>"]) + "\n"
+
+
+README_CASES = [*PANELS, ("resp-get-1MiB-50-depth1", "GET of 1 MiB"), ("resp-set-1MiB-50-depth1", "SET of 1 MiB"),
+                ("frames-get-32B-10k-depth16", "GET by frames over TCP, 16 on the way"),
+                ("udp-get-32B-10k-depth16", "GET by datagrams, 16 on the way"),
+                ("udp-set-32B-10k-depth16", "PUT by datagrams, 16 on the way")]
+README_HEADING, README_NEXT = "## Beside other servers\n", "## What is not there\n"
+
+
+def readme_section(results):
+    """A short table of the README: CPU time for each request of every server."""
+    found = [(results["cases"][name], heading) for name, heading in README_CASES if name in results["cases"]]
+    names = sorted({name for case, _ in found for name in case["arms"]}, key=lambda name: (name != "floor", name != "Pannier", name))
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
+    lines = [README_HEADING.rstrip(), "",
+             "![CPU time of the server for each request](compare/results.svg)", "",
+             "CPU time of the server for each request in µs, medians; keys of 16 bytes, values of 32 unless said otherwise.",
+             "The floor is a server that moves the same bytes and does nothing else (`examples/floor.rs`). `compare/run.sh`",
+             "prints all of this with quartiles, rates and latencies into [compare/RESULTS.md](compare/RESULTS.md);",
+             "[docs/benchmarks.md](docs/benchmarks.md) tells how to read it.", "",
+             f"Measured on {results['machine']}, server and load on a core each. {versions}.", "",
+             "| load | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for case, heading in found:
+        cells = [f"{case['arms'][name]['cpu_ns']['median'] / 1e3:.2f}" if name in case["arms"] else "" for name in names]
+        lines.append("| " + " | ".join([heading, *cells]) + " |")
+    for entry in results.get("large", {}).values():
+        if entry["server"] == "Pannier" and not entry["rate"]:
+            lines += ["", f"p99.9 of small GETs is {entry['ratio']['median']:.2f} times as long while ten GETs of 10 MiB a second go on beside them."]
+    for entry in results.get("fill", []):
+        lines += ["", f"Overwrites of other sizes with {entry['depth']} on the way on each connection: "
+                      f"{entry['ratio']['median']:.2f} × the rate at 90 % of the keys that fit, beside half of them."]
+    return "\n".join(lines) + "\n\n"
+
+
+def with_section(readme, section):
+    """The README with this section in place of the old one, or where there was none before the section that it comes before."""
+    start = readme.find(README_HEADING)
+    end = readme.index(README_NEXT)
+    return readme[:start if start >= 0 else end] + section + readme[end:]

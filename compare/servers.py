@@ -1,6 +1,7 @@
 """The servers that are compared: how each is started on a core of its own, and what it says its version is."""
 
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -33,9 +34,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def first_line(command):
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (result.stdout or result.stderr).strip().splitlines()[0]
+def version_of(program):
+    """The number in what it says of itself."""
+    result = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+(\.\d+)+", result.stdout + result.stderr)
+    return found.group() if found else "of an unknown version"
 
 
 class Server:
@@ -108,7 +111,7 @@ def pannier(memory_mib=MEMORY_MIB):
     if not (os.path.exists(PANNIER) and os.path.exists(FLOOR)):
         raise Missing("build first: cargo build --release && cargo build --release --example floor (compare/run.sh does)")
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    version = " ".join([first_line([PANNIER, "--version"]), commit.stdout.strip()]).strip()
+    version = version_of(PANNIER) + (f" ({commit.stdout.strip()})" if commit.returncode == 0 else "")
     command = [PANNIER, "serve", "--tcp", "127.0.0.1:{port}", "--admin", "off", "--memory", f"{memory_mib}MiB",
                "--log-level", "error"]
     return Server("Pannier", ["resp", "frames", "udp"], command, version)
@@ -120,13 +123,13 @@ def known():
     for name, program in (("Redis", "redis-server"), ("Valkey", "valkey-server")):
         if shutil.which(program):
             command = [program, "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-            found.append(Server(name, ["resp"], command, first_line([program, "--version"])))
+            found.append(Server(name, ["resp"], command, version_of(program)))
     if shutil.which("memcached"):
         # One worker, as the others have one; values up to 16 MiB; no bound on connections' requests in a row.
         command = ["memcached", "-l", "127.0.0.1", "-p", "{port}", "-U", "0", "-t", "1", "-m", str(MEMORY_MIB),
                    "-I", "16m", "-R", "1000"]
         command += ["-u", "nobody"] if os.geteuid() == 0 else []
-        found.append(Server("memcached", ["memcached"], command, first_line(["memcached", "--version"])))
+        found.append(Server("memcached", ["memcached"], command, version_of("memcached")))
     return found
 
 
@@ -141,4 +144,4 @@ def named(text):
                       "'keydb=keydb-server --port {port}'")
     if not shutil.which(words[0]):
         raise Missing(f"--server {text!r}: there is no program {words[0]}")
-    return Server(name, [protocol], words, shlex.join(words))
+    return Server(name, [protocol], words, version_of(words[0]))
