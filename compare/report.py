@@ -78,13 +78,18 @@ def fill_table(results):
     return lines
 
 
+def averages(results):
+    noted = sorted(float(average) for average in results["load_averages"])
+    return f"{noted[0]} to {noted[-1]}" if noted else "not noted"
+
+
 def markdown(results):
     lines = ["# Measured", "",
              "Made by `compare/run.sh`; [docs/benchmarks.md](../docs/benchmarks.md) tells how to read it. Medians, with quartiles in",
              "parentheses. The floor is `examples/floor.rs`: a server that moves the same bytes and does nothing else.", "",
              f"- Machine: {results['machine']}; the server on one core, the load on the other.",
              *(f"- {name} {version}" for name, version in results["versions"].items() if version),
-             f"- Load averages while this was made: {', '.join(results['load_averages'])}"]
+             f"- Load averages at the beginnings and ends of what was measured: {averages(results)}"]
     lines += tables(results) + large_table(results) + fill_table(results)
     return "\n".join(lines) + "\n"
 
