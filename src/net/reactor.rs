@@ -93,6 +93,8 @@ pub struct Reactor {
     peers: Vec<Option<Peer>>,
     ready: VecDeque<ConnectionId>,
     group: Vec<ConnectionId>,
+    /// Of a group, those that had more to do than fits a turn.
+    unfinished: Vec<ConnectionId>,
     accept_starved: bool,
     /// As CONFIG SET left it.
     log_level: LogLevel,
@@ -132,6 +134,7 @@ impl Reactor {
             peers: Vec::with_capacity(max_clients),
             ready: VecDeque::with_capacity(max_clients),
             group: Vec::with_capacity(GROUP_LEN),
+            unfinished: Vec::with_capacity(GROUP_LEN),
             accept_starved: false,
             log_level,
             stop_at: None,
@@ -306,11 +309,13 @@ impl Reactor {
             for &id in &group {
                 self.read(id, now);
             }
-            for &id in &group {
-                if self.server.run(id, now) {
-                    self.enqueue(id);
-                }
+            let mut unfinished = std::mem::take(&mut self.unfinished);
+            unfinished.clear();
+            self.server.run_group(&group, now, &mut unfinished);
+            for &id in &unfinished {
+                self.enqueue(id);
             }
+            self.unfinished = unfinished;
             for &id in &group {
                 self.write(id, now);
             }
