@@ -166,6 +166,24 @@ fn a_pipelined_batch_costs_three_calls() {
 }
 
 #[test]
+fn a_large_value_goes_out_with_all_that_belongs_to_it_in_one_call() {
+    // Three whole segments of the store and some blocks; the system takes as much at once from a new connection.
+    const VALUE_BYTES: usize = 200_000;
+    let Some(mut traced) = Traced::start("large", &[]) else { return };
+    let mut client = traced.connect();
+    let value = vec![b'v'; VALUE_BYTES];
+    assert_eq!(client.call(&[b"SET", &b"k"[..], &value]), b"+OK\r\n");
+    traced.mark("first");
+    for _ in 0..ROUNDS {
+        client.send(&encode(&["GET", "k"]));
+        assert_eq!(client.reply().len(), b"$200000\r\n\r\n".len() + VALUE_BYTES);
+    }
+    traced.mark("second");
+    let calls = traced.calls_between("first", "second");
+    assert_eq!(calls, counts(&[("poll", ROUNDS), ("read", ROUNDS), ("write", ROUNDS)]));
+}
+
+#[test]
 fn datagrams_come_and_go_by_thirty_two() {
     // Three whole batches and a part of one, which says that no more wait.
     const BURST: usize = 100;

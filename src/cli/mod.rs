@@ -107,6 +107,7 @@ Examples:
   echo -n data | pannier put file -         store what comes from standard input
   pannier scan --match 'session:*'          list keys
   pannier demo                              see what it does with a bad network
+  pannier bench --duration 5s               put a load on it, and see rate, latencies and CPU time
 
 Exit codes:
   0 done   1 the server answered an error, or a condition did not hold   2 usage   3 no such key
@@ -130,8 +131,8 @@ Examples:
     Top(top::TopArgs),
     /// Ask a server that was set up by the same environment whether it is alive (for a container's HEALTHCHECK)
     ///
-    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers; 1: it
-    /// does not.
+    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers, if only
+    /// that it wants another password; 1: it does not.
     Healthcheck(verbs::HealthcheckArgs),
     /// See what it does, server and all in one process, over a network that damages, loses and doubles
     ///

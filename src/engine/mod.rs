@@ -44,6 +44,7 @@ mod latency;
 mod memory;
 mod multiple;
 mod object;
+pub mod quick;
 mod ranges;
 mod scan;
 mod server;

@@ -65,6 +65,8 @@ pub struct Reactor {
     peers: Peers,
     /// The clients that are served just now; kept for its memory.
     group: Vec<ConnectionId>,
+    /// Of a group, those that had more to do than fits a turn.
+    unfinished: Vec<ConnectionId>,
     /// As CONFIG SET left it.
     log_level: LogLevel,
     /// Set while stopping: when waiting for replies to be taken ends.
@@ -103,6 +105,7 @@ impl Reactor {
             server,
             peers: Peers::new(max_clients),
             group: Vec::with_capacity(GROUP_LEN),
+            unfinished: Vec::with_capacity(GROUP_LEN),
             log_level,
             stop_at: None,
         })
@@ -234,10 +237,10 @@ impl Reactor {
             for &id in &self.group {
                 self.peers.read(&mut self.server, id, now);
             }
-            for &id in &self.group {
-                if self.server.run(id, now) {
-                    self.peers.enqueue(id);
-                }
+            self.unfinished.clear();
+            self.server.run_group(&self.group, now, &mut self.unfinished);
+            for &id in &self.unfinished {
+                self.peers.enqueue(id);
             }
             for &id in &self.group {
                 self.peers.write(&mut self.server, id, now);

@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `attention.rs` | the queue of connections to look at although their sockets said nothing |
 //! | `input.rs` | from received bytes to whole commands; large arguments into the store |
+//! | `batch.rs` | the common commands of many connections at once: decoded and looked up ahead, then run in order |
 //! | `run.rs` | commands in order, each only when its reply has room |
 //! | `output.rs` | waiting replies to the socket, large values from the store |
 //! | `frames.rs` | datagrams, and connections that speak frames |
@@ -27,6 +28,7 @@
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
 
 mod attention;
+mod batch;
 mod clients;
 mod deadlines;
 mod frames;
@@ -108,6 +110,7 @@ pub struct Server {
     /// What transactions queue and watch.
     queues: Buffers,
     args: ArgTable,
+    batch: batch::Batch,
     timers: Timers,
     settings: Settings,
     next_generation: u32,
@@ -145,6 +148,7 @@ impl Server {
             output: Buffers::new(settings.output_bytes),
             queues: Buffers::new(settings.queue_bytes),
             args: ArgTable::with_capacity(ARGUMENTS_MAX),
+            batch: batch::Batch::new(),
             timers: Timers::new(settings.max_clients),
             next_generation: 0,
             next_session_id: 1,
