@@ -35,7 +35,6 @@ def main():
         client.close()
     writable_again()
     check(http("/readyz") == 200 and http("/livez") == 200, "/readyz and /livez answer 200 after it")
-    print("resident:", metric("pannier_resident_bytes") or "unknown", "bytes")
 
 
 def check(held, what):
@@ -178,14 +177,6 @@ def http(path):
             return response.status
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def metric(name):
-    with urllib.request.urlopen(ADMIN + "/metrics", timeout=5) as response:
-        for line in response.read().decode().splitlines():
-            if line.startswith(name + " "):
-                return line.split()[1]
-    return None
 
 
 if __name__ == "__main__":
