@@ -4,6 +4,7 @@ mod admin;
 mod clock;
 mod handle;
 mod listener;
+mod notify;
 mod process;
 mod reactor;
 mod signal;
@@ -128,7 +129,9 @@ impl Budget {
 pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
     let signals =
         Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
-    Bound::new(options, signals)?.run()
+    let bound = Bound::new(options, signals)?;
+    notify::ready();
+    bound.run()
 }
 
 /// A server whose sockets are bound, so that clients may come; it does not serve yet.
