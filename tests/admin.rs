@@ -59,7 +59,7 @@ fn probes_and_metrics() {
     assert!(reply.contains("Content-Type: text/plain; version=0.0.4"), "{reply}");
     let text = body(&reply);
     for line in [
-        "pannier_requests_total{verb=\"set\"} 5",
+        "pannier_requests_total{transport=\"tcp\",protocol=\"resp\",verb=\"set\"} 5",
         "pannier_keys_expiring{db=\"0\"} 1",
         "pannier_connections 1",
     ] {
@@ -126,7 +126,7 @@ fn a_stopping_server_is_alive_and_not_ready() {
     eventually("the system's buffers to be full", || {
         std::thread::sleep(Duration::from_millis(50));
         let before = sent;
-        sent = sample(body(&get(admin, "/metrics")), "pannier_tcp_sent_bytes_total ");
+        sent = sample(body(&get(admin, "/metrics")), "pannier_sent_bytes_total{transport=\"tcp\"} ");
         sent > MIB as u64 && sent == before
     });
     server.signal("TERM");

@@ -62,13 +62,17 @@ pub struct Resolved {
 /// Finds the number of bytes for `--memory`.
 ///
 /// # Errors
-/// A percentage, where the machine does not tell how much memory there is.
+/// A size beyond what there is; a percentage, where the machine does not tell how much memory there is.
 pub fn resolve(setting: Option<Amount>, available: Option<&Available>) -> Result<Resolved, String> {
     let share = |percent: u8, of: &Available| Resolved {
         bytes: (u128::from(of.bytes) * u128::from(percent) / 100) as u64,
         source: format!("{percent}% of {of}"),
     };
     match (setting, available) {
+        (Some(Amount::Bytes(bytes)), Some(available)) if bytes > available.bytes => Err(format!(
+            "--memory {} is more than {available}; choose a smaller size, or a share such as {DEFAULT_PERCENT}%",
+            format_size(bytes)
+        )),
         (Some(Amount::Bytes(bytes)), _) => Ok(Resolved { bytes, source: "as set".to_owned() }),
         (Some(Amount::Percent(percent)), Some(available)) => Ok(share(percent, available)),
         (Some(Amount::Percent(_)), None) => {

@@ -43,6 +43,7 @@ mod keys;
 mod latency;
 mod memory;
 mod multiple;
+pub mod names;
 mod object;
 mod ranges;
 mod scan;
@@ -61,6 +62,7 @@ mod tests;
 
 use call::Call;
 pub(crate) use call::refused;
+use names::Names;
 use session::Session;
 use settings::Password;
 pub use settings::{EngineConfig, Facts, Settings};
@@ -82,6 +84,8 @@ pub struct Engine {
     pub settings: Settings,
     /// What only the server knows; it keeps them up to date for INFO.
     pub facts: Facts,
+    /// What clients call themselves.
+    pub client_names: Names,
     config: EngineConfig,
     slowlog: Slowlog,
     password: Option<Password>,
@@ -135,6 +139,7 @@ impl Engine {
                 log_level: settings::LogLevel::default(),
             },
             facts: Facts::default(),
+            client_names: Names::new(config.max_clients),
             slowlog: Slowlog::new(),
             password: config.password.as_deref().map(Password::new),
             random: config.seed | 1,
@@ -165,6 +170,14 @@ impl Engine {
     #[must_use]
     pub fn has_password(&self) -> bool {
         self.password.is_some()
+    }
+
+    /// From now on AUTH must give this; clients that are authenticated stay so.
+    ///
+    /// # Panics
+    /// If it is longer than [`settings::PASSWORD_BYTES_MAX`].
+    pub fn set_password(&mut self, password: &[u8]) {
+        self.password = Some(Password::new(password));
     }
 
     /// Looks the verb up and checks what can be checked without running it: number of arguments, subcommand,
@@ -294,7 +307,7 @@ impl Engine {
         self.metrics.took(verb.id, spent.micros);
         if self.is_slow(verb, spent.micros) {
             self.slowlog.set_len_max(self.settings.slowlog_len_max);
-            self.slowlog.record(session, args, spent);
+            self.slowlog.record(session, &self.client_names, args, spent);
         }
     }
 

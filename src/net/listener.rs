@@ -175,7 +175,9 @@ mod tests {
     fn an_accepted_socket_has_the_bound_on_what_is_not_sent() {
         let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_address().unwrap()).unwrap();
-        let Accepted::Client(stream, _) = listener.accept() else { panic!("the client that has connected waits") };
+        let Accepted::Client(stream, _) = listener.accept() else {
+            panic!("the client that has connected waits")
+        };
         assert_eq!(nix::sys::socket::getsockopt(&stream, UnsentLimit), Ok(UNSENT_BYTES));
     }
 }

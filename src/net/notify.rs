@@ -34,10 +34,10 @@ mod tests {
         let unique = format!("pannier-notify-{}", std::process::id());
         let path = std::env::temp_dir().join(&unique);
         let by_path = UnixDatagram::bind(&path).unwrap();
-        let abstracted =
-            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&unique).unwrap()).unwrap();
+        let abstracted = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&unique).unwrap()).unwrap();
         let mut bytes = [0; 16];
-        for (name, receiver) in [(path.clone().into_os_string(), by_path), (format!("@{unique}").into(), abstracted)]
+        for (name, receiver) in
+            [(path.clone().into_os_string(), by_path), (format!("@{unique}").into(), abstracted)]
         {
             send(&name, b"READY=1").unwrap();
             let len = receiver.recv(&mut bytes).unwrap();

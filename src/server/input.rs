@@ -23,7 +23,7 @@ impl Server {
     /// replies wait to be taken, a command is being answered, or the connection is closing.
     pub fn input_space(&mut self, id: ConnectionId, now: Now) -> Option<&mut [u8]> {
         let connection = self.get(id)?;
-        if connection.closing.is_some() || connection.ended || connection.job.is_some() {
+        if connection.closing.is_some() || connection.ended.is_some() || connection.job.is_some() {
             return None;
         }
         if connection.body.is_some() {
@@ -61,7 +61,7 @@ impl Server {
     /// The peer has sent all it will send. What is whole is still executed and answered.
     pub fn input_ended(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.ended = true;
+            connection.ended.get_or_insert(CloseReason::PeerClosed);
         }
     }
 
@@ -200,9 +200,6 @@ impl Server {
         let mut taken = std::mem::replace(connection, placeholder);
         self.release_held(&mut taken);
         self.connections[id.index as usize] = taken;
-        if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
-            self.engine.metrics.counters.buffer_closes += 1;
-        }
         self.attention.push(id.index);
     }
 }

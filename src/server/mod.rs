@@ -39,7 +39,7 @@ pub use output::Socket;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::datagram::{Datagrams, budget::LogBudget};
+use crate::datagram::Datagrams;
 use crate::engine::{Engine, session::Session, settings::Facts};
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
@@ -120,7 +120,6 @@ pub struct Server {
     idle_timeout_s_at_start: u32,
     datagrams: Datagrams,
     frame_reply: Box<[u8]>,
-    reject_log: LogBudget,
 }
 
 /// What came of a step of a connection.
@@ -152,7 +151,6 @@ impl Server {
             stop_requested: false,
             datagrams,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
-            reject_log: LogBudget::default(),
             settings,
         }
     }
@@ -185,8 +183,10 @@ impl Server {
             return;
         }
         let mut connection = self.connections.remove(id.index as usize);
+        connection.closing.unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
         self.release_held(&mut connection);
+        self.engine.client_names.release(&mut connection.session.names);
     }
 
     /// The connection of that id, if it is still open.
@@ -236,6 +236,15 @@ impl Server {
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_pause(now.monotonic);
         self.engine.store.maintain(now.unix, steps)
+    }
+
+    /// From now on AUTH and the tags of frames must be made with this password. Clients that are authenticated stay so.
+    ///
+    /// # Panics
+    /// If it is longer than [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX).
+    pub fn change_password(&mut self, password: &[u8]) {
+        self.engine.set_password(password);
+        self.datagrams.set_password(password);
     }
 
     /// Whether a client has asked for the server's end.

@@ -87,7 +87,7 @@ impl Server {
             return true;
         }
         socket.readable
-            && !connection.ended
+            && connection.ended.is_none()
             && connection.job.is_none()
             && (connection.body.is_some() || connection.output.pending_len() < RING_BYTES as u64)
     }
@@ -97,9 +97,17 @@ impl Server {
         self.drop_at_once(id, CloseReason::Failed);
     }
 
-    /// The server stops: this connection's replies are flushed, and then it is closed.
+    /// The server stops: nothing more is read of this connection; what has come whole is answered, a reply that has
+    /// begun goes on, and then it is closed. Run it once more after this.
     pub fn stop(&mut self, id: ConnectionId) {
-        self.start_closing(id, CloseReason::Stopping);
+        let Some(connection) = self.get_mut(id) else { return };
+        let is_asking = connection.job.is_some() || !connection.input.is_empty();
+        match connection.body {
+            None if is_asking => {
+                connection.ended.get_or_insert(CloseReason::Stopping);
+            }
+            _ => connection.close(CloseReason::Stopping),
+        }
     }
 
     /// Closes the client that holds the most output, if that makes room for others.
