@@ -7,7 +7,7 @@
 //! | `store/put/KEYS` | a key that is there gets another value of the same length |
 //! | `store/delete_put/KEYS` | a key deleted and put again: the deletion is the difference to `put`, and a little more |
 //!
-//! `cargo bench --bench store_ops`, with 100,000 keys: they fit a cache of the processor. `PANNIER_BENCH_KEYS=10000000`
+//! `cargo bench --bench store_ops`, with 100,000 keys, which take 8 MB. `PANNIER_BENCH_KEYS=10000000`
 //! takes as many keys as it says instead; ten million need 1 GiB.
 
 mod common;

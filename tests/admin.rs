@@ -182,3 +182,42 @@ fn a_busy_admin_port_names_the_flag() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("in use") && stderr.contains("--admin"), "{stderr}");
 }
+
+/// What a browser makes of the page after some seconds of its own time, and what it has to complain of. `None` where
+/// there is no Chromium.
+fn in_a_browser(address: SocketAddr) -> Option<(String, String)> {
+    let profile = std::env::temp_dir().join(format!("pannier-page-{}", std::process::id()));
+    let output = Command::new("timeout")
+        .args([
+            "60",
+            "chromium",
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+        ])
+        .args(["--virtual-time-budget=5000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("http://{address}/"))
+        .output();
+    let _ = std::fs::remove_dir_all(profile);
+    // 127: there is no such command.
+    let output = output.ok().filter(|output| output.status.code() != Some(127))?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Some((text(output.stdout), text(output.stderr)))
+}
+
+#[test]
+fn the_page_draws_in_a_browser_without_complaint() {
+    let server = Server::start(&ON);
+    let Some((page, log)) = in_a_browser(server.admin_address()) else {
+        eprintln!("SKIPPED: there is no chromium to look at the page with");
+        return;
+    };
+    let complaints: Vec<&str> = log.lines().filter(|line| line.contains(":CONSOLE:")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    assert!(page.contains("class=\"good\">ready</span>"), "{page}\n{log}");
+    // Curves were drawn, and are told in words.
+    assert!(page.contains("<path class=\"area f0\""), "{page}");
+    assert!(page.contains("aria-label=\"Connections: TCP 0\""), "{page}");
+}

@@ -81,6 +81,8 @@ fn a_password_file_that_cannot_be_used_changes_nothing() {
     hang_up(&server, "longer than 512 bytes; the password stays as it was");
     fs::remove_file(&file).expect("remove");
     hang_up(&server, &format!("cannot read the password file {file}"));
+    assert!(Command::new("mkfifo").arg(&file).status().expect("mkfifo").success());
+    hang_up(&server, "is no regular file and is read at the start only; the password stays as it was");
     assert_eq!(auth(&server, "first"), OK);
     assert!(server.connect().line("GET k").starts_with(b"-NOAUTH"), "a password that is gone opens nothing");
 }

@@ -56,8 +56,8 @@ pub(super) const PAGE: &str = include_str!("page.html");
 
 /// What the page may do: run its own script and style, known by their hashes, and ask this server.
 const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-wE909QAiD60yryK8iTATwvEN5mAcMxlxvVpiwymSW/4='; \
-    style-src 'sha256-w30hKfpWMBsFheRRZiEPFczMkiPHkaU5gUFLklbLs3o='; \
+    script-src 'sha256-p+ADmqQzCfrj+VvqMAUAqJzjwK2K56o/CKxR5vMm7Jo='; \
+    style-src 'sha256-zlB7usiMqUmvHF57pUro78TqF4E1GHBiduZmNTGtewQ='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n";
 
 impl Content {

@@ -152,3 +152,55 @@ fn a_reply_that_does_not_fit_is_an_error_and_no_half() {
     assert!(reply.head.as_bytes().starts_with(b"HTTP/1.1 500 "));
     assert!(reply.body.as_bytes().len() < 100);
 }
+
+#[cfg(feature = "cli")]
+/// What stands between a tag and its end.
+fn inside<'a>(page: &'a str, tag: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("<{tag}>")).unwrap();
+    rest.split_once(&format!("</{tag}>")).unwrap().0
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_page_may_run_what_it_brings_and_nothing_else() {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use sha2::Digest;
+    let reply = get("/");
+    let (head, page) = reply.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && head.contains("\r\nContent-Type: text/html; charset=utf-8\r\n")
+    );
+    assert!(head.contains("\r\nX-Content-Type-Options: nosniff\r\n"), "{head}");
+    assert!(head.contains("\r\nCache-Control: no-store\r\n"), "{head}");
+    let policy = head.lines().find_map(|line| line.strip_prefix("Content-Security-Policy: ")).unwrap();
+    let hash = |tag| {
+        let text = inside(page, tag);
+        format!("{tag}-src 'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text)))
+    };
+    for wanted in ["default-src 'none'", "frame-ancestors 'none'", &hash("script"), &hash("style")] {
+        assert!(policy.split("; ").any(|part| part == wanted), "{wanted} is not in {policy}");
+    }
+    assert!(!policy.contains("unsafe") && !policy.contains('*'));
+    // One script and one style, no handlers or styles in attributes, and nothing from elsewhere.
+    assert_eq!((page.matches("<script").count(), page.matches("<style").count()), (1, 1));
+    for banned in ["://", " src=", "@import", "url(", " style=", " onclick=", " onload="] {
+        assert!(!page.contains(banned), "{banned}");
+    }
+    assert!(page.len() <= 24 * 1024 && page.len() < BODY_BYTES_MAX, "{}", page.len());
+}
+
+#[test]
+fn the_page_asks_only_for_metrics_that_there_are() {
+    let mut server = server();
+    server.engine_mut().metrics.rejected(VerbId::Set, ErrorKind::Full);
+    let metrics = ask(&mut server, b"GET /metrics HTTP/1.1\r\n\r\n", READY).unwrap();
+    let page = get("/");
+    let quoted = page.split('\'').filter(|text| text.starts_with("pannier_") || text.starts_with("process_"));
+    let mut count = 0;
+    for name in quoted {
+        let is_there = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        assert!(metrics.lines().any(is_there), "{name}");
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
+}

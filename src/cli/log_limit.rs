@@ -35,6 +35,13 @@ struct Place {
     sample: String,
 }
 
+impl Place {
+    /// A place that speaks at two levels is two: the louder one must not be left out for the other.
+    fn key(&self) -> (Option<&'static str>, Option<u32>, Level) {
+        (self.file, self.line, self.level)
+    }
+}
+
 /// A logger that says no more than a few lines of a kind to the one inside.
 pub(super) struct Limited<L> {
     inner: L,
@@ -78,12 +85,13 @@ impl<L: Log> Log for Limited<L> {
         let now_ms = (self.clock_ms)();
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         self.tell(&mut places, now_ms);
-        let here = (record.file_static(), record.line());
-        let index = places.iter().position(|place| (place.file, place.line) == here).unwrap_or_else(|| {
+        let here = (record.file_static(), record.line(), record.level());
+        let index = places.iter().position(|place| place.key() == here).unwrap_or_else(|| {
+            let (file, line, level) = here;
             places.push(Place {
-                file: here.0,
-                line: here.1,
-                level: record.level(),
+                file,
+                line,
+                level,
                 target: record.target().to_owned(),
                 began_ms: now_ms,
                 lines: 0,

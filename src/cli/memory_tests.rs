@@ -169,6 +169,9 @@ fn the_default_depends_on_the_place() {
     assert_eq!(bytes(Some(Amount::Bytes(7)), Some(&machine)), 7);
     assert!(resolve(Some(Amount::Percent(50)), None).is_err());
     assert_eq!(bytes(Some(Amount::Bytes(64 * MIB)), Some(&container)), 64 * MIB);
+    let source = |bytes| resolve(Some(Amount::Bytes(bytes)), Some(&container)).unwrap().source;
+    assert_eq!(source(56 * MIB), "as set");
+    assert!(source(57 * MIB).contains("less than 8 MiB below the container's 64 MiB (/f)"));
     let error = resolve(Some(Amount::Bytes(65 * MIB)), Some(&container)).unwrap_err();
     assert_eq!(
         error,

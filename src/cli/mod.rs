@@ -10,6 +10,7 @@
 //! | `connection.rs` | the server, over TCP or UDP |
 //! | `bench/` | `bench`: a load generator |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
+//! | `top/` | `top`: what a server is doing, looked at again and again |
 //! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
 //! | `config.rs` | `config print`: what `serve` would run with, and why |
 //! | `reload.rs` | what SIGHUP reads again |
@@ -31,6 +32,7 @@ mod output;
 mod reload;
 pub mod secret;
 pub mod serve;
+mod top;
 pub mod units;
 mod verbs;
 
@@ -115,10 +117,21 @@ enum Command {
     Serve(serve::ServeArgs),
     #[command(flatten)]
     Verb(verbs::Verb),
+    /// Watch a server: requests by verb, latency, memory, drawn anew each second
+    ///
+    /// Where standard output is no terminal, a line for each interval, or with --json an object. A server that goes away
+    /// is waited for. q or Ctrl-C ends it.
+    #[command(after_help = "\
+Examples:
+  pannier top
+  pannier top --server cache-1:7878 --interval 5s
+  pannier top --count 60 > minute.txt
+  pannier top --json | jq .requests_per_s")]
+    Top(top::TopArgs),
     /// Ask a server that was set up by the same environment whether it is alive (for a container's HEALTHCHECK)
     ///
-    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers; 1: it
-    /// does not.
+    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers, if only
+    /// that it wants another password; 1: it does not.
     Healthcheck(verbs::HealthcheckArgs),
     /// See what it does, server and all in one process, over a network that damages, loses and doubles
     ///
@@ -170,6 +183,7 @@ fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Fail
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Verb(verb) => verb.run(out),
+        Command::Top(args) => args.run(out),
         Command::Healthcheck(args) => args.run(),
         Command::Demo => demo::run(out),
         Command::Config(config::ConfigCommand::Print(args)) => args.run(matches, out),

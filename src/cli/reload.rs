@@ -1,7 +1,7 @@
 //! What SIGHUP reads again: the password's file and the log level's. A file that cannot be used changes nothing and is
 //! told as an error, so that a slip of the hand neither opens a server nor locks its clients out.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use super::{secret, secret::Secret, serve::ServeOptions, serve::read_level_file};
 use crate::net::{Fresh, Reload};
@@ -27,7 +27,7 @@ pub(super) fn hook(options: &ServeOptions) -> Reload {
 
 /// The password in the file, if it is another one.
 fn fresh_password(file: &Path, known: Option<&Secret>) -> Option<Secret> {
-    match secret::from_file(file) {
+    match is_regular("password", file).and_then(|()| secret::from_file(file)) {
         Ok(fresh) if Some(&fresh) == known => {
             log::info!("SIGHUP: the password in {} is the same as before", file.display());
             None
@@ -44,7 +44,7 @@ fn fresh_password(file: &Path, known: Option<&Secret>) -> Option<Secret> {
 }
 
 fn fresh_level(file: &Path) -> Option<log::LevelFilter> {
-    match read_level_file(file) {
+    match is_regular("log level", file).and_then(|()| read_level_file(file)) {
         Ok(level) => {
             // Said at the more talkative of the two levels, so that the other one does not keep it quiet.
             log::set_max_level(level.max(log::max_level()));
@@ -55,6 +55,19 @@ fn fresh_level(file: &Path) -> Option<log::LevelFilter> {
             log::error!("SIGHUP: {error}; the log level stays as it was");
             None
         }
+    }
+}
+
+/// A pipe, as a shell's `<(…)` makes one, is there to be read once: opening it again may never return, and the server
+/// would stand still.
+fn is_regular(what: &str, file: &Path) -> Result<(), String> {
+    let shown = file.display();
+    match fs::metadata(file) {
+        Ok(found) if !found.is_file() => {
+            Err(format!("the {what} file {shown} is no regular file and is read at the start only"))
+        }
+        // What is not there is told by whoever opens it.
+        _ => Ok(()),
     }
 }
 

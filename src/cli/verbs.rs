@@ -336,7 +336,17 @@ impl PathArgs {
 }
 
 impl ServerArgs {
-    fn connect(&self) -> Result<Client, Failure> {
+    /// The server as it was named.
+    pub(super) fn name(&self) -> &str {
+        &self.server
+    }
+
+    /// Allows no more time than that.
+    pub(super) fn limit_timeout(&mut self, most: Duration) {
+        self.timeout = self.timeout.min(most);
+    }
+
+    pub(super) fn connect(&self) -> Result<Client, Failure> {
         let mut builder = Client::builder().connect_timeout(self.timeout).call_timeout(self.timeout);
         if let Some(password) = self.password()? {
             builder = builder.password(password.expose());
@@ -349,7 +359,7 @@ impl ServerArgs {
             .map_err(Failure::usage)
     }
 
-    fn style(&self) -> Style {
+    pub(super) fn style(&self) -> Style {
         Style::of_stdout(self.json)
     }
 
@@ -359,7 +369,7 @@ impl ServerArgs {
     }
 
     /// An error as a person wants to read it: what it means, and what to do.
-    fn explain(&self, error: Error) -> Failure {
+    pub(super) fn explain(&self, error: Error) -> Failure {
         let exit = exit_of(&error);
         let hint = match exit {
             Exit::Unreachable if matches!(error, Error::Connect { .. }) => {
@@ -427,8 +437,13 @@ impl HealthcheckArgs {
             json: false,
         };
         let check = || server.connect()?.ping().map_err(|error| server.explain(error));
-        check().map_err(|failure| Failure::new(Exit::Refused, failure.message))?;
-        Ok(Exit::Done)
+        match check() {
+            // A server that wants another password is alive: the file may be newer than its last SIGHUP.
+            Err(failure) if failure.exit != Exit::NotAuthenticated => {
+                Err(Failure::new(Exit::Refused, failure.message))
+            }
+            _ => Ok(Exit::Done),
+        }
     }
 }
 

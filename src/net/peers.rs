@@ -12,7 +12,8 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::ops::Deref;
 
 use super::listener::farewell;
 
@@ -21,12 +22,12 @@ pub const FIRST_TOKEN: usize = 16;
 /// Clients whose bytes are read before any of their commands run; bounds the input buffers in use at once.
 pub const GROUP_LEN: usize = 64;
 
-/// Bytes written to one client in one turn, so that a reader of large values does not hold the others up.
-const WRITE_BYTES_PER_TURN: usize = 256 * 1024;
-/// Bytes of a large value read from one client in one turn.
-const BODY_BYTES_PER_TURN: usize = 256 * 1024;
-/// Slices given to one write.
-const SLICES: usize = 64;
+/// Bytes of large values that are read from one client, or written to it, in one turn: about, for pieces of them are
+/// not cut. So their senders and readers do not hold the others up.
+const LARGE_BYTES_PER_TURN: usize = 256 * 1024;
+/// Slices given to one read or write: the longest tail of a large value's blocks, the spans of a turn's share, and what
+/// stands before and behind the value.
+const SLICES: usize = 24;
 
 /// A client's socket and what is known of its readiness.
 struct Peer {
@@ -124,39 +125,29 @@ impl Peers {
 
     /// Reads a ready socket: once, or while a large value comes in, up to this turn's share of it.
     pub fn read(&mut self, server: &mut Server, id: ConnectionId, now: Now) {
-        let mut left = BODY_BYTES_PER_TURN;
-        while let Some(len) = self.read_once(server, id, now) {
-            left = left.saturating_sub(len);
-            if left == 0 || !server.has_body(id) {
-                return;
-            }
-        }
-    }
-
-    /// The bytes of one read; `None`: nothing came, or nothing more is there.
-    fn read_once(&mut self, server: &mut Server, id: ConnectionId, now: Now) -> Option<usize> {
-        let peer = self.get_mut(id).filter(|peer| peer.readable)?;
-        let space = server.input_space(id, now)?;
-        let room = space.len();
-        match peer.stream.read(space) {
-            Ok(0) => {
-                peer.readable = false;
-                server.input_ended(id);
-                None
-            }
-            Ok(len) => {
-                peer.readable = len == room || peer.read_closed;
-                server.input_received(id, len, now);
-                (len == room).then_some(len)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                peer.readable = false;
-                None
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
-            Err(error) => {
-                fail(peer, server, id, &error);
-                None
+        let Some(peer) = self.get_mut(id) else { return };
+        let mut left = LARGE_BYTES_PER_TURN;
+        loop {
+            let Some(read) = peer.read(server, id, left, now) else { return };
+            match read {
+                Ok((0, _)) => {
+                    peer.readable = false;
+                    return server.input_ended(id);
+                }
+                Ok((len, room)) => {
+                    peer.readable = len == room || peer.read_closed;
+                    server.input_received(id, len, now);
+                    left = left.saturating_sub(len);
+                    if len < room || left == 0 || !server.has_body(id) {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    peer.readable = false;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+                Err(error) => return peer.fail(server, id, &error),
             }
         }
     }
@@ -164,7 +155,7 @@ impl Peers {
     /// Writes what waits, and puts back into the queue what can go on at once.
     pub fn write(&mut self, server: &mut Server, id: ConnectionId, now: Now) {
         let Some(peer) = self.get_mut(id) else { return };
-        let mut left = WRITE_BYTES_PER_TURN;
+        let mut left = LARGE_BYTES_PER_TURN;
         let mut sent_any = false;
         while peer.writable && left > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -172,8 +163,13 @@ impl Peers {
             if count == 0 {
                 break;
             }
-            let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            match peer.stream.write_vectored(&slices[..count]) {
+            let (count, offered) = share(&slices[..count], left);
+            let written = match &slices[..count] {
+                // Cheaper than a vector of one.
+                [slice] => peer.stream.write(slice),
+                slices => peer.stream.write_vectored(slices),
+            };
+            match written {
                 Ok(len) => {
                     peer.writable = len == offered;
                     left = left.saturating_sub(len);
@@ -186,7 +182,7 @@ impl Peers {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    fail(peer, server, id, &error);
+                    peer.fail(server, id, &error);
                     break;
                 }
             }
@@ -221,12 +217,51 @@ impl Peers {
     }
 }
 
-/// The socket has failed: nothing more goes through it.
-fn fail(peer: &mut Peer, server: &mut Server, id: ConnectionId, error: &io::Error) {
-    log::debug!("connection {}: {error}", id.index);
-    peer.readable = false;
-    peer.writable = false;
-    server.socket_failed(id);
+impl Peer {
+    /// Reads once, where the server says, about `left` bytes: how many came and for how many there was room. `None`:
+    /// nothing is to be read.
+    fn read(
+        &mut self,
+        server: &mut Server,
+        id: ConnectionId,
+        left: usize,
+        now: Now,
+    ) -> Option<io::Result<(usize, usize)>> {
+        if !self.readable {
+            return None;
+        }
+        if !server.has_body(id) {
+            let space = server.input_space(id, now)?;
+            return Some(self.stream.read(space).map(|len| (len, space.len())));
+        }
+        let mut spaces: [IoSliceMut<'_>; SLICES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        let count = server.input_spaces(id, now, &mut spaces);
+        let (count, room) = share(&spaces[..count], left);
+        if count == 0 {
+            return None;
+        }
+        Some(self.stream.read_vectored(&mut spaces[..count]).map(|len| (len, room)))
+    }
+
+    /// The socket has failed: nothing more goes through it.
+    fn fail(&mut self, server: &mut Server, id: ConnectionId, error: &io::Error) {
+        log::debug!("connection {}: {error}", id.index);
+        self.readable = false;
+        self.writable = false;
+        server.socket_failed(id);
+    }
+}
+
+/// How many of these slices, one at least, it takes to reach `left` bytes, and the bytes of those. A few bytes more, the
+/// end of a reply say, come along: they are not worth a call of their own.
+fn share(slices: &[impl Deref<Target = [u8]>], left: usize) -> (usize, usize) {
+    const FEW: usize = 1024;
+    let (mut count, mut len) = (0, 0);
+    while count < slices.len() && (len < left || slices[count].len() <= FEW) {
+        len += slices[count].len();
+        count += 1;
+    }
+    (count, len)
 }
 
 /// The token of a client: a slot that is used again gets another one, so that a late event finds nobody.
