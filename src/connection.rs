@@ -213,3 +213,7 @@ impl Connection {
         self.closing
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -247,3 +247,27 @@ fn a_damaged_stream_gets_one_answer() {
     assert_eq!(frame.head.argument, Reject::BadCrc as u64);
     assert_eq!(rig.datagrams.reject_stream(Reject::BadCrc, &mut out[..10]), 0);
 }
+
+#[test]
+fn what_ran_is_counted_by_the_way_it_came() {
+    let mut rig = Rig::new();
+    let of = |op: Op| op as usize - 1;
+    rig.ask(Op::Put, b"k", b"v", |_| {});
+    rig.get(b"k");
+    let (udp, stream) = (rig.datagrams.counters().ran_udp, rig.datagrams.counters().ran_stream);
+    assert_eq!((udp[of(Op::Hello)], udp[of(Op::Put)], udp[of(Op::Get)]), (1, 1, 1));
+    assert_eq!(stream.iter().sum::<u64>(), 0);
+    // Two HELLOs, a PUT of 1 + 1 bytes, a GET of 1.
+    let received = 4 * frame::FRAME_LEN_MIN as u64 + 3;
+    assert_eq!(rig.datagrams.counters().udp_bytes_received(), received);
+
+    let head = |op, sequence| Head { epoch: EPOCH, ..Head::request(op, CLIENT, sequence) };
+    rig.stream(Head::request(Op::Hello, CLIENT, 0), b"", b"");
+    let next = rig.sequence + 1;
+    assert_eq!(rig.stream(head(Op::Put, next), b"k", b"w").status, Status::Ok);
+    rig.stream(head(Op::Get, next + 1), b"k", b"");
+    let counters = rig.datagrams.counters();
+    assert_eq!((counters.ran_udp, counters.udp_bytes_received()), (udp, received));
+    let stream = counters.ran_stream;
+    assert_eq!((stream[of(Op::Hello)], stream[of(Op::Put)], stream[of(Op::Get)]), (1, 1, 1));
+}

@@ -1,0 +1,27 @@
+//! What the log says of a close.
+
+use super::CloseReason;
+use std::collections::BTreeSet;
+
+#[test]
+fn every_reason_to_close_has_a_text_of_its_own() {
+    use CloseReason::*;
+    let reasons = [
+        PeerClosed,
+        Quit,
+        ProtocolError,
+        CrossProtocol,
+        RequestTimeout,
+        WriteTimeout,
+        IdleTimeout,
+        OutputFull,
+        InputFull,
+        Killed,
+        Stopping,
+        Failed,
+    ];
+    let texts: BTreeSet<&str> = reasons.iter().map(|reason| reason.text()).collect();
+    assert_eq!(texts.len(), reasons.len());
+    assert!(texts.iter().all(|text| text.len() > 3));
+    assert!(RequestTimeout.text().contains("in time") && Killed.text().contains("KILL"));
+}
