@@ -57,7 +57,7 @@ impl Engine {
         (protocol, sink): (Protocol, &mut [u8]),
         now: Millis,
     ) -> Option<usize> {
-        match self.store.get_seen(db, key, sight, now).map(|entry| entry.value) {
+        match self.store.get_seen(db, key, sight, now) {
             Some(Value::Inline(bytes)) => {
                 self.metrics.counters.keyspace_hits += 1;
                 Some(encode::write_bulk(sink, bytes))

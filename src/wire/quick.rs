@@ -50,9 +50,10 @@ pub struct Command {
 #[must_use]
 #[inline]
 pub fn decode(bytes: &[u8], at: usize) -> Option<Command> {
-    let (count, at) = number(bytes, at, b'*')?;
-    let count = u8::try_from(count).ok().filter(|count| (1..=ARGUMENTS_MAX).contains(count))?;
-    let (word, mut end) = argument(bytes, at)?;
+    let (count, word, mut end) = match short_head(bytes, at) {
+        Some(head) => head,
+        None => head(bytes, at)?,
+    };
     let (mut first, mut second) = (Span::default(), Span::default());
     if count > 1 {
         (first, end) = argument(bytes, end)?;
@@ -64,6 +65,28 @@ pub fn decode(bytes: &[u8], at: usize) -> Option<Command> {
         (_, end) = argument(bytes, end)?;
     }
     Some(Command { count, word, first, second, end })
+}
+
+/// The count, the verb, and what begins behind it.
+#[inline]
+fn head(bytes: &[u8], at: usize) -> Option<(u8, Span, usize)> {
+    let (count, at) = number(bytes, at, b'*')?;
+    let count = u8::try_from(count).ok().filter(|count| (1..=ARGUMENTS_MAX).contains(count))?;
+    let (word, end) = argument(bytes, at)?;
+    Some((count, word, end))
+}
+
+/// The same in two comparisons for a verb of three letters.
+#[inline]
+fn short_head(bytes: &[u8], at: usize) -> Option<(u8, Span, usize)> {
+    const COUNT: u64 = 0xFF00;
+    const HEAD: u64 = u64::from_le_bytes(*b"*\0\r\n$3\r\n");
+    let head = bytes.get(at..at + 13)?.first_chunk::<13>()?;
+    let [a, b, c, d, e, f, g, h, _, _, _, cr, lf] = *head;
+    let word = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let count = b.wrapping_sub(b'0');
+    let taken = word & !COUNT == HEAD && [cr, lf] == *b"\r\n" && (1..=ARGUMENTS_MAX).contains(&count);
+    taken.then_some((count, Span { at: at as u32 + 8, len: 3 }, at + 13))
 }
 
 /// A bulk string, and where the next thing begins.
