@@ -29,7 +29,6 @@
 //! | [`metrics`], [`engine`] | what is counted; commands against the store |
 //! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
 //! | [`admin`] | HTTP for probes and metrics: request bytes in, response bytes out |
-//! | [`admin`] | HTTP probes and metrics, bytes in and bytes out |
 //! | [`net`] | sockets, signals, the one poll, the one reading of the clocks for each turn |
 //! | [`client`], [`cli`] | the blocking client library; the command line |
 //!

@@ -37,7 +37,7 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 pub use error::Error;
-pub use reply::{Malformed, Reply};
+pub use reply::{Malformed, ReadError, Reply, ReplyReader};
 pub use tcp::{Builder, Client, Scan};
 pub use udp::{
     Answer, BODY_BYTES_MAX, Counters, Event, Outcome, Request, Session, SessionConfig, Ticket, TooLong, Udp,

@@ -168,6 +168,14 @@ impl Engine {
         self.password.is_some()
     }
 
+    /// From now on AUTH must give this; clients that are authenticated stay so.
+    ///
+    /// # Panics
+    /// If it is longer than [`settings::PASSWORD_BYTES_MAX`].
+    pub fn set_password(&mut self, password: &[u8]) {
+        self.password = Some(Password::new(password));
+    }
+
     /// Looks the verb up and checks what can be checked without running it: number of arguments, subcommand,
     /// authentication. `None`: an error is in the output.
     #[inline]

@@ -41,7 +41,7 @@ pub use output::Socket;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::datagram::{Datagrams, budget::LogBudget};
+use crate::datagram::Datagrams;
 use crate::engine::{Engine, session::Session, settings::Facts};
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
@@ -123,7 +123,6 @@ pub struct Server {
     idle_timeout_s_at_start: u32,
     datagrams: Datagrams,
     frame_reply: Box<[u8]>,
-    reject_log: LogBudget,
 }
 
 /// What came of a step of a connection.
@@ -156,7 +155,6 @@ impl Server {
             stop_requested: false,
             datagrams,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
-            reject_log: LogBudget::default(),
             settings,
         }
     }
@@ -189,6 +187,7 @@ impl Server {
             return;
         }
         let mut connection = self.connections.remove(id.index as usize);
+        connection.closing.unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
         self.release_held(&mut connection);
     }
@@ -240,6 +239,15 @@ impl Server {
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_pause(now.monotonic);
         self.engine.store.maintain(now.unix, steps)
+    }
+
+    /// From now on AUTH and the tags of frames must be made with this password. Clients that are authenticated stay so.
+    ///
+    /// # Panics
+    /// If it is longer than [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX).
+    pub fn change_password(&mut self, password: &[u8]) {
+        self.engine.set_password(password);
+        self.datagrams.set_password(password);
     }
 
     /// Whether a client has asked for the server's end.

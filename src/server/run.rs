@@ -90,8 +90,8 @@ impl Server {
             connection.input.shrink(input);
             connection.began.get_or_insert(now.monotonic);
         }
-        if connection.ended {
-            connection.close(CloseReason::PeerClosed);
+        if let Some(reason) = connection.ended {
+            connection.close(reason);
         }
         Progress::Waiting
     }
@@ -180,7 +180,11 @@ impl Server {
         let facts = &mut self.engine.facts;
         facts.connected_clients = self.connections.len() as u64;
         facts.buffer_bytes = buffer_bytes;
-        facts.uptime_s = now.monotonic.0 / 1_000;
+        facts.uptime_ms = now.monotonic.0;
+        let sessions = self.datagrams.sessions();
+        facts.frame_sessions = sessions.len() as u64;
+        facts.frame_sessions_opened = sessions.opened();
+        facts.frame_sessions_dropped = sessions.dropped();
         (self.settings.process_facts)(facts);
         self.engine.metrics.datagrams = *self.datagrams.counters();
     }
@@ -315,7 +319,6 @@ impl Server {
     }
 
     fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {
-        self.engine.metrics.counters.protocol_errors += 1;
         let connection = &mut self.connections[id.index as usize];
         log::warn!("{}: {} ({} bytes waiting)", connection.peer, malformed.name(), connection.input.len());
         Out::new(&mut connection.output, &mut self.output, connection.session.protocol).malformed(malformed);

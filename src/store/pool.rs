@@ -19,6 +19,7 @@ use crate::store::bitset::BitSet;
 use allocator_api2::alloc::{AllocError, Allocator};
 use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
+use std::io::IoSliceMut;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -44,6 +45,23 @@ pub struct SegmentId(pub u32);
 impl SegmentId {
     fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// Some bytes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub segment: SegmentId,
+    /// Where they begin in it.
+    pub offset: usize,
+    pub len: usize,
+}
+
+impl Piece {
+    fn overlaps(&self, other: &Piece) -> bool {
+        self.segment == other.segment
+            && self.offset < other.offset + other.len
+            && other.offset < self.offset + self.len
     }
 }
 
@@ -386,6 +404,31 @@ impl Pool {
                 std::slice::from_raw_parts(first.as_ptr(), len),
                 std::slice::from_raw_parts_mut(second.as_ptr(), len),
             )
+        }
+    }
+
+    /// Several pieces of segments at once, to be written: `out[i]` becomes piece `i`.
+    ///
+    /// # Panics
+    /// When two of them overlap, one passes its segment's end, one was not taken as plain bytes, or `out` is shorter
+    /// than `pieces`.
+    pub fn pieces_mut<'a>(&'a mut self, pieces: &[Piece], out: &mut [IoSliceMut<'a>]) {
+        let out = &mut out[..pieces.len()];
+        for (i, piece) in pieces.iter().enumerate() {
+            self.memory.expect(piece.segment, Kind::Bytes);
+            let end = piece.offset.checked_add(piece.len);
+            assert!(end.is_some_and(|end| end <= self.memory.segment_bytes), "a piece within its segment");
+            // Some twenty pieces at most are asked for: comparing each with each costs less than sorting them.
+            assert!(!pieces[..i].iter().any(|other| other.overlaps(piece)), "pieces that do not overlap");
+        }
+        for (piece, out) in pieces.iter().zip(out) {
+            let first = self.memory.segment(piece.segment);
+            // SAFETY: as in `bytes_mut`: the piece lies in a segment of plain bytes, and no reference into those but
+            // the ones made here lives as long as the exclusive borrow of the pool does; these do not overlap, which
+            // was checked for all of them above.
+            let bytes =
+                unsafe { std::slice::from_raw_parts_mut(first.as_ptr().add(piece.offset), piece.len) };
+            *out = IoSliceMut::new(bytes);
         }
     }
 
