@@ -32,7 +32,7 @@ impl Quick {
         &VERBS[Quick::ALL[self as usize].1 as usize]
     }
 
-    /// The command of a [short word](crate::wire::quick::short_word) with so many arguments, the word included.
+    /// The command of a [short word](crate::wire::quick::Command::short) with so many arguments, the word included.
     #[inline]
     pub fn of(word: u32, count: u8) -> Option<Quick> {
         const GET: u32 = fold(*b"get");
