@@ -24,6 +24,7 @@
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
+//! | `pace.rs` | commands a second |
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
 
 mod attention;
@@ -33,6 +34,7 @@ mod deadlines;
 mod frames;
 mod input;
 mod output;
+mod pace;
 mod request_log;
 mod run;
 mod transaction;
@@ -118,6 +120,7 @@ pub struct Server {
     /// Where bytes go that nobody wants.
     discard: Box<[u8]>,
     pause: clients::Pause,
+    pace: pace::Pace,
     stop_requested: bool,
     /// What CONFIG GET timeout said at the start: while it says that, `Settings` holds, in milliseconds.
     idle_timeout_s_at_start: u32,
@@ -152,6 +155,7 @@ impl Server {
             attention: Attention::new(settings.max_clients),
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             pause: clients::Pause::default(),
+            pace: pace::Pace::default(),
             stop_requested: false,
             datagrams,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
@@ -238,7 +242,14 @@ impl Server {
     /// Work that the server owes itself: expiry, cleaning, flushing, in bounded slices. True: there is more at once.
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_pause(now.monotonic);
+        self.note_pace(now);
         self.engine.store.maintain(now.unix, steps)
+    }
+
+    fn note_pace(&mut self, now: Now) {
+        if let Some(pace) = self.pace.note(now.monotonic, self.engine.metrics.counters.commands_processed) {
+            self.engine.facts.commands_per_second = pace;
+        }
     }
 
     /// From now on AUTH and the tags of frames must be made with this password. Clients that are authenticated stay so.

@@ -176,6 +176,7 @@ impl Server {
 
     /// Brings the engine's facts and counters up to date; reads what the system says of the process.
     pub fn refresh(&mut self, now: Now) {
+        self.note_pace(now);
         let buffer_bytes = self.buffer_bytes() as u64;
         let facts = &mut self.engine.facts;
         facts.connected_clients = self.connections.len() as u64;
