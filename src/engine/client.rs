@@ -1,9 +1,6 @@
 //! CLIENT, as far as it concerns one connection alone. (LIST, KILL, INFO, PAUSE and UNPAUSE are the server's.)
 
-use super::{
-    Call, Flow, Outcome,
-    session::{Name, ReplyMode},
-};
+use super::{Call, Flow, Outcome, names::Name, session::ReplyMode};
 use crate::{
     command::VerbId,
     reply::{Error, ErrorKind},
@@ -17,7 +14,7 @@ pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
             call.done(id as i64)
         }
         VerbId::ClientGetname => {
-            match call.session.name(Name::Connection) {
+            match call.engine.client_names.get(call.session.names, Name::Connection) {
                 b"" => call.out.null(),
                 name => call.out.bulk(name),
             }
@@ -25,7 +22,7 @@ pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         }
         VerbId::ClientSetname => {
             let name = call.bytes(2)?;
-            call.session.set_name(Name::Connection, name)?;
+            call.engine.client_names.set(&mut call.session.names, Name::Connection, name)?;
             call.ok()
         }
         VerbId::ClientSetinfo => set_info(call),
@@ -60,7 +57,7 @@ fn set_info<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         _ => return Err(ErrorKind::ClientInfoOption.of(option)),
     };
     let value = call.bytes(3)?;
-    call.session.set_name(name, value).map_err(|error| match error {
+    call.engine.client_names.set(&mut call.session.names, name, value).map_err(|error| match error {
         ErrorKind::ClientNameTooLong => ErrorKind::ClientInfoTooLong.of(option),
         _ => ErrorKind::ClientInfoValue.of(option),
     })?;

@@ -1,6 +1,6 @@
 //! The first words of a client: HELLO, AUTH, SELECT; and PING, ECHO.
 
-use super::{Call, Flow, Outcome, REDIS_VERSION, session::Name};
+use super::{Call, Flow, Outcome, REDIS_VERSION, names::Name};
 use crate::{
     mutation::LargeId,
     reply::{Error, ErrorKind},
@@ -110,7 +110,7 @@ pub fn hello<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         return Err(ErrorKind::HelloNoAuth.plain());
     }
     if let Some(name) = hello.name {
-        call.session.set_name(Name::Connection, name)?;
+        call.engine.client_names.set(&mut call.session.names, Name::Connection, name)?;
     }
     call.session.protocol = hello.protocol;
     let id = call.session.id as i64;

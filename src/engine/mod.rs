@@ -43,6 +43,7 @@ mod keys;
 mod latency;
 mod memory;
 mod multiple;
+pub mod names;
 mod object;
 pub mod quick;
 mod ranges;
@@ -62,6 +63,7 @@ mod tests;
 
 use call::Call;
 pub(crate) use call::refused;
+use names::Names;
 use session::Session;
 use settings::Password;
 pub use settings::{EngineConfig, Facts, Settings};
@@ -83,6 +85,8 @@ pub struct Engine {
     pub settings: Settings,
     /// What only the server knows; it keeps them up to date for INFO.
     pub facts: Facts,
+    /// What clients call themselves.
+    pub client_names: Names,
     config: EngineConfig,
     slowlog: Slowlog,
     password: Option<Password>,
@@ -136,6 +140,7 @@ impl Engine {
                 log_level: settings::LogLevel::default(),
             },
             facts: Facts::default(),
+            client_names: Names::new(config.max_clients),
             slowlog: Slowlog::new(),
             password: config.password.as_deref().map(Password::new),
             random: config.seed | 1,
@@ -303,7 +308,7 @@ impl Engine {
         self.metrics.took(verb.id, spent.micros);
         if self.is_slow(verb, spent.micros) {
             self.slowlog.set_len_max(self.settings.slowlog_len_max);
-            self.slowlog.record(session, args, spent);
+            self.slowlog.record(session, &self.client_names, args, spent);
         }
     }
 

@@ -3,7 +3,8 @@
 
 use super::{
     Call, Flow, Outcome, Spent,
-    session::{Name, Session},
+    names::{Name, Names},
+    session::Session,
 };
 use crate::{
     command::VerbId,
@@ -104,7 +105,7 @@ impl Slowlog {
     }
 
     /// Adds an entry; the oldest goes when there is no room.
-    pub fn record(&mut self, session: &Session, args: &Args<'_>, spent: Spent<'_>) {
+    pub fn record(&mut self, session: &Session, names: &Names, args: &Args<'_>, spent: Spent<'_>) {
         if self.len_max == 0 {
             return;
         }
@@ -124,7 +125,7 @@ impl Slowlog {
             entry.args[i] = Kept { len: len as u8, full_len: bytes.len() as u32 };
         }
         entry.peer_len = keep(&mut entry.peer, spent.peer);
-        entry.name_len = keep(&mut entry.name, session.name(Name::Connection));
+        entry.name_len = keep(&mut entry.name, names.get(session.names, Name::Connection));
         self.next_id += 1;
         self.len = (self.len + 1).min(self.len_max);
     }

@@ -3,6 +3,7 @@
 //! the listener remembers that clients still wait.
 
 use mio::net::{TcpListener, TcpStream};
+use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,6 +14,19 @@ use std::time::Duration;
 const BACKLOG: i32 = 4096;
 /// A dead peer is noticed after this long without traffic.
 const KEEPALIVE: Duration = Duration::from_secs(300);
+/// Bytes of replies that a socket takes while its peer's window is closed. Without a bound Linux takes up to
+/// `tcp_wmem` (4 MiB) for each client that does not read, and the container pays for them: two hundred such clients
+/// would get it killed. What the peer has room for does not count, so a client that reads is as fast as before.
+const UNSENT_BYTES: u32 = 16 * 1024;
+
+sockopt_impl!(
+    /// `TCP_NOTSENT_LOWAT`, tcp(7).
+    UnsentLimit,
+    Both,
+    libc::IPPROTO_TCP,
+    libc::TCP_NOTSENT_LOWAT,
+    u32
+);
 
 /// What accepting once gave.
 pub enum Accepted {
@@ -119,6 +133,7 @@ fn tune(socket: &Socket) {
     let _ = socket.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 10);
     let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = nix::sys::socket::setsockopt(socket, UnsentLimit, &UNSENT_BYTES);
 }
 
 /// Before a close by the server: bytes of the peer that nobody read would make the system reset the connection, and
@@ -150,4 +165,19 @@ fn is_of_one_client(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accepted_socket_has_the_bound_on_what_is_not_sent() {
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_address().unwrap()).unwrap();
+        let Accepted::Client(stream, _) = listener.accept() else {
+            panic!("the client that has connected waits")
+        };
+        assert_eq!(nix::sys::socket::getsockopt(&stream, UnsentLimit), Ok(UNSENT_BYTES));
+    }
 }

@@ -6,6 +6,7 @@ mod entrance;
 mod handle;
 mod listener;
 mod log_level;
+mod notify;
 mod peers;
 mod process;
 mod reactor;
@@ -142,7 +143,9 @@ pub fn check(options: &ServerOptions) -> Result<(), StartError> {
 pub fn serve(options: &ServerOptions, reload: Reload) -> Result<(), StartError> {
     let signals = Signals::install(reload)
         .map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
-    Bound::new(options, signals)?.run()
+    let bound = Bound::new(options, signals)?;
+    notify::ready();
+    bound.run()
 }
 
 /// A server whose sockets are bound, so that clients may come; it does not serve yet.

@@ -4,7 +4,10 @@
 use super::{Server, run::Source};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{Flow, session::Name};
+use crate::engine::{
+    Flow,
+    names::{Name, Names},
+};
 use crate::reply::{Error, ErrorKind};
 use crate::time::{Millis, Now};
 use crate::wire::arguments::Args;
@@ -276,7 +279,7 @@ impl Server {
     fn reset(&mut self, id: ConnectionId) -> Flow {
         self.drop_transaction(id);
         let unlocked = !self.engine.has_password();
-        self.connections[id.index as usize].session.reset(unlocked);
+        self.connections[id.index as usize].session.reset(unlocked, &mut self.engine.client_names);
         self.answer(id, |out| {
             out.set_protocol(Protocol::Resp2);
             out.simple("RESET");
@@ -285,8 +288,9 @@ impl Server {
 
     fn client_info(&mut self, id: ConnectionId, now: Now) -> Flow {
         let mut line = [0; LINE_BYTES_MAX];
-        let len =
-            line_of(&self.connections[id.index as usize], self.settings.address, now.monotonic, &mut line);
+        let connection = &self.connections[id.index as usize];
+        let (names, local) = (&self.engine.client_names, self.settings.address);
+        let len = line_of(connection, names, local, now.monotonic, &mut line);
         self.answer(id, |out| out.verbatim(*b"txt", &line[..len]))
     }
 
@@ -300,7 +304,7 @@ impl Server {
         let mut total_len = 0;
         let shown = |connection: &&Connection| filter.matches(connection, now.monotonic);
         for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
-            total_len += line_of(connection, local, now.monotonic, &mut line);
+            total_len += line_of(connection, &self.engine.client_names, local, now.monotonic, &mut line);
         }
         let mut out = Out::new(&mut pending, &mut self.output, protocol);
         out.mute(muted);
@@ -314,7 +318,7 @@ impl Server {
             out.bulk_header(total_len);
         }
         for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
-            let len = line_of(connection, local, now.monotonic, &mut line);
+            let len = line_of(connection, &self.engine.client_names, local, now.monotonic, &mut line);
             out.raw(&line[..len]);
         }
         out.raw(b"\r\n");
@@ -355,6 +359,7 @@ impl Server {
 /// that have no meaning here (descriptors, subscriptions) are constant, for the sake of the programs that parse them.
 fn line_of(
     connection: &Connection,
+    names: &Names,
     local: SocketAddr,
     now: Millis,
     line: &mut [u8; LINE_BYTES_MAX],
@@ -373,7 +378,7 @@ fn line_of(
         session.id,
         connection.peer,
         local,
-        text(session.name(Name::Connection)),
+        text(names.get(session.names, Name::Connection)),
         now.since(connection.opened) / 1_000,
         now.since(connection.active) / 1_000,
         if transaction.open { "x" } else { "N" },
@@ -386,8 +391,8 @@ fn line_of(
         connection.input.capacity() + connection.output.capacity() + size_of::<Connection>(),
         connection.last_verb.map_or("NULL", |verb| verb.name),
         if session.protocol == Protocol::Resp3 { 3 } else { 2 },
-        text(session.name(Name::Library)),
-        text(session.name(Name::LibraryVersion)),
+        text(names.get(session.names, Name::Library)),
+        text(names.get(session.names, Name::LibraryVersion)),
     );
     LINE_BYTES_MAX - rest.len()
 }

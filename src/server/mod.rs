@@ -194,6 +194,7 @@ impl Server {
         connection.closing.unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
         self.release_held(&mut connection);
+        self.engine.client_names.release(&mut connection.session.names);
     }
 
     /// The connection of that id, if it is still open.
