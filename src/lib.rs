@@ -55,6 +55,12 @@
 //! **A turn has phases** (read all, run all, write all): see [`net`]. Clients wait for each other's work at most a
 //! group of reads, a bounded number of commands and a bounded number of bytes.
 //!
+//! **Common commands are looked up ahead.** A cache miss takes as long as all the instructions of a GET, so
+//! `server/batch.rs` decodes up to 32 commands over all connections that are ready, hashes their keys and asks memory
+//! for the lines of the index, then for the records, before it runs the first. What is seen ahead is a hint
+//! ([`store::Sight`]): it costs time when it is wrong, never an answer. The general way (`server/run.rs`) knows nothing
+//! of it and takes all that is not a plain GET or SET.
+//!
 //! **The mutation is the seam** on which a journal, watchers or replicas can hang: expiry and eviction pass through it
 //! as well, in order, each with its revision. WATCH needs no lists of watchers: it compares revisions.
 #![deny(unsafe_code)]

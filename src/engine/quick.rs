@@ -32,7 +32,7 @@ impl Quick {
         &VERBS[Quick::ALL[self as usize].1 as usize]
     }
 
-    /// The command of a [short word](crate::wire::quick::short_word) with so many arguments, the word included.
+    /// The command of a [short word](crate::wire::quick::Command::short) with so many arguments, the word included.
     #[inline]
     pub fn of(word: u32, count: u8) -> Option<Quick> {
         const GET: u32 = fold(*b"get");
@@ -57,7 +57,7 @@ impl Engine {
         (protocol, sink): (Protocol, &mut [u8]),
         now: Millis,
     ) -> Option<usize> {
-        match self.store.get_seen(db, key, sight, now).map(|entry| entry.value) {
+        match self.store.get_seen(db, key, sight, now) {
             Some(Value::Inline(bytes)) => {
                 self.metrics.counters.keyspace_hits += 1;
                 Some(encode::write_bulk(sink, bytes))

@@ -121,6 +121,11 @@ impl Server {
         let mut more = true;
         while more && ran < COMMANDS_PER_TURN {
             if lane.items.is_empty() {
+                if self.get(id).is_some_and(|connection| connection.input.is_empty()) {
+                    self.wait_for_input(id, now);
+                    more = false;
+                    break;
+                }
                 self.batch.items.truncate(mark);
                 lane = self.plan(id, BATCH.min(COMMANDS_PER_TURN - ran));
                 self.look(mark);
@@ -161,7 +166,7 @@ impl Server {
             && let Some(command) = quick::decode(bytes, at)
         {
             at = command.end;
-            let quick = Quick::of(quick::short_word(bytes, command.word), command.count);
+            let quick = Quick::of(command.short, command.count);
             let sight = engine.store.sight(db, command.first.of(bytes));
             let (key, value, end) = (command.first, command.second, command.end);
             batch.items.push(Planned { sight, quick, key, value, end });

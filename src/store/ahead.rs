@@ -12,7 +12,7 @@
 
 use super::apply::Key;
 use super::index::Address;
-use super::{Entry, OnFull, Store, bytes_at, expiry, record, split};
+use super::{OnFull, Store, Value, bytes_at, expiry, record, split};
 use crate::mutation::{Database, Mutation, NewValue, Refused};
 use crate::time::Millis;
 
@@ -23,7 +23,9 @@ const UNSEEN: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug)]
 pub struct Sight {
     hash: u64,
-    space: usize,
+    space: u32,
+    /// The leaf where it is, if it is.
+    leaf: u32,
     at: Address,
     /// The store's count of moves when `at` was seen.
     moves: u64,
@@ -34,23 +36,22 @@ impl Store {
     #[inline]
     pub fn sight(&self, db: Database, key: &[u8]) -> Sight {
         let (space, hash) = (self.space(db), self.hasher.hash(key));
-        self.spaces[space].index.prefetch(&self.leaves, hash);
-        Sight { hash, space, at: Address::from_offset(0), moves: UNSEEN }
+        let leaf = self.spaces[space].index.prefetch(&self.leaves, hash);
+        Sight { hash, space: space as u32, leaf, at: Address::from_offset(0), moves: UNSEEN }
     }
 
     /// Finds the record that is probably the key's and asks memory for its lines.
     #[inline]
     pub fn look(&self, sight: &mut Sight) {
-        let index = &self.spaces[sight.space].index;
-        if let Some(at) = index.find(&self.leaves, sight.hash, |_| true) {
+        if let Some(at) = self.leaves.glimpse(sight.leaf, sight.hash) {
             self.pool.prefetch(at.offset());
             (sight.at, sight.moves) = (at, self.moves);
         }
     }
 
-    /// As [`get`](Store::get), of the key that was sighted.
+    /// The value of the key that was sighted, as [`get`](Store::get) has it.
     #[inline]
-    pub fn get_seen(&mut self, db: Database, key: &[u8], sight: &Sight, now: Millis) -> Option<Entry<'_>> {
+    pub fn get_seen(&mut self, db: Database, key: &[u8], sight: &Sight, now: Millis) -> Option<Value<'_>> {
         let space = self.space(db);
         let at = match self.config.on_full {
             OnFull::Refuse => self.seen(space, key, sight)?,
@@ -63,7 +64,10 @@ impl Store {
             self.depart(at, expiry::Departure::Expired);
             return None;
         }
-        Some(self.entry(at))
+        match record::inline_value(bytes_at(&self.pool, at), key.len()) {
+            Some(bytes) => Some(Value::Inline(bytes)),
+            None => Some(self.entry(at).value),
+        }
     }
 
     /// Gives the key that was sighted a value and no expiry, as [`Mutation::Put`] does.
@@ -97,7 +101,7 @@ impl Store {
     fn seen(&self, space: usize, key: &[u8], sight: &Sight) -> Option<Address> {
         debug_assert_eq!(sight.hash, self.hasher.hash(key));
         if sight.moves == self.moves
-            && sight.space == space
+            && sight.space as usize == space
             && record::has_key(bytes_at(&self.pool, sight.at), key)
         {
             return Some(sight.at);

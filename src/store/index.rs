@@ -126,13 +126,15 @@ impl Index {
         }
     }
 
-    /// Asks memory for what [`find`](Self::find) of this hash will read.
+    /// Asks memory for what [`find`](Self::find) of this hash will read, and gives the leaf, for
+    /// [`Leaves::glimpse`].
     #[inline]
-    pub fn prefetch(&self, leaves: &Leaves, hash: u64) {
+    pub fn prefetch(&self, leaves: &Leaves, hash: u64) -> u32 {
         let id = self.leaf_id(hash);
         if id != NONE {
             leaves.prefetch(id, kept(hash));
         }
+        id
     }
 
     /// As [`find`](Self::find), and counts a use of the entry.

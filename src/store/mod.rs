@@ -231,16 +231,14 @@ pub struct Store {
 /// The segment of an address and the offset in it.
 #[inline]
 fn split(pool: &Pool, address: Address) -> (SegmentId, usize) {
-    let shift = pool.segment_bytes().trailing_zeros();
     let offset = address.offset();
-    (SegmentId((offset >> shift) as u32), offset as usize & (pool.segment_bytes() - 1))
+    (SegmentId((offset >> pool.segment_shift()) as u32), offset as usize & (pool.segment_bytes() - 1))
 }
 
 /// The bytes from an address to the end of its segment.
 #[inline]
 fn bytes_at(pool: &Pool, address: Address) -> &[u8] {
-    let (segment, offset) = split(pool, address);
-    &pool.bytes(segment)[offset..]
+    pool.bytes_from(address.offset())
 }
 
 #[inline]

@@ -80,6 +80,7 @@ struct Memory {
     /// The first segment: the first page boundary in what was reserved.
     base: NonNull<u8>,
     segment_bytes: usize,
+    segment_shift: u32,
     kinds: Box<[Cell<Kind>]>,
     blocks: RefCell<Blocks>,
 }
@@ -100,7 +101,8 @@ impl Memory {
         let base = unsafe { reserved.add(skip) };
         let kinds = vec![Cell::new(Kind::Free); segment_count].into_boxed_slice();
         let blocks = RefCell::new(Blocks::new(segment_bytes, segment_count, leaf_buckets));
-        Memory { reserved, layout, base, segment_bytes, kinds, blocks }
+        let segment_shift = segment_bytes.trailing_zeros();
+        Memory { reserved, layout, base, segment_bytes, segment_shift, kinds, blocks }
     }
 
     /// The first byte of a segment.
@@ -272,7 +274,8 @@ impl Pool {
     /// When the sizes make no sense (a segment smaller than a leaf, `leaf_buckets` no power of two or below 16).
     pub fn new(segment_bytes: usize, segment_count: u32, leaf_buckets: usize) -> Pool {
         assert!(leaf_buckets.is_power_of_two() && leaf_buckets >= 16);
-        assert!(segment_bytes.is_multiple_of(BLOCK_ALIGN) && segment_count < u32::MAX);
+        assert!(segment_bytes.is_power_of_two() && segment_bytes.is_multiple_of(BLOCK_ALIGN));
+        assert!(segment_count < u32::MAX);
         let memory = Rc::new(Memory::new(segment_bytes, segment_count as usize, leaf_buckets));
         Pool { memory, free: Vec::with_capacity(segment_count as usize), untouched: 0 }
     }
@@ -327,6 +330,12 @@ impl Pool {
         self.memory.segment_bytes
     }
 
+    /// The same as a power of two.
+    #[inline]
+    pub fn segment_shift(&self) -> u32 {
+        self.memory.segment_shift
+    }
+
     /// The bytes of a segment.
     ///
     /// # Panics
@@ -352,6 +361,23 @@ impl Pool {
         // SAFETY: as in `bytes`; the exclusive borrow of the pool, which alone hands out plain bytes and is not Clone,
         // makes this the only reference into the segment.
         unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), self.memory.segment_bytes) }
+    }
+
+    /// The bytes from an offset in the pool to the end of its segment.
+    ///
+    /// # Panics
+    /// When the segment was not taken as plain bytes.
+    #[inline]
+    pub fn bytes_from(&self, offset: u64) -> &[u8] {
+        let (offset, len) = (offset as usize, self.memory.segment_bytes);
+        let id = SegmentId((offset >> self.memory.segment_shift) as u32);
+        self.memory.expect(id, Kind::Bytes);
+        // SAFETY: as in `bytes`: `expect` has looked the segment up, so it is one of the pool's, and of kind Bytes; what
+        // is given ends where the segment does.
+        unsafe {
+            let first = self.memory.base.as_ptr().add(offset);
+            std::slice::from_raw_parts(first, len - (offset & (len - 1)))
+        }
     }
 
     /// Asks memory for the two lines of which the first has the byte at `offset`.

@@ -142,7 +142,28 @@ impl<'a> Record<'a> {
 #[inline]
 pub fn has_key(bytes: &[u8], key: &[u8]) -> bool {
     let at = OVERHEAD_BYTES + if bytes[0] & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_BYTES };
-    usize::from(u16::from_le_bytes([bytes[2], bytes[3]])) == key.len() && bytes[at..at + key.len()] == *key
+    usize::from(u16::from_le_bytes([bytes[2], bytes[3]])) == key.len()
+        && are_same(&bytes[at..at + key.len()], key)
+}
+
+/// Whether two strings of one length are the same. Most keys are short enough that a call of `memcmp` would cost more.
+#[inline]
+fn are_same(a: &[u8], b: &[u8]) -> bool {
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_first), Some(b_first), Some(a_last), Some(b_last)) if a.len() <= 16 => {
+            a_first == b_first && a_last == b_last
+        }
+        _ => a == b,
+    }
+}
+
+/// The value of the record at `bytes[0]`, which has a key of this length; `None`: it is a large one.
+#[inline]
+pub fn inline_value(bytes: &[u8], key_len: usize) -> Option<&[u8]> {
+    let flags = bytes[0];
+    let at = OVERHEAD_BYTES + key_len + if flags & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_BYTES };
+    let len = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
+    (flags & LARGE_FLAG == 0).then(|| &bytes[at..at + len])
 }
 
 /// Whether the record at `bytes[0]` is no more at `now`.
@@ -198,11 +219,43 @@ mod tests {
                     assert_eq!((read.expiry, read.key, read.content), (expiry, key, content));
                     assert_eq!(read.size() % ALIGN_BYTES, 0);
                     assert!(has_key(&bytes, key) && !has_key(&bytes, b"kex"));
+                    let value = inline_value(&bytes, key.len());
+                    assert_eq!(value.map_or(content, Content::Inline), content);
                     mark_dead(&mut bytes);
                     assert!(Record::read(&bytes).dead);
                 }
             }
         }
+    }
+
+    #[test]
+    fn keys_of_every_length_are_told_apart() {
+        for len in 0..40 {
+            let key = vec![b'k'; len];
+            assert!(are_same(&key, &key.clone()));
+            for at in 0..len {
+                let mut other = key.clone();
+                other[at] = b'x';
+                assert!(!are_same(&key, &other));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_rewritten_in_place() {
+        let mut bytes = [0; 64];
+        let (key, content) = (&b"key"[..], Content::Inline(b"value"));
+        let record = Record { space: 3, dead: false, revision: Revision(1), expiry: None, key, content };
+        record.write(&mut bytes);
+        assert!(is_like(&bytes, 5) && !is_like(&bytes, 4) && !expired(&bytes, Millis(EXPIRY_MAX)));
+        rewrite(&mut bytes, 3, (Revision(2), b"other"));
+        let read = Record::read(&bytes);
+        assert_eq!(
+            (read.space, read.revision, read.key, read.content),
+            (3, Revision(2), key, Content::Inline(b"other"))
+        );
+        Record { expiry: Some(Millis(7)), ..record }.write(&mut bytes);
+        assert!(!is_like(&bytes, 5) && expired(&bytes, Millis(7)) && !expired(&bytes, Millis(6)));
     }
 
     #[test]

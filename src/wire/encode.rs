@@ -104,9 +104,23 @@ pub fn write_bulk(sink: &mut [u8], bytes: &[u8]) -> usize {
         header.len()
     };
     let end = at + bytes.len();
-    sink[at..end].copy_from_slice(bytes);
+    copy(&mut sink[at..end], bytes);
     sink[end..end + 2].copy_from_slice(b"\r\n");
     end + 2
+}
+
+/// Copies a string, without a call where it is as long as short values are.
+#[inline]
+fn copy(to: &mut [u8], from: &[u8]) {
+    if let (16..=32, Some(first), Some(last)) =
+        (from.len(), from.first_chunk::<16>(), from.last_chunk::<16>())
+    {
+        to[..16].copy_from_slice(first);
+        let at = to.len() - 16;
+        to[at..].copy_from_slice(last);
+    } else {
+        to.copy_from_slice(from);
+    }
 }
 
 /// No value, as [`Out::null`] writes it.

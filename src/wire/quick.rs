@@ -41,6 +41,8 @@ pub struct Command {
     /// Arguments, the verb included; at least one.
     pub count: u8,
     pub word: Span,
+    /// A verb of three letters as a number, to be compared with [`fold`] of a name; 0 if it is longer or shorter.
+    pub short: u32,
     pub first: Span,
     pub second: Span,
     pub end: usize,
@@ -50,9 +52,10 @@ pub struct Command {
 #[must_use]
 #[inline]
 pub fn decode(bytes: &[u8], at: usize) -> Option<Command> {
-    let (count, at) = number(bytes, at, b'*')?;
-    let count = u8::try_from(count).ok().filter(|count| (1..=ARGUMENTS_MAX).contains(count))?;
-    let (word, mut end) = argument(bytes, at)?;
+    let Head { count, word, short, mut end } = match short_head(bytes, at) {
+        Some(head) => head,
+        None => head(bytes, at)?,
+    };
     let (mut first, mut second) = (Span::default(), Span::default());
     if count > 1 {
         (first, end) = argument(bytes, end)?;
@@ -63,7 +66,42 @@ pub fn decode(bytes: &[u8], at: usize) -> Option<Command> {
     for _ in 3..count {
         (_, end) = argument(bytes, end)?;
     }
-    Some(Command { count, word, first, second, end })
+    Some(Command { count, word, short, first, second, end })
+}
+
+/// The count, the verb, and where the next thing begins.
+struct Head {
+    count: u8,
+    word: Span,
+    short: u32,
+    end: usize,
+}
+
+#[inline]
+fn head(bytes: &[u8], at: usize) -> Option<Head> {
+    let (count, at) = number(bytes, at, b'*')?;
+    let count = u8::try_from(count).ok().filter(|count| (1..=ARGUMENTS_MAX).contains(count))?;
+    let (word, end) = argument(bytes, at)?;
+    let short = if let [a, b, c] = word.of(bytes) { fold([*a, *b, *c]) } else { 0 };
+    Some(Head { count, word, short, end })
+}
+
+/// The same of a verb of three letters, which most are, in three comparisons of two words.
+#[inline]
+fn short_head(bytes: &[u8], at: usize) -> Option<Head> {
+    const BEFORE: u64 = u64::from_le_bytes(*b"*\0\r\n$3\r\n");
+    const COUNT: u64 = 0xFF00;
+    const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
+    let (before, behind) = bytes.get(at..)?.first_chunk::<16>()?.split_at(8);
+    let before = u64::from_le_bytes(*before.first_chunk()?);
+    let behind = u64::from_le_bytes(*behind.first_chunk()?);
+    let count = (before >> 8) as u8;
+    let known = before & !COUNT == BEFORE
+        && (b'1'..=b'0' + ARGUMENTS_MAX).contains(&count)
+        && (behind >> 24) as u16 == CRLF;
+    let word = Span { at: at as u32 + 8, len: 3 };
+    let short = behind as u32 & 0x00FF_FFFF | FOLD;
+    known.then(|| Head { count: count - b'0', word, short, end: at + 13 })
 }
 
 /// A bulk string, and where the next thing begins.
@@ -114,22 +152,15 @@ fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
     }
 }
 
-/// A verb of three letters as a number, in lower case, for comparison with [`fold`] of a name; 0 if it is longer or
-/// shorter. Of bytes that are no letters some fold together, but none with a letter.
-#[must_use]
-#[inline]
-pub fn short_word(bytes: &[u8], span: Span) -> u32 {
-    match span.of(bytes) {
-        [a, b, c] => fold([*a, *b, *c]),
-        _ => 0,
-    }
-}
+/// The bit that tells the cases of a letter apart, in each of three.
+const FOLD: u32 = 0x0020_2020;
 
-/// Three letters as a number, whatever their case.
+/// Three letters as a number, whatever their case. Of bytes that are no letters some fold together, but none with a
+/// letter.
 #[must_use]
 #[inline]
 pub const fn fold([a, b, c]: [u8; 3]) -> u32 {
-    u32::from_le_bytes([a, b, c, 0]) | 0x0020_2020
+    u32::from_le_bytes([a, b, c, 0]) | FOLD
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! The handles live in an arena reserved at start; a handle is in one database's list, or on the list of the
 //! condemned (of databases that were flushed), or free.
 
-use super::entry::{Address, Entry, HASH_BITS, spread};
+use super::entry::{Address, Entry, HASH_BITS, kept, spread};
 use super::{Index, NoRoom};
 use crate::store::pool::{Home, LeafAllocator, NO_TAG};
 use crate::store::prefetch;
@@ -213,6 +213,13 @@ impl Leaves {
         prefetch::line(std::ptr::from_ref(self.get(id)).cast());
         self.allocator.prefetch(home, entries_bytes + bucket);
         self.allocator.prefetch(home, entries_bytes - (bucket + 1) * size_of::<u64>());
+    }
+
+    /// The address of some key of this hash in a leaf that [`Index::prefetch`] named; only a hint, whatever has happened
+    /// to the leaf since.
+    #[inline]
+    pub fn glimpse(&self, id: u32, hash: u64) -> Option<Address> {
+        self.arena.get(id as usize)?.find(kept(hash), |_| true).map(Entry::address)
     }
 
     /// A table in a fresh block, which is tagged by its leaf.
