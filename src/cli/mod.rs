@@ -9,6 +9,7 @@
 //! | `verbs.rs` | `put`, `get`, … over the client library |
 //! | `connection.rs` | the server, over TCP or UDP |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
+//! | `simulate.rs` | `simulate`: the simulator over many seeds |
 //! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
 //! | `memory.rs` | the memory limit of the container or the machine |
 //! | `units.rs` | sizes and durations as people write them |
@@ -22,6 +23,7 @@ pub mod memory;
 mod output;
 pub mod secret;
 pub mod serve;
+mod simulate;
 pub mod units;
 mod verbs;
 
@@ -114,6 +116,7 @@ enum Command {
     ///
     /// Takes a few seconds and free ports of 127.0.0.1. Exit code 0: all that it promises held; 1: something did not.
     Demo,
+    Simulate(simulate::SimulateArgs),
     /// Print a script that completes this command line
     #[command(
         after_help = "Example:\n  pannier completions bash > ~/.local/share/bash-completion/completions/pannier"
@@ -148,6 +151,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Verb(verb) => verb.run(out),
         Command::Healthcheck(args) => args.run(),
         Command::Demo => demo::run(out),
+        Command::Simulate(args) => args.run(out),
         Command::Completions { shell } => {
             // By way of memory, since the generator panics where it cannot write.
             let mut script = Vec::new();
