@@ -48,7 +48,7 @@ faults! {
     Junk = "junk", [0, 0, 5_000, 50_000];
     /// A copy of a request arrives with another client's address as its source.
     Spoofing = "spoofing", [0, 0, 10_000, 100_000];
-    /// A copy of a request reaches another server, and that one's answer the client.
+    /// A copy of a request reaches another server.
     CrossDelivery = "cross-delivery", [0, 0, 10_000, 100_000];
     /// A reply comes back to the server.
     Reflection = "reflection", [0, 0, 5_000, 50_000];

@@ -406,16 +406,7 @@ fn actions(command: &Command, reply: Option<&Reply>, still: Option<&(Vec<u8>, Co
             let seen = flag().filter(|seen| *seen == Seen::Done(true));
             vec![(key.clone(), Action::Expire(None), seen)]
         }
-        // One number for several keys says what became of each only where it is none, or all.
-        Command::Del(keys) => {
-            let seen = match reply {
-                Some(Reply::Integer(0)) => Some(Seen::Done(false)),
-                Some(Reply::Integer(count)) if *count == keys.len() as i64 => Some(Seen::Done(true)),
-                Some(Reply::Integer(_)) => Some(Seen::Unknown),
-                _ => None,
-            };
-            keys.iter().map(|key| (key.clone(), Action::Delete, seen)).collect()
-        }
+        Command::Del(keys) => keys.iter().map(|key| (key.clone(), Action::Delete, flag())).collect(),
         Command::Flushall => {
             return vec![(Vec::new(), Action::Clear, is_ok.then_some(Seen::Done(true)))];
         }
