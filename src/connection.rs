@@ -12,6 +12,7 @@
 
 use crate::command::Verb;
 use crate::engine::{Job, session::Session};
+use crate::metrics::Closes;
 use crate::mutation::LargeId;
 use crate::ring::Ring;
 use crate::time::Millis;
@@ -58,6 +59,21 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Counts a connection that is closed for this reason.
+    pub(crate) fn count(self, closes: &mut Closes) {
+        *match self {
+            CloseReason::PeerClosed | CloseReason::Quit => &mut closes.peer,
+            CloseReason::Failed => &mut closes.failed,
+            CloseReason::ProtocolError | CloseReason::CrossProtocol => &mut closes.protocol_error,
+            CloseReason::IdleTimeout => &mut closes.idle_timeout,
+            CloseReason::RequestTimeout => &mut closes.request_timeout,
+            CloseReason::WriteTimeout => &mut closes.write_timeout,
+            CloseReason::OutputFull | CloseReason::InputFull => &mut closes.buffers,
+            CloseReason::Killed => &mut closes.killed,
+            CloseReason::Stopping => &mut closes.shutdown,
+        } += 1;
+    }
+
     /// How the log says it.
     pub fn text(self) -> &'static str {
         match self {
@@ -73,6 +89,22 @@ impl CloseReason {
             CloseReason::Killed => "CLIENT KILL",
             CloseReason::Stopping => "the server stops",
             CloseReason::Failed => "the connection failed",
+        }
+    }
+
+    /// How loud the log says it: what clients do of their own accord happens with every request of some of them, and
+    /// what a broken protocol or a slow request looked like has been told in a line of its own.
+    pub fn log_level(self) -> log::Level {
+        match self {
+            CloseReason::PeerClosed
+            | CloseReason::Quit
+            | CloseReason::ProtocolError
+            | CloseReason::CrossProtocol
+            | CloseReason::RequestTimeout
+            | CloseReason::Stopping
+            | CloseReason::Failed => log::Level::Debug,
+            CloseReason::IdleTimeout | CloseReason::Killed => log::Level::Info,
+            CloseReason::WriteTimeout | CloseReason::OutputFull | CloseReason::InputFull => log::Level::Warn,
         }
     }
 }
@@ -117,8 +149,9 @@ pub struct Connection {
     pub(crate) transaction: Transaction,
     /// Set once; nothing is read or executed any more.
     pub(crate) closing: Option<CloseReason>,
-    /// The peer has sent all it will send.
-    pub(crate) ended: bool,
+    /// Nothing more is read of it, because the peer has sent all it will send, or the server stops; what has come whole
+    /// is still executed and answered, and then it is closed for this reason.
+    pub(crate) ended: Option<CloseReason>,
     /// An argument of the command being received was refused; the command will be answered with this error.
     pub(crate) refused: Option<crate::mutation::Refused>,
     /// The command being received, or run, has arguments that are large values.
@@ -150,7 +183,7 @@ impl Connection {
             last_verb: None,
             transaction: Transaction::default(),
             closing: None,
-            ended: false,
+            ended: None,
             refused: None,
             has_large: false,
             framed: None,

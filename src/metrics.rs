@@ -7,9 +7,9 @@ use crate::{
     reply::{ERROR_CODES, ErrorKind},
 };
 
-/// A struct of `u64` counters with a doc line for each; the names on the wire are the table's: INFO's, then Prometheus's.
+/// A struct of `u64` counters with a doc line for each, and the name that INFO has for it.
 macro_rules! counters {
-    ($(#[$outer:meta])* $struct:ident { $($(#[doc = $doc:literal])+ $field:ident = $name:literal, $metric:literal;)* }) => {
+    ($(#[$outer:meta])* $struct:ident { $($(#[doc = $doc:literal])+ $field:ident = $name:literal;)* }) => {
         $(#[$outer])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct $struct {
@@ -21,11 +21,6 @@ macro_rules! counters {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$(($name, self.$field),)*].into_iter()
             }
-
-            /// Calls `visit` with Prometheus's name, what it counts, and value of every counter.
-            pub fn each(&self, visit: &mut dyn FnMut(&'static str, &'static str, u64)) {
-                $(visit($metric, concat!($($doc),+), self.$field);)*
-            }
         }
     };
 }
@@ -34,27 +29,63 @@ counters! {
     /// What the server and the engine count; shown by `INFO stats`.
     Counters {
         /// Connections taken on.
-        accepted = "total_connections_received", "pannier_connections_accepted_total";
+        accepted = "total_connections_received";
         /// Connections turned away because all places were taken.
-        rejected = "rejected_connections", "pannier_connections_rejected_total";
+        rejected = "rejected_connections";
         /// Commands executed, those that answered an error included.
-        commands_processed = "total_commands_processed", "pannier_commands_processed_total";
+        commands_processed = "total_commands_processed";
         /// Bytes received over TCP.
-        received_bytes = "total_net_input_bytes", "pannier_tcp_received_bytes_total";
+        received_bytes = "total_net_input_bytes";
         /// Bytes sent over TCP.
-        sent_bytes = "total_net_output_bytes", "pannier_tcp_sent_bytes_total";
+        sent_bytes = "total_net_output_bytes";
         /// Reads of a key that was there.
-        keyspace_hits = "keyspace_hits", "pannier_key_hits_total";
+        keyspace_hits = "keyspace_hits";
         /// Reads of a key that was not.
-        keyspace_misses = "keyspace_misses", "pannier_key_misses_total";
+        keyspace_misses = "keyspace_misses";
         /// Error replies of any kind.
-        error_replies = "total_error_replies", "pannier_error_replies_total";
-        /// Connections closed for breaking the protocol.
-        protocol_errors = "protocol_errors", "pannier_connections_closed_by_protocol_errors_total";
-        /// Connections closed by a time limit.
-        timeouts = "timeouts", "pannier_connections_closed_by_timeouts_total";
-        /// Connections closed because the buffers of all were full and they held the most.
-        buffer_closes = "evicted_clients", "pannier_connections_closed_for_buffers_total";
+        error_replies = "total_error_replies";
+    }
+}
+
+counters! {
+    /// Connections that are closed, by why: with those that are open, they add up to `accepted`. Shown by `INFO stats`.
+    Closes {
+        /// The client closed it, or said QUIT.
+        peer = "closed_by_peer";
+        /// The connection failed: a reset, a network that is gone.
+        failed = "closed_by_failure";
+        /// The client broke the protocol, or spoke another one.
+        protocol_error = "protocol_errors";
+        /// Nothing was asked for too long.
+        idle_timeout = "closed_by_idle_timeout";
+        /// A command was begun and not finished in time.
+        request_timeout = "closed_by_request_timeout";
+        /// Replies were not taken in time.
+        write_timeout = "closed_by_write_timeout";
+        /// The buffers of all clients were full and it held the most, or its replies outgrew them.
+        buffers = "evicted_clients";
+        /// CLIENT KILL.
+        killed = "closed_by_kill";
+        /// The server stops.
+        shutdown = "closed_by_shutdown";
+    }
+}
+
+impl Closes {
+    /// Prometheus's label and the value of every counter.
+    #[must_use]
+    pub fn by_reason(&self) -> [(&'static str, u64); 9] {
+        [
+            ("peer", self.peer),
+            ("failure", self.failed),
+            ("protocol_error", self.protocol_error),
+            ("idle_timeout", self.idle_timeout),
+            ("request_timeout", self.request_timeout),
+            ("write_timeout", self.write_timeout),
+            ("buffers", self.buffers),
+            ("killed", self.killed),
+            ("shutdown", self.shutdown),
+        ]
     }
 }
 
@@ -95,10 +126,30 @@ impl VerbMetrics {
     }
 }
 
+impl VerbMetrics {
+    /// The upper bounds in nanoseconds of so many thousandths of the executions that were measured; `None`: none was.
+    pub fn percentiles_ns<const N: usize>(&self, thousandths: [u64; N]) -> Option<[u64; N]> {
+        let total: u64 = self.buckets.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        Some(thousandths.map(|share| {
+            let rank = (total.saturating_mul(share)).div_ceil(1000).max(1);
+            let mut below = 0;
+            let bucket = self.buckets.iter().position(|count| {
+                below += count;
+                below >= rank
+            });
+            1024 << bucket.unwrap_or(BUCKETS - 1)
+        }))
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
     pub counters: Counters,
+    pub closes: Closes,
     pub datagrams: datagram::counters::Counters,
     verbs: Vec<VerbMetrics>,
     errors: [u64; ERROR_CODES.len()],
@@ -116,6 +167,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         Metrics {
             counters: Counters::default(),
+            closes: Closes::default(),
             datagrams: datagram::counters::Counters::default(),
             verbs: vec![VerbMetrics::default(); VERBS.len()],
             errors: [0; ERROR_CODES.len()],
@@ -125,6 +177,7 @@ impl Metrics {
     /// Zeroes everything, as CONFIG RESETSTAT does.
     pub fn reset(&mut self) {
         self.counters = Counters::default();
+        self.closes = Closes::default();
         self.datagrams = datagram::counters::Counters::default();
         self.verbs.fill_with(VerbMetrics::default);
         self.errors = [0; ERROR_CODES.len()];
@@ -149,6 +202,18 @@ impl Metrics {
         let verb = &mut self.verbs[id as usize];
         verb.micros += micros;
         verb.buckets[VerbMetrics::bucket(micros)] += 1;
+    }
+
+    /// A verb was executed so many times, in so many microseconds together.
+    #[inline]
+    pub fn called_many(&mut self, id: VerbId, count: u64, micros: u64) {
+        if count > 0 {
+            self.counters.commands_processed += count;
+            let verb = &mut self.verbs[id as usize];
+            verb.calls += count;
+            verb.micros += micros;
+            verb.buckets[VerbMetrics::bucket(micros / count)] += count;
+        }
     }
 
     /// An execution answered an error.
@@ -220,6 +285,16 @@ mod tests {
         assert_eq!(metrics.verb(VerbId::Get).micros, 23);
         metrics.reset();
         assert_eq!(metrics.verb(VerbId::Get).bounds().count(), 0);
+    }
+
+    #[test]
+    fn percentiles_are_bounds_of_buckets() {
+        let mut metrics = Metrics::new();
+        assert_eq!(metrics.verb(VerbId::Get).percentiles_ns([500]), None);
+        (0..990).for_each(|_| metrics.took(VerbId::Get, 1));
+        (0..10).for_each(|_| metrics.took(VerbId::Get, 100));
+        let found = metrics.verb(VerbId::Get).percentiles_ns([1, 500, 990, 991, 1000]);
+        assert_eq!(found, Some([1024, 1024, 1024, 131_072, 131_072]));
     }
 
     #[test]

@@ -17,6 +17,21 @@ pub struct Revision(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LargeId(pub u32);
 
+/// Where a reader of a large value stopped, for the store to go on from there without walking over what is read: its
+/// own notes, for others to keep with the value's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LargeTrail {
+    /// The first block of a span.
+    pub span: u32,
+    /// Spans before it.
+    pub index: u32,
+}
+
+impl LargeTrail {
+    /// Nowhere yet.
+    pub const NONE: LargeTrail = LargeTrail { span: u32::MAX, index: 0 };
+}
+
 /// The bytes that a [`Mutation::Put`] gives a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewValue<'a> {

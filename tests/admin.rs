@@ -59,7 +59,7 @@ fn probes_and_metrics() {
     assert!(reply.contains("Content-Type: text/plain; version=0.0.4"), "{reply}");
     let text = body(&reply);
     for line in [
-        "pannier_requests_total{verb=\"set\"} 5",
+        "pannier_requests_total{transport=\"tcp\",protocol=\"resp\",verb=\"set\"} 5",
         "pannier_keys_expiring{db=\"0\"} 1",
         "pannier_connections 1",
     ] {
@@ -126,7 +126,7 @@ fn a_stopping_server_is_alive_and_not_ready() {
     eventually("the system's buffers to be full", || {
         std::thread::sleep(Duration::from_millis(50));
         let before = sent;
-        sent = sample(body(&get(admin, "/metrics")), "pannier_tcp_sent_bytes_total ");
+        sent = sample(body(&get(admin, "/metrics")), "pannier_sent_bytes_total{transport=\"tcp\"} ");
         sent > MIB as u64 && sent == before
     });
     server.signal("TERM");
@@ -181,4 +181,43 @@ fn a_busy_admin_port_names_the_flag() {
         .expect("run");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("in use") && stderr.contains("--admin"), "{stderr}");
+}
+
+/// What a browser makes of the page after some seconds of its own time, and what it has to complain of. `None` where
+/// there is no Chromium.
+fn in_a_browser(address: SocketAddr) -> Option<(String, String)> {
+    let profile = std::env::temp_dir().join(format!("pannier-page-{}", std::process::id()));
+    let output = Command::new("timeout")
+        .args([
+            "60",
+            "chromium",
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+        ])
+        .args(["--virtual-time-budget=5000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("http://{address}/"))
+        .output();
+    let _ = std::fs::remove_dir_all(profile);
+    // 127: there is no such command.
+    let output = output.ok().filter(|output| output.status.code() != Some(127))?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Some((text(output.stdout), text(output.stderr)))
+}
+
+#[test]
+fn the_page_draws_in_a_browser_without_complaint() {
+    let server = Server::start(&ON);
+    let Some((page, log)) = in_a_browser(server.admin_address()) else {
+        eprintln!("SKIPPED: there is no chromium to look at the page with");
+        return;
+    };
+    let complaints: Vec<&str> = log.lines().filter(|line| line.contains(":CONSOLE:")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    assert!(page.contains("class=\"good\">ready</span>"), "{page}\n{log}");
+    // Curves were drawn, and are told in words.
+    assert!(page.contains("<path class=\"area f0\""), "{page}");
+    assert!(page.contains("aria-label=\"Connections: TCP 0\""), "{page}");
 }

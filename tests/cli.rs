@@ -135,6 +135,11 @@ fn mistakes_get_exit_code_2_and_a_way_out() {
         (&["delete"], "<KEY>"),
         (&["incr", "k", "--by", "much"], "--by"),
         (&["gett", "k"], "'get'"),
+        (&["get", "k", "--server", "host:port"], "write host:port"),
+        (&["serve", "--memory", "900TiB"], "is more than"),
+        (&["config", "print", "--memory", "1m"], "too small"),
+        (&["config", "pint"], "'print'"),
+        (&["completions", "tcsh"], "zsh"),
         (&["serve", "--tcp", "0.0.0.0:0"], "--allow-unauthenticated"),
         (&["serve", "--memory", "lots"], "64MiB"),
         (&["get", "k", "--password-file", "/nonexistent/pw"], "/nonexistent/pw"),
@@ -196,6 +201,8 @@ fn the_healthcheck_answers_with_0_or_1() {
     check(&healthcheck(&server.replace("127.0.0.1", "0.0.0.0")), 0, "", "");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     check(&healthcheck(&closed), 1, "", "cannot connect");
+    let locked = fake_server(|_| Answer::Bytes(b"-NOAUTH Authentication required.\r\n".to_vec())).to_string();
+    check(&healthcheck(&locked), 0, "", "");
 }
 
 #[test]

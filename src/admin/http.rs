@@ -30,7 +30,7 @@ pub(super) enum Status {
 
 impl Status {
     /// Code and reason, as the status line has them.
-    const fn line(self) -> &'static str {
+    pub(super) const fn line(self) -> &'static str {
         match self {
             Status::Ok => "200 OK",
             Status::BadRequest => "400 Bad Request",
@@ -48,13 +48,32 @@ impl Status {
 pub(super) enum Content {
     Plain,
     Metrics,
+    Page,
 }
+
+/// What `/` answers.
+pub(super) const PAGE: &str = include_str!("page.html");
+
+/// What the page may do: run its own script and style, known by their hashes, and ask this server.
+const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; \
+    script-src 'sha256-p+ADmqQzCfrj+VvqMAUAqJzjwK2K56o/CKxR5vMm7Jo='; \
+    style-src 'sha256-zlB7usiMqUmvHF57pUro78TqF4E1GHBiduZmNTGtewQ='; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n";
 
 impl Content {
     const fn kind(self) -> &'static str {
         match self {
             Content::Plain => "text/plain; charset=utf-8",
             Content::Metrics => "text/plain; version=0.0.4; charset=utf-8",
+            Content::Page => "text/html; charset=utf-8",
+        }
+    }
+
+    /// Header lines of its own.
+    const fn headers(self) -> &'static str {
+        match self {
+            Content::Plain | Content::Metrics => "",
+            Content::Page => PAGE_POLICY,
         }
     }
 }
@@ -84,19 +103,25 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request<'_>>, Status> {
     Ok(Some(Request { path, with_body }))
 }
 
-/// Makes a reply of a line or a few, or of the status itself where `text` is empty.
-pub(super) fn plain(reply: &mut Reply, status: Status, text: &str, with_body: bool) {
+/// Makes a reply of a line or a few.
+pub(super) fn plain(reply: &mut Reply, status: Status, text: fmt::Arguments<'_>, with_body: bool) {
     reply.clear();
-    let text = if text.is_empty() { status.line() } else { text };
     // Both are far shorter than what is reserved for them.
     let _ = writeln!(reply.body, "{text}");
     let _ = head(reply, status, Content::Plain, with_body);
 }
 
+/// Makes a reply of the page.
+pub(super) fn page(reply: &mut Reply, with_body: bool) {
+    let written = reply.body.write_str(PAGE);
+    finish(reply, written, Content::Page, with_body);
+}
+
 /// Puts the head to a body that was written, or not.
 pub(super) fn finish(reply: &mut Reply, written: fmt::Result, content: Content, with_body: bool) {
     if written.and_then(|()| head(reply, Status::Ok, content, with_body)).is_err() {
-        plain(reply, Status::Internal, "the reply outgrew the memory that is reserved for it", with_body);
+        let text = format_args!("the reply outgrew the memory that is reserved for it");
+        plain(reply, Status::Internal, text, with_body);
     }
 }
 
@@ -104,11 +129,12 @@ fn head(reply: &mut Reply, status: Status, content: Content, with_body: bool) ->
     let allow = if status == Status::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
     write!(
         reply.head,
-        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}Cache-Control: no-store\r\n\
+        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}{}Cache-Control: no-store\r\n\
          X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
         status.line(),
         content.kind(),
         reply.body.as_bytes().len(),
+        content.headers(),
     )?;
     if !with_body {
         reply.body.0.clear();

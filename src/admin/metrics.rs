@@ -1,16 +1,18 @@
 //! What is counted, in Prometheus's text format 0.0.4: names in base units, `_total` for what only grows, HELP and TYPE
-//! from the tables that the counters come from.
+//! before each family. `docs/metrics.md` lists them all; a test compares the two.
 //!
-//! Series of verbs, errors and reasons that never occurred are left out where their number is large; a scrape of a
-//! quiet server is some hundred lines.
+//! Series of verbs and error codes that never occurred are left out, since there are many; all others are there from the
+//! start, so that a rate has a beginning. A scrape of a quiet server is some two hundred lines, and no scrape outgrows
+//! the reply's fixed memory.
 
-use super::{LoopState, Text};
+use super::{Readiness, Text};
 use crate::command::VERBS;
-use crate::engine::Engine;
+use crate::datagram::counters::Counters as FrameCounters;
+use crate::engine::{Engine, settings::Facts};
 use crate::metrics::VerbMetrics;
 use crate::mutation::Database;
 use crate::server::Server;
-use crate::time::Now;
+use crate::wire::frame::{Op, Reject, Status};
 use std::fmt::{Display, Result, Write};
 
 /// Micros as seconds.
@@ -26,17 +28,22 @@ impl Display for Seconds {
 ///
 /// # Errors
 /// The text is full.
-pub(super) fn write(text: &mut Text, server: &Server, state: &LoopState, now: Now) -> Result {
+pub(super) fn write(text: &mut Text, server: &Server, readiness: Readiness) -> Result {
     let engine = server.engine();
-    build(text)?;
-    requests(text, engine)?;
+    let frames = server.datagrams().counters();
+    let facts = &engine.facts;
+    state(text, readiness)?;
+    requests(text, engine, frames)?;
     latency(text, engine)?;
-    connections(text, server)?;
-    frames(text, server)?;
+    connections(text, engine)?;
+    transfers(text, engine, frames)?;
+    frame_outcomes(text, frames)?;
+    sessions(text, facts)?;
     memory(text, engine)?;
-    keys(text, engine)?;
-    turns(text, state)?;
-    process(text, engine, now)
+    keys(text, engine, frames)?;
+    cleaning(text, engine)?;
+    turns(text, facts)?;
+    process(text, facts)
 }
 
 fn family(text: &mut Text, name: &str, kind: &str, help: &str) -> Result {
@@ -54,29 +61,50 @@ fn gauge(text: &mut Text, name: &str, help: &str, value: impl Display) -> Result
     writeln!(text, "{name} {value}")
 }
 
-fn build(text: &mut Text) -> Result {
+fn state(text: &mut Text, readiness: Readiness) -> Result {
     family(text, "pannier_build_info", "gauge", "Always 1; the labels say what runs.")?;
-    writeln!(text, "pannier_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))
+    writeln!(text, "pannier_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))?;
+    let help = "Whether /readyz answers 200: 0 while the server stops, and while its UDP socket fails.";
+    gauge(text, "pannier_ready", help, u8::from(readiness == Readiness::Ready))
 }
 
-fn requests(text: &mut Text, engine: &Engine) -> Result {
+fn requests(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result {
+    const NAME: &str = "pannier_requests_total";
+    let help = "Requests executed, those that answered an error included, by transport, protocol and verb.";
+    family(text, NAME, "counter", help)?;
+    let was_seen = |verb: &VerbMetrics| verb.calls + verb.rejected > 0;
+    for verb in VERBS {
+        let metrics = engine.metrics.verb(verb.id);
+        if was_seen(metrics) {
+            let (verb, calls) = (verb.name, metrics.calls);
+            writeln!(text, "{NAME}{{transport=\"tcp\",protocol=\"resp\",verb=\"{verb}\"}} {calls}")?;
+        }
+    }
+    for (transport, ran) in [("tcp", &frames.ran_stream), ("udp", &frames.ran_udp)] {
+        for (op, count) in Op::ALL.iter().zip(ran) {
+            write!(text, "{NAME}{{transport=\"{transport}\",protocol=\"frames\",verb=\"")?;
+            op.name().chars().try_for_each(|letter| text.write_char(letter.to_ascii_lowercase()))?;
+            writeln!(text, "\"}} {count}")?;
+        }
+    }
     type Series = (&'static str, &'static str, fn(&VerbMetrics) -> u64);
-    let families: [Series; 3] = [
-        ("pannier_requests_total", "Requests executed over RESP, by verb.", |verb| verb.calls),
+    let families: [Series; 2] = [
         (
             "pannier_requests_rejected_total",
-            "Requests turned away before execution (arity, authentication, memory), by verb.",
+            "Requests over RESP turned away before execution (arity, authentication, memory), by verb.",
             |verb| verb.rejected,
         ),
-        ("pannier_requests_failed_total", "Requests whose execution answered an error, by verb.", |verb| {
-            verb.failed
-        }),
+        (
+            "pannier_requests_failed_total",
+            "Requests over RESP whose execution answered an error, by verb.",
+            |verb| verb.failed,
+        ),
     ];
     for (name, help, value) in families {
         family(text, name, "counter", help)?;
         for verb in VERBS {
             let metrics = engine.metrics.verb(verb.id);
-            if metrics.calls + metrics.rejected > 0 {
+            if was_seen(metrics) {
                 writeln!(text, "{name}{{verb=\"{}\"}} {}", verb.name, value(metrics))?;
             }
         }
@@ -107,63 +135,83 @@ fn latency(text: &mut Text, engine: &Engine) -> Result {
     writeln!(text, "{NAME}_sum {}\n{NAME}_count {total}", Seconds(engine.metrics.measured_us()))
 }
 
-fn connections(text: &mut Text, server: &Server) -> Result {
-    let engine = server.engine();
-    let mut result = Ok(());
-    engine.metrics.counters.each(&mut |name, help, value| {
-        result = result.and_then(|()| counter(text, name, help, value));
-    });
-    result?;
+fn connections(text: &mut Text, engine: &Engine) -> Result {
+    let counters = &engine.metrics.counters;
     gauge(text, "pannier_connections", "Clients connected over TCP.", engine.facts.connected_clients)?;
     let max = engine.settings.max_clients;
-    gauge(text, "pannier_connections_max", "Clients that may be connected at once.", max)
+    gauge(text, "pannier_connections_max", "Clients that may be connected at once.", max)?;
+    counter(text, "pannier_connections_accepted_total", "Connections taken on.", counters.accepted)?;
+    let help = "Connections turned away because all places were taken.";
+    counter(text, "pannier_connections_rejected_total", help, counters.rejected)?;
+    const CLOSED: &str = "pannier_connections_closed_total";
+    family(text, CLOSED, "counter", "Connections that were closed, by reason.")?;
+    let closes = engine.metrics.closes.by_reason();
+    closes
+        .into_iter()
+        .try_for_each(|(reason, count)| writeln!(text, "{CLOSED}{{reason=\"{reason}\"}} {count}"))
 }
 
-/// Datagrams and framed connections.
-fn frames(text: &mut Text, server: &Server) -> Result {
-    let sessions = server.datagrams().sessions();
-    gauge(text, "pannier_frame_sessions", "Clients whose writes are remembered.", sessions.len())?;
-    counter(text, "pannier_frame_sessions_opened_total", "Sessions ever opened.", sessions.opened())?;
-    let help = "Sessions forgotten to make room for others.";
-    counter(text, "pannier_frame_sessions_dropped_total", help, sessions.dropped())?;
-    let mut result = Ok(());
-    let mut last_group = "";
-    server.datagrams().counters().each(&mut |group, name, doc, value| {
-        let step = match group {
-            "" => frame_counter(text, name, doc, value),
-            group => {
-                let is_first = last_group != group;
-                last_group = group;
-                frame_outcome(text, (group, is_first), name, value)
-            }
-        };
-        result = result.and(step);
-    });
-    result
-}
-
-fn frame_counter(text: &mut Text, name: &str, doc: &str, value: u64) -> Result {
-    let (name, unit) = name.strip_prefix("bytes_").map_or((name, ""), |name| (name, "_bytes"));
-    let doc = doc.trim();
-    writeln!(text, "# HELP pannier_frames_{name}{unit}_total {doc}")?;
-    writeln!(text, "# TYPE pannier_frames_{name}{unit}_total counter")?;
-    writeln!(text, "pannier_frames_{name}{unit}_total {value}")
-}
-
-fn frame_outcome(text: &mut Text, (group, is_first): (&str, bool), name: &str, value: u64) -> Result {
-    let (family_name, label, help) = match group {
-        "rejected" => {
-            ("pannier_frames_rejected_total", "reason", "Frames dropped without an answer, by reason.")
-        }
-        _ => ("pannier_frames_answered_total", "status", "Replies to frames, by status."),
-    };
-    if is_first {
-        family(text, family_name, "counter", help)?;
+fn transfers(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result {
+    let counters = &engine.metrics.counters;
+    let families = [
+        (
+            "pannier_received_bytes_total",
+            "Bytes received, by transport.",
+            counters.received_bytes,
+            frames.udp_bytes_received(),
+        ),
+        (
+            "pannier_sent_bytes_total",
+            "Bytes sent, by transport.",
+            counters.sent_bytes,
+            frames.udp_bytes_replied(),
+        ),
+        (
+            "pannier_frames_received_total",
+            "Frames that arrived, bad ones included, by transport.",
+            frames.stream_received,
+            frames.received - frames.stream_received,
+        ),
+    ];
+    for (name, help, tcp, udp) in families {
+        family(text, name, "counter", help)?;
+        writeln!(text, "{name}{{transport=\"tcp\"}} {tcp}\n{name}{{transport=\"udp\"}} {udp}")?;
     }
-    writeln!(text, "{family_name}{{{label}=\"{name}\"}} {value}")
+    let facts = &engine.facts;
+    let help = "Receives from the UDP socket that failed.";
+    counter(text, "pannier_udp_receive_errors_total", help, facts.udp_receive_errors)?;
+    let help = "Replies by UDP that the system did not take.";
+    counter(text, "pannier_udp_send_errors_total", help, facts.udp_send_errors)
+}
+
+fn frame_outcomes(text: &mut Text, frames: &FrameCounters) -> Result {
+    const REJECTED: &str = "pannier_frames_rejected_total";
+    family(text, REJECTED, "counter", "Frames dropped without an answer, by reason.")?;
+    for (reason, count) in Reject::ALL.iter().zip(frames.rejected) {
+        writeln!(text, "{REJECTED}{{reason=\"{}\"}} {count}", reason.name())?;
+    }
+    const ANSWERED: &str = "pannier_frames_answered_total";
+    family(text, ANSWERED, "counter", "Replies to frames, by status.")?;
+    for (status, count) in Status::ALL.iter().zip(frames.answered) {
+        writeln!(text, "{ANSWERED}{{status=\"{}\"}} {count}", status.name())?;
+    }
+    let help = "Errors that were not sent because their source has had its share of them.";
+    counter(text, "pannier_frames_throttled_total", help, frames.throttled)?;
+    let help = "Repeated writes that were answered from the at-most-once table and did not run again.";
+    counter(text, "pannier_frames_replayed_total", help, frames.repeats)
+}
+
+fn sessions(text: &mut Text, facts: &Facts) -> Result {
+    let help = "Clients whose writes over frames are remembered.";
+    gauge(text, "pannier_frame_sessions", help, facts.frame_sessions)?;
+    let help = "Sessions ever opened.";
+    counter(text, "pannier_frame_sessions_opened_total", help, facts.frame_sessions_opened)?;
+    let help = "Sessions forgotten to make room for others.";
+    counter(text, "pannier_frame_sessions_dropped_total", help, facts.frame_sessions_dropped)
 }
 
 fn memory(text: &mut Text, engine: &Engine) -> Result {
+    const NAME: &str = "pannier_memory_bytes";
     let memory = engine.store.memory();
     let uses = [
         ("live", memory.live),
@@ -173,33 +221,22 @@ fn memory(text: &mut Text, engine: &Engine) -> Result {
         ("index", memory.index),
         ("large", memory.large),
         ("large_free", memory.large_free),
-        ("reserved", memory.reserved),
+        ("tables", memory.reserved),
+        ("buffers", engine.facts.buffer_bytes),
     ];
-    let help = "The store's memory by what it is used for; the parts add up to its limit.";
-    family(text, "pannier_store_memory_bytes", "gauge", help)?;
+    let help = "Memory by what it is used for; all uses but `buffers` add up to the store's limit.";
+    family(text, NAME, "gauge", help)?;
     for (name, value) in uses {
-        writeln!(text, "pannier_store_memory_bytes{{use=\"{name}\"}} {value}")?;
+        writeln!(text, "{NAME}{{use=\"{name}\"}} {value}")?;
     }
-    gauge(text, "pannier_store_memory_limit_bytes", "The store's share of the limit.", memory.limit)?;
-    let help = "Bytes of the store's memory that were ever touched.";
-    gauge(text, "pannier_store_memory_touched_bytes", help, memory.touched)?;
     let help = "The limit of the whole process (--memory).";
     gauge(text, "pannier_memory_limit_bytes", help, engine.memory_limit_bytes())?;
-    let help = "Buffers that clients hold.";
-    gauge(text, "pannier_buffers_used_bytes", help, engine.facts.buffer_bytes)?;
-    let store = engine.store.statistics();
-    let counters = [
-        ("pannier_keys_expired_total", "Keys removed because their time had passed.", store.expired),
-        ("pannier_keys_evicted_total", "Keys removed because memory was needed.", store.evicted),
-        ("pannier_writes_refused_total", "Changes refused for want of memory.", store.refused),
-        ("pannier_cleaned_segments_total", "Segments that cleaning emptied.", store.cleaned_segments),
-        ("pannier_cleaned_bytes_total", "Bytes that cleaning moved.", store.cleaned_bytes),
-        ("pannier_eviction_kept_bytes_total", "Bytes that eviction moved to keep them.", store.kept_bytes),
-    ];
-    counters.into_iter().try_for_each(|(name, help, value)| counter(text, name, help, value))
+    gauge(text, "pannier_store_limit_bytes", "The store's share of the limit.", memory.limit)?;
+    let help = "Bytes of the store's memory that were ever touched.";
+    gauge(text, "pannier_store_touched_bytes", help, memory.touched)
 }
 
-fn keys(text: &mut Text, engine: &Engine) -> Result {
+fn keys(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result {
     type Series = (&'static str, &'static str, fn(&Engine, Database) -> u64);
     let families: [Series; 2] = [
         ("pannier_keys", "Keys, by database.", |engine, db| engine.store.len(db)),
@@ -213,30 +250,57 @@ fn keys(text: &mut Text, engine: &Engine) -> Result {
             writeln!(text, "{name}{{db=\"{}\"}} {}", db.0, value(engine, db))?;
         }
     }
-    Ok(())
+    let (counters, store) = (&engine.metrics.counters, engine.store.statistics());
+    let totals = [
+        (
+            "pannier_key_hits_total",
+            "Reads of a key that was there, over all protocols.",
+            counters.keyspace_hits + frames.hits,
+        ),
+        (
+            "pannier_key_misses_total",
+            "Reads of a key that was not there, over all protocols.",
+            counters.keyspace_misses + frames.misses,
+        ),
+        ("pannier_keys_expired_total", "Keys removed because their time had passed.", store.expired),
+        ("pannier_keys_evicted_total", "Keys removed because memory was needed.", store.evicted),
+        ("pannier_writes_refused_total", "Changes refused for want of memory.", store.refused),
+    ];
+    totals.into_iter().try_for_each(|(name, help, value)| counter(text, name, help, value))
 }
 
-fn turns(text: &mut Text, state: &LoopState) -> Result {
-    let help = "Whether clients are taken on: 0 while the server stops.";
-    gauge(text, "pannier_ready", help, u8::from(state.ready))?;
-    counter(text, "pannier_loop_turns_total", "Turns of the loop over the sockets.", state.turns)?;
+fn cleaning(text: &mut Text, engine: &Engine) -> Result {
+    let store = engine.store.statistics();
+    let help = "Segments that cleaning emptied.";
+    counter(text, "pannier_cleaned_segments_total", help, store.cleaned_segments)?;
+    counter(text, "pannier_cleaned_bytes_total", "Bytes that cleaning moved.", store.cleaned_bytes)?;
+    let help = "Bytes that eviction moved to keep them.";
+    counter(text, "pannier_eviction_kept_bytes_total", help, store.kept_bytes)
+}
+
+fn turns(text: &mut Text, facts: &Facts) -> Result {
+    counter(text, "pannier_loop_turns_total", "Turns of the loop over the sockets.", facts.turns)?;
     let help = "Time spent in turns of the loop, waiting left out.";
-    counter(text, "pannier_loop_busy_seconds_total", help, Seconds(state.busy_us))?;
+    counter(text, "pannier_loop_busy_seconds_total", help, Seconds(facts.busy_us))?;
     let help =
         "The slowest turn of the last 30 to 60 seconds: the longest that a request had to wait for others.";
-    gauge(text, "pannier_loop_slowest_turn_seconds", help, Seconds(state.slowest_us))
+    gauge(text, "pannier_loop_slowest_turn_seconds", help, Seconds(facts.slowest_turn_us))
 }
 
 /// What every process is asked for, under the names that are usual.
-fn process(text: &mut Text, engine: &Engine, now: Now) -> Result {
-    let facts = &engine.facts;
+fn process(text: &mut Text, facts: &Facts) -> Result {
     let resident = facts.resident_bytes;
     gauge(text, "process_resident_memory_bytes", "Resident memory of the process.", resident)?;
     let peak = facts.resident_peak_bytes;
     gauge(text, "pannier_resident_memory_peak_bytes", "The most resident memory so far.", peak)?;
     let cpu = Seconds(facts.cpu_user_us + facts.cpu_system_us);
     counter(text, "process_cpu_seconds_total", "Processor time of the process.", cpu)?;
-    let started = (now.unix.0 / 1_000).saturating_sub(facts.uptime_s);
     let help = "When the process started, in seconds since 1970.";
-    gauge(text, "process_start_time_seconds", help, started)
+    let (seconds, millis) = (facts.started_unix_ms / 1_000, facts.started_unix_ms % 1_000);
+    gauge(text, "process_start_time_seconds", help, format_args!("{seconds}.{millis:03}"))?;
+    if facts.open_descriptors > 0 {
+        let help = "Descriptors that are open (Linux 6.2 and later).";
+        gauge(text, "process_open_fds", help, facts.open_descriptors)?;
+    }
+    gauge(text, "process_max_fds", "Descriptors that may be open.", facts.max_descriptors)
 }

@@ -5,6 +5,9 @@
 //!  request ─▶ http (httparse) ─▶ path ─▶ /livez /readyz /metrics / ─▶ Reply { head, body } ─▶ socket
 //! ```
 //!
+//! `/` is `page.html`, a page of one file that reads `/metrics` each second and draws it; it asks nobody else for
+//! anything, and its content security policy lets it run only the script and style whose hashes stand there.
+//!
 //! One request a connection; a reply is written into memory that was reserved at start, and one that would outgrow it
 //! is not sent by halves: it becomes a 500.
 
@@ -20,10 +23,10 @@ use crate::time::Now;
 use http::{Content, Status};
 use std::fmt;
 
-/// Bytes of a reply's body, at most: the metrics of all verbs take less than half of it.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a reply's body, at most: the metrics of all verbs take less than two thirds of it.
+pub const BODY_BYTES_MAX: usize = 63 * 1024;
 /// Bytes of a reply's head, at most.
-const HEAD_BYTES_MAX: usize = 512;
+const HEAD_BYTES_MAX: usize = 1024;
 
 /// Text of a fixed capacity: what does not fit is an error, and nothing is allocated.
 pub struct Text(String);
@@ -77,17 +80,33 @@ impl Default for Reply {
     }
 }
 
-/// What the loop over the sockets knows and the server does not.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LoopState {
-    /// Whether new clients are taken on: false while stopping.
-    pub ready: bool,
-    /// Turns so far.
-    pub turns: u64,
-    /// Microseconds spent in them, waiting for events left out.
-    pub busy_us: u64,
-    /// The longest turn of the last half to whole minute, microseconds.
-    pub slowest_us: u64,
+/// Whether clients are served as they should be. Before its sockets are bound a server answers no probe at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// The server stops: no new clients, and replies are flushed to so many old ones.
+    Draining {
+        connections: usize,
+    },
+    /// The datagram socket fails, so many times in a row; what the system says of it.
+    UdpFails {
+        error: &'static str,
+        times: u64,
+    },
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Readiness::Ready => formatter.write_str("ready"),
+            Readiness::Draining { connections } => {
+                write!(formatter, "not ready: the server stops; connections to flush: {connections}")
+            }
+            Readiness::UdpFails { error, times } => {
+                write!(formatter, "not ready: the UDP socket fails: {error} ({times} times in a row)")
+            }
+        }
+    }
 }
 
 /// What came of a look at the bytes received so far.
@@ -100,32 +119,43 @@ pub enum Step {
 }
 
 /// Answers a request, once its head is whole. `reply` is to be empty.
-pub fn respond(request: &[u8], server: &mut Server, state: &LoopState, now: Now, reply: &mut Reply) -> Step {
+pub fn respond(
+    request: &[u8],
+    server: &mut Server,
+    readiness: Readiness,
+    now: Now,
+    reply: &mut Reply,
+) -> Step {
     let (with_body, answer) = match http::parse(request) {
         Ok(None) => return Step::NeedMore,
         Ok(Some(parsed)) => (parsed.with_body, parsed.path),
         Err(status) => {
-            http::plain(reply, status, "", true);
+            http::plain(reply, status, format_args!("{}", status.line()), true);
             return Step::Replied;
         }
     };
     match answer {
-        "/livez" => http::plain(reply, Status::Ok, "alive", with_body),
-        "/readyz" if state.ready => http::plain(reply, Status::Ok, "ready", with_body),
-        "/readyz" => http::plain(reply, Status::Unavailable, "stopping", with_body),
+        "/livez" => http::plain(reply, Status::Ok, format_args!("alive"), with_body),
+        "/readyz" => {
+            let is_ready = readiness == Readiness::Ready;
+            let status = if is_ready { Status::Ok } else { Status::Unavailable };
+            http::plain(reply, status, format_args!("{readiness}"), with_body);
+        }
         "/metrics" => {
             server.refresh(now);
-            let written = metrics::write(&mut reply.body, server, state, now);
+            let written = metrics::write(&mut reply.body, server, readiness);
             http::finish(reply, written, Content::Metrics, with_body);
         }
-        "/" => http::plain(reply, Status::Ok, ENDPOINTS, with_body),
-        _ => http::plain(reply, Status::NotFound, ENDPOINTS, with_body),
+        "/" => http::page(reply, with_body),
+        _ => http::plain(reply, Status::NotFound, format_args!("{ENDPOINTS}"), with_body),
     }
     Step::Replied
 }
 
-/// What `/` shows.
+/// What an unknown path is told.
 const ENDPOINTS: &str = "\
+not here; there are
+/         a page that draws the main curves
 /livez    200 while the process serves
-/readyz   200 while clients are taken on, 503 while the server stops
+/readyz   200 while clients are served, 503 with the reason while they are not
 /metrics  what is counted, for Prometheus";

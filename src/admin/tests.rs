@@ -9,7 +9,7 @@ use crate::store::{Store, StoreConfig};
 use crate::time::Millis;
 
 const NOW: Now = Now { monotonic: Millis(5_000), unix: Millis(1_780_000_000_000), unix_micros: 0 };
-const READY: LoopState = LoopState { ready: true, turns: 3, busy_us: 1_500, slowest_us: 900 };
+const READY: Readiness = Readiness::Ready;
 
 fn server() -> Server {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
@@ -20,9 +20,9 @@ fn server() -> Server {
 }
 
 /// The whole reply, None while more of the request is wanted.
-fn ask(server: &mut Server, request: &[u8], state: LoopState) -> Option<String> {
+fn ask(server: &mut Server, request: &[u8], readiness: Readiness) -> Option<String> {
     let mut reply = Reply::new();
-    match respond(request, server, &state, NOW, &mut reply) {
+    match respond(request, server, readiness, NOW, &mut reply) {
         Step::NeedMore => None,
         Step::Replied => {
             Some(String::from_utf8([reply.head.as_bytes(), reply.body.as_bytes()].concat()).unwrap())
@@ -38,11 +38,24 @@ fn get(path: &str) -> String {
 fn probes_say_alive_ready_and_stopping() {
     assert!(get("/livez").starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(get("/readyz?verbose").ends_with("\r\n\r\nready\n"));
-    let stopping = LoopState { ready: false, ..READY };
+    let stopping = Readiness::Draining { connections: 3 };
     let reply = ask(&mut server(), b"GET /readyz HTTP/1.0\r\n\r\n", stopping).unwrap();
-    assert!(reply.starts_with("HTTP/1.1 503 Service Unavailable\r\n") && reply.ends_with("stopping\n"));
-    let reply = ask(&mut server(), b"GET /livez HTTP/1.0\r\n\r\n", stopping).unwrap();
-    assert!(reply.starts_with("HTTP/1.1 200 "));
+    assert!(reply.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{reply}");
+    assert!(reply.ends_with("\r\n\r\nnot ready: the server stops; connections to flush: 3\n"), "{reply}");
+    let fails = Readiness::UdpFails { error: "Bad file number", times: 20 };
+    let reply = ask(&mut server(), b"GET /readyz HTTP/1.0\r\n\r\n", fails).unwrap();
+    assert!(
+        reply.starts_with("HTTP/1.1 503 ") && reply.contains("\r\n\r\nnot ready: the UDP socket fails: Bad")
+    );
+    let reply = ask(&mut server(), b"HEAD /readyz HTTP/1.0\r\n\r\n", fails).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 503 ") && reply.ends_with("\r\n\r\n"), "{reply}");
+    for state in [stopping, fails] {
+        assert!(
+            ask(&mut server(), b"GET /livez HTTP/1.0\r\n\r\n", state).unwrap().starts_with("HTTP/1.1 200 ")
+        );
+        let metrics = ask(&mut server(), b"GET /metrics HTTP/1.0\r\n\r\n", state).unwrap();
+        assert!(metrics.contains("\npannier_ready 0\n"));
+    }
 }
 
 #[test]
@@ -91,21 +104,26 @@ fn metrics_show_what_was_counted() {
     metrics.took(VerbId::Get, 3);
     metrics.rejected(VerbId::Set, ErrorKind::Full);
     metrics.counters.received_bytes = 77;
+    metrics.closes.killed = 2;
+    let facts = &mut server.engine_mut().facts;
+    (facts.slowest_turn_us, facts.started_unix_ms) = (900, 1_779_999_995_250);
     let text = ask(&mut server, b"GET /metrics HTTP/1.1\r\n\r\n", READY).unwrap();
     for line in [
-        "pannier_requests_total{verb=\"get\"} 1",
+        "pannier_requests_total{transport=\"tcp\",protocol=\"resp\",verb=\"get\"} 1",
+        "pannier_requests_total{transport=\"udp\",protocol=\"frames\",verb=\"put\"} 0",
+        "pannier_connections_closed_total{reason=\"killed\"} 2",
         "pannier_requests_rejected_total{verb=\"set\"} 1",
         "pannier_errors_total{code=\"OOM\"} 1",
         "pannier_request_duration_seconds_bucket{le=\"0.000002048\"} 0",
         "pannier_request_duration_seconds_bucket{le=\"0.000004096\"} 1",
         "pannier_request_duration_seconds_bucket{le=\"+Inf\"} 1",
         "pannier_request_duration_seconds_sum 0.000003",
-        "pannier_tcp_received_bytes_total 77",
+        "pannier_received_bytes_total{transport=\"tcp\"} 77",
         "pannier_keys{db=\"15\"} 0",
         "pannier_frames_rejected_total{reason=\"bad_crc\"} 0",
         "pannier_loop_slowest_turn_seconds 0.000900",
         "pannier_ready 1",
-        "process_start_time_seconds 1779999995",
+        "process_start_time_seconds 1779999995.250",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
@@ -120,7 +138,7 @@ fn every_verb_and_error_at_its_longest_fits() {
         metrics.rejected(verb.id, ErrorKind::Full);
     }
     let mut reply = Reply::new();
-    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server, &READY, NOW, &mut reply);
+    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server, READY, NOW, &mut reply);
     // Numbers of one digit may grow to twenty: a line has sixty bytes or more, so that at most a third is added.
     let (len, capacity) = (reply.body.as_bytes().len(), reply.body.0.capacity());
     assert!(len > 16 * 1024 && len * 3 / 2 < BODY_BYTES_MAX, "{len}");
@@ -130,7 +148,59 @@ fn every_verb_and_error_at_its_longest_fits() {
 #[test]
 fn a_reply_that_does_not_fit_is_an_error_and_no_half() {
     let mut reply = Reply { head: Text::with_capacity(512), body: Text::with_capacity(1000) };
-    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server(), &READY, NOW, &mut reply);
+    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server(), READY, NOW, &mut reply);
     assert!(reply.head.as_bytes().starts_with(b"HTTP/1.1 500 "));
     assert!(reply.body.as_bytes().len() < 100);
+}
+
+#[cfg(feature = "cli")]
+/// What stands between a tag and its end.
+fn inside<'a>(page: &'a str, tag: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("<{tag}>")).unwrap();
+    rest.split_once(&format!("</{tag}>")).unwrap().0
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_page_may_run_what_it_brings_and_nothing_else() {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use sha2::Digest;
+    let reply = get("/");
+    let (head, page) = reply.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && head.contains("\r\nContent-Type: text/html; charset=utf-8\r\n")
+    );
+    assert!(head.contains("\r\nX-Content-Type-Options: nosniff\r\n"), "{head}");
+    assert!(head.contains("\r\nCache-Control: no-store\r\n"), "{head}");
+    let policy = head.lines().find_map(|line| line.strip_prefix("Content-Security-Policy: ")).unwrap();
+    let hash = |tag| {
+        let text = inside(page, tag);
+        format!("{tag}-src 'sha256-{}'", BASE64_STANDARD.encode(sha2::Sha256::digest(text)))
+    };
+    for wanted in ["default-src 'none'", "frame-ancestors 'none'", &hash("script"), &hash("style")] {
+        assert!(policy.split("; ").any(|part| part == wanted), "{wanted} is not in {policy}");
+    }
+    assert!(!policy.contains("unsafe") && !policy.contains('*'));
+    // One script and one style, no handlers or styles in attributes, and nothing from elsewhere.
+    assert_eq!((page.matches("<script").count(), page.matches("<style").count()), (1, 1));
+    for banned in ["://", " src=", "@import", "url(", " style=", " onclick=", " onload="] {
+        assert!(!page.contains(banned), "{banned}");
+    }
+    assert!(page.len() <= 24 * 1024 && page.len() < BODY_BYTES_MAX, "{}", page.len());
+}
+
+#[test]
+fn the_page_asks_only_for_metrics_that_there_are() {
+    let mut server = server();
+    server.engine_mut().metrics.rejected(VerbId::Set, ErrorKind::Full);
+    let metrics = ask(&mut server, b"GET /metrics HTTP/1.1\r\n\r\n", READY).unwrap();
+    let page = get("/");
+    let quoted = page.split('\'').filter(|text| text.starts_with("pannier_") || text.starts_with("process_"));
+    let mut count = 0;
+    for name in quoted {
+        let is_there = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        assert!(metrics.lines().any(is_there), "{name}");
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
 }

@@ -1,13 +1,16 @@
 //! The log: lines of text or JSON objects on stderr, times in UTC to the millisecond.
 //!
 //! Text: `2026-01-31T23:59:59.123Z [INFO] pannier::net: listening …`. JSON: one object a line, with the keys `time`,
-//! `level`, `target` and `message`. The level can be changed while the server runs, by `log::set_max_level`.
+//! `level`, `target` and `message`. The level can be changed while the server runs, by `log::set_max_level`. Lines that
+//! repeat are limited, see `log_limit.rs`.
 
 use std::{
     io::{self, LineWriter, Write},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::OnceLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use super::log_limit::Limited;
 use clap::ValueEnum;
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
@@ -26,12 +29,24 @@ pub enum LogFormat {
 pub fn start(level: LevelFilter, format: LogFormat) {
     // The loggers themselves let everything pass, so that the one level of `log` decides and can be changed.
     let logger: Box<dyn Log> = match format {
-        LogFormat::Text => WriteLogger::new(LevelFilter::Trace, text_config(), LineWriter::new(io::stderr())),
-        LogFormat::Json => Box::new(JsonLogger),
+        LogFormat::Text => {
+            let stderr = LineWriter::new(io::stderr());
+            Box::new(Limited::new(*WriteLogger::new(LevelFilter::Trace, text_config(), stderr), clock_ms))
+        }
+        LogFormat::Json => Box::new(Limited::new(JsonLogger, clock_ms)),
     };
     // A logger that is there already, as in tests, is as good.
     let _ = log::set_boxed_logger(logger);
     log::set_max_level(level);
+}
+
+/// Milliseconds since the first call, for the limit on lines: a step of the wall clock must not hold it up.
+fn clock_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    // Logging is the edge of the program: nothing else depends on this clock.
+    #[allow(clippy::disallowed_methods)]
+    let now = Instant::now();
+    now.duration_since(*START.get_or_init(|| now)).as_millis() as u64
 }
 
 fn text_config() -> simplelog::Config {

@@ -22,6 +22,9 @@ const DEFAULT_BYTES: u64 = 1 << 30;
 /// What `--memory` is of a container's limit when nobody says: the rest is for the process itself and its sockets.
 const DEFAULT_PERCENT: u8 = 75;
 
+/// What the process may take beyond `--memory`, at worst, in bytes: a container needs as much more.
+const MARGIN_BYTES: u64 = 8 << 20;
+
 /// Where a limit was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -62,13 +65,25 @@ pub struct Resolved {
 /// Finds the number of bytes for `--memory`.
 ///
 /// # Errors
-/// A percentage, where the machine does not tell how much memory there is.
+/// A size beyond what there is; a percentage, where the machine does not tell how much memory there is.
 pub fn resolve(setting: Option<Amount>, available: Option<&Available>) -> Result<Resolved, String> {
     let share = |percent: u8, of: &Available| Resolved {
         bytes: (u128::from(of.bytes) * u128::from(percent) / 100) as u64,
         source: format!("{percent}% of {of}"),
     };
     match (setting, available) {
+        (Some(Amount::Bytes(bytes)), Some(available)) if bytes > available.bytes => Err(format!(
+            "--memory {} is more than {available}; choose a smaller size, or a share such as {DEFAULT_PERCENT}%",
+            format_size(bytes)
+        )),
+        (Some(Amount::Bytes(bytes)), Some(available))
+            if matches!(available.origin, Origin::Container(_)) && available.bytes - bytes < MARGIN_BYTES =>
+        {
+            let margin = format_size(MARGIN_BYTES);
+            let source =
+                format!("as set, which is less than {margin} below {available}: it may be killed for it");
+            Ok(Resolved { bytes, source })
+        }
         (Some(Amount::Bytes(bytes)), _) => Ok(Resolved { bytes, source: "as set".to_owned() }),
         (Some(Amount::Percent(percent)), Some(available)) => Ok(share(percent, available)),
         (Some(Amount::Percent(_)), None) => {

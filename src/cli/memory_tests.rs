@@ -86,6 +86,48 @@ fn version_1() {
 }
 
 #[test]
+fn version_1_nested() {
+    let files = [
+        MEMINFO,
+        ("proc/self/cgroup", "9:cpuset:/\n4:cpu,memory:/kube/pod/box\n"),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+        ("sys/fs/cgroup/memory/kube/pod/memory.limit_in_bytes", "100663296\n"),
+        ("sys/fs/cgroup/memory/kube/pod/box/memory.limit_in_bytes", "134217728\n"),
+    ];
+    check("v1-nested", &files, Some((96, files[3].0)));
+}
+
+#[test]
+fn a_namespace_of_its_own() {
+    // The process sees itself at the root; what is below are groups of its own children.
+    let files = [
+        MEMINFO,
+        ("proc/self/cgroup", "4:memory:/\n0::/\n"),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "67108864\n"),
+        ("sys/fs/cgroup/memory/child/memory.limit_in_bytes", "1048576\n"),
+    ];
+    check("v1-namespace", &files, Some((64, files[2].0)));
+    let files = [
+        MEMINFO,
+        ("proc/self/cgroup", "0::/\n"),
+        ("sys/fs/cgroup/memory.max", "67108864\n"),
+        ("sys/fs/cgroup/child/memory.max", "1048576\n"),
+    ];
+    check("v2-namespace", &files, Some((64, files[2].0)));
+}
+
+#[test]
+fn no_limit_at_any_level() {
+    let files = [
+        MEMINFO,
+        ("proc/self/cgroup", "0::/kube/pod\n"),
+        ("sys/fs/cgroup/kube/memory.max", "max\n"),
+        ("sys/fs/cgroup/kube/pod/memory.max", "max\n"),
+    ];
+    check("v2-max", &files, Some((1024, "machine")));
+}
+
+#[test]
 fn both_versions_at_once() {
     let files = [
         MEMINFO,
@@ -93,6 +135,18 @@ fn both_versions_at_once() {
         ("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "67108864\n"),
     ];
     check("hybrid", &files, Some((64, files[2].0)));
+    // systemd's hybrid layout: version 2 is there for its tree alone, and version 1 has the memory.
+    let files = [
+        MEMINFO,
+        (
+            "proc/self/cgroup",
+            "4:memory:/system.slice/box\n1:name=systemd:/system.slice/box\n0::/system.slice/box\n",
+        ),
+        ("sys/fs/cgroup/unified/system.slice/box/cgroup.procs", "1\n"),
+        ("sys/fs/cgroup/memory/system.slice/box/memory.limit_in_bytes", "9223372036854771712\n"),
+        ("sys/fs/cgroup/memory/system.slice/memory.limit_in_bytes", "268435456\n"),
+    ];
+    check("hybrid-unified", &files, Some((256, files[4].0)));
 }
 
 #[test]
@@ -114,6 +168,15 @@ fn the_default_depends_on_the_place() {
     assert_eq!(bytes(Some(Amount::Percent(50)), Some(&machine)), 4096 * MIB);
     assert_eq!(bytes(Some(Amount::Bytes(7)), Some(&machine)), 7);
     assert!(resolve(Some(Amount::Percent(50)), None).is_err());
+    assert_eq!(bytes(Some(Amount::Bytes(64 * MIB)), Some(&container)), 64 * MIB);
+    let source = |bytes| resolve(Some(Amount::Bytes(bytes)), Some(&container)).unwrap().source;
+    assert_eq!(source(56 * MIB), "as set");
+    assert!(source(57 * MIB).contains("less than 8 MiB below the container's 64 MiB (/f)"));
+    let error = resolve(Some(Amount::Bytes(65 * MIB)), Some(&container)).unwrap_err();
+    assert_eq!(
+        error,
+        "--memory 65 MiB is more than the container's 64 MiB (/f); choose a smaller size, or a share such as 75%"
+    );
     let source = resolve(None, Some(&container)).unwrap().source;
     assert_eq!(source, "75% of the container's 64 MiB (/f)");
 }

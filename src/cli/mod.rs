@@ -8,31 +8,43 @@
 //! | `serve.rs` | the server's flags and environment, made into one plain [`serve::ServeOptions`] |
 //! | `verbs.rs` | `put`, `get`, … over the client library |
 //! | `connection.rs` | the server, over TCP or UDP |
+//! | `bench/` | `bench`: a load generator |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
 //! | `simulate.rs` | `simulate`: the simulator over many seeds |
+//! | `top/` | `top`: what a server is doing, looked at again and again |
 //! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
+//! | `config.rs` | `config print`: what `serve` would run with, and why |
+//! | `reload.rs` | what SIGHUP reads again |
+//! | `man.rs` | manual pages, made from the command line's own words |
 //! | `memory.rs` | the memory limit of the container or the machine |
 //! | `units.rs` | sizes and durations as people write them |
 //! | `secret.rs` | the password |
-//! | `logging.rs` | the log on stderr |
+//! | `logging.rs`, `log_limit.rs` | the log on stderr; how many lines of one kind it takes |
 
+mod bench;
+mod config;
 mod connection;
 mod demo;
+mod log_limit;
 pub mod logging;
+mod man;
 pub mod memory;
 mod output;
+mod reload;
 pub mod secret;
 pub mod serve;
 mod simulate;
+mod top;
 pub mod units;
 mod verbs;
 
 use std::{
     io::{self, BufWriter, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 /// What an exit code means. The numbers are a promise to scripts.
@@ -97,6 +109,7 @@ Examples:
   echo -n data | pannier put file -         store what comes from standard input
   pannier scan --match 'session:*'          list keys
   pannier demo                              see what it does with a bad network
+  pannier bench --duration 5s               put a load on it, and see rate, latencies and CPU time
 
 Exit codes:
   0 done   1 the server answered an error, or a condition did not hold   2 usage   3 no such key
@@ -107,16 +120,31 @@ enum Command {
     Serve(serve::ServeArgs),
     #[command(flatten)]
     Verb(verbs::Verb),
+    /// Watch a server: requests by verb, latency, memory, drawn anew each second
+    ///
+    /// Where standard output is no terminal, a line for each interval, or with --json an object. A server that goes away
+    /// is waited for. q or Ctrl-C ends it.
+    #[command(after_help = "\
+Examples:
+  pannier top
+  pannier top --server cache-1:7878 --interval 5s
+  pannier top --count 60 > minute.txt
+  pannier top --json | jq .requests_per_s")]
+    Top(top::TopArgs),
     /// Ask a server that was set up by the same environment whether it is alive (for a container's HEALTHCHECK)
     ///
-    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers; 1: it
-    /// does not.
+    /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers, if only
+    /// that it wants another password; 1: it does not.
     Healthcheck(verbs::HealthcheckArgs),
-    /// See what it does: a server starts in this process, and a network between it and a client damages, loses, doubles
+    /// See what it does, server and all in one process, over a network that damages, loses and doubles
     ///
     /// Takes a few seconds and free ports of 127.0.0.1. Exit code 0: all that it promises held; 1: something did not.
     Demo,
     Simulate(simulate::SimulateArgs),
+    /// Ask what the flags and the environment come to
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    Bench(Box<bench::BenchArgs>),
     /// Print a script that completes this command line
     #[command(
         after_help = "Example:\n  pannier completions bash > ~/.local/share/bash-completion/completions/pannier"
@@ -125,13 +153,23 @@ enum Command {
         /// The shell that is to read it
         shell: Shell,
     },
+    /// Print the manual page, or write it and those of all commands into a directory
+    #[command(
+        after_help = "Examples:\n  pannier man | man -l -\n  pannier man --dir /usr/local/share/man/man1"
+    )]
+    Man {
+        /// Where to write pannier.1, pannier-serve.1 and so on
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let mut stdout = BufWriter::new(io::stdout().lock());
-    let result = run(cli, &mut stdout);
+    let result = run(cli, &matches, &mut stdout);
     // What there is goes out even where the verb has failed; the first trouble is the one to report.
     let flushed = stdout.flush().map_err(Failure::from);
     let result = result.and_then(|exit| flushed.map(|()| exit));
@@ -145,13 +183,17 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-fn run(cli: Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Verb(verb) => verb.run(out),
+        Command::Top(args) => args.run(out),
         Command::Healthcheck(args) => args.run(),
         Command::Demo => demo::run(out),
         Command::Simulate(args) => args.run(out),
+        Command::Config(config::ConfigCommand::Print(args)) => args.run(matches, out),
+        Command::Man { dir } => man::run(Cli::command(), dir.as_deref(), out),
+        Command::Bench(args) => args.run(out),
         Command::Completions { shell } => {
             // By way of memory, since the generator panics where it cannot write.
             let mut script = Vec::new();

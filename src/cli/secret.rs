@@ -2,10 +2,13 @@
 //!
 //! There is no flag for the password itself, because the arguments of a process are there for everybody to read.
 
-use std::{ffi::OsString, fmt, fs, os::unix::ffi::OsStringExt, path::Path};
+use std::{ffi::OsString, fmt, fs::File, io::Read, os::unix::ffi::OsStringExt, path::Path};
 
 /// Bytes of a password, at most: it has to pass as an argument of AUTH, before which arguments have a bound.
 const PASSWORD_BYTES_MAX: usize = crate::engine::settings::PASSWORD_BYTES_MAX;
+
+/// Bytes of a password file that are looked at: enough to see that one is too long.
+const FILE_BYTES_MAX: u64 = PASSWORD_BYTES_MAX as u64 + 3;
 
 /// Bytes that logs and debug output do not show.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,11 +18,6 @@ impl Secret {
     /// The password itself.
     pub fn expose(&self) -> &[u8] {
         &self.0
-    }
-
-    /// The password itself, to keep.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0
     }
 }
 
@@ -42,16 +40,31 @@ pub fn password(file: Option<&Path>, variable: Option<OsString>) -> Result<Optio
         return Err("the password file and PANNIER_PASSWORD differ; set only one of them".to_owned());
     }
     let password = from_file.or(from_variable);
-    if password.as_ref().is_some_and(|bytes| bytes.len() > PASSWORD_BYTES_MAX) {
-        return Err(format!("the password is longer than {PASSWORD_BYTES_MAX} bytes"));
+    password.map(bounded).transpose()
+}
+
+/// The password in the file, as a server reads it again on SIGHUP: then the file alone counts, because the
+/// environment of a process does not change.
+///
+/// # Errors
+/// The file cannot be read, or holds no password, or one that is too long.
+pub fn from_file(file: &Path) -> Result<Secret, String> {
+    read_password_file(file).and_then(bounded)
+}
+
+fn bounded(password: Vec<u8>) -> Result<Secret, String> {
+    match password.len() {
+        0..=PASSWORD_BYTES_MAX => Ok(Secret(password)),
+        _ => Err(format!("the password is longer than {PASSWORD_BYTES_MAX} bytes")),
     }
-    Ok(password.map(Secret))
 }
 
 /// The file without the line end that editors and `echo` put there.
 fn read_password_file(file: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = fs::read(file)
-        .map_err(|error| format!("cannot read the password file {}: {error}", file.display()))?;
+    let mut bytes = Vec::new();
+    // Bounded: a slip of the hand may name a device or a log.
+    let read = File::open(file).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
+    read.map_err(|error| format!("cannot read the password file {}: {error}", file.display()))?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
@@ -70,9 +83,9 @@ mod tests {
 
     fn with_file<T>(name: &str, text: &str, test: impl FnOnce(&Path) -> T) -> T {
         let path = std::env::temp_dir().join(format!("pannier-secret-{}-{name}", std::process::id()));
-        fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
         let result = test(&path);
-        fs::remove_file(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
         result
     }
 

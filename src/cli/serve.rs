@@ -5,6 +5,8 @@
 use std::{
     env,
     ffi::OsString,
+    fs::File,
+    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,11 +18,14 @@ use log::LevelFilter;
 use super::{
     Exit, Failure,
     logging::{self, LogFormat},
-    memory,
+    memory, reload,
     secret::{self, Secret},
     units::{Amount, parse_amount, parse_duration, parse_size},
 };
 use crate::{limits, net, store};
+
+/// Bytes of a file with a log level that are looked at.
+const LEVEL_BYTES_MAX: u64 = 64;
 
 /// What happens to a write when memory is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,7 +61,7 @@ impl Listen {
 Examples:
   pannier serve                                     on 127.0.0.1:7878
   pannier serve --memory 64MiB --on-full evict      a cache
-  PANNIER_PASSWORD=… pannier serve --tcp 0.0.0.0:7878 --memory 50%
+  PANNIER_PASSWORD=secret pannier serve --tcp 0.0.0.0:7878 --memory 50%
 Every flag can be set by its environment variable; a flag wins.")]
 pub struct ServeArgs {
     /// Where to listen for TCP: an IP address and a port
@@ -95,7 +100,7 @@ pub struct ServeArgs {
     /// The largest value
     #[arg(long, env = "PANNIER_MAX_VALUE", value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     max_value: u64,
-    /// A file that holds the password (or set PANNIER_PASSWORD)
+    /// A file that holds the password (or set PANNIER_PASSWORD); SIGHUP reads it again
     #[arg(long, env = "PANNIER_PASSWORD_FILE", value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Serve everybody who can reach an address that is not loopback, without a password
@@ -104,6 +109,9 @@ pub struct ServeArgs {
     /// How much is logged: off, error, warn, info, debug or trace
     #[arg(long, env = "PANNIER_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
     log_level: LevelFilter,
+    /// A file that holds the level; it goes before --log-level, and SIGHUP reads it again
+    #[arg(long, env = "PANNIER_LOG_LEVEL_FILE", value_name = "FILE")]
+    log_level_file: Option<PathBuf>,
     /// How a log line looks
     #[arg(long, env = "PANNIER_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -143,8 +151,12 @@ pub struct ServeOptions {
     pub password: Option<Secret>,
     /// The file that the password came from, to be read again on SIGHUP.
     pub password_file: Option<PathBuf>,
+    /// Whether addresses that others can reach do without a password.
+    pub allow_unauthenticated: bool,
     /// How much is logged.
     pub log_level: LevelFilter,
+    /// The file that the level came from, to be read again on SIGHUP.
+    pub log_level_file: Option<PathBuf>,
     /// How a log line looks.
     pub log_format: LogFormat,
     /// Whether each request and reply is logged.
@@ -153,9 +165,13 @@ pub struct ServeOptions {
 
 impl ServeArgs {
     /// Checks what single flags cannot tell. `password` is the value of PANNIER_PASSWORD; `root` is `/`, but in tests.
-    fn resolve(self, password: Option<OsString>, root: &Path) -> Result<ServeOptions, String> {
+    pub(super) fn resolve(self, password: Option<OsString>, root: &Path) -> Result<ServeOptions, String> {
         let password = secret::password(self.password_file.as_deref(), password)?;
         let memory = memory::resolve(self.memory, memory::available(root).as_ref())?;
+        let log_level = match &self.log_level_file {
+            Some(file) => read_level_file(file)?,
+            None => self.log_level,
+        };
         let options = ServeOptions {
             tcp: self.tcp,
             udp: self.udp.unwrap_or(Listen::At(self.tcp)).address(),
@@ -171,15 +187,50 @@ impl ServeArgs {
             max_value_bytes: self.max_value,
             password,
             password_file: self.password_file,
-            log_level: self.log_level,
+            allow_unauthenticated: self.allow_unauthenticated,
+            log_level,
+            log_level_file: self.log_level_file,
             log_format: self.log_format,
             log_requests: self.log_requests,
         };
         check_bounds(&options)?;
-        if !self.allow_unauthenticated {
-            check_exposure(&options)?;
-        }
+        check_exposure(&options)?;
+        net::check(&options.to_server()).map_err(|error| error.to_string())?;
         Ok(options)
+    }
+
+    /// What `serve` would run with here and now.
+    ///
+    /// # Errors
+    /// What a user can get wrong, with a way out.
+    pub(super) fn resolve_here(self) -> Result<ServeOptions, Failure> {
+        self.resolve(env::var_os("PANNIER_PASSWORD"), Path::new("/")).map_err(Failure::usage)
+    }
+}
+
+impl ServeOptions {
+    /// In the server's own words.
+    fn to_server(&self) -> net::ServerOptions {
+        let ms = |limit: Option<Duration>| limit.map_or(u64::MAX, |limit| limit.as_millis() as u64);
+        net::ServerOptions {
+            tcp: self.tcp,
+            udp: self.udp,
+            admin: self.admin,
+            memory_bytes: self.memory_bytes,
+            memory_origin: self.memory_source.clone(),
+            on_full: match self.on_full {
+                OnFull::Refuse => store::OnFull::Refuse,
+                OnFull::Evict => store::OnFull::Evict,
+            },
+            max_clients: self.max_clients,
+            databases: self.databases,
+            max_value_bytes: self.max_value_bytes,
+            idle_timeout_ms: self.idle_timeout.map_or(0, |limit| limit.as_millis() as u64),
+            request_timeout_ms: ms(self.request_timeout),
+            write_timeout_ms: ms(self.write_timeout),
+            password: self.password.as_ref().map(|password| password.expose().to_vec()),
+            log_requests: self.log_requests,
+        }
     }
 }
 
@@ -195,7 +246,7 @@ fn check_bounds(options: &ServeOptions) -> Result<(), String> {
 
 /// An address that others can reach needs a password, or the flag that says that none is meant.
 fn check_exposure(options: &ServeOptions) -> Result<(), String> {
-    if options.password.is_some() {
+    if options.password.is_some() || options.allow_unauthenticated {
         return Ok(());
     }
     let addresses = [("--tcp", Some(options.tcp)), ("--udp", options.udp), ("--admin", options.admin)];
@@ -229,36 +280,26 @@ fn parse_level(text: &str) -> Result<LevelFilter, String> {
     text.parse().map_err(|_| "the levels are off, error, warn, info, debug and trace".to_owned())
 }
 
-pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
-    let options = args.resolve(env::var_os("PANNIER_PASSWORD"), Path::new("/")).map_err(Failure::usage)?;
-    logging::start(options.log_level, options.log_format);
-    start(options).map_err(|message| Failure::new(Exit::Refused, message))?;
-    Ok(Exit::Done)
+/// The level in a file, for `--log-level-file`.
+pub(super) fn read_level_file(file: &Path) -> Result<LevelFilter, String> {
+    let shown = file.display();
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(LEVEL_BYTES_MAX).read_to_string(&mut text));
+    read.map_err(|error| format!("cannot read the log level file {shown}: {error}"))?;
+    match text.trim() {
+        "" => Err(format!("the log level file {shown} is empty; write a level into it, such as info")),
+        level => parse_level(level).map_err(|levels| format!("the log level file {shown}: {levels}")),
+    }
 }
 
 /// Serves until a signal ends it.
-fn start(options: ServeOptions) -> Result<(), String> {
-    let ms = |limit: Option<Duration>| limit.map_or(u64::MAX, |limit| limit.as_millis() as u64);
-    let server = net::ServerOptions {
-        tcp: options.tcp,
-        udp: options.udp,
-        admin: options.admin,
-        memory_bytes: options.memory_bytes,
-        memory_origin: options.memory_source,
-        on_full: match options.on_full {
-            OnFull::Refuse => store::OnFull::Refuse,
-            OnFull::Evict => store::OnFull::Evict,
-        },
-        max_clients: options.max_clients,
-        databases: options.databases,
-        max_value_bytes: options.max_value_bytes,
-        idle_timeout_ms: options.idle_timeout.map_or(0, |limit| limit.as_millis() as u64),
-        request_timeout_ms: ms(options.request_timeout),
-        write_timeout_ms: ms(options.write_timeout),
-        password: options.password.map(Secret::into_bytes),
-        log_requests: options.log_requests,
-    };
-    net::serve(&server).map_err(|error| error.to_string())
+pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
+    let options = args.resolve_here()?;
+    logging::start(options.log_level, options.log_format);
+    let served = net::serve(&options.to_server(), reload::hook(&options));
+    log::logger().flush();
+    served.map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
+    Ok(Exit::Done)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::{
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ServerArgs {
     /// The server: host:port, or a host alone for port 7878
-    #[arg(long, env = "PANNIER_SERVER", value_name = "ADDR", default_value = "127.0.0.1:7878")]
+    #[arg(long, env = "PANNIER_SERVER", value_name = "ADDR", default_value = "127.0.0.1:7878", value_parser = parse_server)]
     server: String,
     /// Time to connect, and time for the answer
     #[arg(long, env = "PANNIER_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_positive_duration)]
@@ -336,7 +336,17 @@ impl PathArgs {
 }
 
 impl ServerArgs {
-    fn connect(&self) -> Result<Client, Failure> {
+    /// The server as it was named.
+    pub(super) fn name(&self) -> &str {
+        &self.server
+    }
+
+    /// Allows no more time than that.
+    pub(super) fn limit_timeout(&mut self, most: Duration) {
+        self.timeout = self.timeout.min(most);
+    }
+
+    pub(super) fn connect(&self) -> Result<Client, Failure> {
         let mut builder = Client::builder().connect_timeout(self.timeout).call_timeout(self.timeout);
         if let Some(password) = self.password()? {
             builder = builder.password(password.expose());
@@ -349,7 +359,7 @@ impl ServerArgs {
             .map_err(Failure::usage)
     }
 
-    fn style(&self) -> Style {
+    pub(super) fn style(&self) -> Style {
         Style::of_stdout(self.json)
     }
 
@@ -359,7 +369,7 @@ impl ServerArgs {
     }
 
     /// An error as a person wants to read it: what it means, and what to do.
-    fn explain(&self, error: Error) -> Failure {
+    pub(super) fn explain(&self, error: Error) -> Failure {
         let exit = exit_of(&error);
         let hint = match exit {
             Exit::Unreachable if matches!(error, Error::Connect { .. }) => {
@@ -373,6 +383,20 @@ impl ServerArgs {
         let text = printable(error.to_string().as_bytes());
         Failure::new(exit, format!("{}{hint}", text.trim_end_matches('.')))
     }
+}
+
+/// A host, with or without a port; whether there is such a host, the system has to say.
+fn parse_server(text: &str) -> Result<String, String> {
+    let (host, port) = match text.rsplit_once(':') {
+        // An IPv6 address alone has colons of its own.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    if host.is_empty() || host.contains(char::is_whitespace) || !port.is_none_or(is_port) {
+        return Err("write host:port, such as 127.0.0.1:7878, or a host alone for port 7878".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn exit_of(error: &Error) -> Exit {
@@ -413,8 +437,13 @@ impl HealthcheckArgs {
             json: false,
         };
         let check = || server.connect()?.ping().map_err(|error| server.explain(error));
-        check().map_err(|failure| Failure::new(Exit::Refused, failure.message))?;
-        Ok(Exit::Done)
+        match check() {
+            // A server that wants another password is alive: the file may be newer than its last SIGHUP.
+            Err(failure) if failure.exit != Exit::NotAuthenticated => {
+                Err(Failure::new(Exit::Refused, failure.message))
+            }
+            _ => Ok(Exit::Done),
+        }
     }
 }
 
@@ -438,6 +467,18 @@ mod tests {
             [("0.0.0.0:7", "127.0.0.1:7"), ("[::]:7", "[::1]:7"), ("10.0.0.1:7", "10.0.0.1:7")]
         {
             assert_eq!(reachable(listen.parse().unwrap()).to_string(), ask);
+        }
+    }
+
+    #[test]
+    fn what_is_no_server_is_told_before_it_is_looked_for() {
+        for text in
+            ["a", "a:1", "127.0.0.1:7878", "::1", "[::1]", "[::1]:7878", "fe80::1%eth0", "cache.internal"]
+        {
+            assert_eq!(parse_server(text).as_deref(), Ok(text));
+        }
+        for text in ["", ":1", "a:", "a:b", "a:0", "a:65536", "[::1]:x", "a b:1"] {
+            assert!(parse_server(text).unwrap_err().contains("host:port"), "{text:?}");
         }
     }
 

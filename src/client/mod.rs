@@ -37,11 +37,11 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 pub use error::Error;
-pub use reply::{Malformed, Reply};
 #[cfg(feature = "sim")]
 pub(crate) use reply::whole_replies;
 #[cfg(feature = "sim")]
 pub(crate) use tcp::encoded;
+pub use reply::{Malformed, ReadError, Reply, ReplyReader};
 pub use tcp::{Builder, Client, Scan};
 pub use udp::{
     Answer, BODY_BYTES_MAX, Counters, Event, Outcome, Request, Session, SessionConfig, Ticket, TooLong, Udp,

@@ -114,10 +114,23 @@ impl error::Error for Malformed {}
 
 /// Why no reply could be read.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub enum ReadError {
+    /// The source failed, or ended within a reply ([`io::ErrorKind::UnexpectedEof`]).
     Io(io::Error),
+    /// What came is no reply.
     Malformed(Malformed),
 }
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Io(error) => error.fmt(f),
+            ReadError::Malformed(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl error::Error for ReadError {}
 
 impl From<Malformed> for ReadError {
     fn from(reason: Malformed) -> ReadError {
@@ -128,7 +141,7 @@ impl From<Malformed> for ReadError {
 /// Reads replies from a byte stream; bytes beyond the reply stay for the next call.
 ///
 /// After an error the stream has no known position: it must be closed.
-pub(super) struct ReplyReader {
+pub struct ReplyReader {
     /// `bytes[start..end]` has arrived and is not consumed; `start <= end <= bytes.len()`.
     bytes: Vec<u8>,
     start: usize,
@@ -139,12 +152,17 @@ pub(super) struct ReplyReader {
 }
 
 impl ReplyReader {
-    pub(super) fn new(reply_bytes_max: usize) -> ReplyReader {
+    /// A reader that takes up to `reply_bytes_max` bytes of memory for one reply.
+    #[must_use]
+    pub fn new(reply_bytes_max: usize) -> ReplyReader {
         ReplyReader { bytes: vec![0; 8 * KIB], start: 0, end: 0, reply_bytes_max, budget: 0 }
     }
 
     /// The next reply that is no push: nobody here has subscribed to anything.
-    pub(super) fn read(&mut self, source: &mut impl Read) -> Result<Reply, ReadError> {
+    ///
+    /// # Errors
+    /// [`ReadError`]; read no further from this source.
+    pub fn read(&mut self, source: &mut impl Read) -> Result<Reply, ReadError> {
         loop {
             self.budget = self.reply_bytes_max;
             match self.value(source, 0)? {
@@ -155,7 +173,8 @@ impl ReplyReader {
     }
 
     /// True while bytes are left that nobody asked for.
-    pub(super) fn has_leftover(&self) -> bool {
+    #[must_use]
+    pub fn has_leftover(&self) -> bool {
         self.start < self.end
     }
 

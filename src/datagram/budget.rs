@@ -1,4 +1,4 @@
-//! Limits on what strangers can make the server say: errors to a source, and lines to the log. Pure functions of time.
+//! A limit on what strangers can make the server say: errors to a source. Pure functions of time.
 
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -53,32 +53,6 @@ impl ErrorBudget {
     }
 }
 
-/// Lines a second that are logged of what strangers cause.
-const LINES_PER_S: u32 = 5;
-
-/// A few lines a second, and a count of what was left out in between.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogBudget {
-    second: u64,
-    lines: u32,
-    left_out: u64,
-}
-
-impl LogBudget {
-    /// Whether a line may be logged now: then, how many were left out since the last one.
-    pub fn admit(&mut self, now: Millis) -> Option<u64> {
-        if now.0 / 1000 != self.second {
-            (self.second, self.lines) = (now.0 / 1000, 0);
-        }
-        if self.lines >= LINES_PER_S {
-            self.left_out += 1;
-            return None;
-        }
-        self.lines += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,14 +66,5 @@ mod tests {
         assert_eq!(taken(&mut budget, 0), 128);
         assert_eq!(taken(&mut budget, 500), 32);
         assert_eq!(taken(&mut budget, u64::MAX), 128);
-    }
-
-    #[test]
-    fn a_few_lines_a_second_and_a_count_of_the_rest() {
-        let mut budget = LogBudget::default();
-        let lines: Vec<_> = (0..20).map(|_| budget.admit(Millis(1500))).collect();
-        assert_eq!(lines.iter().flatten().count(), 5);
-        assert_eq!(budget.admit(Millis(2000)), Some(15));
-        assert_eq!(budget.admit(Millis(2001)), Some(0));
     }
 }

@@ -38,6 +38,8 @@ impl Datagrams {
     ) -> Handled {
         self.counters.received += 1;
         self.counters.bytes_received += frame.len() as u64;
+        self.counters.stream_received += 1;
+        self.counters.stream_bytes_received += frame.len() as u64;
         let (from, now) = peer;
         let asked = Asked { frame: *frame, from, now, way: Way::Stream };
         match self.decide(&asked) {
@@ -50,6 +52,7 @@ impl Datagrams {
     /// `Handled::Rejected`).
     pub fn count_stream_damage(&mut self, reason: Reject) {
         self.counters.received += 1;
+        self.counters.stream_received += 1;
         self.counters.rejected[reason as usize] += 1;
     }
 
@@ -67,11 +70,13 @@ impl Datagrams {
             Decision::Reject(reason) => return Handled::Rejected(reason),
             Decision::Answer(answer) => answer,
             Decision::Write { op, session, hash } => {
+                self.counters.ran(op, asked.way == Way::Stream);
                 let kept = execute::write(store, op, &asked.frame, asked.now.unix);
                 self.ran(asked, session, hash, kept)
             }
             Decision::Read { op, session } => {
                 self.counters.reads += 1;
+                self.counters.ran(op, asked.way == Way::Stream);
                 let cookie = session.is_some();
                 if op == Op::Get {
                     return self.get(store, asked, cookie, reply);
@@ -87,8 +92,10 @@ impl Datagrams {
     fn get(&mut self, store: &mut Store, asked: &Asked<'_>, cookie: bool, reply: &mut [u8]) -> Handled {
         let unix = asked.now.unix;
         let Some(entry) = store.get(execute::DATABASE, asked.frame.key, unix) else {
+            self.counters.misses += 1;
             return self.send(asked, &Answer { cookie, ..Answer::plain(Status::NotFound) }, reply);
         };
+        self.counters.hits += 1;
         let tag_len = if asked.frame.has_tag() { TAG_LEN } else { 0 };
         let room = reply.len().saturating_sub(frame::FRAME_LEN_MIN + tag_len);
         let value_len = entry.value.len();

@@ -11,7 +11,7 @@
 //! | `sessions` | which writes have run |
 //! | `handle` | the calls of the reactor: checks and store joined |
 //! | `execute` | operations against the store |
-//! | `budget` | limits on errors and log lines |
+//! | `budget` | a limit on errors |
 //! | `counters` | what is counted |
 //!
 //! Over TCP the same frames, sessions and sequences hold, so that a write that was sent over UDP and is repeated over
@@ -80,7 +80,7 @@ pub enum Handled {
     Reply(usize),
     /// An error that is not sent, because the source has had its share.
     Silent,
-    /// Dropped; worth a log line (see [`budget::LogBudget`]).
+    /// Dropped; worth a log line.
     Rejected(Reject),
 }
 
@@ -176,6 +176,12 @@ impl Datagrams {
         size_of::<Datagrams>() + Sessions::memory_bytes(clients_max) + ErrorBudget::memory_bytes()
     }
 
+    /// From now on frames must carry tags made from this. Sessions stay: a write that ran is not run again for a
+    /// client that repeats it with the new tag.
+    pub fn set_password(&mut self, password: &[u8]) {
+        self.tags = Some(TagKeys::from_password(password));
+    }
+
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -248,14 +254,17 @@ impl Datagrams {
     /// A HELLO with a good cookie, or over a stream: opens the client's session, or finds it.
     fn check_hello(&mut self, asked: &Asked<'_>, counter: Option<u32>) -> Decision {
         match self.session_for(asked, counter) {
-            Ok(session) => Decision::Answer(Answer {
-                kept: Kept {
-                    status: Status::Ok,
-                    argument: self.lease_ms,
-                    expect: self.sessions.birth(session),
-                },
-                cookie: true,
-            }),
+            Ok(session) => {
+                self.counters.ran(Op::Hello, asked.way == Way::Stream);
+                Decision::Answer(Answer {
+                    kept: Kept {
+                        status: Status::Ok,
+                        argument: self.lease_ms,
+                        expect: self.sessions.birth(session),
+                    },
+                    cookie: true,
+                })
+            }
             // With the cookie, for all that can follow is another HELLO.
             Err(status) => Decision::Answer(Answer::plain(status).with_cookie()),
         }
@@ -382,6 +391,10 @@ impl Datagrams {
         };
         self.counters.replied += 1;
         self.counters.bytes_replied += len as u64;
+        if asked.way == Way::Stream {
+            self.counters.stream_replied += 1;
+            self.counters.stream_bytes_replied += len as u64;
+        }
         self.counters.answered[status as usize] += 1;
         Handled::Reply(len)
     }

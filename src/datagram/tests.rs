@@ -452,6 +452,32 @@ fn with_a_password_only_tagged_frames_run() {
 }
 
 #[test]
+fn a_new_password_counts_at_once_and_no_write_runs_again() {
+    let mut rig = Rig::with(Config { password: Some(b"old"), ..Config::new(EPOCH, [7, 8]) });
+    let (old, new) = (TagKeys::from_password(b"old"), TagKeys::from_password(b"new"));
+    let ask = |rig: &mut Rig, keys: &TagKeys, head: Head| {
+        let mut out = [0; 256];
+        let len = frame::encode(&mut out, &head, b"k", b"", Some(&keys.request)).expect("fits");
+        let reply = rig.send(address(5000), &out[..len])?;
+        let frame = frame::decode_datagram(&rig.reply[..reply.len], Direction::Reply).expect("good");
+        assert!(frame.tag_is_good(&keys.reply));
+        Some((reply.status(), reply.head.cookie))
+    };
+    let (_, cookie) = ask(&mut rig, &old, Head::request(Op::Hello, 1, 0)).expect("a challenge");
+    let put = Head { epoch: EPOCH, cookie, ..Head::request(Op::Put, 1, 1) };
+    assert_eq!(ask(&mut rig, &old, put).map(|reply| reply.0), Some(Status::Ok));
+
+    rig.datagrams.set_password(b"new");
+    assert_eq!(ask(&mut rig, &old, put), None);
+    assert_eq!(
+        ask(&mut rig, &new, put).map(|reply| reply.0),
+        Some(Status::Ok),
+        "the kept reply, newly tagged"
+    );
+    assert_eq!(rig.runs_total(), 1);
+}
+
+#[test]
 fn memory_is_fixed_and_computed() {
     let bytes = Datagrams::memory_bytes(UDP_CLIENTS_DEFAULT);
     assert!((6_000_000..7_000_000).contains(&bytes), "{bytes}");

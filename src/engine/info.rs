@@ -20,7 +20,7 @@ const fn section(
     Section { name, title, by_default: true, write }
 }
 
-static SECTIONS: [Section; 12] = [
+static SECTIONS: [Section; 14] = [
     section("server", "Server", server),
     section("clients", "Clients", clients),
     section("memory", "Memory", memory),
@@ -29,10 +29,12 @@ static SECTIONS: [Section; 12] = [
     section("replication", "Replication", replication),
     section("cpu", "CPU", cpu),
     Section { name: "commandstats", title: "Commandstats", by_default: false, write: command_stats },
+    Section { name: "latencystats", title: "Latencystats", by_default: false, write: latency_stats },
     section("errorstats", "Errorstats", error_stats),
     section("cluster", "Cluster", |_, _, text| text.write_str("cluster_enabled:0\r\n")),
     section("keyspace", "Keyspace", keyspace),
     section("datagrams", "Datagrams", datagrams),
+    Section { name: "pannier", title: "Pannier", by_default: false, write: pannier },
 ];
 
 /// `INFO [section …]`
@@ -103,8 +105,8 @@ fn server(engine: &Engine, now: Millis, text: &mut String) -> Result {
         "tcp_port": facts.tcp_port,
         "udp_port": facts.udp_port,
         "server_time_usec": now.0 * 1000,
-        "uptime_in_seconds": facts.uptime_s,
-        "uptime_in_days": facts.uptime_s / 86_400,
+        "uptime_in_seconds": facts.uptime_ms / 1_000,
+        "uptime_in_days": facts.uptime_ms / 86_400_000,
     )
 }
 
@@ -163,7 +165,7 @@ fn persistence(_: &Engine, _: Millis, text: &mut String) -> Result {
 
 fn stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
     let store = engine.store.statistics();
-    for (name, value) in engine.metrics.counters.iter() {
+    for (name, value) in engine.metrics.counters.iter().chain(engine.metrics.closes.iter()) {
         write!(text, "{name}:{value}\r\n")?;
     }
     lines!(text,
@@ -210,6 +212,43 @@ fn command_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
         )?;
     }
     Ok(())
+}
+
+/// Upper bounds of the times of the executions that were measured, as Redis words them.
+fn latency_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    for verb in VERBS {
+        let metrics = engine.metrics.verb(verb.id);
+        let Some(percentiles) = metrics.percentiles_ns([500, 990, 999]) else { continue };
+        let [p50, p99, p999] = percentiles.map(|bound_ns| bound_ns as f64 / 1000.0);
+        write!(text, "latency_percentiles_usec_{}:p50={p50:.3},p99={p99:.3},p99.9={p999:.3}\r\n", verb.name)?;
+    }
+    Ok(())
+}
+
+/// What has no name in Redis's sections; `pannier top` is drawn from it.
+fn pannier(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    let facts = &engine.facts;
+    lines!(text,
+        "uptime_in_milliseconds": facts.uptime_ms,
+        "started_unix_ms": facts.started_unix_ms,
+        "loop_turns": facts.turns,
+        "loop_busy_us": facts.busy_us,
+        "loop_slowest_turn_us": facts.slowest_turn_us,
+        "frames_rejected": engine.metrics.datagrams.rejected_total(),
+        "frame_sessions": facts.frame_sessions,
+        "frame_sessions_opened": facts.frame_sessions_opened,
+        "frame_sessions_dropped": facts.frame_sessions_dropped,
+        "udp_receive_errors": facts.udp_receive_errors,
+        "udp_send_errors": facts.udp_send_errors,
+        "open_descriptors": facts.open_descriptors,
+    )?;
+    // Executions that took at most so many nanoseconds, and more than the bound before.
+    text.write_str("request_duration_ns:")?;
+    let used = engine.metrics.latency().filter(|(_, count)| *count > 0);
+    for (index, (bound_ns, count)) in used.enumerate() {
+        write!(text, "{}{bound_ns}={count}", if index > 0 { "," } else { "" })?;
+    }
+    text.write_str("\r\n")
 }
 
 fn error_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {

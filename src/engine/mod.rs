@@ -44,6 +44,7 @@ mod latency;
 mod memory;
 mod multiple;
 mod object;
+pub mod quick;
 mod ranges;
 mod scan;
 mod server;
@@ -165,6 +166,14 @@ impl Engine {
     #[must_use]
     pub fn has_password(&self) -> bool {
         self.password.is_some()
+    }
+
+    /// From now on AUTH must give this; clients that are authenticated stay so.
+    ///
+    /// # Panics
+    /// If it is longer than [`settings::PASSWORD_BYTES_MAX`].
+    pub fn set_password(&mut self, password: &[u8]) {
+        self.password = Some(Password::new(password));
     }
 
     /// Looks the verb up and checks what can be checked without running it: number of arguments, subcommand,

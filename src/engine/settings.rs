@@ -99,7 +99,23 @@ pub struct Facts {
     pub tcp_port: u16,
     pub udp_port: u16,
     /// Since start.
-    pub uptime_s: u64,
+    pub uptime_ms: u64,
+    /// When the process started, Unix time.
+    pub started_unix_ms: u64,
+    /// Descriptors that the process has open, and may have; 0: not known.
+    pub open_descriptors: u64,
+    pub max_descriptors: u64,
+    /// Turns of the loop over the sockets, the time spent in them, and the slowest of the last half to whole minute.
+    pub turns: u64,
+    pub busy_us: u64,
+    pub slowest_turn_us: u64,
+    /// Receives from the datagram socket that failed, and replies that it did not take.
+    pub udp_receive_errors: u64,
+    pub udp_send_errors: u64,
+    /// Clients whose writes over frames are remembered; sessions ever opened, and forgotten to make room.
+    pub frame_sessions: u64,
+    pub frame_sessions_opened: u64,
+    pub frame_sessions_dropped: u64,
 }
 
 /// Bytes of a password that are compared; a longer one never fits.

@@ -7,7 +7,7 @@
 //! - one reply made in a turn of the loop, so that a flood of scrapes costs clients little.
 
 use super::listener::{Accepted, Listener, farewell};
-use crate::admin::{self, LoopState, REQUEST_BYTES_MAX, Reply, Step};
+use crate::admin::{self, REQUEST_BYTES_MAX, Readiness, Reply, Step};
 use crate::server::Server;
 use crate::time::{Millis, Now};
 use mio::net::TcpStream;
@@ -126,7 +126,7 @@ impl AdminPort {
     }
 
     /// Does all that can be done now.
-    pub fn serve(&mut self, server: &mut Server, registry: &Registry, state: &LoopState, now: Now) {
+    pub fn serve(&mut self, server: &mut Server, registry: &Registry, readiness: Readiness, now: Now) {
         self.postponed = false;
         let is_idle = !self.listener.waiting && self.places.iter().all(|place| place.visitor.is_none());
         if is_idle {
@@ -139,7 +139,7 @@ impl AdminPort {
             let in_time = now.monotonic.since(visitor.came) < VISIT_MS;
             let stays = in_time && place.receive() && {
                 if place.fresh && may_reply {
-                    may_reply = !place.answer(server, state, now);
+                    may_reply = !place.answer(server, readiness, now);
                 } else if place.fresh {
                     self.postponed = true;
                 }
@@ -233,10 +233,10 @@ impl Place {
     }
 
     /// Makes the reply if the request is whole; whether it did.
-    fn answer(&mut self, server: &mut Server, state: &LoopState, now: Now) -> bool {
+    fn answer(&mut self, server: &mut Server, readiness: Readiness, now: Now) -> bool {
         self.fresh = false;
         let request = &self.request[..self.received];
-        let replied = admin::respond(request, server, state, now, &mut self.reply) == Step::Replied;
+        let replied = admin::respond(request, server, readiness, now, &mut self.reply) == Step::Replied;
         if let Some(visitor) = &mut self.visitor {
             visitor.answered = replied;
         }

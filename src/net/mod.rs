@@ -2,13 +2,17 @@
 
 mod admin;
 mod clock;
+mod entrance;
 mod handle;
 mod listener;
+mod log_level;
+mod peers;
 mod process;
 mod reactor;
 mod signal;
 mod turns;
 mod udp;
+mod udp_health;
 
 use crate::datagram::{self, Datagrams};
 use crate::engine::{Engine, settings::EngineConfig};
@@ -26,6 +30,7 @@ use std::net::SocketAddr;
 use udp::UdpPort;
 
 pub use handle::Handle;
+pub use signal::{Fresh, Reload};
 
 /// All that a server needs to know to start.
 #[derive(Clone, Debug)]
@@ -107,7 +112,7 @@ impl Budget {
             return Err(StartError(format!(
                 "a memory limit of {} KiB is too small: {} KiB are needed (--memory {}MiB)",
                 memory_bytes / KIB,
-                needed / KIB,
+                needed.div_ceil(KIB),
                 needed.div_ceil(MIB)
             )));
         }
@@ -121,13 +126,22 @@ impl Budget {
     }
 }
 
-/// Starts a server and serves until it is told to stop.
+/// Checks what can be told before anything is opened.
+///
+/// # Errors
+/// The memory limit is too small; the text says how much is needed.
+pub fn check(options: &ServerOptions) -> Result<(), StartError> {
+    let memory_bytes = usize::try_from(options.memory_bytes).unwrap_or(usize::MAX);
+    Budget::divide(memory_bytes, options.max_clients, options.admin.is_some()).map(drop)
+}
+
+/// Starts a server and serves until it is told to stop. SIGHUP calls `reload`.
 ///
 /// # Errors
 /// The address is taken, the memory limit too small, or the system refuses; the text says what to do.
-pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
-    let signals =
-        Signals::install().map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
+pub fn serve(options: &ServerOptions, reload: Reload) -> Result<(), StartError> {
+    let signals = Signals::install(reload)
+        .map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
     Bound::new(options, signals)?.run()
 }
 
@@ -160,7 +174,9 @@ impl Bound {
         let udp = port.as_ref().and_then(|port| port.local_address().ok());
         let admin_port = options.admin.map(bind_admin).transpose()?;
         let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
+        server.engine_mut().settings.log_level = log_level::nearest(log::max_level());
         let facts = &mut server.engine_mut().facts;
+        facts.started_unix_ms = clock::Clock::start().now().unix.0;
         facts.tcp_port = tcp.port();
         facts.udp_port = udp.map_or(0, |udp| udp.port());
         let sockets = Sockets { listener, udp: port, admin: admin_port, signals };
@@ -182,6 +198,14 @@ fn build_server(
     address: SocketAddr,
 ) -> Result<Server, StartError> {
     let budget = Budget::divide(memory_bytes, options.max_clients, options.admin.is_some())?;
+    // Where the system refuses so much, this can say so; an allocator in the midst of things cannot.
+    Vec::<u8>::new().try_reserve_exact(memory_bytes).map_err(|_| {
+        StartError(format!(
+            "the system does not give {} MiB of memory; choose a smaller --memory, or raise what it allows (ulimit -v, \
+             vm.overcommit_memory)",
+            memory_bytes / MIB
+        ))
+    })?;
     let config = StoreConfig {
         memory_bytes: budget.store_bytes,
         databases: options.databases,
@@ -274,23 +298,24 @@ fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Resu
 }
 
 fn bind_admin(address: SocketAddr) -> Result<AdminPort, StartError> {
-    AdminPort::bind(address).map_err(|error| bind_error("--admin (or off)", address, &error))
+    AdminPort::bind(address)
+        .map_err(|error| bind_error("--admin (or have none by --admin off)", address, &error))
 }
 
 fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "{address} is in use: another server listens there; stop it, or choose another address for {flag}"
+                "{address} is in use: another server listens there; stop it, or choose another address by {flag}"
             )
         }
         io::ErrorKind::PermissionDenied => {
             format!(
-                "{address} may not be bound: ports below 1024 need a privilege; choose another address for {flag}"
+                "{address} may not be bound: ports below 1024 need a privilege; choose another address by {flag}"
             )
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!("{address} is no address of this machine; choose another address for {flag}")
+            format!("{address} is no address of this machine; choose another address by {flag}")
         }
         _ => format!("{address} cannot be bound: {error}"),
     })

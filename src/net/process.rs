@@ -7,6 +7,10 @@ use std::io::Read;
 /// Fills in the facts of the process. What cannot be read stays as it was.
 pub fn facts(facts: &mut Facts) {
     facts.process_id = std::process::id();
+    // Since Linux 6.2 the size of this directory is the count of its entries, which else would have to be listed.
+    facts.open_descriptors = std::fs::metadata("/proc/self/fd").map_or(0, |found| found.len());
+    facts.max_descriptors =
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(0);
     let mut bytes = [0; 4096];
     if let Some(text) = read("/proc/self/status", &mut bytes) {
         facts.resident_bytes = kibibytes(text, "VmRSS:").unwrap_or(facts.resident_bytes);
@@ -48,6 +52,7 @@ mod tests {
         facts(&mut found);
         assert!(found.resident_bytes > 100_000 && found.resident_peak_bytes >= found.resident_bytes);
         assert_eq!(found.process_id, std::process::id());
+        assert!(found.max_descriptors > 2 && found.open_descriptors <= found.max_descriptors);
     }
 
     #[test]

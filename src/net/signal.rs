@@ -1,26 +1,44 @@
 //! Signals as readable bytes: the handler writes to a pipe that the one poll watches, so that nothing of the server
 //! runs in a signal handler.
 
+use super::log_level;
+use crate::server::Server;
 use mio::net::UnixStream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Read};
+
+/// What may change while a server runs; what is `None` stays.
+#[derive(Default)]
+pub struct Fresh {
+    /// What AUTH and the tags of frames must be made with from now on, at most
+    /// [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX) bytes. Clients that are authenticated stay so.
+    pub password: Option<Vec<u8>>,
+    /// How much is logged from now on.
+    pub log_level: Option<log::LevelFilter>,
+}
+
+/// Called for each SIGHUP, between two turns of the loop: it should take no longer than reading a small file. It tells
+/// of its failures itself, and then leaves things as they are.
+pub type Reload = Box<dyn FnMut() -> Fresh + Send>;
 
 /// The reading ends of the signals' pipes.
 pub struct Signals {
     stop: UnixStream,
     reload: UnixStream,
+    hook: Reload,
 }
 
 impl Signals {
-    /// Takes over SIGTERM, SIGINT and SIGHUP.
+    /// Takes over SIGTERM, SIGINT and SIGHUP; `hook` is for the last of them.
     ///
     /// # Errors
     /// What the system says when pipes or handlers cannot be had.
-    pub fn install() -> io::Result<Signals> {
-        let (signals, [stop_writer, reload_writer]) = Signals::pipes()?;
+    pub fn install(hook: Reload) -> io::Result<Signals> {
+        let (mut signals, [stop_writer, reload_writer]) = Signals::pipes()?;
         signal_hook::low_level::pipe::register(SIGTERM, stop_writer.try_clone()?)?;
         signal_hook::low_level::pipe::register(SIGINT, stop_writer)?;
         signal_hook::low_level::pipe::register(SIGHUP, reload_writer)?;
+        signals.hook = hook;
         Ok(signals)
     }
 
@@ -34,7 +52,8 @@ impl Signals {
         for stream in [&stop, &reload] {
             stream.set_nonblocking(true)?;
         }
-        let signals = Signals { stop: UnixStream::from_std(stop), reload: UnixStream::from_std(reload) };
+        let (stop, reload) = (UnixStream::from_std(stop), UnixStream::from_std(reload));
+        let signals = Signals { stop, reload, hook: Box::new(Fresh::default) };
         Ok((signals, [stop_writer, reload_writer]))
     }
 
@@ -46,6 +65,18 @@ impl Signals {
     /// The requests that have come since the last call: how many times to stop, and whether to reload.
     pub fn take(&mut self) -> (usize, bool) {
         (drain(&mut self.stop), drain(&mut self.reload) > 0)
+    }
+
+    /// Asks for what may have changed, and gives it to the server and to the log.
+    pub fn reload(&mut self, server: &mut Server) {
+        let Fresh { password, log_level } = (self.hook)();
+        if let Some(password) = password {
+            server.change_password(&password);
+        }
+        if let Some(level) = log_level {
+            log::set_max_level(level);
+            server.engine_mut().settings.log_level = log_level::nearest(level);
+        }
     }
 }
 

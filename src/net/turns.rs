@@ -1,37 +1,31 @@
 //! How long the loop's turns take: what a request can have to wait for others.
 
+use crate::engine::settings::Facts;
+
 /// The longest turn is remembered for one to two of these, milliseconds.
 const WINDOW_MS: u64 = 30_000;
 
-/// Counts turns. Times in microseconds.
+/// The longest turn of this window and of the one before. Times in microseconds.
 #[derive(Debug, Default)]
 pub struct Turns {
-    /// Turns so far.
-    pub count: u64,
-    /// Time spent in them.
-    pub busy_us: u64,
     window: u64,
     slowest_now_us: u64,
     slowest_before_us: u64,
 }
 
 impl Turns {
-    /// A turn that began at `now_ms` (monotonic) took so long.
-    pub fn took(&mut self, now_ms: u64, micros: u64) {
+    /// A turn that began at `now_ms` (monotonic) took so long: notes it in the facts.
+    pub fn took(&mut self, now_ms: u64, micros: u64, facts: &mut Facts) {
         let window = now_ms / WINDOW_MS;
         if window != self.window {
             self.slowest_before_us = if window == self.window + 1 { self.slowest_now_us } else { 0 };
             self.slowest_now_us = 0;
             self.window = window;
         }
-        self.count += 1;
-        self.busy_us += micros;
         self.slowest_now_us = self.slowest_now_us.max(micros);
-    }
-
-    /// The longest turn of this window and the one before.
-    pub fn slowest_us(&self) -> u64 {
-        self.slowest_now_us.max(self.slowest_before_us)
+        facts.turns += 1;
+        facts.busy_us += micros;
+        facts.slowest_turn_us = self.slowest_now_us.max(self.slowest_before_us);
     }
 }
 
@@ -41,15 +35,17 @@ mod tests {
 
     #[test]
     fn the_slowest_turn_is_forgotten_after_two_windows() {
-        let mut turns = Turns::default();
-        turns.took(10, 500);
-        turns.took(WINDOW_MS - 1, 3);
-        assert_eq!(turns.slowest_us(), 500);
-        turns.took(WINDOW_MS, 4);
-        assert_eq!(turns.slowest_us(), 500);
-        turns.took(2 * WINDOW_MS, 5);
-        assert_eq!(turns.slowest_us(), 5);
-        turns.took(9 * WINDOW_MS, 1);
-        assert_eq!((turns.slowest_us(), turns.count, turns.busy_us), (1, 5, 513));
+        let (mut turns, mut facts) = (Turns::default(), Facts::default());
+        for (now_ms, micros, slowest_us) in [
+            (10, 500, 500),
+            (WINDOW_MS - 1, 3, 500),
+            (WINDOW_MS, 4, 500),
+            (2 * WINDOW_MS, 5, 5),
+            (9 * WINDOW_MS, 1, 1),
+        ] {
+            turns.took(now_ms, micros, &mut facts);
+            assert_eq!(facts.slowest_turn_us, slowest_us, "at {now_ms} ms");
+        }
+        assert_eq!((facts.turns, facts.busy_us), (5, 513));
     }
 }

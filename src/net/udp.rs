@@ -4,9 +4,10 @@
 //!  recvmmsg ─▶ [ in 0 | in 1 | … | in 31 ] ─▶ server, one by one ─▶ [ out 0 | … ] ─▶ sendmmsg
 //! ```
 
+use super::udp_health::{Health, is_of_the_socket};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::server::Server;
-use crate::time::Now;
+use crate::time::{Millis, Now};
 use mio::net::UdpSocket;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrLike, SockaddrStorage, recvmmsg, sendmmsg};
@@ -33,6 +34,7 @@ pub struct UdpPort {
     replies: Box<[[u8; DATAGRAM_BYTES_MAX]]>,
     /// Datagrams may be waiting: only an answer of "nothing" clears it.
     pub readable: bool,
+    health: Health,
 }
 
 impl UdpPort {
@@ -49,14 +51,30 @@ impl UdpPort {
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
         socket.bind(&address.into())?;
-        Ok(UdpPort {
-            socket: UdpSocket::from_std(socket.into()),
+        Ok(UdpPort::over(UdpSocket::from_std(socket.into())))
+    }
+
+    /// A port over a bound socket.
+    fn over(socket: UdpSocket) -> UdpPort {
+        UdpPort {
+            socket,
             receive_headers: MultiHeaders::preallocate(BATCH_LEN, None),
             send_headers: MultiHeaders::preallocate(BATCH_LEN, None),
             received: vec![[0; SLOT_BYTES]; BATCH_LEN].into_boxed_slice(),
             replies: vec![[0; DATAGRAM_BYTES_MAX]; BATCH_LEN].into_boxed_slice(),
             readable: true,
-        })
+            health: Health::default(),
+        }
+    }
+
+    /// What is wrong with the socket, and how many times in a row it was, while it fails.
+    pub fn failure(&self, now: Millis) -> Option<(&'static str, u64)> {
+        self.health.failure(now)
+    }
+
+    /// When to call [`serve`](UdpPort::serve) although no event came.
+    pub fn next_deadline(&self, now: Millis) -> Option<Millis> {
+        self.health.retry_at(now)
     }
 
     /// The socket to register for reading.
@@ -74,13 +92,20 @@ impl UdpPort {
 
     /// Serves the datagrams that wait, up to this turn's share.
     pub fn serve(&mut self, server: &mut Server, now: Now) {
+        self.readable |= self.health.retry_at(now.monotonic).is_some_and(|at| at <= now.monotonic);
         for _ in 0..BATCHES_PER_TURN {
             if !self.readable {
                 return;
             }
             let mut sources = [const { None }; BATCH_LEN];
             let mut lengths = [0; BATCH_LEN];
-            let count = self.receive(&mut sources, &mut lengths);
+            let count = match self.receive(&mut sources, &mut lengths) {
+                Ok(count) => count,
+                Err(error) => {
+                    self.receive_failed(error, server, now.monotonic);
+                    continue;
+                }
+            };
             let mut targets = [const { None }; BATCH_LEN];
             let mut reply_lengths = [0; BATCH_LEN];
             let mut reply_count = 0;
@@ -94,7 +119,7 @@ impl UdpPort {
                     reply_count += 1;
                 }
             }
-            self.send(&targets[..reply_count], &reply_lengths);
+            self.send(&targets[..reply_count], &reply_lengths, server, now.monotonic);
         }
     }
 
@@ -102,7 +127,7 @@ impl UdpPort {
         &mut self,
         sources: &mut [Option<SockaddrStorage>; BATCH_LEN],
         lengths: &mut [usize; BATCH_LEN],
-    ) -> usize {
+    ) -> Result<usize, Errno> {
         let descriptor = self.socket.as_raw_fd();
         let mut slots = self.received.iter_mut();
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH_LEN] =
@@ -117,23 +142,43 @@ impl UdpPort {
                     count += 1;
                 }
                 self.readable = count == BATCH_LEN;
-                count
+                self.health.worked();
+                Ok(count)
             }
-            Err(Errno::EINTR) => 0,
+            Err(Errno::EINTR) => Ok(0),
             Err(Errno::EAGAIN) => {
                 self.readable = false;
-                0
+                self.health.worked();
+                Ok(0)
             }
-            Err(error) => {
-                // An error of an earlier send (the peer's port is closed, say) is reported here, once.
-                log::debug!("receiving datagrams: {error}");
-                0
-            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts an error, and leaves a socket that fails again and again alone for a while.
+    #[cold]
+    fn receive_failed(&mut self, error: Errno, server: &mut Server, now: Millis) {
+        server.engine_mut().facts.udp_receive_errors += 1;
+        self.note_failure(error, now);
+        log::debug!("receiving datagrams: {error}");
+        self.readable = self.health.failure(now).is_none();
+    }
+
+    fn note_failure(&mut self, error: Errno, now: Millis) {
+        if self.health.failed(error, now) {
+            log::error!("the UDP socket fails: {error}; /readyz says so until it works again");
         }
     }
 
     /// Sends the replies; what the system does not take is lost, and its client asks again.
-    fn send(&mut self, targets: &[Option<SockaddrStorage>], lengths: &[usize; BATCH_LEN]) {
+    fn send(
+        &mut self,
+        targets: &[Option<SockaddrStorage>],
+        lengths: &[usize; BATCH_LEN],
+        server: &mut Server,
+        now: Millis,
+    ) {
+        let mut lost = 0;
         let mut from = 0;
         while from < targets.len() {
             let slices: [[IoSlice<'_>; 1]; BATCH_LEN] = std::array::from_fn(|index| {
@@ -146,12 +191,22 @@ impl UdpPort {
             match sendmmsg(descriptor, &mut self.send_headers, slices, &targets[from..], [], flags) {
                 Ok(sent) => from += sent.count().max(1),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
+                Err(Errno::EAGAIN) => {
+                    lost += targets.len() - from;
+                    break;
+                }
                 Err(error) => {
                     log::debug!("sending a datagram: {error}");
+                    if is_of_the_socket(error) {
+                        self.note_failure(error, now);
+                    }
+                    lost += 1;
                     from += 1;
                 }
             }
+        }
+        if lost > 0 {
+            server.engine_mut().facts.udp_send_errors += lost as u64;
         }
     }
 }
@@ -165,5 +220,57 @@ fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
             storage.as_sockaddr_in6().map(|address| SocketAddr::V6(SocketAddrV6::from(*address)))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datagram::{self, Datagrams};
+    use crate::engine::{Engine, settings::EngineConfig};
+    use crate::limits::MIB;
+    use crate::server::Settings;
+    use crate::store::{Store, StoreConfig};
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    fn server() -> Server {
+        let config = StoreConfig { memory_bytes: 4 * MIB, ..StoreConfig::default() };
+        let engine = Engine::new(Store::new(config, [1, 2]).unwrap(), EngineConfig::default());
+        let datagrams =
+            Datagrams::new(&datagram::Config { clients_max: 4, ..datagram::Config::new(1, [3, 4]) });
+        let small = Settings { max_clients: 4, input_bytes: MIB, output_bytes: MIB, ..Settings::default() };
+        Server::new(engine, datagrams, small)
+    }
+
+    fn at(ms: u64) -> Now {
+        Now { monotonic: Millis(ms), unix: Millis(1_780_000_000_000 + ms), unix_micros: 0 }
+    }
+
+    #[test]
+    fn a_socket_that_is_none_fails_without_spinning_and_works_again_when_it_is_one() {
+        // Calls on a descriptor that is no socket fail for good, as on a socket that the system has broken.
+        let broken = std::net::UdpSocket::from(OwnedFd::from(File::open("/dev/null").unwrap()));
+        let mut port = UdpPort::over(UdpSocket::from_std(broken));
+        let mut server = server();
+        let mut turns = 0;
+        while port.readable {
+            port.serve(&mut server, at(0));
+            turns += 1;
+            assert!(turns < 100, "it gives up for a while");
+        }
+        let errors = server.engine().facts.udp_receive_errors;
+        assert_eq!(port.failure(Millis(1)), Some((Errno::ENOTSOCK.desc(), errors)));
+        port.serve(&mut server, at(1));
+        assert_eq!(server.engine().facts.udp_receive_errors, errors, "not before its time");
+        let retry = port.next_deadline(Millis(1)).unwrap();
+        port.serve(&mut server, at(retry.0));
+        assert_eq!(server.engine().facts.udp_receive_errors, errors + 1);
+
+        let whole = UdpPort::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        port.socket = whole.socket;
+        port.serve(&mut server, at(retry.0 + 100));
+        assert_eq!((port.failure(Millis(retry.0 + 100)), port.readable), (None, false));
+        assert_eq!(port.next_deadline(Millis(retry.0 + 100)), None);
     }
 }

@@ -63,13 +63,11 @@ impl Server {
 
     /// Ends a connection whose limit has passed: it is told where it can be, and no longer waited for.
     fn time_out(&mut self, id: ConnectionId, reason: CloseReason, now: Millis) {
-        let Server { engine, connections, output, .. } = self;
+        let Server { connections, output, .. } = self;
         let connection = &mut connections[id.index as usize];
         if connection.closing.is_some() || reason == CloseReason::WriteTimeout {
-            engine.metrics.counters.timeouts += u64::from(connection.closing.is_none());
             return self.drop_at_once(id, reason);
         }
-        engine.metrics.counters.timeouts += 1;
         if reason == CloseReason::RequestTimeout {
             log::warn!(
                 "{}: a command is not whole after its time limit: {} bytes wait, {} are missing of a large argument, \

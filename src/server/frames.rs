@@ -5,7 +5,7 @@ use super::{Progress, Server};
 use crate::connection::{CloseReason, ConnectionId};
 use crate::datagram::{Handled, Incoming};
 use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, KEY_BYTES_MAX, RING_BYTES};
-use crate::time::{Millis, Now};
+use crate::time::Now;
 use crate::wire::encode::Out;
 use crate::wire::frame::{self, Direction, Reject, Step};
 use core::net::SocketAddr;
@@ -39,7 +39,7 @@ impl Server {
             Handled::Reply(len) => Some(len),
             Handled::Silent => None,
             Handled::Rejected(reason) => {
-                self.log_rejected("udp", from, reason, (bytes.len(), now.monotonic));
+                log_rejected("udp", from, reason, bytes.len());
                 None
             }
         }
@@ -87,28 +87,14 @@ impl Server {
                 out.raw(&frame_reply[..len]);
                 connection.close(CloseReason::ProtocolError);
                 let peer = connection.peer;
-                self.engine.metrics.counters.protocol_errors += 1;
-                self.log_rejected("tcp", peer, reason, (waiting, now.monotonic));
+                log_rejected("tcp", peer, reason, waiting);
             }
         }
         Progress::Made
     }
+}
 
-    /// A few lines a second, and a count of what was left out: a flood of bad frames must not become one of log lines.
-    fn log_rejected(&mut self, transport: &str, from: SocketAddr, reason: Reject, seen: (usize, Millis)) {
-        let (len, now) = seen;
-        if !log::log_enabled!(log::Level::Warn) {
-            return;
-        }
-        match self.reject_log.admit(now) {
-            Some(0) => {
-                log::warn!("rejected frame: {} transport={transport} from={from} bytes={len}", reason.name())
-            }
-            Some(left_out) => log::warn!(
-                "rejected frame: {} transport={transport} from={from} bytes={len} ({left_out} more since the last line)",
-                reason.name()
-            ),
-            None => {}
-        }
-    }
+/// A line for a frame that was dropped. A flood of them does not become one of lines: the log keeps to a few of a kind.
+fn log_rejected(transport: &str, from: SocketAddr, reason: Reject, len: usize) {
+    log::warn!("rejected frame: {} transport={transport} from={from} bytes={len}", reason.name());
 }

@@ -11,33 +11,84 @@
 use super::Server;
 use crate::connection::{Body, CloseReason, Connection, ConnectionId};
 use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
-use crate::mutation::Refused;
+use crate::mutation::{LargeId, Refused};
 use crate::time::Now;
 use crate::wire::resp::Decoder;
+use std::io::IoSliceMut;
 
 /// A body that has brought this much since its time limit was last set is not stuck: the limit begins anew.
 const BODY_PROGRESS_BYTES: u64 = 64 * 1024;
+
+/// Room for bytes of a large value that is made before they are there: as much as came before, within these bounds. A
+/// fast sender fills many pieces with one read, a slow one holds little that it has not sent.
+const BODY_AHEAD_BYTES_MIN: u64 = 64 * 1024;
+const BODY_AHEAD_BYTES_MAX: u64 = 256 * 1024;
+
+/// Where the next bytes of a connection go.
+#[derive(Clone, Copy)]
+enum Room {
+    /// Into its ring.
+    Ring,
+    /// `len` bytes into a large value, to which `remaining` are still to come.
+    Large { id: LargeId, len: u64, remaining: u64 },
+    /// `len` bytes nowhere: the value was refused.
+    Bin { len: usize },
+}
+
+/// As many bytes as memory can hold, at most.
+fn clamped(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
 
 impl Server {
     /// Where the next bytes of this client go; never empty. `None`: leave them in the socket for now, because
     /// replies wait to be taken, a command is being answered, or the connection is closing.
     pub fn input_space(&mut self, id: ConnectionId, now: Now) -> Option<&mut [u8]> {
-        let connection = self.get(id)?;
-        if connection.closing.is_some() || connection.ended || connection.job.is_some() {
-            return None;
+        match self.input_room(id, now)? {
+            Room::Ring => {
+                let connection = self.connections.get_mut(id.index as usize)?;
+                let space = connection.input.writable(&mut self.input);
+                (!space.is_empty()).then_some(space)
+            }
+            Room::Large { id: large, len, .. } => {
+                let space = self.engine.store.large_space(large, now.unix).ok()?;
+                let len = space.len().min(clamped(len));
+                Some(&mut space[..len])
+            }
+            Room::Bin { len } => Some(&mut self.discard[..len]),
         }
-        if connection.body.is_some() {
-            return self.body_space(id, now);
-        }
-        if connection.output.pending_len() >= RING_BYTES as u64 || !self.make_ring_space(id) {
-            return None;
-        }
-        let connection = self.connections.get_mut(id.index as usize)?;
-        let space = connection.input.writable(&mut self.input);
-        (!space.is_empty()).then_some(space)
     }
 
-    /// `len` bytes (at least 1) have been put where `input_space` said.
+    /// The same in several pieces, to be filled one after the other, for a connection on which a [large
+    /// value](Server::has_body) comes in; what follows the value goes into the last of them. The number of
+    /// pieces, at most as many as `spaces` has (at least one); 0 stands for `None`.
+    pub fn input_spaces<'a>(
+        &'a mut self,
+        id: ConnectionId,
+        now: Now,
+        spaces: &mut [IoSliceMut<'a>],
+    ) -> usize {
+        let Some(room) = self.input_room(id, now) else { return 0 };
+        let Server { engine, connections, input, discard, .. } = self;
+        let Some(connection) = connections.get_mut(id.index as usize) else { return 0 };
+        let (count, remaining) = match room {
+            Room::Ring => (0, 0),
+            Room::Large { id, len, remaining } => (engine.store.large_spaces(id, len, spaces), remaining),
+            Room::Bin { len } => {
+                spaces[0] = IoSliceMut::new(&mut discard[..len]);
+                (1, connection.body.map_or(0, |body| body.remaining))
+            }
+        };
+        let rest = connection.input.writable(input);
+        let value_len: usize = spaces[..count].iter().map(|space| space.len()).sum();
+        if value_len as u64 == remaining && count < spaces.len() && !rest.is_empty() {
+            spaces[count] = IoSliceMut::new(rest);
+            return count + 1;
+        }
+        count
+    }
+
+    /// `len` bytes (at least 1) have been put where `input_space` or `input_spaces` said.
     pub fn input_received(&mut self, id: ConnectionId, len: usize, now: Now) {
         self.engine.metrics.counters.received_bytes += len as u64;
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
@@ -46,22 +97,24 @@ impl Server {
             connection.input.commit(len);
             return;
         };
+        let taken = len.min(clamped(body.remaining));
         if let Some(large) = body.target {
-            self.engine.store.large_filled(large, len);
+            self.engine.store.large_filled(large, taken);
         }
-        body.remaining -= len as u64;
-        connection.body_progress_len += len as u64;
+        body.remaining -= taken as u64;
+        connection.body_progress_len += taken as u64;
         if connection.body_progress_len >= BODY_PROGRESS_BYTES {
             connection.body_progress_len = 0;
             connection.began = Some(now.monotonic);
         }
+        connection.input.commit(len - taken);
         self.end_body_if_whole(id);
     }
 
     /// The peer has sent all it will send. What is whole is still executed and answered.
     pub fn input_ended(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.ended = true;
+            connection.ended.get_or_insert(CloseReason::PeerClosed);
         }
     }
 
@@ -77,7 +130,7 @@ impl Server {
             }
         };
         let bytes = connection.input.readable(&self.input);
-        let here = (bytes.len() - at).min(usize::try_from(len).unwrap_or(usize::MAX));
+        let here = (bytes.len() - at).min(clamped(len));
         connection.body = Some(Body { target, remaining: len - here as u64 });
         if let Some(large) = target
             && let Err(refused) = self.engine.store.large_append(large, &bytes[at..at + here], now.unix)
@@ -108,22 +161,26 @@ impl Server {
         connection.output.release(output, |large| store.large_release(large));
     }
 
-    /// The next piece of a large value under way, or the bin if it was refused.
-    fn body_space(&mut self, id: ConnectionId, now: Now) -> Option<&mut [u8]> {
-        let body = self.get(id)?.body?;
+    /// Where the next bytes go, room made for them.
+    fn input_room(&mut self, id: ConnectionId, now: Now) -> Option<Room> {
+        let connection = self.get(id)?;
+        if connection.closing.is_some() || connection.ended.is_some() || connection.job.is_some() {
+            return None;
+        }
+        let Some(body) = connection.body else {
+            let has_room = connection.output.pending_len() < RING_BYTES as u64 && self.make_ring_space(id);
+            return has_room.then_some(Room::Ring);
+        };
         if let Some(large) = body.target {
-            // Asked for twice, because the borrow of the first answer would last through the refusal.
-            match self.engine.store.large_space(large, now.unix).map(|_| ()) {
-                Ok(()) => {
-                    let space = self.engine.store.large_space(large, now.unix).ok()?;
-                    let len = space.len().min(usize::try_from(body.remaining).unwrap_or(usize::MAX));
-                    return Some(&mut space[..len]);
-                }
+            let store = &mut self.engine.store;
+            let ahead = store.large_len(large).clamp(BODY_AHEAD_BYTES_MIN, BODY_AHEAD_BYTES_MAX);
+            let len = ahead.min(body.remaining);
+            match store.large_make_room(large, len, now.unix) {
+                Ok(()) => return Some(Room::Large { id: large, len, remaining: body.remaining }),
                 Err(refused) => self.refuse_body(id, refused),
             }
         }
-        let len = self.discard.len().min(usize::try_from(body.remaining).unwrap_or(usize::MAX));
-        Some(&mut self.discard[..len])
+        Some(Room::Bin { len: self.discard.len().min(clamped(body.remaining)) })
     }
 
     /// The value under way found no room: the rest of it is thrown away, and its command will be told.
@@ -200,9 +257,6 @@ impl Server {
         let mut taken = std::mem::replace(connection, placeholder);
         self.release_held(&mut taken);
         self.connections[id.index as usize] = taken;
-        if matches!(reason, CloseReason::InputFull | CloseReason::OutputFull) {
-            self.engine.metrics.counters.buffer_closes += 1;
-        }
         self.attention.push(id.index);
     }
 }

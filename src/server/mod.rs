@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `attention.rs` | the queue of connections to look at although their sockets said nothing |
 //! | `input.rs` | from received bytes to whole commands; large arguments into the store |
+//! | `batch.rs` | the common commands of many connections at once: decoded and looked up ahead, then run in order |
 //! | `run.rs` | commands in order, each only when its reply has room |
 //! | `output.rs` | waiting replies to the socket, large values from the store |
 //! | `frames.rs` | datagrams, and connections that speak frames |
@@ -26,6 +27,7 @@
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
 
 mod attention;
+mod batch;
 mod clients;
 mod deadlines;
 mod frames;
@@ -39,7 +41,7 @@ pub use output::Socket;
 
 use crate::buffers::Buffers;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::datagram::{Datagrams, budget::LogBudget};
+use crate::datagram::Datagrams;
 use crate::engine::{Engine, session::Session, settings::Facts};
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
@@ -106,6 +108,7 @@ pub struct Server {
     /// What transactions queue and watch.
     queues: Buffers,
     args: ArgTable,
+    batch: batch::Batch,
     timers: Timers,
     settings: Settings,
     next_generation: u32,
@@ -120,7 +123,6 @@ pub struct Server {
     idle_timeout_s_at_start: u32,
     datagrams: Datagrams,
     frame_reply: Box<[u8]>,
-    reject_log: LogBudget,
 }
 
 /// What came of a step of a connection.
@@ -143,6 +145,7 @@ impl Server {
             output: Buffers::new(settings.output_bytes),
             queues: Buffers::new(settings.queue_bytes),
             args: ArgTable::with_capacity(ARGUMENTS_MAX),
+            batch: batch::Batch::new(),
             timers: Timers::new(settings.max_clients),
             next_generation: 0,
             next_session_id: 1,
@@ -152,7 +155,6 @@ impl Server {
             stop_requested: false,
             datagrams,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
-            reject_log: LogBudget::default(),
             settings,
         }
     }
@@ -185,6 +187,7 @@ impl Server {
             return;
         }
         let mut connection = self.connections.remove(id.index as usize);
+        connection.closing.unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
         self.release_held(&mut connection);
     }
@@ -236,6 +239,15 @@ impl Server {
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_pause(now.monotonic);
         self.engine.store.maintain(now.unix, steps)
+    }
+
+    /// From now on AUTH and the tags of frames must be made with this password. Clients that are authenticated stay so.
+    ///
+    /// # Panics
+    /// If it is longer than [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX).
+    pub fn change_password(&mut self, password: &[u8]) {
+        self.engine.set_password(password);
+        self.datagrams.set_password(password);
     }
 
     /// Whether a client has asked for the server's end.

@@ -3,6 +3,7 @@
 use super::Server;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::limits::RING_BYTES;
+use crate::mutation::LargeTrail;
 use crate::store::LargeCursor;
 use crate::time::Now;
 use crate::wire::output::Pending;
@@ -19,46 +20,79 @@ pub struct Socket {
     pub sent_any: bool,
 }
 
+/// Slices that are filled one after the other.
+struct Filler<'s, 'a> {
+    slices: &'s mut [IoSlice<'a>],
+    count: usize,
+}
+
+impl<'a> Filler<'_, 'a> {
+    fn push(&mut self, bytes: &'a [u8]) {
+        if !bytes.is_empty() && !self.is_full() {
+            self.slices[self.count] = IoSlice::new(bytes);
+            self.count += 1;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.count == self.slices.len()
+    }
+}
+
 impl Server {
     /// Fills `slices` with what waits to be sent, in order, and tells how many were filled; 0: nothing waits. The
     /// slices may be less than all: ask again after `output_sent`.
     pub fn output<'a>(&'a self, id: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize {
         let Some(connection) = self.get(id) else { return 0 };
-        match connection.output.next(&self.output) {
-            Pending::Nothing => 0,
-            Pending::Bytes(first, second) => {
-                let mut count = 0;
-                for part in [first, second] {
-                    if !part.is_empty() && count < slices.len() {
-                        slices[count] = IoSlice::new(part);
-                        count += 1;
+        let mut filler = Filler { slices, count: 0 };
+        for part in connection.output.parts(&self.output) {
+            match part {
+                Pending::Nothing => {}
+                Pending::Bytes(first, second) => {
+                    filler.push(first);
+                    filler.push(second);
+                }
+                Pending::Large { id, offset, len } => {
+                    let front = connection.output.front_large(&self.output).filter(|_| filler.count == 0);
+                    let trail = front.map_or(LargeTrail::NONE, |(_, _, trail)| trail);
+                    let mut cursor = LargeCursor::follow(id, offset, trail);
+                    let end = offset + len;
+                    while cursor.offset < end && !filler.is_full() {
+                        let piece = self.engine.store.large_slice(&mut cursor);
+                        let len = (piece.len() as u64).min(end - cursor.offset) as usize;
+                        if len == 0 {
+                            break;
+                        }
+                        filler.push(&piece[..len]);
+                        cursor.advance(len);
                     }
                 }
-                count
             }
-            Pending::Large { id, offset, .. } => {
-                let mut cursor = LargeCursor::new(id, offset);
-                let mut count = 0;
-                while count < slices.len() {
-                    let part = self.engine.store.large_slice(&mut cursor);
-                    if part.is_empty() {
-                        break;
-                    }
-                    cursor.advance(part.len());
-                    slices[count] = IoSlice::new(part);
-                    count += 1;
-                }
-                count
+            if filler.is_full() {
+                break;
             }
         }
+        filler.count
     }
 
     /// `len` bytes of the last `output` have been sent.
     pub fn output_sent(&mut self, id: ConnectionId, len: usize, now: Now) {
         self.engine.metrics.counters.sent_bytes += len as u64;
-        let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
-        if let Some(large) = connection.output.consumed(len as u64, &mut self.output) {
-            self.engine.store.large_release(large);
+        let Server { engine, connections, output: arena, .. } = self;
+        let Some(connection) = connections.get_mut(id.index as usize) else { return };
+        let output = &mut connection.output;
+        let mut left = len as u64;
+        while left > 0 && !output.is_empty() {
+            let sent = left.min(output.front_len(arena));
+            left -= sent;
+            if let Some(large) = output.consumed(sent, arena) {
+                engine.store.large_release(large);
+            }
+        }
+        if let Some((id, sent, trail)) = output.front_large(arena) {
+            let mut cursor = LargeCursor::follow(id, sent, trail);
+            engine.store.large_settle(&mut cursor);
+            output.set_trail(cursor.trail());
         }
         connection.progressed = now.monotonic;
         connection.active = now.monotonic;
@@ -87,7 +121,7 @@ impl Server {
             return true;
         }
         socket.readable
-            && !connection.ended
+            && connection.ended.is_none()
             && connection.job.is_none()
             && (connection.body.is_some() || connection.output.pending_len() < RING_BYTES as u64)
     }
@@ -97,9 +131,17 @@ impl Server {
         self.drop_at_once(id, CloseReason::Failed);
     }
 
-    /// The server stops: this connection's replies are flushed, and then it is closed.
+    /// The server stops: nothing more is read of this connection; what has come whole is answered, a reply that has
+    /// begun goes on, and then it is closed. Run it once more after this.
     pub fn stop(&mut self, id: ConnectionId) {
-        self.start_closing(id, CloseReason::Stopping);
+        let Some(connection) = self.get_mut(id) else { return };
+        let is_asking = connection.job.is_some() || !connection.input.is_empty();
+        match connection.body {
+            None if is_asking => {
+                connection.ended.get_or_insert(CloseReason::Stopping);
+            }
+            _ => connection.close(CloseReason::Stopping),
+        }
     }
 
     /// Closes the client that holds the most output, if that makes room for others.

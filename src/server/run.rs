@@ -1,4 +1,5 @@
-//! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
+//! One command after the other: decode it, run it when its reply has room, consume its input only once it is answered.
+//! (`batch.rs` runs the most common ones many at a time.)
 
 use super::{Progress, Server, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
@@ -13,9 +14,6 @@ use crate::wire::malformed::Malformed;
 use crate::wire::resp::{Bounds, Decoder, Step};
 use core::net::SocketAddr;
 use std::io::Write;
-
-/// Commands that one connection runs before the others have their turn.
-const COMMANDS_PER_TURN: usize = 256;
 
 /// Of the commands that one connection runs in a turn, the first few and every so many after them are timed: reading
 /// a clock costs a fifth of a GET, and the sum over a long pipeline says as much.
@@ -32,21 +30,9 @@ pub(super) enum Source {
 }
 
 impl Server {
-    /// Runs what this connection has sent, as far as its replies have room. True: there is more to do at once, but
-    /// others come first.
-    pub fn run(&mut self, id: ConnectionId, now: Now) -> bool {
-        for index in 0..COMMANDS_PER_TURN {
-            let timed = index < TIMED_FIRST || index % TIMED_EVERY == 0;
-            if self.step(id, now, timed) == Progress::Waiting {
-                self.update_deadline(id, now.monotonic);
-                return false;
-            }
-        }
-        self.update_deadline(id, now.monotonic);
-        true
-    }
-
-    fn step(&mut self, id: ConnectionId, now: Now, timed: bool) -> Progress {
+    /// One command of a connection, its `index`th in this turn, or a part of one.
+    pub(super) fn step(&mut self, id: ConnectionId, now: Now, index: usize) -> Progress {
+        let timed = index < TIMED_FIRST || index.is_multiple_of(TIMED_EVERY);
         let Some(connection) = self.get(id) else { return Progress::Waiting };
         if connection.closing.is_some() || connection.body.is_some() {
             return self.wait_for_input(id, now);
@@ -104,8 +90,8 @@ impl Server {
             connection.input.shrink(input);
             connection.began.get_or_insert(now.monotonic);
         }
-        if connection.ended {
-            connection.close(CloseReason::PeerClosed);
+        if let Some(reason) = connection.ended {
+            connection.close(reason);
         }
         Progress::Waiting
     }
@@ -194,7 +180,11 @@ impl Server {
         let facts = &mut self.engine.facts;
         facts.connected_clients = self.connections.len() as u64;
         facts.buffer_bytes = buffer_bytes;
-        facts.uptime_s = now.monotonic.0 / 1_000;
+        facts.uptime_ms = now.monotonic.0;
+        let sessions = self.datagrams.sessions();
+        facts.frame_sessions = sessions.len() as u64;
+        facts.frame_sessions_opened = sessions.opened();
+        facts.frame_sessions_dropped = sessions.dropped();
         (self.settings.process_facts)(facts);
         self.engine.metrics.datagrams = *self.datagrams.counters();
     }
@@ -329,7 +319,6 @@ impl Server {
     }
 
     fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {
-        self.engine.metrics.counters.protocol_errors += 1;
         let connection = &mut self.connections[id.index as usize];
         log::warn!("{}: {} ({} bytes waiting)", connection.peer, malformed.name(), connection.input.len());
         Out::new(&mut connection.output, &mut self.output, connection.session.protocol).malformed(malformed);

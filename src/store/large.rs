@@ -17,7 +17,11 @@
 
 use super::pool::{Pool, SegmentId};
 use super::segments::{BLOCKS, NONE, Segments, State};
-use crate::mutation::LargeId;
+use crate::mutation::{LargeId, LargeTrail};
+
+mod cursor;
+
+pub use cursor::LargeCursor;
 
 /// Blocks behind the last span, at most.
 const TAIL_BLOCKS_MAX: u32 = BLOCKS as u32 - 1;
@@ -37,6 +41,8 @@ struct Object {
     first_block: u32,
     last_block: u32,
     block_count: u32,
+    /// The span that the next byte goes to, or the last one before the blocks.
+    fill_trail: LargeTrail,
     references: u32,
     /// The next free or condemned object.
     next: u32,
@@ -52,33 +58,10 @@ impl Object {
         first_block: NONE,
         last_block: NONE,
         block_count: 0,
+        fill_trail: LargeTrail::NONE,
         references: 0,
         next: NONE,
     };
-}
-
-/// A place in a large value, for reading it piece by piece.
-#[derive(Clone, Copy, Debug)]
-pub struct LargeCursor {
-    /// Which value; the holder of the cursor holds a reference too.
-    pub id: LargeId,
-    /// Bytes before the place.
-    pub offset: u64,
-    /// A span that was found before, and how many are before it, so that the next one is found in one step.
-    span: u32,
-    span_index: u32,
-}
-
-impl LargeCursor {
-    /// A cursor at `offset`.
-    pub fn new(id: LargeId, offset: u64) -> LargeCursor {
-        LargeCursor { id, offset, span: NONE, span_index: 0 }
-    }
-
-    /// Moves it `n` bytes on.
-    pub fn advance(&mut self, n: usize) {
-        self.offset += n as u64;
-    }
 }
 
 /// What a value needs before more bytes fit.
@@ -275,61 +258,6 @@ impl Larges {
         }
     }
 
-    /// Where the byte at the cursor lies, and how many contiguous bytes of capacity begin there (0: at the end).
-    fn locate(&self, cursor: &mut LargeCursor) -> (SegmentId, usize, usize) {
-        let object = self.object(cursor.id);
-        let span_bytes = self.segment_bytes as u64;
-        let index = cursor.offset / span_bytes;
-        if index < u64::from(object.span_count) {
-            if cursor.span == NONE || u64::from(cursor.span_index) > index {
-                (cursor.span, cursor.span_index) = (object.first_span, 0);
-            }
-            while u64::from(cursor.span_index) < index {
-                cursor.span = self.next[cursor.span as usize];
-                cursor.span_index += 1;
-            }
-            let within = (cursor.offset % span_bytes) as usize;
-            return (self.place(cursor.span).0, within, self.segment_bytes - within);
-        }
-        let offset = cursor.offset - u64::from(object.span_count) * span_bytes;
-        let index = offset / self.block_bytes as u64;
-        if index >= u64::from(object.block_count) {
-            return (SegmentId(0), 0, 0);
-        }
-        let block = (0..index).fold(object.first_block, |block, _| self.next[block as usize]);
-        let (segment, start) = self.place(block);
-        let within = (offset % self.block_bytes as u64) as usize;
-        (segment, start + within, self.block_bytes - within)
-    }
-
-    /// The contiguous bytes at the cursor; empty at the end.
-    pub fn slice<'a>(&self, pool: &'a Pool, cursor: &mut LargeCursor) -> &'a [u8] {
-        let (segment, at, capacity) = self.locate(cursor);
-        let left = self.len(cursor.id).saturating_sub(cursor.offset);
-        let len = left.min(capacity as u64) as usize;
-        if len == 0 { &[] } else { &pool.bytes(segment)[at..at + len] }
-    }
-
-    /// The contiguous bytes of capacity at the cursor, filled or not; empty where the capacity ends.
-    pub fn slice_mut<'a>(&self, pool: &'a mut Pool, cursor: &mut LargeCursor) -> &'a mut [u8] {
-        let (segment, at, capacity) = self.locate(cursor);
-        if capacity == 0 { &mut [] } else { &mut pool.bytes_mut(segment)[at..at + capacity] }
-    }
-
-    /// The unfilled contiguous bytes after the filled ones; empty: [`need`](Self::need) says what to add.
-    pub fn space<'a>(&self, pool: &'a mut Pool, id: LargeId) -> &'a mut [u8] {
-        let object = self.object(id);
-        let mut cursor = LargeCursor::new(id, u64::from(object.len));
-        // Nearly always the place is in the last piece: no walk over the spans.
-        if object.last_span != NONE {
-            let last = object.span_count - 1;
-            if cursor.offset >= u64::from(last) * self.segment_bytes as u64 {
-                (cursor.span, cursor.span_index) = (object.last_span, last);
-            }
-        }
-        self.slice_mut(pool, &mut cursor)
-    }
-
     /// Says that `n` bytes of the space were filled.
     ///
     /// # Panics
@@ -338,6 +266,9 @@ impl Larges {
         let len = self.len(id) + n as u64;
         assert!(len <= self.capacity(self.object(id)));
         self.object_mut(id).len = len as u32;
+        let mut cursor = self.fill_cursor(id);
+        self.settle(&mut cursor);
+        self.object_mut(id).fill_trail = cursor.trail();
     }
 
     /// Drops a reference; with the last one the value is condemned, and freed at once if it is small.

@@ -14,10 +14,12 @@
 //! empty and go back. Nothing is allocated after [`Pool::new`].
 #![allow(unsafe_code)]
 
+use super::prefetch;
 use crate::store::bitset::BitSet;
 use allocator_api2::alloc::{AllocError, Allocator};
 use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
+use std::io::IoSliceMut;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -25,10 +27,16 @@ use std::rc::Rc;
 const PAGE_BYTES: usize = 4096;
 /// Blocks for leaves begin on a cache line, so that no eight-byte entry and no aligned group straddles two.
 const BLOCK_ALIGN: usize = 64;
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
 /// The widest group of control bytes that `hashbrown` reads at once, on any machine.
 const GROUP_BYTES_MAX: usize = 16;
 /// The tag of a block that no leaf has.
 pub const NO_TAG: u32 = u32::MAX;
+
+/// Where a block for a leaf begins, in units of [`BLOCK_ALIGN`] bytes: 256 GiB, all that the index can address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home(u32);
 
 /// A segment of the pool, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +45,23 @@ pub struct SegmentId(pub u32);
 impl SegmentId {
     fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// Some bytes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub segment: SegmentId,
+    /// Where they begin in it.
+    pub offset: usize,
+    pub len: usize,
+}
+
+impl Piece {
+    fn overlaps(&self, other: &Piece) -> bool {
+        self.segment == other.segment
+            && self.offset < other.offset + other.len
+            && other.offset < self.offset + self.len
     }
 }
 
@@ -111,6 +136,8 @@ struct Blocks {
     /// Whose each block is.
     tags: Vec<u32>,
     next_tag: u32,
+    /// The first byte of the block that was handed out last, in units of BLOCK_ALIGN.
+    latest: u32,
     free_count: usize,
     used_count: usize,
     /// Leaf segments by state; a segment is in `partial` or in `idle` or in neither.
@@ -135,6 +162,7 @@ impl Blocks {
             free_in: vec![0; segment_count],
             tags: vec![0; per_segment * segment_count],
             next_tag: NO_TAG,
+            latest: 0,
             free_count: 0,
             used_count: 0,
             partial: BitSet::new(segment_count),
@@ -326,6 +354,14 @@ impl Pool {
         unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), self.memory.segment_bytes) }
     }
 
+    /// Asks memory for the two lines of which the first has the byte at `offset`.
+    #[inline]
+    pub fn prefetch(&self, offset: u64) {
+        let at = self.memory.base.as_ptr().wrapping_add(offset as usize);
+        prefetch::line(at);
+        prefetch::line(at.wrapping_add(LINE_BYTES - 1));
+    }
+
     /// Two different segments at once: the first to read, the second to write.
     ///
     /// # Panics
@@ -342,6 +378,31 @@ impl Pool {
                 std::slice::from_raw_parts(first.as_ptr(), len),
                 std::slice::from_raw_parts_mut(second.as_ptr(), len),
             )
+        }
+    }
+
+    /// Several pieces of segments at once, to be written: `out[i]` becomes piece `i`.
+    ///
+    /// # Panics
+    /// When two of them overlap, one passes its segment's end, one was not taken as plain bytes, or `out` is shorter
+    /// than `pieces`.
+    pub fn pieces_mut<'a>(&'a mut self, pieces: &[Piece], out: &mut [IoSliceMut<'a>]) {
+        let out = &mut out[..pieces.len()];
+        for (i, piece) in pieces.iter().enumerate() {
+            self.memory.expect(piece.segment, Kind::Bytes);
+            let end = piece.offset.checked_add(piece.len);
+            assert!(end.is_some_and(|end| end <= self.memory.segment_bytes), "a piece within its segment");
+            // Some twenty pieces at most are asked for: comparing each with each costs less than sorting them.
+            assert!(!pieces[..i].iter().any(|other| other.overlaps(piece)), "pieces that do not overlap");
+        }
+        for (piece, out) in pieces.iter().zip(out) {
+            let first = self.memory.segment(piece.segment);
+            // SAFETY: as in `bytes_mut`: the piece lies in a segment of plain bytes, and no reference into those but
+            // the ones made here lives as long as the exclusive borrow of the pool does; these do not overlap, which
+            // was checked for all of them above.
+            let bytes =
+                unsafe { std::slice::from_raw_parts_mut(first.as_ptr().add(piece.offset), piece.len) };
+            *out = IoSliceMut::new(bytes);
         }
     }
 
@@ -428,6 +489,17 @@ impl LeafAllocator {
         self.memory.blocks.borrow_mut().next_tag = tag;
     }
 
+    /// Where the block that was handed out last begins.
+    pub fn latest(&self) -> Home {
+        Home(self.memory.blocks.borrow().latest)
+    }
+
+    /// Asks memory for the line with the byte at `inside` of a block; only a hint, whatever is there by now.
+    #[inline]
+    pub fn prefetch(&self, home: Home, inside: usize) {
+        prefetch::line(self.memory.base.as_ptr().wrapping_add(home.0 as usize * BLOCK_ALIGN + inside));
+    }
+
     /// The tag of some block in the highest-numbered leaf segment that is in use, if a lower-numbered segment is
     /// partly free and moving is worth while: two segments' worth of blocks are free. The next block handed out is a
     /// lower one.
@@ -456,8 +528,10 @@ unsafe impl Allocator for LeafAllocator {
         }
         let (segment, block) = blocks.take().ok_or(AllocError)?;
         let first = self.memory.segment(SegmentId(segment as u32));
+        let inside = block * blocks.stride_bytes;
+        blocks.latest = ((segment * self.memory.segment_bytes + inside) / BLOCK_ALIGN) as u32;
         // SAFETY: block < per_segment, so the whole block lies inside its segment.
-        let block = unsafe { first.add(block * blocks.stride_bytes) };
+        let block = unsafe { first.add(inside) };
         Ok(NonNull::slice_from_raw_parts(block, layout.size()))
     }
 

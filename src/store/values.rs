@@ -6,6 +6,7 @@ use super::segments::State;
 use super::{Store, room};
 use crate::mutation::{LargeId, Refused};
 use crate::time::Millis;
+use std::io::IoSliceMut;
 
 impl Store {
     /// Large values that somebody refers to (a record, a reader, a writer) or whose bytes are yet to be taken back.
@@ -38,6 +39,22 @@ impl Store {
         let space = self.larges.space(&mut self.pool, id);
         let len = space.len().min(left);
         Ok(&mut space[..len])
+    }
+
+    /// Sees to it that the next `len` bytes (at least 1) can be filled, or as many as a value may have.
+    ///
+    /// # Errors
+    /// As [`large_space`](Self::large_space).
+    pub fn large_make_room(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
+        let filled = self.larges.len(id);
+        self.check_value_len(filled + 1)?;
+        self.large_reserve(id, filled + len.min(self.config.max_value_bytes - filled), now)
+    }
+
+    /// The next bytes to be filled, in order, in as many pieces as there are or fit into `spaces`, at most `len_max`
+    /// bytes: what [`large_make_room`](Self::large_make_room) made. The number of pieces.
+    pub fn large_spaces<'a>(&'a mut self, id: LargeId, len_max: u64, spaces: &mut [IoSliceMut<'a>]) -> usize {
+        self.larges.spaces(&mut self.pool, id, len_max, spaces)
     }
 
     /// Says that the first `n` bytes of the space were filled.
@@ -79,6 +96,11 @@ impl Store {
     /// The contiguous bytes at the cursor, empty at the end.
     pub fn large_slice(&self, cursor: &mut LargeCursor) -> &[u8] {
         self.larges.slice(&self.pool, cursor)
+    }
+
+    /// Moves a cursor's trail up to its offset, so that following it takes few steps however long the value is.
+    pub fn large_settle(&self, cursor: &mut LargeCursor) {
+        self.larges.settle(cursor);
     }
 
     /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.

@@ -7,7 +7,12 @@
 //! marker: id u32 | bytes left u64 | bytes between this marker's end and the next one u32     (little-endian)
 //! ```
 
-use crate::{buffers::Buffers, limits::RING_BYTES, mutation::LargeId, ring::Ring};
+use crate::{
+    buffers::Buffers,
+    limits::{RING_BYTES, VALUE_BYTES_MAX},
+    mutation::{LargeId, LargeTrail},
+    ring::Ring,
+};
 
 /// Bytes of a marker.
 pub(super) const MARKER_BYTES: usize = 16;
@@ -16,8 +21,8 @@ const NONE: u32 = u32::MAX;
 
 /// What waits to be sent on one connection. Detached (a few dozen bytes, no buffer) whenever nothing does.
 ///
-/// *Filling*: [`Out`](super::encode::Out). *Emptying*: [`next`](Output::next), then [`consumed`](Output::consumed), in turn; a close in
-/// between takes [`release`](Output::release).
+/// *Filling*: [`Out`](super::encode::Out). *Emptying*: [`parts`](Output::parts), or [`next`](Output::next) for the first of them, then
+/// [`consumed`](Output::consumed) for each part that was sent, in turn; a close in between takes [`release`](Output::release).
 #[derive(Debug)]
 pub struct Output {
     ring: Ring,
@@ -25,13 +30,16 @@ pub struct Output {
     first: u32,
     last: u32,
     /// Bytes of the large value at the front that are sent already; 0 if plain bytes are at the front.
-    sent: u64,
+    sent: u32,
+    overflowed: bool,
     /// Bytes of large values that are still to be sent.
     large_pending: u64,
-    overflowed: bool,
+    /// Where in that value sending stopped.
+    trail: LargeTrail,
 }
 
 const _: () = assert!(size_of::<Output>() <= 48);
+const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as u64, "`sent` counts a value's bytes");
 
 /// What is to be sent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +62,15 @@ impl Output {
     /// An empty output.
     #[must_use]
     pub const fn new() -> Output {
-        Output { ring: Ring::new(), first: NONE, last: NONE, sent: 0, large_pending: 0, overflowed: false }
+        Output {
+            ring: Ring::new(),
+            first: NONE,
+            last: NONE,
+            sent: 0,
+            overflowed: false,
+            large_pending: 0,
+            trail: LargeTrail::NONE,
+        }
     }
 
     /// Whether everything is sent.
@@ -87,25 +103,38 @@ impl Output {
     #[must_use]
     #[inline]
     pub fn next<'a>(&self, arena: &'a Buffers) -> Pending<'a> {
-        if self.ring.is_empty() {
-            return Pending::Nothing;
-        }
+        self.parts(arena).next().unwrap_or(Pending::Nothing)
+    }
+
+    /// All that is to be sent, in order.
+    #[must_use]
+    #[inline]
+    pub fn parts<'a>(&self, arena: &'a Buffers) -> Parts<'a> {
         let (a, b) = self.ring.readable_parts(arena);
+        Parts { a, b, plain: self.first, sent: u64::from(self.sent) }
+    }
+
+    /// Bytes of the first part, 0 if there is none.
+    #[must_use]
+    #[inline]
+    pub fn front_len(&self, arena: &Buffers) -> u64 {
         match self.first {
-            NONE => Pending::Bytes(a, b),
-            0 => {
-                let marker = self.marker(arena);
-                Pending::Large { id: marker.id, offset: self.sent, len: marker.left }
-            }
-            plain => {
-                let plain = plain as usize;
-                if plain <= a.len() {
-                    Pending::Bytes(&a[..plain], &[])
-                } else {
-                    Pending::Bytes(a, &b[..plain - a.len()])
-                }
-            }
+            NONE => self.ring.len() as u64,
+            0 => self.marker(arena).left,
+            plain => u64::from(plain),
         }
+    }
+
+    /// The large value at the front, how much of it is sent, and where that ended, as [`set_trail`](Output::set_trail)
+    /// left it.
+    #[must_use]
+    pub fn front_large(&self, arena: &Buffers) -> Option<(LargeId, u64, LargeTrail)> {
+        (self.first == 0).then(|| (self.marker(arena).id, u64::from(self.sent), self.trail))
+    }
+
+    /// Notes where in the large value at the front sending has stopped; forgotten when it is sent to its end.
+    pub fn set_trail(&mut self, trail: LargeTrail) {
+        self.trail = trail;
     }
 
     /// `n` bytes of what [`next`](Output::next) gave are sent. If that was the last of a large value, its id comes
@@ -122,7 +151,7 @@ impl Output {
                 self.drop_marker(&marker);
                 finished = Some(marker.id);
             } else {
-                self.sent += n;
+                self.sent += n as u32;
                 self.large_pending -= n;
                 self.ring.patch(4, &(marker.left - n).to_le_bytes(), arena);
             }
@@ -211,6 +240,26 @@ impl Output {
         }
     }
 
+    /// Where replies that need no marker may be written at once, provided that `len` bytes in one piece are free; a
+    /// buffer is attached if there is none. Then [`wrote`](Output::wrote).
+    #[inline]
+    pub fn sink<'a>(&mut self, len: usize, arena: &'a mut Buffers) -> Option<&'a mut [u8]> {
+        if self.overflowed || !self.ring.attach(arena) {
+            return None;
+        }
+        let sink = self.ring.writable(arena);
+        (sink.len() >= len).then_some(sink)
+    }
+
+    /// The first `len` bytes of the sink are written.
+    ///
+    /// # Panics
+    /// If it was shorter.
+    #[inline]
+    pub fn wrote(&mut self, len: usize) {
+        self.ring.commit(len);
+    }
+
     /// Appends a marker, for which there is room, for `len` bytes (at least 1) of a large value.
     pub(super) fn append_large(&mut self, id: LargeId, len: u64, arena: &mut Buffers) {
         let position = self.ring.len() as u32;
@@ -229,16 +278,12 @@ impl Output {
     /// The marker at the front of the ring.
     fn marker(&self, arena: &Buffers) -> Marker {
         let (a, b) = self.ring.readable_parts(arena);
-        let mut bytes = [0; MARKER_BYTES];
-        let head_len = a.len().min(MARKER_BYTES);
-        bytes[..head_len].copy_from_slice(&a[..head_len]);
-        bytes[head_len..].copy_from_slice(&b[..MARKER_BYTES - head_len]);
-        Marker::from_bytes(bytes)
+        Marker::from_parts(a, b)
     }
 
     /// Takes the marker at the front away.
     fn drop_marker(&mut self, marker: &Marker) {
-        self.sent = 0;
+        (self.sent, self.trail) = (0, LargeTrail::NONE);
         self.large_pending -= marker.left;
         self.ring.consume(MARKER_BYTES);
         self.first = marker.next;
@@ -254,6 +299,55 @@ impl Output {
     }
 }
 
+/// What is to be sent, part by part; see [`Output::parts`].
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// What is left of the ring, in two parts as it lies there.
+    a: &'a [u8],
+    b: &'a [u8],
+    /// Plain bytes before the next marker; `NONE` without one.
+    plain: u32,
+    /// Bytes sent of the large value that this marker stands for.
+    sent: u64,
+}
+
+impl<'a> Parts<'a> {
+    /// Takes the first `n` bytes off.
+    #[inline]
+    fn take(&mut self, n: usize) -> (&'a [u8], &'a [u8]) {
+        let (a, b) = (self.a, self.b);
+        if n < a.len() {
+            self.a = &a[n..];
+            (&a[..n], &[])
+        } else {
+            (self.a, self.b) = (&b[n - a.len()..], &[]);
+            (a, &b[..n - a.len()])
+        }
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Pending<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Pending<'a>> {
+        if self.a.is_empty() {
+            return None;
+        }
+        if self.plain == 0 {
+            let marker = Marker::from_parts(self.a, self.b);
+            self.take(MARKER_BYTES);
+            self.plain = marker.next;
+            let offset = std::mem::take(&mut self.sent);
+            return Some(Pending::Large { id: marker.id, offset, len: marker.left });
+        }
+        let len = if self.plain == NONE { self.a.len() + self.b.len() } else { self.plain as usize };
+        self.plain = if self.plain == NONE { NONE } else { 0 };
+        let (first, second) = self.take(len);
+        Some(Pending::Bytes(first, second))
+    }
+}
+
 /// See the drawing above.
 struct Marker {
     id: LargeId,
@@ -262,6 +356,15 @@ struct Marker {
 }
 
 impl Marker {
+    /// The marker at the beginning of bytes in two parts.
+    fn from_parts(a: &[u8], b: &[u8]) -> Marker {
+        let mut bytes = [0; MARKER_BYTES];
+        let head_len = a.len().min(MARKER_BYTES);
+        bytes[..head_len].copy_from_slice(&a[..head_len]);
+        bytes[head_len..].copy_from_slice(&b[..MARKER_BYTES - head_len]);
+        Marker::from_bytes(bytes)
+    }
+
     fn from_bytes(bytes: [u8; MARKER_BYTES]) -> Marker {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
         Marker {

@@ -9,7 +9,7 @@ use pannier::limits::DATAGRAM_BYTES_MAX;
 use pannier::server::{Server, Settings};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 
 /// The address that all clients come from.
@@ -92,11 +92,18 @@ impl InProcess {
         if bytes.is_empty() {
             return 0;
         }
-        let Some(space) = self.server.input_space(id, self.now) else { return 0 };
-        assert!(!space.is_empty(), "reading into an empty slice looks like the end of the stream");
-        let len = space.len().min(bytes.len());
-        space[..len].copy_from_slice(&bytes[..len]);
-        self.server.input_received(id, len, self.now);
+        let len = if self.server.has_body(id) {
+            let mut spaces: [IoSliceMut<'_>; SLICES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+            let count = self.server.input_spaces(id, self.now, &mut spaces);
+            scatter(bytes, &mut spaces[..count])
+        } else {
+            let Some(space) = self.server.input_space(id, self.now) else { return 0 };
+            assert!(!space.is_empty(), "reading into an empty slice looks like the end of the stream");
+            scatter(bytes, &mut [IoSliceMut::new(space)])
+        };
+        if len > 0 {
+            self.server.input_received(id, len, self.now);
+        }
         len
     }
 
@@ -163,4 +170,16 @@ impl InProcess {
     pub fn datagram(&mut self, bytes: &[u8], reply: &mut [u8; DATAGRAM_BYTES_MAX]) -> Option<usize> {
         self.server.handle_datagram(PEER, bytes, self.now, reply)
     }
+}
+
+/// Puts the front of `bytes` into `spaces`, one after the other, as reading a socket does; the number of bytes.
+fn scatter(bytes: &[u8], spaces: &mut [IoSliceMut<'_>]) -> usize {
+    let mut rest = bytes;
+    for space in spaces {
+        assert!(!space.is_empty(), "a piece holds something");
+        let (here, behind) = rest.split_at(space.len().min(rest.len()));
+        space[..here.len()].copy_from_slice(here);
+        rest = behind;
+    }
+    bytes.len() - rest.len()
 }

@@ -61,6 +61,12 @@ impl Server {
         Server::start_by(shell, flags)
     }
 
+    /// The same, as a child of the command `wrapper`, which runs what its last arguments say.
+    pub fn start_under(mut wrapper: Command, flags: &[&str]) -> Server {
+        wrapper.arg(binary());
+        Server::start_by(wrapper, flags)
+    }
+
     fn start_by(mut command: Command, flags: &[&str]) -> Server {
         command.args(["serve", "--tcp", "127.0.0.1:0"]);
         if !flags.contains(&"--admin") {
@@ -140,6 +146,13 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The id that the server itself logs: another one than `pid` under a wrapper that stays.
+    pub fn logged_pid(&self) -> u32 {
+        let log = self.stderr();
+        let (_, rest) = log.split_once("(pid ").expect("the id is logged");
+        rest.split(')').next().and_then(|pid| pid.parse().ok()).expect("a number")
     }
 
     /// Bytes of the process that are in memory now.

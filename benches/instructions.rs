@@ -1,0 +1,215 @@
+//! What a request costs between the sockets: the whole server in process, many connections, GET or SET at a depth
+//! of pipelining over a number of keys of 16 + 32 bytes.
+//!
+//! `cargo bench --bench instructions -- [get|set] [depth] [keys]` prints the CPU time of a request; without arguments,
+//! a table of them. `--count` runs just enough requests for `tools/instructions.sh`, which counts instructions inside
+//! `measured` under callgrind; `--test` makes everything small.
+//!
+//! ```text
+//!  requests made beforehand ──▶ | input_space, copy, input_received | run_group | output, output_sent |   one turn
+//!                                \──────── for each connection ────/  \─ all ──/ \─ for each ────────/
+//! ```
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+use pannier::connection::ConnectionId;
+use pannier::datagram::{Config, Datagrams};
+use pannier::engine::{Engine, EngineConfig};
+use pannier::limits::MIB;
+use pannier::server::{Server, Settings};
+use pannier::store::{Store, StoreConfig};
+use pannier::time::{Millis, Now};
+use std::io::IoSlice;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+const CLIENTS: usize = 50;
+const VALUE: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
+const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Get,
+    Set,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        if self == Verb::Get { "GET" } else { "SET" }
+    }
+
+    fn push(self, number: u64, requests: &mut Vec<u8>) {
+        let before = requests.len();
+        match self {
+            Verb::Get => requests
+                .extend_from_slice(format!("*2\r\n$3\r\nGET\r\n$16\r\nkey:{number:012}\r\n").as_bytes()),
+            Verb::Set => {
+                let head = format!("*3\r\n$3\r\nSET\r\n$16\r\nkey:{number:012}\r\n$32\r\n");
+                requests.extend_from_slice(head.as_bytes());
+                requests.extend_from_slice(&VALUE);
+                requests.extend_from_slice(b"\r\n");
+            }
+        }
+        assert_eq!(requests.len() - before, self.request_len());
+    }
+
+    fn request_len(self) -> usize {
+        if self == Verb::Get { 36 } else { 75 }
+    }
+
+    /// Bytes of the reply to each request: every key is there.
+    fn reply_len(self) -> usize {
+        if self == Verb::Get { 39 } else { 5 }
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    let words: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
+    if let [verb, depth, keys] = words[..] {
+        let verb = if verb == "set" { Verb::Set } else { Verb::Get };
+        let (depth, keys) = (depth.parse().expect("a depth"), keys.parse().expect("a number of keys"));
+        let requests = if flag("--count") || flag("--test") { 20_000 } else { 2_000_000 };
+        let mut rig = Rig::new(keys);
+        return report(&mut rig, verb, depth, requests);
+    }
+    let (populations, requests): (&[u64], _) =
+        if flag("--test") { (&[1_000], 5_000) } else { (&[10_000, 1_000_000, 10_000_000], 2_000_000) };
+    for keys in populations {
+        let mut rig = Rig::new(*keys);
+        for verb in [Verb::Get, Verb::Set] {
+            for depth in [1, 16, 64, 100] {
+                report(&mut rig, verb, depth, requests);
+            }
+        }
+    }
+}
+
+/// Runs a warm-up and then so many requests, and prints what one took.
+fn report(rig: &mut Rig, verb: Verb, depth: usize, requests: usize) {
+    let turns = requests.div_ceil(CLIENTS * depth);
+    let stream = rig.stream(verb, turns * CLIENTS * depth);
+    let turn_len = CLIENTS * depth * verb.request_len();
+    rig.run(&stream[..turn_len], verb, depth);
+    let before = rig.server.engine().metrics.counters.commands_processed;
+    let began = Instant::now();
+    measured(rig, &stream, turn_len, verb);
+    let spent = began.elapsed();
+    let done = rig.server.engine().metrics.counters.commands_processed - before;
+    assert_eq!(done as usize, turns * CLIENTS * depth);
+    println!(
+        "{} depth {depth:3} keys {:8} requests {done:8}: {:6.1} ns",
+        verb.name(),
+        rig.keys,
+        spent.as_nanos() as f64 / done as f64
+    );
+}
+
+/// The stretch whose instructions are counted.
+#[inline(never)]
+fn measured(rig: &mut Rig, stream: &[u8], turn_len: usize, verb: Verb) {
+    for requests in stream.chunks(turn_len) {
+        rig.run(requests, verb, requests.len() / CLIENTS / verb.request_len());
+    }
+}
+
+/// Microseconds, as the server's own clock has them.
+fn clock_us() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_micros() as u64
+}
+
+/// A server with keys in it, and clients.
+struct Rig {
+    server: Server,
+    clients: Vec<ConnectionId>,
+    unfinished: Vec<ConnectionId>,
+    keys: u64,
+    random: u64,
+    /// Where replies go, as to a socket.
+    sink: Vec<u8>,
+}
+
+impl Rig {
+    fn new(keys: u64) -> Rig {
+        let memory_bytes = (keys as usize * 110).max(8 * MIB);
+        let store = Store::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, [1, 2])
+            .expect("enough memory");
+        let engine = Engine::new(store, EngineConfig::default());
+        let datagrams = Datagrams::new(&Config::new(1, [3, 4]));
+        let settings = Settings { max_clients: CLIENTS, clock_us, ..Settings::default() };
+        let mut server = Server::new(engine, datagrams, settings);
+        let peer = ([127, 0, 0, 1], 5000).into();
+        let clients = (0..CLIENTS).map(|_| server.open(peer, NOW).expect("a free place")).collect();
+        let unfinished = Vec::with_capacity(CLIENTS);
+        let mut rig = Rig { server, clients, unfinished, keys, random: 7, sink: vec![0; 64 * 1024] };
+        rig.fill();
+        rig
+    }
+
+    /// Writes every key once.
+    fn fill(&mut self) {
+        let (depth, mut number) = (100, 0);
+        let mut requests = Vec::new();
+        while number < self.keys {
+            requests.clear();
+            for _ in 0..CLIENTS * depth {
+                Verb::Set.push(number % self.keys, &mut requests);
+                number += 1;
+            }
+            self.run(&requests, Verb::Set, depth);
+        }
+    }
+
+    /// Requests for random keys.
+    fn stream(&mut self, verb: Verb, count: usize) -> Vec<u8> {
+        let mut requests = Vec::with_capacity(count * verb.request_len());
+        for _ in 0..count {
+            self.random =
+                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            verb.push((self.random >> 20) % self.keys, &mut requests);
+        }
+        requests
+    }
+
+    /// A turn, and a check of how much was answered.
+    fn run(&mut self, requests: &[u8], verb: Verb, depth: usize) {
+        let answered =
+            turn(&mut self.server, (&self.clients, &mut self.unfinished), requests, &mut self.sink);
+        assert_eq!(answered, CLIENTS * depth * verb.reply_len());
+    }
+}
+
+/// As the reactor does it: all are read, all are run, all are written. The bytes that were answered.
+#[inline(never)]
+fn turn(
+    server: &mut Server,
+    (clients, unfinished): (&[ConnectionId], &mut Vec<ConnectionId>),
+    requests: &[u8],
+    sink: &mut [u8],
+) -> usize {
+    let mut answered = 0;
+    let share = requests.len() / clients.len();
+    for (id, bytes) in clients.iter().zip(requests.chunks(share)) {
+        let space = server.input_space(*id, NOW).expect("room for a batch");
+        space[..bytes.len()].copy_from_slice(bytes);
+        server.input_received(*id, bytes.len(), NOW);
+    }
+    unfinished.clear();
+    server.run_group(clients, NOW, unfinished);
+    assert!(unfinished.is_empty(), "a turn takes a whole batch");
+    for id in clients {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let count = server.output(*id, &mut slices);
+        let mut len = 0;
+        for slice in &slices[..count] {
+            sink[len..len + slice.len()].copy_from_slice(slice);
+            len += slice.len();
+        }
+        server.output_sent(*id, len, NOW);
+        answered += len;
+    }
+    answered
+}

@@ -1,0 +1,226 @@
+//! `pannier config print`: each setting of `serve`, the value it would run with, and where that comes from.
+
+use std::{io::Write, path::Path, time::Duration};
+
+use clap::{ArgMatches, Args, Subcommand, ValueEnum, parser::ValueSource};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Exit, Failure, output,
+    secret::Secret,
+    serve::{ServeArgs, ServeOptions},
+    units::format_size,
+};
+
+/// What can be asked of a configuration.
+#[derive(Subcommand, Debug)]
+pub(super) enum ConfigCommand {
+    Print(PrintArgs),
+}
+
+/// Print the settings that `serve` would run with, and where each of them comes from
+///
+/// Takes the flags of `serve` and reads the same environment and files, and reports the same mistakes; it starts
+/// nothing. The password is never shown.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pannier config print
+  pannier config print --memory 50%
+  PANNIER_UDP=off pannier config print --json")]
+pub(super) struct PrintArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// Print one JSON object
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+/// One row: a flag, or a secret that has none.
+struct Setting {
+    name: &'static str,
+    value: Value,
+    /// `bytes` or `ms`, where the value is a number of them.
+    unit: Option<&'static str>,
+    /// How a person reads the value.
+    text: String,
+    /// Where it comes from, if that is neither the flag nor its variable nor the flag's default.
+    origin: Option<String>,
+}
+
+impl Setting {
+    fn new(name: &'static str, value: Value, text: impl Into<String>) -> Setting {
+        Setting { name, value, unit: None, text: text.into(), origin: None }
+    }
+
+    fn switch(name: &'static str, on: bool) -> Setting {
+        Setting::new(name, json!(on), if on { "on" } else { "off" })
+    }
+
+    fn number(name: &'static str, number: u64) -> Setting {
+        Setting::new(name, json!(number), number.to_string())
+    }
+
+    fn size(name: &'static str, bytes: u64) -> Setting {
+        let text = match format_size(bytes) {
+            text if text.ends_with("bytes") => text,
+            text => format!("{bytes} bytes ({text})"),
+        };
+        Setting { unit: Some("bytes"), ..Setting::new(name, json!(bytes), text) }
+    }
+
+    fn limit(name: &'static str, limit: Option<Duration>) -> Setting {
+        let text = limit.map_or("never".to_owned(), |limit| format!("{limit:?}"));
+        let value = json!(limit.map(|limit| limit.as_millis() as u64));
+        Setting { unit: Some("ms"), ..Setting::new(name, value, text) }
+    }
+
+    fn address(name: &'static str, address: Option<std::net::SocketAddr>) -> Setting {
+        let text = address.map_or("off".to_owned(), |address| address.to_string());
+        Setting::new(name, json!(text), text.clone())
+    }
+
+    fn file(name: &'static str, file: Option<&Path>) -> Setting {
+        let shown = file.map(|file| file.display().to_string());
+        Setting::new(name, json!(shown), shown.clone().unwrap_or("none".to_owned()))
+    }
+
+    fn word(name: &'static str, word: &str) -> Setting {
+        Setting::new(name, json!(word), word)
+    }
+
+    fn from(self, origin: impl Into<String>) -> Setting {
+        Setting { origin: Some(origin.into()), ..self }
+    }
+}
+
+/// All settings, in the order of the flags. Taken apart field by field, so that the compiler misses a new one.
+fn settings(options: &ServeOptions) -> Vec<Setting> {
+    let ServeOptions {
+        tcp,
+        udp,
+        admin,
+        memory_bytes,
+        memory_source,
+        on_full,
+        max_clients,
+        databases,
+        idle_timeout,
+        request_timeout,
+        write_timeout,
+        max_value_bytes,
+        password,
+        password_file,
+        allow_unauthenticated,
+        log_level,
+        log_level_file,
+        log_format,
+        log_requests,
+    } = options;
+    let level = Setting::word("log-level", &log_level.as_str().to_ascii_lowercase());
+    vec![
+        Setting::address("tcp", Some(*tcp)),
+        Setting::address("udp", *udp),
+        Setting::address("admin", *admin),
+        Setting::size("memory", *memory_bytes).from(memory_source.clone()),
+        Setting::word("on-full", &word_of(on_full)),
+        Setting::number("max-clients", *max_clients as u64),
+        Setting::number("databases", u64::from(*databases)),
+        Setting::limit("idle-timeout", *idle_timeout),
+        Setting::limit("request-timeout", *request_timeout),
+        Setting::limit("write-timeout", *write_timeout),
+        Setting::size("max-value", *max_value_bytes),
+        password_setting(password.as_ref(), password_file.as_deref()),
+        Setting::file("password-file", password_file.as_deref()),
+        Setting::switch("allow-unauthenticated", *allow_unauthenticated),
+        match log_level_file {
+            Some(file) => level.from(format!("the file {}", file.display())),
+            None => level,
+        },
+        Setting::file("log-level-file", log_level_file.as_deref()),
+        Setting::word("log-format", &word_of(log_format)),
+        Setting::switch("log-requests", *log_requests),
+    ]
+}
+
+/// Whether there is a password, and where it was found; nothing of what it is, not even its length.
+fn password_setting(password: Option<&Secret>, file: Option<&Path>) -> Setting {
+    let text = if password.is_some() { "set (hidden)" } else { "none" };
+    let setting = Setting::new(PASSWORD, json!(password.is_some()), text);
+    match (password, file) {
+        (None, _) => setting,
+        (Some(_), Some(file)) => setting.from(format!("the file {}", file.display())),
+        (Some(_), None) => setting.from("PANNIER_PASSWORD"),
+    }
+}
+
+/// The one setting that has no flag, since arguments are there for everybody to read.
+const PASSWORD: &str = "password";
+
+fn word_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+impl PrintArgs {
+    /// `matches` are those of the whole command line.
+    pub(super) fn run(self, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Failure> {
+        let json = self.json;
+        let options = self.serve.resolve_here()?;
+        let print =
+            matches.subcommand_matches("config").and_then(|config| config.subcommand_matches("print"));
+        let rows: Vec<_> = settings(&options).into_iter().map(|row| with_source(print, row)).collect();
+        if json {
+            print_json(out, rows)?
+        } else {
+            print_text(out, &rows)?
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// With `flag`, `default`, or the name of the variable that has set this flag.
+fn with_source(matches: Option<&ArgMatches>, mut row: Setting) -> (String, Setting) {
+    // What clap calls a flag is its field's name.
+    let id = row.name.replace('-', "_");
+    let source = match matches.filter(|_| row.name != PASSWORD).and_then(|matches| matches.value_source(&id))
+    {
+        Some(ValueSource::CommandLine) => Some("flag".to_owned()),
+        Some(ValueSource::EnvVariable) => Some(format!("PANNIER_{}", id.to_ascii_uppercase())),
+        _ if row.name == PASSWORD => row.origin.take(),
+        _ => None,
+    };
+    (source.unwrap_or("default".to_owned()), row)
+}
+
+fn print_text(out: &mut dyn Write, rows: &[(String, Setting)]) -> Result<(), Failure> {
+    let name =
+        |row: &Setting| if row.name == PASSWORD { PASSWORD.to_owned() } else { format!("--{}", row.name) };
+    let names_len = rows.iter().map(|(_, row)| name(row).len()).max().unwrap_or_default();
+    let texts_len = rows.iter().map(|(_, row)| row.text.len()).max().unwrap_or_default();
+    for (source, row) in rows {
+        let from = match &row.origin {
+            Some(origin) if source == "default" => origin.clone(),
+            Some(origin) => format!("{source}: {origin}"),
+            None => source.clone(),
+        };
+        writeln!(out, "{:names_len$}  {:texts_len$}  {from}", name(row), row.text)?;
+    }
+    Ok(())
+}
+
+/// An object by names of flags: `{"memory": {"value": 67108864, "unit": "bytes", "source": "flag", "origin": …}, …}`.
+fn print_json(out: &mut dyn Write, rows: Vec<(String, Setting)>) -> Result<(), Failure> {
+    let object = rows.into_iter().map(|(source, row)| {
+        let mut fields = Map::from_iter([("value".to_owned(), row.value)]);
+        fields.extend(row.unit.map(|unit| ("unit".to_owned(), json!(unit))));
+        fields.insert("source".to_owned(), json!(source));
+        fields.extend(row.origin.map(|origin| ("origin".to_owned(), json!(origin))));
+        (row.name.to_owned(), Value::Object(fields))
+    });
+    output::write_json(out, &Value::Object(object.collect()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,92 @@
+//! The page on metrics against the server: it has every family that `/metrics` shows, with its type, unit, labels and
+//! meaning, in the same order, and no other; its queries ask only for what there is.
+
+#![cfg(feature = "server")]
+
+use pannier::admin::{Readiness, Reply, respond};
+use pannier::command::VERBS;
+use pannier::datagram::{self, Datagrams};
+use pannier::engine::{Engine, settings::EngineConfig};
+use pannier::limits::MIB;
+use pannier::reply::ErrorKind;
+use pannier::server::{Server, Settings};
+use pannier::store::{Store, StoreConfig};
+use pannier::time::{Millis, Now};
+use std::collections::BTreeSet;
+
+const PAGE: &str = include_str!("../docs/metrics.md");
+
+/// A scrape of a server that has seen every verb and an error.
+fn scrape() -> String {
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let engine = Engine::new(Store::new(config, [1, 2]).expect("memory"), EngineConfig::default());
+    let datagrams = Datagrams::new(&datagram::Config { clients_max: 4, ..datagram::Config::new(1, [3, 4]) });
+    let process_facts = |facts: &mut pannier::engine::Facts| facts.open_descriptors = 9;
+    let settings = Settings {
+        max_clients: 4,
+        input_bytes: MIB,
+        output_bytes: MIB,
+        process_facts,
+        ..Settings::default()
+    };
+    let mut server = Server::new(engine, datagrams, settings);
+    for verb in VERBS {
+        server.engine_mut().metrics.called(verb.id);
+        server.engine_mut().metrics.rejected(verb.id, ErrorKind::Full);
+    }
+    let now = Now { monotonic: Millis(5), unix: Millis(1_780_000_000_000), unix_micros: 0 };
+    let mut reply = Reply::new();
+    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server, Readiness::Ready, now, &mut reply);
+    String::from_utf8(reply.body.as_bytes().to_vec()).expect("text")
+}
+
+/// A row of the page's table for each family.
+fn rows(text: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) else {
+            continue;
+        };
+        let kind = lines.next().and_then(|line| line.rsplit_once(' ')).expect("a type").1;
+        let unit = match name {
+            _ if name.contains("_bytes") => "bytes",
+            _ if name.contains("seconds") => "seconds",
+            _ => "",
+        };
+        // A sample may be missing where nothing occurred, but here everything has.
+        let sample = lines.peek().expect("a sample");
+        let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split_once('}').expect("an end").0);
+        let labels = labels.split(',').filter_map(|label| label.split_once('=')).map(|(label, _)| label);
+        let labels: Vec<_> =
+            labels.filter(|label| *label != "le").map(|label| format!("`{label}`")).collect();
+        rows.push(format!("| `{name}` | {kind} | {unit} | {} | {help} |", labels.join(", ")));
+    }
+    rows
+}
+
+#[test]
+fn the_page_has_every_metric_and_no_other() {
+    let wanted = rows(&scrape());
+    let found: Vec<&str> = PAGE
+        .lines()
+        .filter(|line| line.starts_with("| `pannier_") || line.starts_with("| `process_"))
+        .collect();
+    assert!(wanted.len() > 40);
+    assert_eq!(found, wanted, "the table should read:\n{}", wanted.join("\n"));
+}
+
+#[test]
+fn every_metric_that_the_page_speaks_of_is_in_its_table() {
+    let text = scrape();
+    let known: BTreeSet<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .chain(text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()))
+        .collect();
+    let words = PAGE.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    for word in words.filter(|word| word.starts_with("pannier_") || word.starts_with("process_")) {
+        assert!(known.contains(word), "{word}");
+    }
+}

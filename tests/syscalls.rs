@@ -1,0 +1,220 @@
+//! System calls, counted exactly: the real server runs under `strace`, and what it called between two markers must be
+//! what the README says. Skipped, in plain words, where `strace` cannot be had.
+//!
+//! Sockets become ready all at once because the server is stopped (SIGSTOP) while the bytes are sent: no luck is needed.
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use common::{Client, Server, encode, eventually};
+use pannier::wire::frame::{self, Direction, Head, Op, Status};
+
+/// Rounds of each count: one could be a coincidence.
+const ROUNDS: usize = 3;
+
+/// A server under `strace`, and a connection whose PINGs mark the trace.
+struct Traced {
+    server: Server,
+    pid: u32,
+    file: PathBuf,
+    marker: Client,
+}
+
+impl Traced {
+    /// `None`: tracing is not possible here, and that is said.
+    fn start(name: &str, flags: &[&str]) -> Option<Traced> {
+        let works = Command::new("strace")
+            .args(["-o", "/dev/null", "true"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if !works {
+            eprintln!("skipped: strace is not installed or may not trace here");
+            return None;
+        }
+        let file = std::env::temp_dir().join(format!("pannier-syscalls-{name}-{}", std::process::id()));
+        let mut strace = Command::new("strace");
+        // Where the vDSO reads the clocks they are no system calls; where it does not, that is the system's doing.
+        strace.args(["-s", "64", "-e", "trace=!clock_gettime", "-o"]).arg(&file);
+        let server = Server::start_under(strace, flags);
+        let pid = server.logged_pid();
+        let marker = server.connect();
+        let mut traced = Traced { server, pid, file, marker };
+        traced.mark("start");
+        Some(traced)
+    }
+
+    fn mark(&mut self, name: &str) {
+        let line = format!("PING mark-{name}");
+        assert!(self.marker.line(&line).ends_with(format!("mark-{name}\r\n").as_bytes()));
+    }
+
+    /// A connection that the server has taken on and has nothing left to do for.
+    fn connect(&self) -> Client {
+        let mut client = self.server.connect();
+        assert_eq!(client.line("PING"), b"+PONG\r\n");
+        client
+    }
+
+    /// Does `what` to a server that stands still, so that it meets all of it at once.
+    fn while_stopped(&self, what: impl FnOnce()) {
+        self.signal("STOP");
+        eventually("the server to stand still", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("stat");
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 't']))
+        });
+        what();
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Ends the server and gives what it called between the markers `first` and `second`, by kind.
+    fn calls_between(mut self, first: &str, second: &str) -> BTreeMap<String, usize> {
+        self.signal("TERM");
+        assert!(self.server.wait().success());
+        let trace = std::fs::read_to_string(&self.file).expect("the trace");
+        let position = |name: &str, call: &str| {
+            let is =
+                |line: &str| kind(line).as_deref() == Some(call) && line.contains(&format!("mark-{name}\\r"));
+            trace.lines().position(is).unwrap_or_else(|| panic!("{call} of mark-{name} in {trace}"))
+        };
+        // From behind the first one's reply to before the poll that told of the second one.
+        let (from, to) = (position(first, "write") + 1, position(second, "read"));
+        let lines: Vec<&str> = trace.lines().skip(from).take(to - from).collect();
+        let last = lines.iter().rposition(|line| kind(line).as_deref() == Some("poll")).expect("a poll");
+        let mut counts = BTreeMap::new();
+        for kind in lines[..last].iter().filter_map(|line| kind(line)) {
+            *counts.entry(kind).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // Ending strace alone would leave the server running.
+        if self.server.is_running() {
+            let _ = Command::new("kill").args(["-KILL", &self.pid.to_string()]).status();
+        }
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// What a line of the trace says was called. A call that a signal interrupted came to nothing and is called again.
+fn kind(line: &str) -> Option<String> {
+    let (name, _) = line.split_once('(')?;
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_name || line.contains(" EINTR ") || line.contains("ERESTART") {
+        return None;
+    }
+    Some(match name {
+        "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => "poll".to_owned(),
+        "read" | "readv" | "recvfrom" | "recvmsg" => "read".to_owned(),
+        "write" | "writev" | "sendto" | "sendmsg" => "write".to_owned(),
+        other => other.to_owned(),
+    })
+}
+
+fn counts(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[test]
+fn a_request_costs_two_calls_and_its_share_of_a_poll() {
+    const SOCKETS: usize = 8;
+    let Some(mut traced) = Traced::start("depth-1", &[]) else { return };
+    let mut clients: Vec<Client> = (0..SOCKETS).map(|_| traced.connect()).collect();
+    traced.mark("first");
+    for _ in 0..ROUNDS {
+        traced
+            .while_stopped(|| clients.iter_mut().for_each(|client| client.send(&encode(&["SET", "k", "v"]))));
+        clients.iter_mut().for_each(|client| assert_eq!(client.reply(), b"+OK\r\n"));
+    }
+    traced.mark("second");
+    let calls = traced.calls_between("first", "second");
+    let each = ROUNDS * SOCKETS;
+    assert_eq!(calls, counts(&[("poll", ROUNDS), ("read", each), ("write", each)]));
+}
+
+#[test]
+fn a_pipelined_batch_costs_three_calls() {
+    const BATCH: usize = 100;
+    let Some(mut traced) = Traced::start("batches", &[]) else { return };
+    let mut client = traced.connect();
+    let key = "sixteen-byte-key";
+    let value = "thirty-two bytes of plain value.";
+    let batch = encode(&["SET", key, value]).repeat(BATCH);
+    traced.mark("first");
+    for _ in 0..ROUNDS {
+        client.send(&batch);
+        (0..BATCH).for_each(|_| assert_eq!(client.reply(), b"+OK\r\n"));
+    }
+    traced.mark("second");
+    let calls = traced.calls_between("first", "second");
+    assert_eq!(calls, counts(&[("poll", ROUNDS), ("read", ROUNDS), ("write", ROUNDS)]));
+}
+
+#[test]
+fn a_large_value_goes_out_with_all_that_belongs_to_it_in_one_call() {
+    // Three whole segments of the store and some blocks; the system takes as much at once from a new connection.
+    const VALUE_BYTES: usize = 200_000;
+    let Some(mut traced) = Traced::start("large", &[]) else { return };
+    let mut client = traced.connect();
+    let value = vec![b'v'; VALUE_BYTES];
+    assert_eq!(client.call(&[b"SET", &b"k"[..], &value]), b"+OK\r\n");
+    traced.mark("first");
+    for _ in 0..ROUNDS {
+        client.send(&encode(&["GET", "k"]));
+        assert_eq!(client.reply().len(), b"$200000\r\n\r\n".len() + VALUE_BYTES);
+    }
+    traced.mark("second");
+    let calls = traced.calls_between("first", "second");
+    assert_eq!(calls, counts(&[("poll", ROUNDS), ("read", ROUNDS), ("write", ROUNDS)]));
+}
+
+#[test]
+fn datagrams_come_and_go_by_thirty_two() {
+    // Three whole batches and a part of one, which says that no more wait.
+    const BURST: usize = 100;
+    let Some(mut traced) = Traced::start("datagrams", &["--udp", "127.0.0.1:0"]) else { return };
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    socket.connect(traced.server.udp_address()).expect("connect");
+    socket.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
+    let receive = || {
+        let mut reply = [0; 1500];
+        let len = socket.recv(&mut reply).expect("a reply");
+        frame::decode_datagram(&reply[..len], Direction::Reply).expect("a good one").head
+    };
+    let send = |head: &Head| {
+        let mut bytes = [0; 1200];
+        let len = frame::encode(&mut bytes, head, b"key", b"", None).expect("fits");
+        socket.send(&bytes[..len]).expect("send");
+    };
+    let mut hello = Head::request(Op::Hello, 1, 0);
+    send(&hello);
+    hello.cookie = receive().cookie;
+    send(&hello);
+    let welcome = receive();
+    assert_eq!(welcome.status(), Some(Status::Ok));
+    let get = Head { cookie: welcome.cookie, epoch: welcome.epoch, ..Head::request(Op::Get, 1, 1) };
+    traced.mark("first");
+    for _ in 0..ROUNDS {
+        traced.while_stopped(|| (0..BURST).for_each(|_| send(&get)));
+        (0..BURST).for_each(|_| assert_eq!(receive().status(), Some(Status::NotFound)));
+    }
+    traced.mark("second");
+    let calls = traced.calls_between("first", "second");
+    let batches = ROUNDS * BURST.div_ceil(32);
+    assert_eq!(calls, counts(&[("poll", ROUNDS), ("recvmmsg", batches), ("sendmmsg", batches)]));
+}
