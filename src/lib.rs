@@ -20,6 +20,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`limits`], [`time`] | every bound with its unit and reason; time as a number that is handed in |
+//! | [`mutant`] | mistakes that tests switch on; nothing in a build without the feature `mutants` |
 //! | [`mutation`] | the vocabulary of change: the only way to change a store |
 //! | [`buffers`], [`ring`], [`timers`] | the arena of all clients' buffers, the rings in it, one time limit for each client |
 //! | [`wire`] | hand-written incremental decoders and encoders: RESP, inline commands, frames |
@@ -30,7 +31,9 @@
 //! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
 //! | [`admin`] | HTTP for probes and metrics: request bytes in, response bytes out |
 //! | [`net`] | sockets, signals, the one poll, the one reading of the clocks for each turn |
-//! | [`client`], [`cli`] | the blocking client library; the command line |
+//! | [`client`] | the blocking client library |
+//! | [`sim`] | server, clients and a bad network in one thread, from a seed; checkers of what happened |
+//! | [`cli`] | the command line |
 //!
 //! # Decisions that shape the rest
 //!
@@ -84,11 +87,12 @@ pub mod engine;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod metrics;
+pub mod mutant;
 #[cfg(feature = "server")]
 pub mod mutation;
 #[cfg(feature = "server")]
 pub mod net;
-#[cfg(all(test, feature = "server"))]
+#[cfg(any(all(test, feature = "server"), feature = "sim"))]
 mod random;
 #[cfg(feature = "server")]
 pub mod reply;
@@ -96,6 +100,8 @@ pub mod reply;
 pub mod ring;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "server")]
 pub mod store;
 pub mod time;

@@ -11,6 +11,7 @@
 use crate::{
     buffers::{Buffer, Buffers},
     limits::{BUFFER_UNIT_BYTES, RING_BYTES},
+    mutant::{self, Mutant},
 };
 
 /// Bytes that a shrunk ring still takes, at least, should the arena have nothing longer when more comes.
@@ -183,6 +184,9 @@ impl Ring {
             bytes.rotate_left(head);
         }
         self.head = 0;
+        if mutant::is_on(Mutant::RingOffByOne) && self.len > 0 {
+            bytes[self.len as usize - 1] = 0;
+        }
     }
 
     /// Moves to a buffer of at least `at_least` bytes, straightened, or straightens in place if this one is that

@@ -10,6 +10,7 @@
 //! | `connection.rs` | the server, over TCP or UDP |
 //! | `bench/` | `bench`: a load generator |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
+//! | `simulate.rs` | `simulate`: the simulator over many seeds |
 //! | `top/` | `top`: what a server is doing, looked at again and again |
 //! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
 //! | `config.rs` | `config print`: what `serve` would run with, and why |
@@ -32,6 +33,7 @@ mod output;
 mod reload;
 pub mod secret;
 pub mod serve;
+mod simulate;
 mod top;
 pub mod units;
 mod verbs;
@@ -138,6 +140,7 @@ Examples:
     ///
     /// Takes a few seconds and free ports of 127.0.0.1. Exit code 0: all that it promises held; 1: something did not.
     Demo,
+    Simulate(simulate::SimulateArgs),
     /// Ask what the flags and the environment come to
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -187,6 +190,7 @@ fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Fail
         Command::Top(args) => args.run(out),
         Command::Healthcheck(args) => args.run(),
         Command::Demo => demo::run(out),
+        Command::Simulate(args) => args.run(out),
         Command::Config(config::ConfigCommand::Print(args)) => args.run(matches, out),
         Command::Man { dir } => man::run(Cli::command(), dir.as_deref(), out),
         Command::Bench(args) => args.run(out),

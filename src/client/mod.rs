@@ -37,6 +37,10 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 pub use error::Error;
+#[cfg(feature = "sim")]
+pub(crate) use reply::whole_replies;
+#[cfg(feature = "sim")]
+pub(crate) use tcp::encoded;
 pub use reply::{Malformed, ReadError, Reply, ReplyReader};
 pub use tcp::{Builder, Client, Scan};
 pub use udp::{

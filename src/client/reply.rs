@@ -336,6 +336,22 @@ fn read_some(source: &mut impl Read, into: &mut [u8]) -> Result<usize, ReadError
     }
 }
 
+/// The whole replies at the front of `bytes`, and how many bytes they take; for who reads without blocking.
+#[cfg(feature = "sim")]
+pub(crate) fn whole_replies(bytes: &[u8]) -> Result<(Vec<Reply>, usize), Malformed> {
+    let (mut reader, mut source) = (ReplyReader::new(REPLY_BYTES_MAX), bytes);
+    let (mut replies, mut consumed) = (Vec::new(), 0);
+    loop {
+        match reader.read(&mut source) {
+            Ok(reply) => replies.push(reply),
+            Err(ReadError::Malformed(reason)) => return Err(reason),
+            // The rest is still to come.
+            Err(ReadError::Io(_)) => return Ok((replies, consumed)),
+        }
+        consumed = bytes.len() - source.len() - (reader.end - reader.start);
+    }
+}
+
 fn error_reply(line: &[u8]) -> Reply {
     let line = String::from_utf8_lossy(line);
     let is_code = |word: &str| {

@@ -389,7 +389,7 @@ impl Write for Timed<'_> {
 }
 
 /// Writes one command: short arguments gathered, long ones from where they are.
-fn send(stream: &mut Timed<'_>, arguments: &[&[u8]]) -> io::Result<()> {
+fn send(stream: &mut impl Write, arguments: &[&[u8]]) -> io::Result<()> {
     let mut gathered = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {
         gathered.extend(format!("${}\r\n", argument.len()).as_bytes());
@@ -403,6 +403,14 @@ fn send(stream: &mut Timed<'_>, arguments: &[&[u8]]) -> io::Result<()> {
         gathered.extend(b"\r\n");
     }
     stream.write_all(&gathered)
+}
+
+/// The bytes of one command, for who has no blocking stream.
+#[cfg(feature = "sim")]
+pub(crate) fn encoded(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    send(&mut bytes, arguments).expect("a vector takes everything");
+    bytes
 }
 
 /// Tries each address that the name stands for, until the time is up.

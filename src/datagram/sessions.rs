@@ -20,6 +20,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use crate::limits::UDP_WINDOW;
+use crate::mutant::{self, Mutant};
 use crate::time::Millis;
 use crate::wire::frame::Status;
 
@@ -207,7 +208,7 @@ impl Sessions {
         now: Millis,
     ) -> Result<SessionIndex, NotOpened> {
         debug_assert!(self.find(client_id).is_none());
-        if cookie.is_some_and(|counter| counter <= self.horizon) {
+        if cookie.is_some_and(|counter| counter <= self.horizon) && !mutant::is_on(Mutant::NoHorizon) {
             return Err(NotOpened::Stale);
         }
         let at = if self.heads.len() < self.clients_max {
@@ -277,9 +278,12 @@ impl Sessions {
         }
         let age = head.highest - sequence;
         if age >= u64::BITS {
+            if age == u64::BITS && mutant::is_on(Mutant::WindowOffByOne) {
+                return Known::New;
+            }
             return Known::Stale;
         }
-        if head.window & (1 << age) == 0 {
+        if head.window & (1 << age) == 0 || mutant::is_on(Mutant::NoDedupe) {
             return Known::New;
         }
         let slot = &self.slots[slot_index(session, sequence)];

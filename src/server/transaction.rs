@@ -11,10 +11,11 @@ use crate::buffers::Buffers;
 use crate::command::{Verb, VerbId};
 use crate::connection::{ConnectionId, Transaction};
 use crate::engine::{Flow, session::ReplyMode};
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, LargeId};
 use crate::reply::{Error, ErrorKind, Part};
 use crate::ring::Ring;
-use crate::time::Now;
+use crate::time::{Millis, Now};
 use crate::wire::arguments::{Arg, ArgTable, Args};
 use crate::wire::encode::Out;
 
@@ -224,13 +225,15 @@ impl Server {
 
     fn watched_has_changed(&self, id: ConnectionId, now: Now) -> bool {
         let watched = self.connections[id.index as usize].transaction.watched.readable(&self.queues);
+        // Time 0 is before any expiry.
+        let unix = if mutant::is_on(Mutant::WatchMissesExpiry) { Millis(0) } else { now.unix };
         let mut rest = watched;
         while let [database, tail @ ..] = rest {
             let (revision, tail) = tail.split_at(8);
             let (len, tail) = tail.split_at(2);
             let (key, tail) = tail.split_at(usize::from(u16::from_le_bytes([len[0], len[1]])));
             let then = u64::from_le_bytes(revision.try_into().expect("split at 8"));
-            let entry = self.engine.store.peek(Database(*database), key, now.unix);
+            let entry = self.engine.store.peek(Database(*database), key, unix);
             if entry.map_or(0, |entry| entry.revision.0) != then {
                 return true;
             }

@@ -25,6 +25,7 @@
 //! frame that was not finished cannot be taken for one.
 
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::wire::tag::{TAG_LEN, TagKey};
 
 /// The first byte of every frame; on the shared TCP port it tells framed connections from RESP ones.
@@ -425,7 +426,7 @@ fn decode_whole(bytes: &[u8], direction: Direction) -> Result<Frame<'_>, Reject>
         return Err(Reject::BadKeyLength);
     }
     let (covered, crc) = bytes.split_at(bytes.len() - CRC_LEN);
-    if crc32c::crc32c(covered) != u32_at(crc, 0..4) {
+    if checksum(covered) != u32_at(crc, 0..4) {
         return Err(Reject::BadCrc);
     }
     let mut cookie = [0; COOKIE_LEN];
@@ -449,6 +450,12 @@ fn decode_whole(bytes: &[u8], direction: Direction) -> Result<Frame<'_>, Reject>
     let body = &bytes[HEADER_LEN..bytes.len() - CRC_LEN - tag_len];
     let (key, value) = body.split_at(key_len);
     Ok(Frame { head, key, value, raw: bytes })
+}
+
+/// CRC32C of everything before it.
+fn checksum(covered: &[u8]) -> u32 {
+    let from = if mutant::is_on(Mutant::CrcSkipsHeader) { HEADER_LEN } else { 0 };
+    crc32c::crc32c(&covered[from..])
 }
 
 fn u32_at(bytes: &[u8], range: core::ops::Range<usize>) -> u32 {
@@ -534,7 +541,7 @@ impl<'a> Writer<'a> {
             let tag = key.sign(self.head.client_id, self.head.epoch, &self.out[..self.len]);
             self.out[self.len..covered_len].copy_from_slice(&tag);
         }
-        let crc = crc32c::crc32c(&self.out[..covered_len]);
+        let crc = checksum(&self.out[..covered_len]);
         self.out[covered_len..covered_len + CRC_LEN].copy_from_slice(&crc.to_be_bytes());
         Ok(covered_len + CRC_LEN)
     }

@@ -14,6 +14,7 @@
 use super::entry::{Address, Entry, HASH_BITS, position};
 use super::leaves::{LEAF_ENTRIES_MAX, NONE};
 use super::{Index, Leaves, SHARDS, kept};
+use crate::mutant::{self, Mutant};
 
 /// Places of a shard.
 const PLACES: u64 = 1 << HASH_BITS;
@@ -80,7 +81,8 @@ impl Index {
     fn leaf_at(&self, leaves: &Leaves, shard: usize, place: u32) -> (u32, u64) {
         let id = self.shards[shard].find(position(place));
         let depth = if id == NONE { 0 } else { leaves.get(id).depth };
-        let width = PLACES >> depth;
+        let skips = depth > 0 && mutant::is_on(Mutant::ScanSkipsSplit);
+        let width = PLACES >> if skips { depth - 1 } else { depth };
         (id, shard as u64 * PLACES + (u64::from(place) / width + 1) * width)
     }
 

@@ -1,0 +1,124 @@
+//! `pannier simulate`: the simulator over many seeds, and what it found.
+
+use std::{
+    io::Write,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use clap::Args;
+
+use super::{Exit, Failure};
+use crate::sim::{self, Fault, Plan, Report};
+
+/// Run server, clients and a bad network in one thread from a seed, and check every answer
+///
+/// The same seed is the same run, on every machine. Exit code 0: every promise held in every run; 1: one was broken, and
+/// the seed, the last events and the command that repeats it are printed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  pannier simulate --seeds 1000                 the seeds 0 to 999
+  pannier simulate --seed 17 --steps 500        one seed alone, shorter
+  pannier simulate --seed 17 --without loss     and without one of its faults")]
+pub(crate) struct SimulateArgs {
+    /// The first seed
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// How many seeds, one after the other
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    seeds: u64,
+    /// Events with faults in each run; healing and last requests come on top
+    #[arg(long, default_value_t = sim::STEPS, value_name = "M")]
+    steps: u32,
+    /// Runs at the same time, each in a thread of its own
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    jobs: u64,
+    /// Faults that are not to happen, by their names in the report
+    #[arg(long, value_name = "FAULT", value_delimiter = ',', value_parser = parse_fault)]
+    without: Vec<Fault>,
+    /// UDP clients, instead of as many as the seed says
+    #[arg(long, value_name = "N", value_parser = parse_clients)]
+    udp_clients: Option<usize>,
+    /// TCP clients, instead of as many as the seed says
+    #[arg(long, value_name = "N", value_parser = parse_clients)]
+    tcp_clients: Option<usize>,
+    /// Print every event of the run, if it is one seed alone
+    #[arg(long)]
+    trace: bool,
+}
+
+fn parse_fault(name: &str) -> Result<Fault, String> {
+    Fault::ALL.iter().copied().find(|fault| fault.name() == name).ok_or_else(|| {
+        let names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+        format!("no such fault; there are {}", names.join(", "))
+    })
+}
+
+fn parse_clients(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count <= sim::CLIENTS_MAX).ok_or(format!("0 to {}", sim::CLIENTS_MAX))
+}
+
+/// What came of some seeds: the sum, and the first that failed.
+#[derive(Default)]
+struct Outcome {
+    report: Report,
+    failed: Option<u64>,
+}
+
+impl SimulateArgs {
+    /// Runs the seeds and prints what came of them.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<Exit, Failure> {
+        let plan = Plan {
+            steps: self.steps,
+            without: self.without.clone(),
+            udp_clients: self.udp_clients,
+            tcp_clients: self.tcp_clients,
+            trace: false,
+        };
+        if self.trace && self.seeds == 1 {
+            for line in sim::trace(self.seed, &plan) {
+                writeln!(out, "{line}")?;
+            }
+        }
+        let outcome = self.run_seeds(&plan);
+        write!(out, "{}", outcome.report)?;
+        let Some(seed) = outcome.failed else { return Ok(Exit::Done) };
+        out.flush()?;
+        match sim::shrink(seed, &plan) {
+            Some(failure) => write!(out, "\n{failure}")?,
+            None => writeln!(out, "\nseed {seed} failed once and not again: the run depends on more than its seed")?,
+        }
+        Ok(Exit::Refused)
+    }
+
+    /// Hands the seeds out to as many threads as were asked for; no more are begun once one has failed.
+    fn run_seeds(&self, plan: &Plan) -> Outcome {
+        let next = AtomicU64::new(0);
+        let failed = AtomicU64::new(u64::MAX);
+        let work = || {
+            let mut report = Report::default();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= self.seeds || failed.load(Ordering::Relaxed) != u64::MAX {
+                    return report;
+                }
+                let seed = self.seed.wrapping_add(at);
+                match sim::run(seed, plan) {
+                    Ok(one) => report.add(&one),
+                    Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
+                }
+            }
+        };
+        let reports: Vec<Report> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.jobs).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
+        });
+        let mut outcome = Outcome::default();
+        reports.iter().for_each(|report| outcome.report.add(report));
+        outcome.failed = Some(failed.into_inner()).filter(|seed| *seed != u64::MAX);
+        outcome
+    }
+}

@@ -1,0 +1,91 @@
+//! Faults that are put in on purpose, to see whether the tests would find them.
+//!
+//! A test that has never failed proves little. Each [`Mutant`] is a mistake that this server could have had: the one
+//! line that keeps a promise, left out. The simulator must catch every one of them within a stated number of seeds
+//! (`tests/mutants.rs`); one that survives fails the build.
+//!
+//! Without the feature `mutants`, [`is_on`] is a constant `false`: the eight places that ask it compile to nothing,
+//! which the assertion at the end of this file and a stage of `.ci/run` hold to.
+
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
+        /// A mistake, and where it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant { $($(#[doc = $doc])+ $name,)+ }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// Every one.
+            pub const ALL: &[Mutant] = &[$(Mutant::$name),+];
+
+            /// How it is called on a command line and in the documentation.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Mutant::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// A repeated write runs again instead of getting its kept reply (`datagram/sessions.rs`).
+    NoDedupe = "no-dedupe";
+    /// A write of an earlier run of the server is taken for one of this run (`datagram/mod.rs`).
+    NoEpochCheck = "no-epoch-check";
+    /// A copy that arrives after its session was dropped opens a new one and runs (`datagram/sessions.rs`).
+    NoHorizon = "no-horizon";
+    /// The checksum covers key and value, and not the header (`wire/frame.rs`).
+    CrcSkipsHeader = "crc-skips-header";
+    /// A write that has just left the window counts as new (`datagram/sessions.rs`).
+    WindowOffByOne = "window-off-by-one";
+    /// A ring that is straightened loses its last byte (`ring.rs`).
+    RingOffByOne = "ring-off-by-one";
+    /// EXEC does not see that a watched key has expired in the meantime (`server/transaction.rs`).
+    WatchMissesExpiry = "watch-misses-expiry";
+    /// A cursor passes over the other half of a leaf that was split (`store/index/scan.rs`).
+    ScanSkipsSplit = "scan-skips-split";
+}
+
+#[cfg(feature = "mutants")]
+mod switch {
+    use super::Mutant;
+    use std::cell::Cell;
+
+    thread_local! {
+        static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Whether this thread runs with that mistake.
+    #[must_use]
+    pub fn is_on(mutant: Mutant) -> bool {
+        ON.get() == Some(mutant)
+    }
+
+    /// Runs `body` with that mistake in this thread.
+    pub fn with<T>(mutant: Mutant, body: impl FnOnce() -> T) -> T {
+        /// Switches it off, also where `body` panics.
+        struct Guard;
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                ON.set(None);
+            }
+        }
+        let _guard = Guard;
+        ON.set(Some(mutant));
+        body()
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use switch::{is_on, with};
+
+/// No mistake is ever on.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+#[must_use]
+pub const fn is_on(_: Mutant) -> bool {
+    false
+}
+
+#[cfg(not(feature = "mutants"))]
+const _: () = assert!(!is_on(Mutant::NoDedupe) && !is_on(Mutant::ScanSkipsSplit));

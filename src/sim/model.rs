@@ -1,0 +1,322 @@
+//! The reference model: what the store must hold, computed from what the server was asked, and checked against the list
+//! of changes that the store told.
+//!
+//! A command is explained in three steps: *predict* its answer and its effects from the model; compare the answer with
+//! the one that was given; *expect* each effect as the next change in the store's list. Keys that depart by
+//! themselves (expiry, eviction) are in that list too, between the effects, and are taken up no earlier than an answer
+//! or an effect calls for them. What the server answers, what it changes, and in which order, has to fit together.
+
+use super::node::{Change, Logged, Node};
+use super::violation::{Violation, show, violation};
+use crate::mutation::Database;
+use crate::time::Now;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+/// What a key has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub value: Rc<[u8]>,
+    /// Unix milliseconds.
+    pub expiry: Option<u64>,
+    pub revision: u64,
+}
+
+/// A change that a command must bring about.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    Put { key: Vec<u8>, value: Rc<[u8]>, expiry: Option<u64> },
+    /// `value` is the whole value afterwards.
+    Append { key: Vec<u8>, added: Vec<u8>, value: Rc<[u8]> },
+    SetExpiry { key: Vec<u8>, expiry: Option<u64> },
+    Delete { key: Vec<u8> },
+    Rename { from: Vec<u8>, to: Vec<u8> },
+    Flush,
+}
+
+/// A walk through all keys by SCAN.
+#[derive(Debug, Default)]
+struct Walk {
+    /// Keys that were there when it began, and ever since.
+    throughout: BTreeSet<Vec<u8>>,
+    seen: BTreeSet<Vec<u8>>,
+}
+
+/// The model of one life of a server.
+pub struct Model {
+    records: BTreeMap<Vec<u8>, Record>,
+    /// What the store told and nothing has called for yet.
+    waiting: VecDeque<Logged>,
+    evicts: bool,
+    revision: u64,
+    walks: BTreeMap<usize, Walk>,
+    /// Departures so far.
+    pub expired: u64,
+    pub evicted: u64,
+    /// Walks that came to their end, and keys that they had to show.
+    pub walks_ended: u64,
+    pub walked_keys: u64,
+}
+
+impl Model {
+    /// An empty store; `evicts`: whether keys may go for want of memory.
+    pub fn new(evicts: bool) -> Model {
+        Model {
+            records: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            evicts,
+            revision: 0,
+            walks: BTreeMap::new(),
+            expired: 0,
+            evicted: 0,
+            walks_ended: 0,
+            walked_keys: 0,
+        }
+    }
+
+    /// The unexpired record of a key.
+    pub fn live(&self, key: &[u8], unix: u64) -> Option<&Record> {
+        self.records.get(key).filter(|record| record.expiry.is_none_or(|at| at > unix))
+    }
+
+    /// What WATCH remembers of a key.
+    pub fn revision_of(&self, key: &[u8], unix: u64) -> u64 {
+        self.live(key, unix).map_or(0, |record| record.revision)
+    }
+
+    /// Takes up what the store has told.
+    pub fn hear(&mut self, told: Vec<Logged>) {
+        self.waiting.extend(told);
+    }
+
+    /// Whether the next change is a departure; if so, it is taken up.
+    pub fn depart(&mut self, unix: u64) -> Result<bool, Violation> {
+        let Some(Logged { revision, change }) = self.waiting.front() else { return Ok(false) };
+        let (key, expired) = match change {
+            Change::Expire { key } => (key.clone(), true),
+            Change::Evict { key } => (key.clone(), false),
+            _ => return Ok(false),
+        };
+        let revision = *revision;
+        self.waiting.pop_front();
+        self.advance(revision, &key)?;
+        let Some(record) = self.records.remove(&key) else {
+            return Err(violation(&key, "a key departed that was not there"));
+        };
+        if expired && record.expiry.is_none_or(|at| at > unix) {
+            let text = format!("a key expired at {unix} that has until {:?}", record.expiry);
+            return Err(violation(&key, text));
+        }
+        if !expired && !self.evicts {
+            return Err(violation(&key, "a key was evicted by a store that refuses when it is full"));
+        }
+        self.expired += u64::from(expired);
+        self.evicted += u64::from(!expired);
+        self.left(&key);
+        Ok(true)
+    }
+
+    /// The next change must be this one, after departures; the revision that it drew.
+    pub fn expect(&mut self, effect: &Effect, unix: u64) -> Result<u64, Violation> {
+        while self.depart(unix)? {}
+        let key = effect.key();
+        let Some(Logged { revision, change }) = self.waiting.pop_front() else {
+            return Err(violation(key, format!("was answered but never changed: {effect:?}")));
+        };
+        if !effect.is(&change) {
+            return Err(violation(key, format!("the store was told {change:?} instead of {effect:?}")));
+        }
+        self.advance(revision, key)?;
+        self.apply(effect, revision)?;
+        Ok(revision)
+    }
+
+    fn apply(&mut self, effect: &Effect, revision: u64) -> Result<(), Violation> {
+        match effect {
+            Effect::Put { key, value, expiry } => {
+                let record = Record { value: Rc::clone(value), expiry: *expiry, revision };
+                self.records.insert(key.clone(), record);
+            }
+            Effect::Append { key, value, .. } => {
+                let expiry = self.records.get(key).and_then(|record| record.expiry);
+                let record = Record { value: Rc::clone(value), expiry, revision };
+                self.records.insert(key.clone(), record);
+            }
+            Effect::SetExpiry { key, expiry } => match self.records.get_mut(key) {
+                Some(record) => (record.expiry, record.revision) = (*expiry, revision),
+                None => return Err(violation(key, "an expiry was set on a key that is not there")),
+            },
+            Effect::Delete { key } => {
+                if self.records.remove(key).is_none() {
+                    return Err(violation(key, "a key was deleted that is not there"));
+                }
+                self.left(key);
+            }
+            Effect::Rename { from, to } => {
+                let Some(record) = self.records.remove(from) else {
+                    return Err(violation(from, "a key was renamed that is not there"));
+                };
+                self.left(from);
+                self.left(to);
+                self.records.insert(to.clone(), Record { revision, ..record });
+            }
+            Effect::Flush => {
+                self.records.clear();
+                self.walks.values_mut().for_each(|walk| walk.throughout.clear());
+            }
+        }
+        Ok(())
+    }
+
+    /// The server has done something that may make keys depart, and nothing else.
+    pub fn settle(&mut self, unix: u64) -> Result<(), Violation> {
+        while self.depart(unix)? {}
+        match self.waiting.front() {
+            None => Ok(()),
+            Some(Logged { change, .. }) => {
+                Err(violation(change.key(), format!("changed, though nobody asked for it: {change:?}")))
+            }
+        }
+    }
+
+    /// Revisions only grow, for whoever relies on them to see changes.
+    fn advance(&mut self, revision: u64, key: &[u8]) -> Result<(), Violation> {
+        if revision <= self.revision {
+            return Err(violation(key, format!("drew revision {revision} after {}", self.revision)));
+        }
+        self.revision = revision;
+        Ok(())
+    }
+
+    fn left(&mut self, key: &[u8]) {
+        for walk in self.walks.values_mut() {
+            walk.throughout.remove(key);
+        }
+    }
+
+    /// A client's SCAN from cursor 0.
+    pub fn begin_walk(&mut self, client: usize) {
+        let lasting = self.records.iter().filter(|(_, record)| record.expiry.is_none());
+        let throughout = lasting.map(|(key, _)| key.clone()).collect();
+        self.walks.insert(client, Walk { throughout, seen: BTreeSet::new() });
+    }
+
+    /// A page of a client's SCAN showed these keys; `last`: the cursor came back to 0.
+    pub fn walk_page(
+        &mut self,
+        client: usize,
+        keys: &[Vec<u8>],
+        last: bool,
+        unix: u64,
+    ) -> Result<(), Violation> {
+        for key in keys {
+            if self.live(key, unix).is_none() {
+                return Err(violation(key, "SCAN showed a key that is not there"));
+            }
+        }
+        let Some(walk) = self.walks.get_mut(&client) else { return Ok(()) };
+        for key in keys {
+            let again = !walk.seen.insert(key.clone());
+            if again && walk.throughout.contains(key) {
+                return Err(violation(key, "SCAN showed a key twice that was there throughout"));
+            }
+        }
+        if last && let Some(walk) = self.walks.remove(&client) {
+            let lasting =
+                |key: &&Vec<u8>| self.records.get(*key).is_some_and(|record| record.expiry.is_none());
+            let missed = walk.throughout.difference(&walk.seen).find(lasting);
+            if let Some(key) = missed {
+                return Err(violation(key, "SCAN missed a key that was there throughout"));
+            }
+            self.walks_ended += 1;
+            self.walked_keys += walk.throughout.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Compares every key with what the store shows.
+    pub fn compare(&self, node: &Node, now: Now) -> Result<(), Violation> {
+        let (have, want) = (node.store().len(Database(0)), self.records.len() as u64);
+        if have != want {
+            return Err(violation(b"", format!("the store has {have} keys and the model {want}")));
+        }
+        for (key, record) in &self.records {
+            let live = self.live(key, now.unix.0);
+            let shown = node.show(key, now);
+            let same = match (&shown, live) {
+                (None, None) => true,
+                (Some(shown), Some(live)) => {
+                    (&shown.value[..], shown.expiry, shown.revision)
+                        == (&live.value[..], live.expiry, live.revision)
+                }
+                _ => false,
+            };
+            if !same {
+                let value = shown.map(|shown| (show(&shown.value), shown.expiry, shown.revision));
+                let want = (show(&record.value), record.expiry, record.revision);
+                return Err(violation(key, format!("the store has {value:?} and the model {want:?}")));
+            }
+        }
+        let counters = node.store().statistics();
+        let (told, counted) = ((self.expired, self.evicted), (counters.expired, counters.evicted));
+        if told != counted {
+            return Err(violation(b"", format!("departures: told {told:?}, counted {counted:?}")));
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    /// The key that changes; empty where it is none or many.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Change::Put { key, .. }
+            | Change::Write { key, .. }
+            | Change::SetExpiry { key, .. }
+            | Change::Delete { key }
+            | Change::Expire { key }
+            | Change::Evict { key }
+            | Change::Rename { from: key, .. } => key,
+            Change::Flush | Change::Other => b"",
+        }
+    }
+}
+
+impl Effect {
+    /// The key that changes.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Effect::Put { key, .. }
+            | Effect::Append { key, .. }
+            | Effect::SetExpiry { key, .. }
+            | Effect::Delete { key }
+            | Effect::Rename { from: key, .. } => key,
+            Effect::Flush => b"",
+        }
+    }
+
+    /// Whether the store was told of just that.
+    fn is(&self, change: &Change) -> bool {
+        match (self, change) {
+            (Effect::Put { key, value, expiry }, Change::Put { key: told, value: bytes, expiry: at }) => {
+                // A large value's bytes are looked at when the key is read, and by `compare`.
+                key == told && expiry == at && bytes.as_ref().is_none_or(|bytes| bytes[..] == value[..])
+            }
+            (Effect::Append { key, added, .. }, Change::Write { key: told, bytes }) => {
+                key == told && added == bytes
+            }
+            (Effect::Append { key, value, .. }, Change::Put { key: told, value: bytes, .. }) => {
+                key == told && bytes.as_ref().is_none_or(|bytes| bytes[..] == value[..])
+            }
+            (Effect::SetExpiry { key, expiry }, Change::SetExpiry { key: told, expiry: at }) => {
+                key == told && expiry == at
+            }
+            (Effect::Delete { key }, Change::Delete { key: told }) => key == told,
+            (Effect::Rename { from, to }, Change::Rename { from: told, to: target }) => {
+                (from, to) == (told, target)
+            }
+            (Effect::Flush, Change::Flush) => true,
+            _ => false,
+        }
+    }
+}

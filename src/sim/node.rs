@@ -1,0 +1,307 @@
+//! A server of the simulated world: the shipped [`Server`], driven as the reactor drives it, and the list of what its
+//! store was told to change. This file alone knows how a `Server` is called.
+
+use crate::connection::ConnectionId;
+use crate::datagram::{self, Datagrams, counters::Counters, sessions::Sessions};
+use crate::engine::{Engine, EngineConfig};
+use crate::limits::{DATAGRAM_BYTES_MAX, KIB};
+use crate::mutation::{Database, Mutation, NewValue};
+use crate::server::{Server, Settings};
+use crate::store::{LargeCursor, OnFull, Store, StoreConfig, TooSmall, Value};
+use crate::time::Now;
+use std::cell::RefCell;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// Slices that are written at once, as the reactor does.
+const SLICES: usize = 8;
+/// Slices of one reply, at most: a bound on a loop that ends long before.
+const ROUNDS_MAX: usize = 100_000;
+
+/// What a server is made with; a restart keeps all but epoch and secret.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Of the store; less than it needs stands for what it needs.
+    pub memory_bytes: usize,
+    pub segment_bytes: usize,
+    pub leaf_buckets: usize,
+    pub on_full: OnFull,
+    pub max_clients: usize,
+    pub request_timeout_ms: u64,
+    /// Places in the at-most-once table.
+    pub sessions_max: usize,
+    pub lease_ms: u64,
+    pub password: Option<Vec<u8>>,
+    pub epoch: u32,
+    pub secret: [u64; 2],
+    /// Of the keys' hash.
+    pub hash_secret: [u64; 2],
+}
+
+/// A change as the store told it, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// `value` is `None` where it is a large one.
+    Put { key: Vec<u8>, value: Option<Vec<u8>>, expiry: Option<u64> },
+    Write { key: Vec<u8>, bytes: Vec<u8> },
+    SetExpiry { key: Vec<u8>, expiry: Option<u64> },
+    Delete { key: Vec<u8> },
+    Expire { key: Vec<u8> },
+    Evict { key: Vec<u8> },
+    Rename { from: Vec<u8>, to: Vec<u8> },
+    Flush,
+    /// What no client of this world asks for.
+    Other,
+}
+
+/// A change and the revision that it drew.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    pub revision: u64,
+    pub change: Change,
+}
+
+fn owned(mutation: &Mutation<'_>) -> Change {
+    match *mutation {
+        Mutation::Put { db: Database(0), key, value, expiry } => {
+            let value = if let NewValue::Bytes(bytes) = value { Some(bytes.to_vec()) } else { None };
+            Change::Put { key: key.to_vec(), value, expiry: expiry.map(|at| at.0) }
+        }
+        Mutation::Write { db: Database(0), key, bytes, .. } => {
+            Change::Write { key: key.to_vec(), bytes: bytes.to_vec() }
+        }
+        Mutation::SetExpiry { db: Database(0), key, expiry } => {
+            Change::SetExpiry { key: key.to_vec(), expiry: expiry.map(|at| at.0) }
+        }
+        Mutation::Delete { db: Database(0), key } => Change::Delete { key: key.to_vec() },
+        Mutation::Expire { db: Database(0), key } => Change::Expire { key: key.to_vec() },
+        Mutation::Evict { db: Database(0), key } => Change::Evict { key: key.to_vec() },
+        Mutation::Rename { db: Database(0), from, to_db: Database(0), to } => {
+            Change::Rename { from: from.to_vec(), to: to.to_vec() }
+        }
+        Mutation::Flush { db: None | Some(Database(0)) } => Change::Flush,
+        _ => Change::Other,
+    }
+}
+
+/// What a key has, as the store shows it to whoever looks without changing anything.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub value: Vec<u8>,
+    pub expiry: Option<u64>,
+    pub revision: u64,
+}
+
+/// The server and the ear at its store.
+pub struct Node {
+    server: Server,
+    log: Rc<RefCell<Vec<Logged>>>,
+    reply: Box<[u8; DATAGRAM_BYTES_MAX]>,
+    epoch: u32,
+}
+
+impl Node {
+    pub fn new(config: &NodeConfig) -> Node {
+        let store = StoreConfig {
+            memory_bytes: config.memory_bytes,
+            databases: 2,
+            on_full: config.on_full,
+            segment_bytes: config.segment_bytes,
+            leaf_buckets: config.leaf_buckets,
+            ..StoreConfig::default()
+        };
+        let smallest = |too_small: TooSmall| {
+            Store::new(StoreConfig { memory_bytes: too_small.needed_bytes, ..store }, config.hash_secret)
+        };
+        let mut store = Store::new(store, config.hash_secret)
+            .or_else(smallest)
+            .expect("a store takes the memory that it says it needs");
+        let log: Rc<RefCell<Vec<Logged>>> = Rc::default();
+        let ear = Rc::clone(&log);
+        store.set_listener(Some(Box::new(move |mutation, revision| {
+            ear.borrow_mut().push(Logged { revision: revision.0, change: owned(mutation) });
+        })));
+        let engine = EngineConfig {
+            password: config.password.clone(),
+            max_clients: config.max_clients,
+            databases: 2,
+            seed: config.hash_secret[0],
+            ..EngineConfig::default()
+        };
+        let datagrams = datagram::Config {
+            password: config.password.as_deref(),
+            clients_max: config.sessions_max,
+            lease_ms: config.lease_ms,
+            ..datagram::Config::new(config.epoch, config.secret)
+        };
+        let settings = Settings {
+            max_clients: config.max_clients,
+            request_timeout_ms: config.request_timeout_ms,
+            write_timeout_ms: 5_000,
+            input_bytes: 256 * KIB,
+            output_bytes: 256 * KIB,
+            queue_bytes: 64 * KIB,
+            ..Settings::default()
+        };
+        let server = Server::new(Engine::new(store, engine), Datagrams::new(&datagrams), settings);
+        Node { server, log, reply: Box::new([0; DATAGRAM_BYTES_MAX]), epoch: config.epoch }
+    }
+
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// What was changed since this was last asked, in order.
+    pub fn take_log(&mut self) -> Vec<Logged> {
+        std::mem::take(&mut *self.log.borrow_mut())
+    }
+
+    /// One datagram in, at most one out.
+    pub fn datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Now) -> Option<Vec<u8>> {
+        let len = self.server.handle_datagram(from, bytes, now, &mut self.reply)?;
+        Some(self.reply[..len].to_vec())
+    }
+
+    /// A new connection, or what it is told before it is closed.
+    pub fn open(&mut self, peer: SocketAddr, now: Now) -> Result<ConnectionId, &'static [u8]> {
+        self.server.open(peer, now)
+    }
+
+    /// Gives the server the front of `bytes` that it has space for now; the number of bytes.
+    pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Now) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
+        let Some(space) = self.server.input_space(id, now) else { return 0 };
+        let len = space.len().min(bytes.len());
+        assert!(len > 0, "reading into an empty slice looks like the end of the stream");
+        space[..len].copy_from_slice(&bytes[..len]);
+        self.server.input_received(id, len, now);
+        len
+    }
+
+    /// Runs what has come and takes all that it answers, until nothing moves.
+    pub fn run(&mut self, id: ConnectionId, now: Now, answer: &mut Vec<u8>) {
+        for _ in 0..ROUNDS_MAX {
+            let more = self.server.run(id, now);
+            let taken = self.take_output(id, now, answer);
+            if !more && taken == 0 && !self.server.has_job(id) {
+                return;
+            }
+        }
+        panic!("a connection never comes to rest");
+    }
+
+    fn take_output(&mut self, id: ConnectionId, now: Now, answer: &mut Vec<u8>) -> usize {
+        let mut taken = 0;
+        for _ in 0..ROUNDS_MAX {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.server.output(id, &mut slices);
+            let len: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+            if len == 0 {
+                break;
+            }
+            slices[..count].iter().for_each(|slice| answer.extend_from_slice(slice));
+            self.server.output_sent(id, len, now);
+            taken += len;
+        }
+        taken
+    }
+
+    /// The peer has sent all it will send.
+    pub fn ended(&mut self, id: ConnectionId) {
+        self.server.input_ended(id);
+    }
+
+    /// The peer has reset the connection.
+    pub fn failed(&mut self, id: ConnectionId) {
+        self.server.socket_failed(id);
+        self.server.close(id);
+    }
+
+    /// Closes the connection if it has said its last; whether it is gone.
+    pub fn close_if_finished(&mut self, id: ConnectionId) -> bool {
+        if self.server.is_finished(id) {
+            self.server.close(id);
+        }
+        self.server.get(id).is_none()
+    }
+
+    /// A connection that wants to be looked at although nothing came from its socket.
+    pub fn attention(&mut self) -> Option<ConnectionId> {
+        self.server.poll_attention()
+    }
+
+    /// What the server does between requests: time limits, expiry, cleaning.
+    pub fn tick(&mut self, now: Now, steps: usize) {
+        self.server.handle_deadlines(now);
+        self.server.maintain(now, steps);
+    }
+
+    /// When the server wants to be woken though nothing arrives, in its monotonic ms.
+    pub fn deadline(&self, now: Now) -> Option<u64> {
+        self.server.poll_deadline(now).map(|at| at.0)
+    }
+
+    pub fn counters(&self) -> &Counters {
+        self.server.datagrams().counters()
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        self.server.datagrams().sessions()
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.server.engine().store
+    }
+
+    /// What the key has, looked at from outside.
+    pub fn show(&self, key: &[u8], now: Now) -> Option<Shown> {
+        let store = self.store();
+        let entry = store.peek(Database(0), key, now.unix)?;
+        let mut value = Vec::new();
+        match entry.value {
+            Value::Inline(bytes) => value.extend_from_slice(bytes),
+            Value::Large { id, .. } => {
+                let mut cursor = LargeCursor::new(id, 0);
+                loop {
+                    let piece = store.large_slice(&mut cursor);
+                    if piece.is_empty() {
+                        break;
+                    }
+                    value.extend_from_slice(piece);
+                    cursor.advance(piece.len());
+                }
+            }
+        }
+        Some(Shown { value, expiry: entry.expiry.map(|at| at.0), revision: entry.revision.0 })
+    }
+
+    /// Panics where the server's state contradicts itself.
+    pub fn invariants(&self) {
+        self.server.invariants();
+        self.sessions().invariants();
+    }
+
+    /// Nobody is connected any more: nothing may be held for anybody.
+    pub fn nothing_is_held(&self) {
+        assert_eq!(self.server.connection_count(), 0, "connections are still open");
+        assert_eq!(self.server.buffer_bytes(), 0, "buffers are still held");
+    }
+
+    /// Takes every key away and lets the store tidy up: no byte may stay in use.
+    pub fn empties(&mut self, now: Now) {
+        let store = &mut self.server.engine_mut().store;
+        store.apply(&Mutation::Flush { db: None }, now.unix).expect("a flush is never refused");
+        for _ in 0..ROUNDS_MAX {
+            if !self.server.maintain(now, 64) {
+                break;
+            }
+        }
+        self.server.invariants();
+        let store = self.store();
+        assert_eq!((store.memory().live, store.memory().large), (0, 0), "bytes are still held");
+        assert_eq!(store.large_count(), 0, "large values are still referred to");
+    }
+}

@@ -1,0 +1,155 @@
+//! The server's side of one RESP connection as the model sees it: each answer is explained by the command that was
+//! next in line, and by how the model stands.
+
+use super::commands::{Command, error, ok, same, told, told_reply};
+use super::model::Model;
+use super::violation::{Violation, violation};
+use crate::client::Reply;
+
+/// What the connection carries from one command to the next.
+#[derive(Debug, Default)]
+pub struct Peer {
+    /// Names the connection's walks by SCAN.
+    number: usize,
+    /// Watched keys and the revisions that they had.
+    watched: Vec<(Vec<u8>, u64)>,
+    queued: Option<Vec<Command>>,
+    /// A command could not be queued.
+    broken: bool,
+}
+
+impl Peer {
+    pub fn new(number: usize) -> Peer {
+        Peer { number, ..Peer::default() }
+    }
+
+    /// Accounts for a command and its answer; the model takes up what the command changed.
+    pub fn explain(&mut self, command: &Command, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
+        let wrong = |want: &Reply| Err(violation(&key_of(command), format!("{} was answered {} instead of {}", told(command), told_reply(reply), told_reply(want))));
+        match command {
+            Command::Handshake(_) => match reply {
+                Reply::Error { .. } => wrong(&ok()),
+                _ => Ok(()),
+            },
+            Command::Exec => self.explain_exec(reply, model, unix),
+            Command::Discard | Command::Multi | Command::Watch(_) => {
+                let want = match (command, self.queued.is_some()) {
+                    (Command::Discard, false) | (Command::Multi | Command::Watch(_), true) => error("ERR"),
+                    _ => ok(),
+                };
+                if !same(&want, reply) {
+                    return wrong(&want);
+                }
+                self.control(command, model, unix);
+                Ok(())
+            }
+            _ if self.queued.is_some() => {
+                let queued = Reply::Simple(b"QUEUED".to_vec());
+                match (reply, &mut self.queued) {
+                    (reply, Some(queue)) if *reply == queued => queue.push(command.clone()),
+                    // A queue has a bound, and so has the memory for large arguments.
+                    (Reply::Error { code, .. }, _) if code == "ERR" || code == "OOM" => self.broken = true,
+                    _ => return wrong(&queued),
+                }
+                Ok(())
+            }
+            Command::Scan { cursor, .. } => self.explain_scan((&cursor[..], command), reply, model, unix),
+            _ => explain_key(command, reply, model, unix),
+        }
+    }
+
+    fn control(&mut self, command: &Command, model: &Model, unix: u64) {
+        match command {
+            Command::Multi if self.queued.is_none() => self.queued = Some(Vec::new()),
+            Command::Discard => *self = Peer::new(self.number),
+            Command::Watch(keys) if self.queued.is_none() => {
+                let revision = |key: &Vec<u8>| (key.clone(), model.revision_of(key, unix));
+                self.watched.extend(keys.iter().map(revision));
+            }
+            _ => {}
+        }
+    }
+
+    fn explain_exec(&mut self, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
+        let state = std::mem::replace(self, Peer::new(self.number));
+        let watched_key = state.watched.first().map(|(key, _)| key.clone()).unwrap_or_default();
+        let wrong = |why: &str| Err(violation(&watched_key, format!("EXEC was answered {}: {why}", told_reply(reply))));
+        let changed = |model: &Model| {
+            state.watched.iter().any(|(key, revision)| model.revision_of(key, unix) != *revision)
+        };
+        let (Some(queued), false) = (&state.queued, state.broken) else {
+            let code = if state.broken { "EXECABORT" } else { "ERR" };
+            return if same(&error(code), reply) { Ok(()) } else { wrong("there was nothing to run") };
+        };
+        match reply {
+            Reply::Null => {
+                while !changed(model) {
+                    if !model.depart(unix)? {
+                        return wrong("no watched key has changed");
+                    }
+                }
+                Ok(())
+            }
+            Reply::Array(replies) if replies.len() == queued.len() => {
+                if changed(model) {
+                    return wrong("a watched key has changed");
+                }
+                for (command, reply) in queued.iter().zip(replies) {
+                    explain_key(command, reply, model, unix)?;
+                }
+                Ok(())
+            }
+            _ => wrong("neither null nor an answer for each command"),
+        }
+    }
+
+    fn explain_scan(
+        &mut self,
+        (cursor, command): (&[u8], &Command),
+        reply: &Reply,
+        model: &mut Model,
+        unix: u64,
+    ) -> Result<(), Violation> {
+        let wrong = || Err(violation(b"", format!("{} was answered {}", told(command), told_reply(reply))));
+        let Reply::Array(parts) = reply else { return wrong() };
+        let [Reply::Bulk(next), Reply::Array(shown)] = &parts[..] else { return wrong() };
+        let mut keys = Vec::new();
+        for key in shown {
+            let Reply::Bulk(key) = key else { return wrong() };
+            keys.push(key.clone());
+        }
+        if cursor == b"0" {
+            model.begin_walk(self.number);
+        }
+        model.walk_page(self.number, &keys, next == b"0", unix)
+    }
+}
+
+/// The first key of a command.
+fn key_of(command: &Command) -> Vec<u8> {
+    command.words().get(1).cloned().unwrap_or_default()
+}
+
+/// A command about keys: predicts, compares, takes up departures where they explain the answer, expects the effects.
+fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
+    if let Reply::Error { code, .. } = reply
+        && code == "OOM"
+        && command.may_be_refused()
+    {
+        return Ok(());
+    }
+    loop {
+        let prediction = command.predict(model, unix);
+        if same(&prediction.reply, reply) {
+            for effect in &prediction.effects {
+                model.expect(effect, unix)?;
+            }
+            return Ok(());
+        }
+        if !model.depart(unix)? {
+            let want = &prediction.reply;
+            let text = format!("{} was answered {} instead of {}", told(command), told_reply(reply), told_reply(want));
+            return Err(violation(&key_of(command), text));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What clients ask for next: a few hot keys that everybody fights over, and many others that fill the memory.
+
+use super::commands::{Command, When};
+use super::history::{Content, text};
+use crate::random::Random;
+use std::rc::Rc;
+
+/// Names and sizes of one run, drawn from its seed.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Keys that hold texts, `r0…`; keys that hold numbers, `c0…`; keys that fill the memory, `f0…`.
+    registers: usize,
+    counters: usize,
+    fillers: usize,
+    /// Of a thousand values, how many are long.
+    long_values: usize,
+    /// Of a thousand puts, how many have a time to live.
+    expiring: usize,
+    ttl_ms_max: u64,
+    next_value: u32,
+}
+
+impl Workload {
+    pub fn draw(random: &mut Random) -> Workload {
+        Workload {
+            registers: 1 + random.below(6),
+            counters: 1 + random.below(4),
+            fillers: random.pick(&[50, 300, 1_000]),
+            long_values: random.pick(&[0, 20, 200]),
+            expiring: random.pick(&[0, 100, 400, 800]),
+            ttl_ms_max: random.pick(&[20, 300, 5_000]),
+            next_value: 1,
+        }
+    }
+
+    pub fn register(&self, random: &mut Random) -> Rc<[u8]> {
+        format!("r{}", random.below(self.registers)).into_bytes().into()
+    }
+
+    pub fn counter(&self, random: &mut Random) -> Rc<[u8]> {
+        format!("c{}", random.below(self.counters)).into_bytes().into()
+    }
+
+    pub fn hot(&self, random: &mut Random) -> Rc<[u8]> {
+        if random.below(3) == 0 { self.counter(random) } else { self.register(random) }
+    }
+
+    pub fn filler(&self, random: &mut Random) -> Vec<u8> {
+        format!("f{}", random.below(self.fillers)).into_bytes()
+    }
+
+    /// A value that was never written before, of up to so many bytes.
+    pub fn value(&mut self, random: &mut Random, len_max: usize) -> (Content, Rc<[u8]>) {
+        let number = self.next_value;
+        self.next_value += 1;
+        let long = random.below(1_000) < self.long_values;
+        let len = if long { random.below(len_max) } else { random.below(len_max.min(60)) };
+        (Content::Text(number), text(number, len))
+    }
+
+    /// What an addition adds: large and random, so that a sum tells which additions are in it.
+    pub fn delta(&self, random: &mut Random) -> i64 {
+        1 + random.below(1 << 40) as i64
+    }
+
+    pub fn ttl_ms(&self, random: &mut Random) -> u64 {
+        1 + random.next() % self.ttl_ms_max
+    }
+
+    /// The time to live of a put, if it is to have one.
+    pub fn maybe_ttl_ms(&self, random: &mut Random) -> Option<u64> {
+        let expires = random.below(1_000) < self.expiring;
+        let ttl = self.ttl_ms(random);
+        expires.then_some(ttl)
+    }
+
+    /// One command of a TCP client on the hot keys.
+    pub fn command(&mut self, random: &mut Random) -> Command {
+        let register = self.register(random).to_vec();
+        match random.below(20) {
+            0..5 => Command::Get(self.hot(random).to_vec()),
+            5..9 => {
+                let (ttl_ms, when) =
+                    (self.maybe_ttl_ms(random), random.pick(&[When::Always, When::Always, When::Absent, When::Present]));
+                let value = self.value(random, 2_000).1;
+                Command::Set { key: register, value, ttl_ms, when }
+            }
+            9..12 => Command::Incrby { key: self.counter(random).to_vec(), delta: self.delta(random) },
+            12 => Command::Mget(self.hot_keys(random, 4)),
+            13 => Command::Mset(self.pairs(random)),
+            // One alone: a sum over several would not tell clients which of them were there.
+            14 => Command::Del(self.hot_keys(random, 1)),
+            15 => Command::Exists(self.hot_keys(random, 3)),
+            16 => Command::Pttl(register),
+            17 => Command::Pexpire { key: self.hot(random).to_vec(), ttl_ms: self.ttl_ms(random) },
+            18 => Command::Persist(self.hot(random).to_vec()),
+            _ => Command::Ping(self.filler(random)),
+        }
+    }
+
+    /// One command of a TCP client that fills the memory and takes it back.
+    pub fn bulk_command(&mut self, random: &mut Random) -> Command {
+        match random.below(40) {
+            0..20 => {
+                let count = 1 + random.below(12);
+                let mut pairs: Vec<_> =
+                    (0..count).map(|_| (self.filler(random), self.value(random, 3_000).1)).collect();
+                distinct(&mut pairs, |pair| pair.0.clone());
+                Command::Mset(pairs)
+            }
+            20..24 => {
+                let len_max = random.pick(&[3_000, 20_000, 100_000]);
+                let (value, ttl_ms) = (self.value(random, len_max).1, self.maybe_ttl_ms(random));
+                Command::Set { key: self.filler(random), value, ttl_ms, when: When::Always }
+            }
+            24..28 => Command::Get(self.filler(random)),
+            28..31 => {
+                let mut keys: Vec<_> = (0..8).map(|_| self.filler(random)).collect();
+                distinct(&mut keys, Clone::clone);
+                Command::Del(keys)
+            }
+            31..34 => Command::Append { key: self.filler(random), bytes: self.value(random, 400).1.to_vec() },
+            34 | 35 => {
+                let (from, to) = (self.filler(random), self.filler(random));
+                if from == to { Command::Get(from) } else { Command::Rename { from, to } }
+            }
+            36 => Command::Pexpire { key: self.filler(random), ttl_ms: self.ttl_ms(random) },
+            37 => Command::Mget((0..6).map(|_| self.filler(random)).collect()),
+            38 if random.below(8) == 0 => Command::Flushall,
+            _ => Command::Get(self.filler(random)),
+        }
+    }
+
+    fn hot_keys(&self, random: &mut Random, count_max: usize) -> Vec<Vec<u8>> {
+        let mut keys: Vec<_> = (0..1 + random.below(count_max)).map(|_| self.hot(random).to_vec()).collect();
+        distinct(&mut keys, Clone::clone);
+        keys
+    }
+
+    fn pairs(&mut self, random: &mut Random) -> Vec<(Vec<u8>, Rc<[u8]>)> {
+        let count = 1 + random.below(3);
+        let mut pairs: Vec<_> =
+            (0..count).map(|_| (self.register(random).to_vec(), self.value(random, 500).1)).collect();
+        distinct(&mut pairs, |pair| pair.0.clone());
+        pairs
+    }
+}
+
+/// Whether a key is one of those that everybody fights over: their histories are checked from the clients' side too.
+pub fn is_hot(key: &[u8]) -> bool {
+    matches!(key.first(), Some(b'r' | b'c'))
+}
+
+/// Leaves the first of each name.
+fn distinct<T>(items: &mut Vec<T>, name: impl Fn(&T) -> Vec<u8>) {
+    let mut names = std::collections::BTreeSet::new();
+    items.retain(|item| names.insert(name(item)));
+}

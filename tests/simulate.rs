@@ -1,0 +1,60 @@
+//! The simulator over a thousand seeds, spread over tests so that they run side by side: nothing that is promised may
+//! break, and over each hundred and twenty-five seeds every fault must have struck.
+
+#![cfg(feature = "cli")]
+
+use pannier::sim::{self, Fault, Plan, Report};
+
+/// Seeds of one test.
+const SEEDS: u64 = 125;
+
+fn seeds(part: u64) {
+    let plan = Plan::default();
+    let mut sum = Report::default();
+    for seed in part * SEEDS..(part + 1) * SEEDS {
+        match sim::run(seed, &plan) {
+            Ok(report) => sum.add(&report),
+            Err(violation) => match sim::shrink(seed, &plan) {
+                Some(failure) => panic!("{failure}"),
+                None => panic!("seed {seed} fails only sometimes: {violation}"),
+            },
+        }
+    }
+    println!("{sum}");
+    let never = sum.never_happened();
+    assert!(never.is_empty(), "never happened in {SEEDS} seeds: {never:?}");
+    assert!(sum.undecided * 100 <= sum.keys, "{} of {} keys undecided", sum.undecided, sum.keys);
+}
+
+macro_rules! parts {
+    ($($name:ident = $part:literal;)+) => { $(#[test] fn $name() { seeds($part); })+ };
+}
+
+parts! {
+    seeds_0 = 0;
+    seeds_125 = 1;
+    seeds_250 = 2;
+    seeds_375 = 3;
+    seeds_500 = 4;
+    seeds_625 = 5;
+    seeds_750 = 6;
+    seeds_875 = 7;
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [3, 99] {
+        let plan = Plan { steps: 500, ..Plan::default() };
+        assert_eq!(sim::trace(seed, &plan), sim::trace(seed, &plan), "seed {seed}");
+    }
+}
+
+#[test]
+fn without_faults_nothing_is_lost_or_unknown() {
+    for seed in 0..10 {
+        let plan = Plan { without: Fault::ALL.to_vec(), ..Plan::default() };
+        let report = sim::run(seed, &plan).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        assert_eq!(report.injected.iter().sum::<u64>(), 0);
+        assert_eq!(report.frames.rejected, 0, "seed {seed}");
+    }
+}
