@@ -127,7 +127,8 @@ fn a_stopping_server_is_alive_and_not_ready() {
         std::thread::sleep(Duration::from_millis(50));
         let before = sent;
         sent = sample(body(&get(admin, "/metrics")), "pannier_sent_bytes_total{transport=\"tcp\"} ");
-        sent > MIB as u64 && sent == before
+        // No more than the window and a little: the rest stays in the store.
+        sent > 0 && sent == before
     });
     server.signal("TERM");
     eventually("the server to begin to stop", || server.stderr().contains("stopping on"));

@@ -240,7 +240,8 @@ impl Datagrams {
         }
         let is_hello = head.code == Op::Hello as u8;
         let epoch_holds = head.epoch == self.epoch || mutant::is_on(Mutant::NoEpochCheck);
-        if !epoch_holds && !(is_hello && head.epoch == 0) {
+        let asks_for_epoch = is_hello && head.epoch == 0;
+        if !epoch_holds && !asks_for_epoch {
             return Decision::Answer(Answer::plain(Status::WrongEpoch));
         }
         match known_op(head) {

@@ -48,7 +48,7 @@ pub struct Recorder {
 
 impl World {
     /// A client sends a datagram to the server.
-    pub fn to_server(&mut self, address: SocketAddr, bytes: Vec<u8>) {
+    pub fn send_to_server(&mut self, address: SocketAddr, bytes: Vec<u8>) {
         self.note(b"", |_| format!("{address} sends {}", told(&bytes)));
         let packet = Packet { to: To::Server, address, bytes, number: 0 };
         if self.strikes(Fault::Spoofing) && !self.udp.is_empty() {
@@ -65,7 +65,7 @@ impl World {
     }
 
     /// A server answers.
-    fn to_client(&mut self, address: SocketAddr, bytes: Vec<u8>) {
+    fn send_to_client(&mut self, address: SocketAddr, bytes: Vec<u8>) {
         let packet = Packet { to: To::Client, address, bytes, number: 0 };
         if self.strikes(Fault::Reflection) {
             self.struck(Fault::Reflection);
@@ -172,7 +172,7 @@ impl World {
         let after = *self.node.counters();
         self.frames.handled((bytes, reply.as_deref()), (&before, &after), place, &mut self.model)?;
         if let Some(reply) = reply {
-            self.to_client(from, reply);
+            self.send_to_client(from, reply);
         }
         Ok(())
     }
@@ -204,7 +204,8 @@ impl World {
 /// A frame in a few words.
 fn told(bytes: &[u8]) -> String {
     use crate::wire::frame::{Direction, decode_datagram};
-    let direction = if bytes.get(1) == Some(&(Direction::Reply as u8)) { Direction::Reply } else { Direction::Request };
+    let direction =
+        if bytes.get(1) == Some(&(Direction::Reply as u8)) { Direction::Reply } else { Direction::Request };
     match decode_datagram(bytes, direction) {
         Err(reason) => format!("{} bytes ({})", bytes.len(), reason.name()),
         Ok(frame) => {

@@ -125,7 +125,7 @@ impl World {
         self.report.asked_rogue += 1;
         match self.rogue.link.filter(|_| by_stream) {
             Some(link) => self.send_frame(link, &out[..len]),
-            None => self.to_server(self.rogue_address(), out[..len].to_vec()),
+            None => self.send_to_server(self.rogue_address(), out[..len].to_vec()),
         }
         Ok(())
     }
@@ -151,7 +151,9 @@ impl World {
                 (rogue.epoch, rogue.cookie, rogue.open) = (head.epoch, head.cookie, true);
             }
             // Told that it is out of date, it mostly goes on all the same.
-            (Some(Status::WrongEpoch | Status::StaleSession), _) if rogue.random.below(4) == 0 => rogue.forget(),
+            (Some(Status::WrongEpoch | Status::StaleSession), _) if rogue.random.below(4) == 0 => {
+                rogue.forget()
+            }
             _ => {}
         }
         Ok(())

@@ -88,7 +88,8 @@ impl World {
         let mut swarm = root.split();
         let faults = Faults::draw(&mut root, &plan.without);
         let config = draw_config(&mut swarm);
-        let other = NodeConfig { epoch: !config.epoch | 1, secret: [swarm.next(), swarm.next()], ..config.clone() };
+        let other =
+            NodeConfig { epoch: !config.epoch | 1, secret: [swarm.next(), swarm.next()], ..config.clone() };
         let workload = Workload::draw(&mut swarm);
         let udp_count = plan.udp_clients.unwrap_or(1 + swarm.below(6));
         let tcp_count = plan.tcp_clients.unwrap_or(1 + swarm.below(5));
@@ -140,7 +141,8 @@ impl World {
     pub fn last_events(&self, key: &[u8], count: usize) -> Vec<String> {
         let trace = self.trace.as_deref().unwrap_or_default();
         let about = |(of, _): &&(Vec<u8>, String)| key.is_empty() || of.is_empty() || of == key;
-        let mut lines: Vec<_> = trace.iter().rev().filter(about).take(count).map(|(_, line)| line.clone()).collect();
+        let mut lines: Vec<_> =
+            trace.iter().rev().filter(about).take(count).map(|(_, line)| line.clone()).collect();
         lines.reverse();
         lines
     }
@@ -163,7 +165,10 @@ impl World {
             let Some((at, event)) = self.agenda.next(bound) else {
                 let waiting = self.unserved();
                 let waited = (bound - begun) / MILLISECOND;
-                return Err(violation(b"", format!("{waiting} was not served within {waited} ms without faults")));
+                return Err(violation(
+                    b"",
+                    format!("{waiting} was not served within {waited} ms without faults"),
+                ));
             };
             events += 1;
             if events > LAST_EVENTS_MAX {
