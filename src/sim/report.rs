@@ -71,6 +71,8 @@ sums! {
     refused;
     cleaned_segments;
     restarts;
+    /// Refused MSETs that had changed some of their keys.
+    torn;
     /// Walks by SCAN that came to their end, and keys that they had to show.
     walks;
     walked_keys;
@@ -159,6 +161,7 @@ impl fmt::Display for Report {
         writeln!(f, "clients: {} frames sent, {} of them again; {} sessions, {} new ports", self.client_sent, self.client_retries, self.client_sessions, self.client_ports)?;
         writeln!(f, "clients dropped {} late, {} foreign and {} damaged replies", told.0, told.1, told.2)?;
         writeln!(f, "\nstore: {} expiries, {} evictions, {} refusals, {} segments cleaned", self.expired, self.evicted, self.refused, self.cleaned_segments)?;
+        writeln!(f, "MSETs refused half-way: {}", self.torn)?;
         writeln!(f, "sessions driven out: {} of {}", self.sessions_dropped, self.sessions_opened)?;
         writeln!(f, "TCP: {} connections, {} turned away, {} given up in the middle of a command", self.connections, self.turned_away, self.stuck_closed)?;
         writeln!(f, "transactions: {} ran, {} found a watched key changed", self.exec_done, self.exec_aborted)?;
