@@ -85,9 +85,9 @@ fn check<'a>(call: &Call<'_, 'a, '_>) -> Result<(), Error<'a>> {
             return Err(super::refused(Refused::KeyTooLong { size: key.len() as u64 }));
         }
         needed += match call.args.get(at + 1) {
-            Some(Arg::Bytes(value)) => footprint(key, value.len() as u64),
+            Some(Arg::Bytes(value)) => footprint(&call.engine.store, key, value.len() as u64),
             // Its blocks are taken already.
-            Some(Arg::Large(_)) => footprint(key, 0),
+            Some(Arg::Large(_)) => footprint(&call.engine.store, key, 0),
             _ => return Err(ErrorKind::Full.plain()),
         };
     }
@@ -99,9 +99,10 @@ fn check<'a>(call: &Call<'_, 'a, '_>) -> Result<(), Error<'a>> {
 }
 
 /// Bytes that a record takes, about: a little more than it does, its share of the index included.
-fn footprint(key: &[u8], value_len: u64) -> u64 {
-    // A large value is cut in blocks, the last of which it does not fill.
-    let waste = if value_len > INLINE_VALUE_BYTES_MAX as u64 { INLINE_VALUE_BYTES_MAX as u64 } else { 0 };
+fn footprint(store: &Store, key: &[u8], value_len: u64) -> u64 {
+    // A large value is cut in blocks, the last of which it does not fill. Smaller segments have smaller blocks.
+    let inline_max = (store.config().segment_bytes / 8).min(INLINE_VALUE_BYTES_MAX) as u64;
+    let waste = if value_len > inline_max { inline_max } else { 0 };
     RECORD_OVERHEAD_BYTES + key.len() as u64 + value_len + waste
 }
 
@@ -109,7 +110,7 @@ fn footprint(key: &[u8], value_len: u64) -> u64 {
 fn replaced(call: &Call<'_, '_, '_>) -> u64 {
     let keys = (1..call.args.len()).step_by(2).filter_map(|at| call.args.bytes(at));
     let entries = keys.filter_map(|key| call.engine.store.peek(call.session.db, key, call.now));
-    entries.map(|entry| footprint(entry.key, entry.value.len())).sum()
+    entries.map(|entry| footprint(&call.engine.store, entry.key, entry.value.len())).sum()
 }
 
 /// Bytes of records that the store surely takes; it may take somewhat more.

@@ -19,7 +19,8 @@ impl World {
         if self.strikes(Fault::Stall) {
             self.struck(Fault::Stall);
             let mean = self.random.pick(&[10 * MILLISECOND, 300 * MILLISECOND, 2 * SECOND]);
-            self.stalled = self.clock.now + self.random.exponential(mean);
+            self.stalled = self.stalled.max(self.clock.now + self.random.exponential(mean));
+            self.agenda.at(self.stalled, Event::Resume);
         }
         if self.strikes(Fault::ClockForward) {
             self.struck(Fault::ClockForward);
@@ -65,8 +66,9 @@ impl World {
         self.healed = true;
         self.faults.heal();
         self.clogged.fill(0);
-        self.stalled = 0;
         let now = self.clock.now;
+        self.stalled = now;
+        self.agenda.at(now, Event::Resume);
         for client in 0..self.udp.len() {
             self.agenda.at(now, Event::ThinkUdp(client));
         }

@@ -69,6 +69,8 @@ pub struct Model {
     /// Departures so far.
     pub expired: u64,
     pub evicted: u64,
+    /// Refused MSETs that had changed some of their keys.
+    pub torn: u64,
     /// Walks that came to their end, and keys that they had to show.
     pub walks_ended: u64,
     pub walked_keys: u64,
@@ -85,6 +87,7 @@ impl Model {
             walks: BTreeMap::new(),
             expired: 0,
             evicted: 0,
+            torn: 0,
             walks_ended: 0,
             walked_keys: 0,
         }
@@ -137,14 +140,32 @@ impl Model {
         while self.depart(unix)? {}
         let key = effect.key();
         let Some(Logged { revision, change }) = self.waiting.pop_front() else {
-            return Err(violation(key, format!("was answered but never changed: {effect:?}")));
+            return Err(violation(key, format!("was answered but never changed: {}", cut(effect))));
         };
         if !effect.is(&change) {
-            return Err(violation(key, format!("the store was told {change:?} instead of {effect:?}")));
+            return Err(violation(
+                key,
+                format!("the store was told of {} instead of {}", cut(&change), cut(effect)),
+            ));
         }
         self.advance(revision, key)?;
         self.apply(effect, revision)?;
         Ok(revision)
+    }
+
+    /// An MSET was refused: what it had changed before that is taken up, and counted. See `docs/simulator.md`.
+    pub fn take_up_front(&mut self, effects: &[Effect], unix: u64) -> Result<(), Violation> {
+        let mut taken = 0;
+        for effect in effects {
+            while self.depart(unix)? {}
+            if !self.waiting.front().is_some_and(|told| effect.is(&told.change)) {
+                break;
+            }
+            self.expect(effect, unix)?;
+            taken += 1;
+        }
+        self.torn += u64::from(taken > 0);
+        Ok(())
     }
 
     fn apply(&mut self, effect: &Effect, revision: u64) -> Result<(), Violation> {
@@ -190,7 +211,7 @@ impl Model {
         match self.waiting.front() {
             None => Ok(()),
             Some(Logged { change, .. }) => {
-                Err(violation(change.key(), format!("changed, though nobody asked for it: {change:?}")))
+                Err(violation(change.key(), format!("changed, though nobody asked for it: {}", cut(change))))
             }
         }
     }
@@ -335,4 +356,9 @@ impl Effect {
             _ => false,
         }
     }
+}
+
+/// A change in a few words.
+fn cut(what: &impl std::fmt::Debug) -> String {
+    format!("{what:?}").chars().take(100).collect()
 }

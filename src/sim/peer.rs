@@ -150,11 +150,14 @@ fn key_of(command: &Command) -> Vec<u8> {
 
 /// A command about keys: predicts, compares, takes up departures where they explain the answer, expects the effects.
 fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
-    if let Reply::Error { code, .. } = reply
-        && code == "OOM"
+    if let Reply::Error { code, text } = reply
+        && (code == "OOM" || text.contains("is larger than the limit"))
         && command.may_be_refused()
     {
-        return Ok(());
+        return match command {
+            Command::Mset(_) => model.take_up_front(&command.predict(model, unix).effects, unix),
+            _ => Ok(()),
+        };
     }
     loop {
         let prediction = command.predict(model, unix);

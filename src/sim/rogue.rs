@@ -43,7 +43,7 @@ impl Rogue {
             first: 1,
             added: BTreeMap::new(),
             link: None,
-            think_us: random.pick(&[1_000, 20_000, 300_000]),
+            think_us: random.pick(&[5_000, 50_000, 300_000]),
             random,
         }
     }

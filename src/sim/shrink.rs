@@ -80,16 +80,13 @@ pub fn shrink(seed: u64, plan: &Plan) -> Option<Failure> {
         }
     }
     for count in 0..3 {
-        let fewer = [
-            Plan { udp_clients: Some(count), ..plan.clone() },
-            Plan { tcp_clients: Some(count), ..plan.clone() },
-        ];
-        let [udp, tcp] = fewer;
-        if plan.udp_clients.is_none() && fails(&udp) {
-            plan.udp_clients = udp.udp_clients;
+        let fewer = Plan { udp_clients: Some(count), ..plan.clone() };
+        if plan.udp_clients.is_none() && fails(&fewer) {
+            plan = fewer;
         }
-        if plan.tcp_clients.is_none() && fails(&tcp) {
-            plan.tcp_clients = tcp.tcp_clients;
+        let fewer = Plan { tcp_clients: Some(count), ..plan.clone() };
+        if plan.tcp_clients.is_none() && fails(&fewer) {
+            plan = fewer;
         }
     }
     let (violation, events) = run_traced(seed, &Plan { trace: true, ..plan.clone() }).err()?;

@@ -13,6 +13,9 @@ use crate::random::Random;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+/// How long it takes to connect, at least.
+const CONNECT_US: u64 = 5 * MILLISECOND;
+
 /// What a client mostly does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
@@ -60,16 +63,18 @@ impl TcpClient {
     pub fn new(number: usize, root: &mut Random) -> TcpClient {
         let mut random = root.split();
         let any = random.pick(&[Role::Plain, Role::Careful, Role::Bulk, Role::Scanner]);
+        // The first two make sure that most runs have memory that is short, and somebody who looks at it.
+        let role = [Role::Bulk, any, Role::Plain].get(number).copied().unwrap_or(any);
         TcpClient {
-            // The first two make sure that every run has memory that is short, and somebody who looks at it.
-            role: [Role::Bulk, Role::Plain].get(number).copied().unwrap_or(any),
+            role,
             link: None,
             connecting: false,
             silent: false,
             asks: VecDeque::new(),
             received: Vec::new(),
-            depth: random.pick(&[1, 2, 8]),
-            think_us: random.pick(&[100, 2_000, 20_000]),
+            // A walk goes on from where the last page ended, and a transaction from what was read under WATCH.
+            depth: if matches!(role, Role::Scanner | Role::Careful) { 1 } else { random.pick(&[1, 2, 8]) },
+            think_us: random.pick(&[500, 5_000, 50_000]),
             timeout_us: random.pick(&[50 * MILLISECOND, SECOND, 5 * SECOND]),
             cursor: b"0".to_vec(),
             watched: None,
@@ -94,7 +99,7 @@ impl World {
         }
         let Some(link) = self.tcp[client].link else {
             if !std::mem::replace(&mut self.tcp[client].connecting, true) {
-                self.agenda.at(now + pause, Event::Connect(client));
+                self.agenda.at(now + pause + CONNECT_US, Event::Connect(client));
             }
             return;
         };
@@ -130,7 +135,10 @@ impl World {
         }
         match role {
             Role::Plain => (vec![workload.command(random)], None),
-            Role::Bulk => (vec![workload.bulk_command(random)], None),
+            Role::Bulk => {
+                let count = random.pick(&[1, 4, 16]);
+                ((0..count).map(|_| workload.bulk_command(random)).collect(), None)
+            }
             Role::Scanner if random.below(4) > 0 => {
                 (vec![Command::Scan { cursor: cursor.clone(), count: random.pick(&[3, 10, 100]) }], None)
             }
@@ -201,6 +209,10 @@ impl World {
         // Those that were answered before the connection broke are known.
         let in_multi = matches!(ask.commands.first(), Some(Command::Multi));
         let known = if in_multi { 0 } else { ask.replies.len() };
+        for answered in ask.commands.iter().zip(&ask.replies[..known]) {
+            // A value that nobody wrote would be told of by the model.
+            let _ = self.record(client, answered, ask);
+        }
         for command in &ask.commands[known..] {
             for (key, action, _) in actions(command, None, ask.still.as_ref()) {
                 let begun = Begun { client: 100 + client, key: key.into(), action, at: ask.at };

@@ -25,8 +25,8 @@ impl Workload {
         Workload {
             registers: 1 + random.below(6),
             counters: 1 + random.below(4),
-            fillers: random.pick(&[50, 300, 1_000]),
-            long_values: random.pick(&[0, 20, 200]),
+            fillers: random.pick(&[100, 500, 2_000]),
+            long_values: random.pick(&[20, 200, 600]),
             expiring: random.pick(&[0, 100, 400, 800]),
             ttl_ms_max: random.pick(&[20, 300, 5_000]),
             next_value: 1,

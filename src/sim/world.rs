@@ -47,6 +47,8 @@ pub enum Event {
     DownEnd(usize),
     /// The server has time limits, expiry and cleaning to see to.
     Tick,
+    /// A server that has stalled goes on.
+    Resume,
 }
 
 /// The world.
@@ -73,6 +75,8 @@ pub struct World {
     pub clogged: Vec<u64>,
     /// Until when the server does nothing.
     pub stalled: u64,
+    /// What has arrived at its sockets meanwhile, in order.
+    backlog: Vec<Event>,
     /// Mean delay of a datagram, in µs.
     pub delay_us: u64,
     /// Nothing goes wrong any more, and each client has one last thing to ask.
@@ -111,6 +115,7 @@ impl World {
             recorder: Recorder::default(),
             clogged: vec![0; udp_count + 1],
             stalled: 0,
+            backlog: Vec::new(),
             delay_us: swarm.pick(&[20, 200, 2_000, 20_000]),
             healed: false,
             report: Report::default(),
@@ -183,10 +188,21 @@ impl World {
     fn step(&mut self, at: u64, event: Event) -> Result<(), Violation> {
         self.clock.now = self.clock.now.max(at);
         self.report.steps += 1;
+        if matches!(event, Event::Resume) {
+            if self.stalled > self.clock.now {
+                self.agenda.at(self.stalled, Event::Resume);
+                return Ok(());
+            }
+            return std::mem::take(&mut self.backlog).into_iter().try_for_each(|event| self.happen(event));
+        }
         if self.must_wait(&event) {
-            self.agenda.at(self.stalled, event);
+            self.backlog.push(event);
             return Ok(());
         }
+        self.happen(event)
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Datagram(packet) => self.land(packet)?,
             Event::WakeUdp(client) => self.wake_udp(client)?,
@@ -199,6 +215,7 @@ impl World {
             Event::UpReset(link) => self.up_reset(link)?,
             Event::Down(link, bytes) => self.down(link, &bytes)?,
             Event::DownEnd(link) => self.down_end(link),
+            Event::Resume => {}
             Event::Tick => {
                 self.next_tick = u64::MAX;
                 self.tick()?;
@@ -218,15 +235,16 @@ impl World {
     fn must_wait(&self, event: &Event) -> bool {
         let of_server = match event {
             Event::Datagram(packet) => packet.is_for_server(),
-            Event::Connect(_) | Event::Up(..) | Event::UpEnd(_) | Event::UpReset(_) | Event::Tick => true,
+            Event::Connect(_) | Event::Up(..) | Event::UpEnd(_) | Event::UpReset(_) => true,
             _ => false,
         };
-        of_server && self.stalled > self.clock.now
+        of_server && (self.stalled > self.clock.now || !self.backlog.is_empty())
     }
 
     /// What the server does by itself.
     fn tick(&mut self) -> Result<(), Violation> {
         if self.stalled > self.clock.now {
+            self.agenda.at(self.stalled, Event::Tick);
             return Ok(());
         }
         let steps = 1 + self.random.below(16);
@@ -321,6 +339,7 @@ impl World {
         self.report.sessions_dropped += sessions.dropped();
         self.report.expired += self.model.expired;
         self.report.evicted += self.model.evicted;
+        self.report.torn += self.model.torn;
         self.report.walks += self.model.walks_ended;
         self.report.walked_keys += self.model.walked_keys;
         let store = self.node.store().statistics();
