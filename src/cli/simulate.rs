@@ -89,7 +89,10 @@ impl SimulateArgs {
         out.flush()?;
         match sim::shrink(seed, &plan) {
             Some(failure) => write!(out, "\n{failure}")?,
-            None => writeln!(out, "\nseed {seed} failed once and not again: the run depends on more than its seed")?,
+            None => writeln!(
+                out,
+                "\nseed {seed} failed once and not again: the run depends on more than its seed"
+            )?,
         }
         Ok(Exit::Refused)
     }

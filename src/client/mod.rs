@@ -39,9 +39,9 @@ use std::time::Duration;
 pub use error::Error;
 #[cfg(feature = "sim")]
 pub(crate) use reply::whole_replies;
+pub use reply::{Malformed, ReadError, Reply, ReplyReader};
 #[cfg(feature = "sim")]
 pub(crate) use tcp::encoded;
-pub use reply::{Malformed, ReadError, Reply, ReplyReader};
 pub use tcp::{Builder, Client, Scan};
 pub use udp::{
     Answer, BODY_BYTES_MAX, Counters, Event, Outcome, Request, Session, SessionConfig, Ticket, TooLong, Udp,

@@ -8,7 +8,8 @@ fn operation(action: Action, seen: Seen, begun: u64, ended: u64) -> Operation {
 }
 
 fn put(number: u32, seen: Seen, begun: u64, ended: u64) -> Operation {
-    let action = Action::Put { content: Content::Text(number), ttl_ms: None, keeps_ttl: false, condition: If::Always };
+    let action =
+        Action::Put { content: Content::Text(number), ttl_ms: None, keeps_ttl: false, condition: If::Always };
     operation(action, seen, begun, ended)
 }
 

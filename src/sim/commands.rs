@@ -21,16 +21,36 @@ pub enum Command {
     Mget(Vec<Vec<u8>>),
     Exists(Vec<Vec<u8>>),
     Pttl(Vec<u8>),
-    Set { key: Vec<u8>, value: Rc<[u8]>, ttl_ms: Option<u64>, when: When },
+    Set {
+        key: Vec<u8>,
+        value: Rc<[u8]>,
+        ttl_ms: Option<u64>,
+        when: When,
+    },
     Mset(Vec<(Vec<u8>, Rc<[u8]>)>),
-    Append { key: Vec<u8>, bytes: Vec<u8> },
-    Incrby { key: Vec<u8>, delta: i64 },
-    Pexpire { key: Vec<u8>, ttl_ms: u64 },
+    Append {
+        key: Vec<u8>,
+        bytes: Vec<u8>,
+    },
+    Incrby {
+        key: Vec<u8>,
+        delta: i64,
+    },
+    Pexpire {
+        key: Vec<u8>,
+        ttl_ms: u64,
+    },
     Persist(Vec<u8>),
     Del(Vec<Vec<u8>>),
-    Rename { from: Vec<u8>, to: Vec<u8> },
+    Rename {
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
     Flushall,
-    Scan { cursor: Vec<u8>, count: u32 },
+    Scan {
+        cursor: Vec<u8>,
+        count: u32,
+    },
     Watch(Vec<Vec<u8>>),
     Multi,
     Exec,
@@ -152,8 +172,11 @@ impl Command {
                 one(ok(), Effect::Put { key: key.clone(), value: Rc::clone(value), expiry })
             }
             Command::Mset(pairs) => {
-                let put =
-                    |(key, value): &(Vec<u8>, Rc<[u8]>)| Effect::Put { key: key.clone(), value: Rc::clone(value), expiry: None };
+                let put = |(key, value): &(Vec<u8>, Rc<[u8]>)| Effect::Put {
+                    key: key.clone(),
+                    value: Rc::clone(value),
+                    expiry: None,
+                };
                 Prediction { reply: ok(), effects: pairs.iter().map(put).collect() }
             }
             Command::Append { key, bytes } => {

@@ -93,8 +93,11 @@ pub struct Faults {
 impl Faults {
     /// Draws the probabilities; those in `without` are zero, and everything else is as it would be with them.
     pub fn draw(random: &mut Random, without: &[Fault]) -> Faults {
-        let mut faults =
-            Faults { millionths: [0; Fault::ALL.len()], random: random.split(), injected: [0; Fault::ALL.len()] };
+        let mut faults = Faults {
+            millionths: [0; Fault::ALL.len()],
+            random: random.split(),
+            injected: [0; Fault::ALL.len()],
+        };
         for fault in Fault::ALL {
             let drawn = random.pick(fault.choices());
             faults.millionths[*fault as usize] = if without.contains(fault) { 0 } else { drawn };

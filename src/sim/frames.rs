@@ -146,7 +146,8 @@ impl Frames {
             return Err(violation(b"", "what is no frame was answered, or answered by what is none"));
         };
         let class = self.account(&request, &reply, place, model)?;
-        let delta = (after.writes - before.writes, after.repeats - before.repeats, after.reads - before.reads);
+        let delta =
+            (after.writes - before.writes, after.repeats - before.repeats, after.reads - before.reads);
         let want = match class {
             Class::Ran => (1, 0, 0),
             Class::Repeated => (0, 1, 0),
@@ -301,7 +302,10 @@ fn predict(frame: &Frame<'_>, op: Op, model: &Model, unix: u64) -> Wanted {
     let differs = wants(flags::IF_REVISION) && head.expect != standing;
     match op {
         Op::Put => {
-            if differs || wants(flags::IF_ABSENT) && record.is_some() || wants(flags::IF_PRESENT) && record.is_none() {
+            if differs
+                || wants(flags::IF_ABSENT) && record.is_some()
+                || wants(flags::IF_PRESENT) && record.is_none()
+            {
                 return refused(Status::NotMet, standing);
             }
             let keeps = wants(flags::KEEP_TTL);
@@ -313,7 +317,8 @@ fn predict(frame: &Frame<'_>, op: Op, model: &Model, unix: u64) -> Wanted {
             let Some(sum) = before.and_then(|before| before.checked_add(head.argument.cast_signed())) else {
                 return refused(Status::WrongType, standing);
             };
-            let (value, expiry) = (sum.to_string().into_bytes().into(), record.and_then(|record| record.expiry));
+            let (value, expiry) =
+                (sum.to_string().into_bytes().into(), record.and_then(|record| record.expiry));
             done(sum.cast_unsigned(), Effect::Put { key, value, expiry })
         }
         _ if record.is_none() => refused(Status::NotFound, 0),

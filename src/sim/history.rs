@@ -47,7 +47,12 @@ pub enum If {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Get,
-    Put { content: Content, ttl_ms: Option<u64>, keeps_ttl: bool, condition: If },
+    Put {
+        content: Content,
+        ttl_ms: Option<u64>,
+        keeps_ttl: bool,
+        condition: If,
+    },
     Delete,
     Add(i64),
     /// `None`: for ever.
@@ -125,7 +130,8 @@ impl History {
     /// The server was restarted: what was sent to it before can take no effect any more.
     pub fn restarted(&mut self, clock: &Clock) {
         self.close(clock);
-        let begun = Begun { client: usize::MAX, key: Rc::from(&b""[..]), action: Action::Clear, at: clock.now };
+        let begun =
+            Begun { client: usize::MAX, key: Rc::from(&b""[..]), action: Action::Clear, at: clock.now };
         self.cleared(&begun, Seen::Done(true), clock);
     }
 
@@ -160,9 +166,10 @@ impl History {
 }
 
 impl Operation {
-    /// It may take effect until now.
+    /// It may take effect until now: a moment longer, so that what was answered late can still be explained by it when
+    /// the restart of this moment is looked at.
     fn lasts(&mut self, clock: &Clock) {
-        self.ended = clock.now;
+        self.ended = clock.now + 1;
         self.wall = clock.wall_between(self.begun, clock.now);
     }
 }

@@ -200,7 +200,8 @@ impl World {
         link.open = false;
         let orderly = link.ended && link.arrived.is_empty() && self.healed;
         if orderly && !link.commands.is_empty() {
-            let text = format!("closed with {} requests unanswered that had arrived whole", link.commands.len());
+            let text =
+                format!("closed with {} requests unanswered that had arrived whole", link.commands.len());
             return Err(violation(b"", text));
         }
         let arrives = self.down_time(at);
@@ -240,8 +241,11 @@ impl World {
                 return Err(violation(b"", format!("nobody asked for {reply:?}")));
             };
             let key = command.words().get(1).cloned().unwrap_or_default();
-            self.note(&key, |_| format!("the server runs {} and answers {}", told(&command), told_reply(&reply)));
-            self.report.refused_tcp += u64::from(matches!(&reply, Reply::Error { code, .. } if code == "OOM"));
+            self.note(&key, |_| {
+                format!("the server runs {} and answers {}", told(&command), told_reply(&reply))
+            });
+            self.report.refused_tcp +=
+                u64::from(matches!(&reply, Reply::Error { code, .. } if code == "OOM"));
             self.links[at].peer.explain(&command, &reply, &mut self.model, unix)?;
         }
         self.model.settle(unix)
@@ -260,14 +264,18 @@ impl World {
             let Some(request) = link.frames.pop_front() else {
                 return Err(violation(b"", "a frame was answered that nobody sent"));
             };
-            let request = frame::decode_datagram(&request, Direction::Request)
-                .map_err(|reason| violation(b"", format!("a damaged frame was answered: {}", reason.name())))?;
+            let request = frame::decode_datagram(&request, Direction::Request).map_err(|reason| {
+                violation(b"", format!("a damaged frame was answered: {}", reason.name()))
+            })?;
             self.frames.tally.received += 1;
             ran += u64::from(self.frames.account(&request, &reply, place, &mut self.model)? == Class::Ran);
             link.partial.drain(..consumed);
         }
         if ran != written {
-            return Err(violation(b"", format!("{written} writes ran on a stream where {ran} were answered")));
+            return Err(violation(
+                b"",
+                format!("{written} writes ran on a stream where {ran} were answered"),
+            ));
         }
         Ok(())
     }

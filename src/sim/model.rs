@@ -25,12 +25,28 @@ pub struct Record {
 /// A change that a command must bring about.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    Put { key: Vec<u8>, value: Rc<[u8]>, expiry: Option<u64> },
+    Put {
+        key: Vec<u8>,
+        value: Rc<[u8]>,
+        expiry: Option<u64>,
+    },
     /// `value` is the whole value afterwards.
-    Append { key: Vec<u8>, added: Vec<u8>, value: Rc<[u8]> },
-    SetExpiry { key: Vec<u8>, expiry: Option<u64> },
-    Delete { key: Vec<u8> },
-    Rename { from: Vec<u8>, to: Vec<u8> },
+    Append {
+        key: Vec<u8>,
+        added: Vec<u8>,
+        value: Rc<[u8]>,
+    },
+    SetExpiry {
+        key: Vec<u8>,
+        expiry: Option<u64>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
+    Rename {
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
     Flush,
 }
 
@@ -127,7 +143,10 @@ impl Model {
             return Err(violation(key, format!("was answered but never changed: {}", cut(effect))));
         };
         if !effect.is(&change) {
-            return Err(violation(key, format!("the store was told of {} instead of {}", cut(&change), cut(effect))));
+            return Err(violation(
+                key,
+                format!("the store was told of {} instead of {}", cut(&change), cut(effect)),
+            ));
         }
         self.advance(revision, key)?;
         self.apply(effect, revision)?;

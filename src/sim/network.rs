@@ -204,7 +204,8 @@ impl World {
 /// A frame in a few words.
 fn told(bytes: &[u8]) -> String {
     use crate::wire::frame::{Direction, decode_datagram};
-    let direction = if bytes.get(1) == Some(&(Direction::Reply as u8)) { Direction::Reply } else { Direction::Request };
+    let direction =
+        if bytes.get(1) == Some(&(Direction::Reply as u8)) { Direction::Reply } else { Direction::Request };
     match decode_datagram(bytes, direction) {
         Err(reason) => format!("{} bytes ({})", bytes.len(), reason.name()),
         Ok(frame) => {

@@ -43,13 +43,32 @@ pub struct NodeConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// `value` is `None` where it is a large one.
-    Put { key: Vec<u8>, value: Option<Vec<u8>>, expiry: Option<u64> },
-    Write { key: Vec<u8>, bytes: Vec<u8> },
-    SetExpiry { key: Vec<u8>, expiry: Option<u64> },
-    Delete { key: Vec<u8> },
-    Expire { key: Vec<u8> },
-    Evict { key: Vec<u8> },
-    Rename { from: Vec<u8>, to: Vec<u8> },
+    Put {
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+        expiry: Option<u64>,
+    },
+    Write {
+        key: Vec<u8>,
+        bytes: Vec<u8>,
+    },
+    SetExpiry {
+        key: Vec<u8>,
+        expiry: Option<u64>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
+    Expire {
+        key: Vec<u8>,
+    },
+    Evict {
+        key: Vec<u8>,
+    },
+    Rename {
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
     Flush,
     /// What no client of this world asks for.
     Other,

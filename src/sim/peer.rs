@@ -24,8 +24,24 @@ impl Peer {
     }
 
     /// Accounts for a command and its answer; the model takes up what the command changed.
-    pub fn explain(&mut self, command: &Command, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
-        let wrong = |want: &Reply| Err(violation(&key_of(command), format!("{} was answered {} instead of {}", told(command), told_reply(reply), told_reply(want))));
+    pub fn explain(
+        &mut self,
+        command: &Command,
+        reply: &Reply,
+        model: &mut Model,
+        unix: u64,
+    ) -> Result<(), Violation> {
+        let wrong = |want: &Reply| {
+            Err(violation(
+                &key_of(command),
+                format!(
+                    "{} was answered {} instead of {}",
+                    told(command),
+                    told_reply(reply),
+                    told_reply(want)
+                ),
+            ))
+        };
         match command {
             Command::Handshake(_) => match reply {
                 Reply::Error { .. } => wrong(&ok()),
@@ -73,7 +89,9 @@ impl Peer {
     fn explain_exec(&mut self, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
         let state = std::mem::replace(self, Peer::new(self.number));
         let watched_key = state.watched.first().map(|(key, _)| key.clone()).unwrap_or_default();
-        let wrong = |why: &str| Err(violation(&watched_key, format!("EXEC was answered {}: {why}", told_reply(reply))));
+        let wrong = |why: &str| {
+            Err(violation(&watched_key, format!("EXEC was answered {}: {why}", told_reply(reply))))
+        };
         let changed = |model: &Model| {
             state.watched.iter().any(|(key, revision)| model.revision_of(key, unix) != *revision)
         };
@@ -151,7 +169,12 @@ fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -
         }
         if !model.depart(unix)? {
             let want = &prediction.reply;
-            let text = format!("{} was answered {} instead of {}", told(command), told_reply(reply), told_reply(want));
+            let text = format!(
+                "{} was answered {} instead of {}",
+                told(command),
+                told_reply(reply),
+                told_reply(want)
+            );
             return Err(violation(&key_of(command), text));
         }
     }

@@ -143,7 +143,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hours = self.simulated_us as f64 / 3_600e6;
-        writeln!(f, "{} seeds, {} events, {hours:.1} simulated hours, {} restarts", self.seeds, self.steps, self.restarts)?;
+        writeln!(
+            f,
+            "{} seeds, {} events, {hours:.1} simulated hours, {} restarts",
+            self.seeds, self.steps, self.restarts
+        )?;
         writeln!(f, "\nrequests       asked      done   unknown   not sent   no memory")?;
         let udp = (self.asked_udp, self.done_udp, self.unknown_udp, self.timed_out_udp, self.refused_udp);
         let tcp = (self.asked_tcp, self.done_tcp, self.unknown_tcp, 0, self.refused_tcp);
@@ -153,24 +157,70 @@ impl fmt::Display for Report {
         writeln!(f, "  rogue    {:>9}", self.asked_rogue)?;
         let frames = &self.frames;
         writeln!(f, "\nframes at the server: {}, of which", frames.received)?;
-        writeln!(f, "  writes run once {:>9}   repeats answered from the table {:>9}", frames.ran, frames.repeats)?;
-        writeln!(f, "  reads           {:>9}   rejected as damaged or foreign  {:>9}", frames.reads, frames.rejected)?;
-        writeln!(f, "  sessions opened {:>9}   refused (stale, epoch, busy, …) {:>9}", frames.hellos, frames.refused)?;
+        writeln!(
+            f,
+            "  writes run once {:>9}   repeats answered from the table {:>9}",
+            frames.ran, frames.repeats
+        )?;
+        writeln!(
+            f,
+            "  reads           {:>9}   rejected as damaged or foreign  {:>9}",
+            frames.reads, frames.rejected
+        )?;
+        writeln!(
+            f,
+            "  sessions opened {:>9}   refused (stale, epoch, busy, …) {:>9}",
+            frames.hellos, frames.refused
+        )?;
         writeln!(f, "  errors throttled{:>9}", frames.throttled)?;
         let told = (self.client_late, self.client_unknown, self.client_malformed);
-        writeln!(f, "clients: {} frames sent, {} of them again; {} sessions, {} new ports", self.client_sent, self.client_retries, self.client_sessions, self.client_ports)?;
+        writeln!(
+            f,
+            "clients: {} frames sent, {} of them again; {} sessions, {} new ports",
+            self.client_sent, self.client_retries, self.client_sessions, self.client_ports
+        )?;
         writeln!(f, "clients dropped {} late, {} foreign and {} damaged replies", told.0, told.1, told.2)?;
-        writeln!(f, "\nstore: {} expiries, {} evictions, {} refusals, {} segments cleaned", self.expired, self.evicted, self.refused, self.cleaned_segments)?;
+        writeln!(
+            f,
+            "\nstore: {} expiries, {} evictions, {} refusals, {} segments cleaned",
+            self.expired, self.evicted, self.refused, self.cleaned_segments
+        )?;
         writeln!(f, "MSETs refused half-way: {}", self.torn)?;
         writeln!(f, "sessions driven out: {} of {}", self.sessions_dropped, self.sessions_opened)?;
-        writeln!(f, "TCP: {} connections, {} turned away, {} given up in the middle of a command", self.connections, self.turned_away, self.stuck_closed)?;
-        writeln!(f, "transactions: {} ran, {} found a watched key changed", self.exec_done, self.exec_aborted)?;
+        writeln!(
+            f,
+            "TCP: {} connections, {} turned away, {} given up in the middle of a command",
+            self.connections, self.turned_away, self.stuck_closed
+        )?;
+        writeln!(
+            f,
+            "transactions: {} ran, {} found a watched key changed",
+            self.exec_done, self.exec_aborted
+        )?;
         writeln!(f, "\nfaults injected ({} datagrams were overtaken)", self.reordered)?;
         for fault in Fault::ALL {
-            writeln!(f, "  {:<16} {:>9}   {}", fault.name(), self.injected[*fault as usize], fault.doc().trim())?;
+            writeln!(
+                f,
+                "  {:<16} {:>9}   {}",
+                fault.name(),
+                self.injected[*fault as usize],
+                fault.doc().trim()
+            )?;
         }
-        writeln!(f, "\nchecked: every answer against the model; {} walks by SCAN over {} keys;", self.walks, self.walked_keys)?;
-        writeln!(f, "{} keys' histories of {} operations for linearizability ({} undecided)", self.keys, self.operations, self.undecided)?;
-        writeln!(f, "longest wait to be served after the last fault: {:.1} s (simulated)", self.healing_us as f64 / 1e6)
+        writeln!(
+            f,
+            "\nchecked: every answer against the model; {} walks by SCAN over {} keys;",
+            self.walks, self.walked_keys
+        )?;
+        writeln!(
+            f,
+            "{} keys' histories of {} operations for linearizability ({} undecided)",
+            self.keys, self.operations, self.undecided
+        )?;
+        writeln!(
+            f,
+            "longest wait to be served after the last fault: {:.1} s (simulated)",
+            self.healing_us as f64 / 1e6
+        )
     }
 }

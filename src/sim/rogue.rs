@@ -151,7 +151,9 @@ impl World {
                 (rogue.epoch, rogue.cookie, rogue.open) = (head.epoch, head.cookie, true);
             }
             // Told that it is out of date, it mostly goes on all the same.
-            (Some(Status::WrongEpoch | Status::StaleSession), _) if rogue.random.below(4) == 0 => rogue.forget(),
+            (Some(Status::WrongEpoch | Status::StaleSession), _) if rogue.random.below(4) == 0 => {
+                rogue.forget()
+            }
             _ => {}
         }
         Ok(())

@@ -151,8 +151,10 @@ impl World {
                 Some((key, content)) => {
                     let (value, ttl_ms) = (workload.value(random, 500).1, workload.maybe_ttl_ms(random));
                     let set = Command::Set { key: key.clone(), value, ttl_ms, when: When::Always };
-                    let add =
-                        Command::Incrby { key: workload.counter(random).to_vec(), delta: workload.delta(random) };
+                    let add = Command::Incrby {
+                        key: workload.counter(random).to_vec(),
+                        delta: workload.delta(random),
+                    };
                     let last = if random.below(10) == 0 { Command::Discard } else { Command::Exec };
                     let commands = vec![Command::Multi, set, add, last];
                     (commands, Some((key, content)))
@@ -331,12 +333,20 @@ impl World {
     }
 
     /// What the clients' history takes up of an answer.
-    fn record(&mut self, client: usize, (command, reply): (&Command, &Reply), ask: &Ask) -> Result<(), Violation> {
+    fn record(
+        &mut self,
+        client: usize,
+        (command, reply): (&Command, &Reply),
+        ask: &Ask,
+    ) -> Result<(), Violation> {
         for (key, action, seen) in actions(command, Some(reply), ask.still.as_ref()) {
             let begun = Begun { client: 100 + client, key: key.clone().into(), action, at: ask.at };
             match (action, seen) {
                 (Action::Get, None) => {
-                    return Err(violation(&key, format!("nobody wrote what {command:?} was answered: {reply:?}")));
+                    return Err(violation(
+                        &key,
+                        format!("nobody wrote what {command:?} was answered: {reply:?}"),
+                    ));
                 }
                 (_, None) => {}
                 (Action::Clear, Some(seen)) => self.history.cleared(&begun, seen, &self.clock),
@@ -405,9 +415,7 @@ fn actions(command: &Command, reply: Option<&Reply>, still: Option<&(Vec<u8>, Co
             };
             vec![put(key, value, *ttl_ms, condition)]
         }
-        Command::Mset(pairs) => {
-            pairs.iter().map(|(key, value)| put(key, value, None, If::Always)).collect()
-        }
+        Command::Mset(pairs) => pairs.iter().map(|(key, value)| put(key, value, None, If::Always)).collect(),
         Command::Incrby { key, delta } => {
             let seen = if let Some(Reply::Integer(sum)) = reply { Some(Seen::Sum(*sum)) } else { None };
             vec![(key.clone(), Action::Add(*delta), seen)]

@@ -55,7 +55,10 @@ impl UdpClient {
     pub fn new(number: usize, root: &mut Random, config: &NodeConfig) -> UdpClient {
         let mut random = root.split();
         let config = SessionConfig { password: config.password.clone(), ..SessionConfig::default() };
-        let watch = Watch { rate: random.pick(&[1_024, 1_024, 1_000, 1_048, 900, 1_200]), offset: random.next() % SECOND };
+        let watch = Watch {
+            rate: random.pick(&[1_024, 1_024, 1_000, 1_048, 900, 1_200]),
+            offset: random.next() % SECOND,
+        };
         UdpClient {
             number,
             session: Session::new(config.clone(), random.next()),
@@ -120,14 +123,17 @@ impl World {
     fn draw_request(&mut self, client: usize) -> (Request, Option<Begun>) {
         let World { workload, udp, .. } = self;
         let UdpClient { random, last_read, .. } = &mut udp[client];
-        let (register, counter, hot) = (workload.register(random), workload.counter(random), workload.hot(random));
+        let (register, counter, hot) =
+            (workload.register(random), workload.counter(random), workload.hot(random));
         let short = "keys and values are short";
         let (request, key, action) = match random.below(20) {
             0..5 => (Request::get(&hot), hot, Action::Get),
             5..9 => {
                 let (content, value) = workload.value(random, VALUE_BYTES_MAX);
-                let (condition, ttl_ms) =
-                    (random.pick(&[If::Always, If::Always, If::Absent, If::Present]), workload.maybe_ttl_ms(random));
+                let (condition, ttl_ms) = (
+                    random.pick(&[If::Always, If::Always, If::Absent, If::Present]),
+                    workload.maybe_ttl_ms(random),
+                );
                 let keeps_ttl = random.below(8) == 0;
                 let request = Request::put(&register, &value).map(|request| {
                     let request = match condition {
@@ -173,7 +179,9 @@ impl World {
         self.report.asked_udp += 1;
         let text = begun.as_ref().map_or("PING".into(), |begun| format!("{:?}", begun.action));
         udp.asked.insert(ticket, Asked { begun, last: self.healed });
-        self.note(&key, |_| format!("UDP client {client} asks, as its {}: {} {text}", ticket.0, World::shown(&key)));
+        self.note(&key, |_| {
+            format!("UDP client {client} asks, as its {}: {} {text}", ticket.0, World::shown(&key))
+        });
     }
 
     /// A datagram for this client: one to a port that it has given up is lost.
@@ -244,7 +252,10 @@ impl World {
 
     fn finished(&mut self, client: usize, ticket: Ticket, outcome: Outcome) -> Result<(), Violation> {
         let Some(Asked { begun, last }) = self.udp[client].asked.remove(&ticket) else {
-            return Err(violation(b"", format!("UDP client {client} was told twice how its {} ended", ticket.0)));
+            return Err(violation(
+                b"",
+                format!("UDP client {client} was told twice how its {} ended", ticket.0),
+            ));
         };
         let key = begun.as_ref().map(|begun| Rc::clone(&begun.key)).unwrap_or_default();
         self.note(&key, |_| {
@@ -287,7 +298,10 @@ impl World {
                 let Some(content) = Content::of(&answer.value) else {
                     return Err(violation(&begun.key, format!("nobody wrote {}", show(&answer.value))));
                 };
-                self.udp[client].last_read = Some((Rc::clone(&begun.key), answer.revision, content));
+                // Revisions begin anew with each run of the server: one that was read before says nothing after it.
+                if begun.at > self.restarted_at {
+                    self.udp[client].last_read = Some((Rc::clone(&begun.key), answer.revision, content));
+                }
                 Seen::Content(content)
             }
             (Action::Get, Status::NotFound) => Seen::Content(Content::Absent),
@@ -303,11 +317,26 @@ impl World {
             }
             (Action::Get, Status::UseTcp) => return Ok(()),
             (_, status) => {
-                return Err(violation(&begun.key, format!("UDP client {client} was answered {}", status.name())));
+                return Err(violation(
+                    &begun.key,
+                    format!("UDP client {client} was answered {}", status.name()),
+                ));
             }
         };
-        self.history.answered(begun, seen, &self.clock);
+        let mut begun = begun.clone();
+        if let Action::Put { condition: condition @ If::Still(_), .. } = &mut begun.action
+            && begun.at <= self.restarted_at
+        {
+            *condition = If::Always;
+        }
+        self.history.answered(&begun, seen, &self.clock);
         Ok(())
+    }
+
+    /// The server has been restarted: revisions of the run before are of no use any more.
+    pub fn forget_revisions(&mut self) {
+        self.restarted_at = self.clock.now;
+        self.udp.iter_mut().for_each(|client| client.last_read = None);
     }
 
     /// The client's process dies; a new one begins.

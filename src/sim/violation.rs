@@ -12,7 +12,11 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.key.is_empty() { f.write_str(&self.what) } else { write!(f, "key {}: {}", show(&self.key), self.what) }
+        if self.key.is_empty() {
+            f.write_str(&self.what)
+        } else {
+            write!(f, "key {}: {}", show(&self.key), self.what)
+        }
     }
 }
 

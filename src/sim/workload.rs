@@ -80,8 +80,10 @@ impl Workload {
         match random.below(20) {
             0..5 => Command::Get(self.hot(random).to_vec()),
             5..9 => {
-                let (ttl_ms, when) =
-                    (self.maybe_ttl_ms(random), random.pick(&[When::Always, When::Always, When::Absent, When::Present]));
+                let (ttl_ms, when) = (
+                    self.maybe_ttl_ms(random),
+                    random.pick(&[When::Always, When::Always, When::Absent, When::Present]),
+                );
                 let value = self.value(random, 2_000).1;
                 Command::Set { key: register, value, ttl_ms, when }
             }

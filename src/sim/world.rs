@@ -75,6 +75,8 @@ pub struct World {
     pub clogged: Vec<u64>,
     /// Until when the server does nothing.
     pub stalled: u64,
+    /// When it was last restarted.
+    pub restarted_at: u64,
     /// What has arrived at its sockets meanwhile, in order.
     backlog: Vec<Event>,
     /// Mean delay of a datagram, in µs.
@@ -92,7 +94,8 @@ impl World {
         let mut swarm = root.split();
         let faults = Faults::draw(&mut root, &plan.without);
         let config = draw_config(&mut swarm);
-        let other = NodeConfig { epoch: !config.epoch | 1, secret: [swarm.next(), swarm.next()], ..config.clone() };
+        let other =
+            NodeConfig { epoch: !config.epoch | 1, secret: [swarm.next(), swarm.next()], ..config.clone() };
         let workload = Workload::draw(&mut swarm);
         let udp_count = plan.udp_clients.unwrap_or(1 + swarm.below(6));
         let tcp_count = plan.tcp_clients.unwrap_or(1 + swarm.below(5));
@@ -114,6 +117,7 @@ impl World {
             recorder: Recorder::default(),
             clogged: vec![0; udp_count + 1],
             stalled: 0,
+            restarted_at: 0,
             backlog: Vec::new(),
             delay_us: swarm.pick(&[20, 200, 2_000, 20_000]),
             healed: false,
@@ -145,7 +149,8 @@ impl World {
     pub fn last_events(&self, key: &[u8], count: usize) -> Vec<String> {
         let trace = self.trace.as_deref().unwrap_or_default();
         let about = |(of, _): &&(Vec<u8>, String)| key.is_empty() || of.is_empty() || of == key;
-        let mut lines: Vec<_> = trace.iter().rev().filter(about).take(count).map(|(_, line)| line.clone()).collect();
+        let mut lines: Vec<_> =
+            trace.iter().rev().filter(about).take(count).map(|(_, line)| line.clone()).collect();
         lines.reverse();
         lines
     }
@@ -168,7 +173,10 @@ impl World {
             let Some((at, event)) = self.agenda.next(bound) else {
                 let waiting = self.unserved();
                 let waited = (bound - begun) / MILLISECOND;
-                return Err(violation(b"", format!("{waiting} was not served within {waited} ms without faults")));
+                return Err(violation(
+                    b"",
+                    format!("{waiting} was not served within {waited} ms without faults"),
+                ));
             };
             events += 1;
             if events > LAST_EVENTS_MAX {
