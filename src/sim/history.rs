@@ -166,9 +166,10 @@ impl History {
 }
 
 impl Operation {
-    /// It may take effect until now.
+    /// It may take effect until now: a moment longer, so that what was answered late can still be explained by it when
+    /// the restart of this moment is looked at.
     fn lasts(&mut self, clock: &Clock) {
-        self.ended = clock.now;
+        self.ended = clock.now + 1;
         self.wall = clock.wall_between(self.begun, clock.now);
     }
 }

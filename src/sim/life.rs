@@ -47,6 +47,7 @@ impl World {
         self.take_stock();
         self.sever();
         self.history.restarted(&self.clock);
+        self.forget_revisions();
         self.config.epoch = (self.random.next() as u32).wrapping_add(self.config.epoch) | 1;
         self.config.hash_secret = [self.random.next(), self.random.next()];
         let secret = [self.random.next(), self.random.next()];
