@@ -18,8 +18,9 @@ mod udp_health;
 use crate::datagram::{self, Datagrams};
 use crate::engine::{Engine, settings::EngineConfig};
 use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
+use crate::mutation::Revision;
 use crate::server::{Server, Settings};
-use crate::store::{OnFull, Store, StoreConfig};
+use crate::store::{FIRST_REVISION_MAX, OnFull, Store, StoreConfig};
 use admin::AdminPort;
 use listener::Listener;
 pub use process::facts as process_facts;
@@ -214,6 +215,7 @@ fn build_server(
         databases: options.databases,
         on_full: options.on_full,
         max_value_bytes: options.max_value_bytes,
+        first_revision: Revision(random_secret()?[0] % FIRST_REVISION_MAX),
         ..StoreConfig::default()
     };
     let store = Store::new(config, random_secret()?).map_err(|small| {

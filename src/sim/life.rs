@@ -47,7 +47,6 @@ impl World {
         self.take_stock();
         self.sever();
         self.history.restarted(&self.clock);
-        self.forget_revisions();
         self.config.epoch = (self.random.next() as u32).wrapping_add(self.config.epoch) | 1;
         self.config.hash_secret = [self.random.next(), self.random.next()];
         let secret = [self.random.next(), self.random.next()];

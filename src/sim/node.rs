@@ -5,7 +5,7 @@ use crate::connection::ConnectionId;
 use crate::datagram::{self, Datagrams, counters::Counters, sessions::Sessions};
 use crate::engine::{Engine, EngineConfig};
 use crate::limits::{DATAGRAM_BYTES_MAX, KIB};
-use crate::mutation::{Database, Mutation, NewValue};
+use crate::mutation::{Database, Mutation, NewValue, Revision};
 use crate::server::{Server, Settings};
 use crate::store::{LargeCursor, OnFull, Store, StoreConfig, TooSmall, Value};
 use crate::time::Now;
@@ -128,6 +128,7 @@ impl Node {
             on_full: config.on_full,
             segment_bytes: config.segment_bytes,
             leaf_buckets: config.leaf_buckets,
+            first_revision: Revision(u64::from(config.epoch) << 15),
             ..StoreConfig::default()
         };
         let smallest = |too_small: TooSmall| {

@@ -298,10 +298,7 @@ impl World {
                 let Some(content) = Content::of(&answer.value) else {
                     return Err(violation(&begun.key, format!("nobody wrote {}", show(&answer.value))));
                 };
-                // Revisions begin anew with each run of the server: one that was read before says nothing after it.
-                if begun.at > self.restarted_at {
-                    self.udp[client].last_read = Some((Rc::clone(&begun.key), answer.revision, content));
-                }
+                self.udp[client].last_read = Some((Rc::clone(&begun.key), answer.revision, content));
                 Seen::Content(content)
             }
             (Action::Get, Status::NotFound) => Seen::Content(Content::Absent),
@@ -323,20 +320,8 @@ impl World {
                 ));
             }
         };
-        let mut begun = begun.clone();
-        if let Action::Put { condition: condition @ If::Still(_), .. } = &mut begun.action
-            && begun.at <= self.restarted_at
-        {
-            *condition = If::Always;
-        }
-        self.history.answered(&begun, seen, &self.clock);
+        self.history.answered(begun, seen, &self.clock);
         Ok(())
-    }
-
-    /// The server has been restarted: revisions of the run before are of no use any more.
-    pub fn forget_revisions(&mut self) {
-        self.restarted_at = self.clock.now;
-        self.udp.iter_mut().for_each(|client| client.last_read = None);
     }
 
     /// The client's process dies; a new one begins.

@@ -75,8 +75,6 @@ pub struct World {
     pub clogged: Vec<u64>,
     /// Until when the server does nothing.
     pub stalled: u64,
-    /// When it was last restarted.
-    pub restarted_at: u64,
     /// What has arrived at its sockets meanwhile, in order.
     backlog: Vec<Event>,
     /// Mean delay of a datagram, in µs.
@@ -117,7 +115,6 @@ impl World {
             recorder: Recorder::default(),
             clogged: vec![0; udp_count + 1],
             stalled: 0,
-            restarted_at: 0,
             backlog: Vec::new(),
             delay_us: swarm.pick(&[20, 200, 2_000, 20_000]),
             healed: false,

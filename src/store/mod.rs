@@ -109,7 +109,13 @@ pub struct StoreConfig {
     pub segment_bytes: usize,
     /// Buckets of a leaf of the index, a power of two; tests shrink it.
     pub leaf_buckets: usize,
+    /// Revisions are drawn from above this one, which is to be random: then one that a client read from an earlier run
+    /// of the server never names another value in this one. At most [`FIRST_REVISION_MAX`].
+    pub first_revision: Revision,
 }
+
+/// A store's first revision, at most: it leaves room for 2^47 writes, two years at two million a second.
+pub const FIRST_REVISION_MAX: u64 = 1 << 47;
 
 impl Default for StoreConfig {
     fn default() -> StoreConfig {
@@ -120,6 +126,7 @@ impl Default for StoreConfig {
             max_value_bytes: limits::VALUE_BYTES_MAX,
             segment_bytes: limits::SEGMENT_BYTES,
             leaf_buckets: index::LEAF_BUCKETS_MAX,
+            first_revision: Revision(0),
         }
     }
 }
@@ -275,6 +282,7 @@ impl Store {
                 && (1024..=64 * limits::KIB).contains(&config.segment_bytes)
         );
         assert!((1..=limits::DATABASES_MAX).contains(&config.databases));
+        assert!(config.first_revision.0 <= FIRST_REVISION_MAX);
         let whole = |segments: u32| segments as usize * config.segment_bytes + table_bytes(segments, &config);
         if whole(SEGMENTS_MIN) > config.memory_bytes {
             return Err(TooSmall { needed_bytes: whole(SEGMENTS_MIN) });
@@ -300,7 +308,7 @@ impl Store {
             hasher: KeyHasher::new(secret),
             spaces,
             space_of: std::array::from_fn(|db| db as u8),
-            revision: Revision(0),
+            revision: config.first_revision,
             listener: None,
             counters: StoreCounters::default(),
             condemned: 0,

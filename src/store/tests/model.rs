@@ -75,6 +75,7 @@ impl Harness {
             max_value_bytes: 40 * segment_bytes as u64,
             segment_bytes,
             leaf_buckets: 16,
+            ..StoreConfig::default()
         };
         let mut store = Store::new(config, [seed, 1]).unwrap();
         let heard = Rc::new(RefCell::new(Vec::new()));
