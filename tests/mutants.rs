@@ -9,9 +9,10 @@ use pannier::sim::{self, Plan};
 /// Within how many seeds each mutant must be caught.
 fn seeds_max(mutant: Mutant) -> u64 {
     match mutant {
-        Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne | Mutant::ScanSkipsSplit => 20,
+        Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne => 20,
         Mutant::NoEpochCheck | Mutant::WindowOffByOne => 60,
         Mutant::NoHorizon | Mutant::WatchMissesExpiry => 120,
+        Mutant::ScanSkipsSplit => 600,
     }
 }
 

@@ -69,6 +69,7 @@ impl Harness {
             max_value_bytes: 40 * segment_bytes as u64,
             segment_bytes,
             leaf_buckets: 16,
+            ..StoreConfig::default()
         };
         let mut store = Store::new(config, [5, 1]).expect("enough memory");
         let gone = Gone::default();

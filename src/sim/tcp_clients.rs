@@ -146,7 +146,15 @@ impl World {
             Role::Careful => match watched.take() {
                 None => {
                     let key = workload.register(random).to_vec();
-                    (vec![Command::Watch(vec![key.clone()]), Command::Get(key)], None)
+                    let mut commands = Vec::new();
+                    if random.below(2) == 0 {
+                        // It will be gone by itself, perhaps between the watching and the transaction.
+                        let (value, ttl_ms) =
+                            (workload.value(random, 500).1, Some(1 + random.below(50) as u64));
+                        commands.push(Command::Set { key: key.clone(), value, ttl_ms, when: When::Always });
+                    }
+                    commands.extend([Command::Watch(vec![key.clone()]), Command::Get(key)]);
+                    (commands, None)
                 }
                 Some((key, content)) => {
                     let (value, ttl_ms) = (workload.value(random, 500).1, workload.maybe_ttl_ms(random));
@@ -314,8 +322,8 @@ impl World {
             }
         }
         let tcp = &mut self.tcp[client];
-        if let [Command::Watch(keys), Command::Get(_)] = &ask.commands[..]
-            && let Some(content) = content_of(&ask.replies[1])
+        if let [.., Command::Watch(keys), Command::Get(_)] = &ask.commands[..]
+            && let Some(content) = ask.replies.last().and_then(content_of)
         {
             tcp.watched = Some((keys[0].clone(), content));
         }
