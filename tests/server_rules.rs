@@ -64,3 +64,19 @@ fn a_client_that_queues_is_not_closed_for_the_input_of_others() {
     assert!(greedy.iter().any(|&id| process.is_closed(id)), "the input buffers were not exhausted");
     assert!(process.send(queuing, b"EXEC\r\n").starts_with(b"*100\r\n+OK\r\n"));
 }
+
+#[test]
+fn a_key_that_came_and_went_while_it_was_watched_has_changed() {
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, Settings { max_clients: 4, ..Settings::default() }, None);
+    let (careful, other) = (process.connect(), process.connect());
+    let exec = b"MULTI\r\nSET k mine\r\nEXEC\r\n";
+    for between in ["SET k v\r\nDEL k\r\n", "SET k v\r\nRENAME k l\r\n", "SET k v\r\nFLUSHALL\r\n"] {
+        process.send(careful, b"DEL k\r\nWATCH k\r\n");
+        process.send(other, between.as_bytes());
+        assert_eq!(show(&process.send(careful, exec)), show(b"+OK\r\n+QUEUED\r\n*-1\r\n"), "{between}");
+    }
+    process.send(careful, b"DEL k\r\nWATCH k\r\n");
+    process.send(other, b"SET other v\r\n");
+    assert_eq!(show(&process.send(careful, exec)), show(b"+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"));
+}

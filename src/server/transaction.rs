@@ -1,5 +1,6 @@
 //! MULTI, EXEC, DISCARD, WATCH and UNWATCH. Commands wait in a ring of their own, in a form that fills the argument
-//! table without parsing; watched keys wait beside the revision that they had, and EXEC compares.
+//! table without parsing; watched keys wait beside the revision that they had, and EXEC compares. A key that was absent
+//! waits beside the store's revision of that moment: EXEC asks whether it may have come and gone since.
 //!
 //! ```text
 //! queue    | bytes u32 | count u32 | len u32 | argument ... | LARGE u32 | id u32 | ...     one entry for each command
@@ -12,7 +13,7 @@ use crate::command::{Verb, VerbId};
 use crate::connection::{ConnectionId, Transaction};
 use crate::engine::{Flow, session::ReplyMode};
 use crate::mutant::{self, Mutant};
-use crate::mutation::{Database, LargeId};
+use crate::mutation::{Database, LargeId, Revision};
 use crate::reply::{Error, ErrorKind, Part};
 use crate::ring::Ring;
 use crate::time::{Millis, Now};
@@ -21,6 +22,8 @@ use crate::wire::encode::Out;
 
 /// Stands for a length where an argument is a large value.
 const LARGE: u32 = u32::MAX;
+/// Set in the revision of a watched key that was absent; the rest is the store's latest.
+const WATCHED_ABSENT: u64 = 1 << 63;
 /// Commands that MULTI queues, at most.
 const QUEUED_MAX: u32 = 65_536;
 
@@ -130,7 +133,9 @@ impl Server {
                 error = Some(ErrorKind::ArgumentTooLong);
                 break;
             };
-            let revision = engine.store.peek(database, key, now.unix).map_or(0, |entry| entry.revision.0);
+            // One that has expired goes now, so that EXEC does not take its going for a change.
+            let found = engine.store.get(database, key, now.unix).map(|entry| entry.revision.0);
+            let revision = found.unwrap_or_else(|| engine.store.revision().0 | WATCHED_ABSENT);
             let watched = &mut connection.transaction.watched;
             if !make_room(watched, 11 + key.len(), queues) {
                 error = Some(ErrorKind::WatchFull);
@@ -234,7 +239,12 @@ impl Server {
             let (key, tail) = tail.split_at(usize::from(u16::from_le_bytes([len[0], len[1]])));
             let then = u64::from_le_bytes(revision.try_into().expect("split at 8"));
             let entry = self.engine.store.peek(Database(*database), key, unix);
-            if entry.map_or(0, |entry| entry.revision.0) != then {
+            let changed = match entry {
+                Some(entry) => entry.revision.0 != then,
+                None if then & WATCHED_ABSENT == 0 => true,
+                None => self.engine.store.may_have_gone_since(key, Revision(then & !WATCHED_ABSENT)),
+            };
+            if changed {
                 return true;
             }
             rest = tail;

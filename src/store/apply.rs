@@ -181,7 +181,9 @@ impl Store {
             Mutation::Flush { db } => self.flush(db),
             Mutation::Swap { a, b } => {
                 self.space_of.swap(usize::from(a.0), usize::from(b.0));
-                Applied { revision: self.draw(), existed: true, value_len: 0 }
+                let revision = self.draw();
+                self.departures.note_all(revision);
+                Applied { revision, existed: true, value_len: 0 }
             }
         };
         if applied.revision > Revision(0) {
@@ -380,6 +382,7 @@ impl Store {
             let (segment, offset) = split(&self.pool, at);
             self.kill(segment, offset);
             self.moves += 1;
+            self.departures.note(from.hash, self.revision);
         }
         Ok(applied)
     }
@@ -402,6 +405,7 @@ impl Store {
     fn flush(&mut self, db: Option<Database>) -> Applied {
         let revision = self.draw();
         self.moves += 1;
+        self.departures.note_all(revision);
         let chosen = db.map(|db| self.space(db));
         for (at, space) in self.spaces.iter_mut().enumerate() {
             if chosen.is_some_and(|chosen| chosen != at) {

@@ -125,8 +125,10 @@ impl Store {
             Departure::Deleted => Mutation::Delete { db, key },
         };
         let index = &mut self.spaces[usize::from(record.space)].index;
-        let was_there = index.remove(&mut self.leaves, self.hasher.hash(key), at);
+        let hash = self.hasher.hash(key);
+        let was_there = index.remove(&mut self.leaves, hash, at);
         assert!(was_there, "a record that lives is in its index");
+        self.departures.note(hash, revision);
         if let Some(listener) = &mut self.listener {
             listener(&mutation, revision);
         }

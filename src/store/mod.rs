@@ -19,6 +19,7 @@ mod ahead;
 mod apply;
 pub mod bitset;
 mod clean;
+mod departures;
 mod evict;
 mod expiry;
 pub mod hash;
@@ -40,6 +41,7 @@ use crate::mutation::{Database, LargeId, Mutation, Revision};
 use crate::time::Millis;
 pub use ahead::Sight;
 use clean::Victim;
+use departures::Departures;
 use expiry::Sweep;
 use hash::KeyHasher;
 use index::{Address, Index, Leaves};
@@ -217,6 +219,7 @@ pub struct Store {
     /// The space of each database.
     space_of: [u8; limits::DATABASES_MAX as usize],
     revision: Revision,
+    departures: Departures,
     listener: Option<Listener>,
     counters: StoreCounters,
     /// Bytes of flushed records that are still counted as live.
@@ -309,6 +312,7 @@ impl Store {
             spaces,
             space_of: std::array::from_fn(|db| db as u8),
             revision: config.first_revision,
+            departures: Departures::new(),
             listener: None,
             counters: StoreCounters::default(),
             condemned: 0,
@@ -401,6 +405,11 @@ impl Store {
         let address = self.locate(self.space(db), self.hasher.hash(key), key)?;
         let live = !self.record(address).expired(now);
         live.then(|| self.entry(address))
+    }
+
+    /// Whether a key may have gone after that revision; yes is certain for one that has.
+    pub fn may_have_gone_since(&self, key: &[u8], revision: Revision) -> bool {
+        self.departures.since(self.hasher.hash(key), revision)
     }
 
     /// Keys of a database; expired ones count until they are met.

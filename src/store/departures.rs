@@ -1,0 +1,40 @@
+//! When keys have gone: enough to tell whoever watched an absent key whether it came and went in the meantime.
+//!
+//! ```text
+//!  hash of the key ──▶ | revision | revision | …          the latest departure of any key of that row
+//! ```
+//! Many keys share a row, so the answer may be yes where it is no: that costs a client one more try of its transaction.
+//! The other way round it never is.
+
+use crate::mutation::Revision;
+
+/// Rows; a power of two. At ten thousand departures a second, one in a hundred transactions of a millisecond that watch
+/// an absent key is tried again in vain.
+const ROWS: usize = 1024;
+
+/// The latest departure in each row.
+pub(super) struct Departures {
+    latest: Box<[Revision; ROWS]>,
+}
+
+impl Departures {
+    pub(super) fn new() -> Departures {
+        Departures { latest: Box::new([Revision(0); ROWS]) }
+    }
+
+    /// A key of this hash has gone; `revision` is the latest that was drawn.
+    #[inline]
+    pub(super) fn note(&mut self, hash: u64, revision: Revision) {
+        self.latest[hash as usize % ROWS] = revision;
+    }
+
+    /// Any key may have gone.
+    pub(super) fn note_all(&mut self, revision: Revision) {
+        self.latest.fill(revision);
+    }
+
+    /// Whether a key of this hash may have gone after that revision.
+    pub(super) fn since(&self, hash: u64, revision: Revision) -> bool {
+        self.latest[hash as usize % ROWS] > revision
+    }
+}
