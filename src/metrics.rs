@@ -204,6 +204,18 @@ impl Metrics {
         verb.buckets[VerbMetrics::bucket(micros)] += 1;
     }
 
+    /// A verb was executed so many times, in so many microseconds together.
+    #[inline]
+    pub fn called_many(&mut self, id: VerbId, count: u64, micros: u64) {
+        if count > 0 {
+            self.counters.commands_processed += count;
+            let verb = &mut self.verbs[id as usize];
+            verb.calls += count;
+            verb.micros += micros;
+            verb.buckets[VerbMetrics::bucket(micros / count)] += count;
+        }
+    }
+
     /// An execution answered an error.
     pub fn failed(&mut self, id: VerbId, error: ErrorKind) {
         self.verbs[id as usize].failed += 1;

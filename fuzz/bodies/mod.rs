@@ -23,8 +23,11 @@ pub mod script;
 pub mod server;
 pub mod store;
 
+/// A body: it panics where something is wrong.
+pub type Body = fn(&[u8]);
+
 /// Every target with its body.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("ring", ring::run),
     ("resp", resp::run),
     ("frame", frame::run),

@@ -66,6 +66,14 @@ struct Place {
     replies: Vec<u8>,
 }
 
+/// What follows when bytes have come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Run,
+    /// They wait for others, to be run together.
+    Wait,
+}
+
 /// One source of datagrams.
 #[derive(Default)]
 struct Source {
@@ -112,19 +120,23 @@ impl Harness {
         let kind = script.byte();
         let place = usize::from(kind >> 4) % CLIENTS;
         match kind & 15 {
-            0..=4 => self.receive(place, script.bytes()),
+            0..=2 => self.receive(place, script.bytes(), Then::Run),
+            3 | 4 => self.receive(place, script.bytes(), Then::Wait),
             5 => {
                 // A flood, or the body of a large value.
                 let (count, bytes) = (script.byte(), script.bytes());
                 let len = (bytes.len() * usize::from(count)).min(64 * KIB);
                 let flood: Vec<u8> = bytes.iter().copied().cycle().take(len).collect();
-                self.receive(place, &flood);
+                self.receive(place, &flood, Then::Run);
             }
             6 => {
                 let most = script.number();
                 self.take(place, most);
             }
-            7 => self.drain(place),
+            7 => {
+                self.run_all();
+                self.drain(place);
+            }
             8 => {
                 let number = script.number() as u64;
                 let ms = if number & 1 == 0 { number } else { number * 100 };
@@ -132,6 +144,7 @@ impl Harness {
                 self.now.unix = self.now.unix.plus(ms);
                 self.server.handle_deadlines(self.now);
                 self.server.maintain(self.now, 4);
+                self.run_all();
             }
             9 => self.close(place),
             10 => {
@@ -170,7 +183,7 @@ impl Harness {
         *self.places[place].id.get_or_insert_with(|| server.open(peer, now).unwrap_or(NOBODY))
     }
 
-    fn receive(&mut self, place: usize, mut bytes: &[u8]) {
+    fn receive(&mut self, place: usize, mut bytes: &[u8], then: Then) {
         let id = self.open(place);
         // Each round takes bytes, or is the last.
         while !bytes.is_empty() {
@@ -181,8 +194,16 @@ impl Harness {
             }
             bytes = &bytes[len..];
             self.server.input_received(id, len, self.now);
-            self.server.run(id, self.now);
+            if then == Then::Run {
+                self.server.run(id, self.now);
+            }
         }
+    }
+
+    /// Runs all connections as one group, whose commands the server may look up together.
+    fn run_all(&mut self) {
+        let group: Vec<ConnectionId> = self.places.iter().filter_map(|place| place.id).collect();
+        self.server.run_group(&group, self.now, &mut Vec::new());
     }
 
     /// Puts the front of `bytes` where the server wants it, in up to `most` pieces if it is a large value's; its length.
@@ -215,7 +236,7 @@ impl Harness {
         if sent == len {
             bytes.extend_from_slice(b"\r\n");
         }
-        self.receive(place, &bytes);
+        self.receive(place, &bytes, Then::Run);
     }
 
     /// Takes up to `most` bytes of what waits; whether there were any.
@@ -304,7 +325,7 @@ impl Harness {
     fn framed_request(&mut self, place: usize, script: &mut Script<'_>) {
         let mut out = vec![0; 70 * KIB];
         if let Some(len) = self.made_frame(place % 2, script, &mut out) {
-            self.receive(place, &out[..len]);
+            self.receive(place, &out[..len], Then::Run);
         }
     }
 

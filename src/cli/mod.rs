@@ -107,6 +107,7 @@ Examples:
   echo -n data | pannier put file -         store what comes from standard input
   pannier scan --match 'session:*'          list keys
   pannier demo                              see what it does with a bad network
+  pannier bench --duration 5s               put a load on it, and see rate, latencies and CPU time
 
 Exit codes:
   0 done   1 the server answered an error, or a condition did not hold   2 usage   3 no such key

@@ -45,6 +45,7 @@ mod memory;
 mod multiple;
 pub mod names;
 mod object;
+pub mod quick;
 mod ranges;
 mod scan;
 mod server;

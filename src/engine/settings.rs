@@ -86,7 +86,7 @@ pub struct Facts {
     pub connected_clients: u64,
     /// Bytes of buffers that clients hold.
     pub buffer_bytes: u64,
-    /// Commands executed in the last whole second.
+    /// Commands executed a second, over the last second or since the last turn of an idle server.
     pub commands_per_second: u64,
     /// Resident memory of the process in bytes, and the most it has been.
     pub resident_bytes: u64,

@@ -16,14 +16,26 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
-    /// One reading, good for a turn of the loop. A wall clock set before 1970 reads as 1970.
+    /// One reading of each. A wall clock set before 1970 reads as 1970.
     pub fn now(&self) -> Now {
+        self.turn().0
+    }
+
+    /// One reading of each, good for a turn of the loop, and the monotonic one in microseconds.
+    pub fn turn(&self) -> (Now, u64) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now {
-            monotonic: Millis(self.start.elapsed().as_millis() as u64),
+        let micros = self.micros();
+        let now = Now {
+            monotonic: Millis(micros / 1_000),
             unix: Millis(unix.as_millis() as u64),
             unix_micros: (unix.subsec_micros() % 1_000) as u16,
-        }
+        };
+        (now, micros)
+    }
+
+    /// Microseconds of the monotonic clock.
+    pub fn micros(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
     }
 }
 

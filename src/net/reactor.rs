@@ -9,7 +9,7 @@
 //! Connections with work left over stay in the queue of [`Peers`], and then the next poll does not wait.
 
 use super::admin::{AdminPort, VISITORS};
-use super::clock::{Clock, micros};
+use super::clock::Clock;
 use super::entrance::Entrance;
 use super::listener::Listener;
 use super::log_level;
@@ -65,6 +65,8 @@ pub struct Reactor {
     peers: Peers,
     /// The clients that are served just now; kept for its memory.
     group: Vec<ConnectionId>,
+    /// Of a group, those that had more to do than fits a turn.
+    unfinished: Vec<ConnectionId>,
     /// As CONFIG SET left it.
     log_level: LogLevel,
     /// Set while stopping: when waiting for replies to be taken ends.
@@ -103,6 +105,7 @@ impl Reactor {
             server,
             peers: Peers::new(max_clients),
             group: Vec::with_capacity(GROUP_LEN),
+            unfinished: Vec::with_capacity(GROUP_LEN),
             log_level,
             stop_at: None,
         })
@@ -115,15 +118,16 @@ impl Reactor {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut more_maintenance = false;
+        let mut now = self.clock.now();
         loop {
-            let now = self.clock.now();
             let timeout = self.timeout(now, more_maintenance);
-            match self.poll.poll(&mut events, timeout) {
+            let polled = self.poll.poll(&mut events, timeout);
+            let began_us;
+            (now, began_us) = self.clock.turn();
+            match polled {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
-            let began_us = micros();
-            let now = self.clock.now();
             self.mark_ready(&events, now);
             self.server.handle_deadlines(now);
             self.take_attention();
@@ -143,7 +147,11 @@ impl Reactor {
                 return Ok(());
             }
             let facts = &mut self.server.engine_mut().facts;
-            self.turns.took(now.monotonic.0, micros().saturating_sub(began_us), facts);
+            let took_us = self.clock.micros().saturating_sub(began_us);
+            self.turns.took(now.monotonic.0, took_us, facts);
+            // How long the poll may wait counts from here: the turn's own reading, moved on, saves one of both clocks.
+            now.monotonic = now.monotonic.plus(took_us / 1_000);
+            now.unix = now.unix.plus(took_us / 1_000);
         }
     }
 
@@ -234,10 +242,10 @@ impl Reactor {
             for &id in &self.group {
                 self.peers.read(&mut self.server, id, now);
             }
-            for &id in &self.group {
-                if self.server.run(id, now) {
-                    self.peers.enqueue(id);
-                }
+            self.unfinished.clear();
+            self.server.run_group(&self.group, now, &mut self.unfinished);
+            for &id in &self.unfinished {
+                self.peers.enqueue(id);
             }
             for &id in &self.group {
                 self.peers.write(&mut self.server, id, now);

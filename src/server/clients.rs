@@ -204,6 +204,11 @@ impl Pause {
             && (!self.writes_only || verb.flags.has(Flags::WRITE) || verb.id == VerbId::Exec)
     }
 
+    /// Whether nothing is held.
+    pub(super) fn is_off(&self) -> bool {
+        self.until.is_none()
+    }
+
     /// When the pause ends.
     pub(super) fn until(&self) -> Option<Millis> {
         self.until

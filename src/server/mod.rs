@@ -17,20 +17,24 @@
 //! |---|---|
 //! | `attention.rs` | the queue of connections to look at although their sockets said nothing |
 //! | `input.rs` | from received bytes to whole commands; large arguments into the store |
+//! | `batch.rs` | the common commands of many connections at once: decoded and looked up ahead, then run in order |
 //! | `run.rs` | commands in order, each only when its reply has room |
 //! | `output.rs` | waiting replies to the socket, large values from the store |
 //! | `frames.rs` | datagrams, and connections that speak frames |
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
+//! | `pace.rs` | commands a second |
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
 
 mod attention;
+mod batch;
 mod clients;
 mod deadlines;
 mod frames;
 mod input;
 mod output;
+mod pace;
 mod request_log;
 mod run;
 mod transaction;
@@ -106,6 +110,7 @@ pub struct Server {
     /// What transactions queue and watch.
     queues: Buffers,
     args: ArgTable,
+    batch: batch::Batch,
     timers: Timers,
     settings: Settings,
     next_generation: u32,
@@ -115,6 +120,7 @@ pub struct Server {
     /// Where bytes go that nobody wants.
     discard: Box<[u8]>,
     pause: clients::Pause,
+    pace: pace::Pace,
     stop_requested: bool,
     /// What CONFIG GET timeout said at the start: while it says that, `Settings` holds, in milliseconds.
     idle_timeout_s_at_start: u32,
@@ -142,12 +148,14 @@ impl Server {
             output: Buffers::new(settings.output_bytes),
             queues: Buffers::new(settings.queue_bytes),
             args: ArgTable::with_capacity(ARGUMENTS_MAX),
+            batch: batch::Batch::new(),
             timers: Timers::new(settings.max_clients),
             next_generation: 0,
             next_session_id: 1,
             attention: Attention::new(settings.max_clients),
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             pause: clients::Pause::default(),
+            pace: pace::Pace::default(),
             stop_requested: false,
             datagrams,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
@@ -235,7 +243,14 @@ impl Server {
     /// Work that the server owes itself: expiry, cleaning, flushing, in bounded slices. True: there is more at once.
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_pause(now.monotonic);
+        self.note_pace(now);
         self.engine.store.maintain(now.unix, steps)
+    }
+
+    fn note_pace(&mut self, now: Now) {
+        if let Some(pace) = self.pace.note(now.monotonic, self.engine.metrics.counters.commands_processed) {
+            self.engine.facts.commands_per_second = pace;
+        }
     }
 
     /// From now on AUTH and the tags of frames must be made with this password. Clients that are authenticated stay so.

@@ -1,4 +1,5 @@
-//! Commands in order: decode one, run it when its reply has room, consume its input only once it is answered.
+//! One command after the other: decode it, run it when its reply has room, consume its input only once it is answered.
+//! (`batch.rs` runs the most common ones many at a time.)
 
 use super::{Progress, Server, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
@@ -13,9 +14,6 @@ use crate::wire::malformed::Malformed;
 use crate::wire::resp::{Bounds, Decoder, Step};
 use core::net::SocketAddr;
 use std::io::Write;
-
-/// Commands that one connection runs before the others have their turn.
-const COMMANDS_PER_TURN: usize = 256;
 
 /// Of the commands that one connection runs in a turn, the first few and every so many after them are timed: reading
 /// a clock costs a fifth of a GET, and the sum over a long pipeline says as much.
@@ -32,21 +30,9 @@ pub(super) enum Source {
 }
 
 impl Server {
-    /// Runs what this connection has sent, as far as its replies have room. True: there is more to do at once, but
-    /// others come first.
-    pub fn run(&mut self, id: ConnectionId, now: Now) -> bool {
-        for index in 0..COMMANDS_PER_TURN {
-            let timed = index < TIMED_FIRST || index % TIMED_EVERY == 0;
-            if self.step(id, now, timed) == Progress::Waiting {
-                self.update_deadline(id, now.monotonic);
-                return false;
-            }
-        }
-        self.update_deadline(id, now.monotonic);
-        true
-    }
-
-    fn step(&mut self, id: ConnectionId, now: Now, timed: bool) -> Progress {
+    /// One command of a connection, its `index`th in this turn, or a part of one.
+    pub(super) fn step(&mut self, id: ConnectionId, now: Now, index: usize) -> Progress {
+        let timed = index < TIMED_FIRST || index.is_multiple_of(TIMED_EVERY);
         let Some(connection) = self.get(id) else { return Progress::Waiting };
         if connection.closing.is_some() || connection.body.is_some() {
             return self.wait_for_input(id, now);
@@ -190,6 +176,7 @@ impl Server {
 
     /// Brings the engine's facts and counters up to date; reads what the system says of the process.
     pub fn refresh(&mut self, now: Now) {
+        self.note_pace(now);
         let buffer_bytes = self.buffer_bytes() as u64;
         let facts = &mut self.engine.facts;
         facts.connected_clients = self.connections.len() as u64;

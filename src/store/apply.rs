@@ -100,6 +100,12 @@ pub(super) enum Held {
     Large(LargeId),
 }
 
+impl<'a> Key<'a> {
+    pub(super) fn new(space: usize, hash: u64, bytes: &'a [u8]) -> Key<'a> {
+        Key { space, hash, bytes }
+    }
+}
+
 impl Store {
     /// Applies a change. A change of nothing (a key that is not there) draws no revision and is told to nobody.
     /// Expired keys are as good as gone; one that is met is told as [`Mutation::Expire`] first.
@@ -118,6 +124,35 @@ impl Store {
         let applied = self.change(mutation, now);
         self.protected = None;
         applied
+    }
+
+    /// [`apply`](Store::apply) for a `Put` of a key that was hashed before.
+    pub(super) fn apply_to(
+        &mut self,
+        key: Key<'_>,
+        mutation: &Mutation<'_>,
+        now: Millis,
+    ) -> Result<(), Refused> {
+        let Mutation::Put { value, expiry, .. } = *mutation else {
+            return self.apply(mutation, now).map(drop);
+        };
+        self.check_key(key.bytes)?;
+        if self.config.on_full == OnFull::Evict {
+            self.protected = Some((key.space, key.hash));
+        }
+        self.pay(appended(mutation), now);
+        let applied = self.put(key, (value, expiry), now);
+        self.protected = None;
+        self.tell(mutation, applied?.revision);
+        Ok(())
+    }
+
+    /// Tells the listener of a change.
+    #[inline]
+    pub(super) fn tell(&mut self, mutation: &Mutation<'_>, revision: Revision) {
+        if let Some(listener) = &mut self.listener {
+            listener(mutation, revision);
+        }
     }
 
     fn change(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
@@ -149,10 +184,8 @@ impl Store {
                 Applied { revision: self.draw(), existed: true, value_len: 0 }
             }
         };
-        if applied.revision > Revision(0)
-            && let Some(listener) = &mut self.listener
-        {
-            listener(mutation, applied.revision);
+        if applied.revision > Revision(0) {
+            self.tell(mutation, applied.revision);
         }
         Ok(applied)
     }

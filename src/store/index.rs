@@ -126,6 +126,15 @@ impl Index {
         }
     }
 
+    /// Asks memory for what [`find`](Self::find) of this hash will read.
+    #[inline]
+    pub fn prefetch(&self, leaves: &Leaves, hash: u64) {
+        let id = self.leaf_id(hash);
+        if id != NONE {
+            leaves.prefetch(id, kept(hash));
+        }
+    }
+
     /// As [`find`](Self::find), and counts a use of the entry.
     #[inline]
     pub fn find_and_count(

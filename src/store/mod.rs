@@ -10,11 +10,12 @@
 //! [`pool`] cuts the memory into segments. Records ([`record`]) are appended to open segments of a log ([`segments`]); an
 //! index for each keyspace ([`index`]) finds them; values over 8 KiB live outside the log ([`large`]). What takes
 //! long goes in bounded steps: [`clean`] packs what lives, [`expiry`] sweeps what is due, [`evict`] picks what goes when the
-//! store is a cache. [`apply`] is the one door for changes.
+//! store is a cache. [`apply`] is the one door for changes; [`ahead`] looks the keys of a batch of requests up at once.
 //!
 //! A flush draws a revision and notes it for the keyspace: records that are not younger are dead from then on, wherever
 //! they lie, and whoever comes across them in a walk clears them away. So a flush costs the same however much it takes.
 
+mod ahead;
 mod apply;
 pub mod bitset;
 mod clean;
@@ -25,6 +26,7 @@ pub mod index;
 mod invariants;
 mod large;
 pub mod pool;
+mod prefetch;
 mod record;
 mod room;
 mod segments;
@@ -36,6 +38,7 @@ mod write;
 use crate::limits;
 use crate::mutation::{Database, LargeId, Mutation, Revision};
 use crate::time::Millis;
+pub use ahead::Sight;
 use clean::Victim;
 use expiry::Sweep;
 use hash::KeyHasher;

@@ -14,6 +14,7 @@
 //! empty and go back. Nothing is allocated after [`Pool::new`].
 #![allow(unsafe_code)]
 
+use super::prefetch;
 use crate::store::bitset::BitSet;
 use allocator_api2::alloc::{AllocError, Allocator};
 use std::alloc::Layout;
@@ -26,10 +27,16 @@ use std::rc::Rc;
 const PAGE_BYTES: usize = 4096;
 /// Blocks for leaves begin on a cache line, so that no eight-byte entry and no aligned group straddles two.
 const BLOCK_ALIGN: usize = 64;
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
 /// The widest group of control bytes that `hashbrown` reads at once, on any machine.
 const GROUP_BYTES_MAX: usize = 16;
 /// The tag of a block that no leaf has.
 pub const NO_TAG: u32 = u32::MAX;
+
+/// Where a block for a leaf begins, in units of [`BLOCK_ALIGN`] bytes: 256 GiB, all that the index can address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home(u32);
 
 /// A segment of the pool, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,6 +136,8 @@ struct Blocks {
     /// Whose each block is.
     tags: Vec<u32>,
     next_tag: u32,
+    /// The first byte of the block that was handed out last, in units of BLOCK_ALIGN.
+    latest: u32,
     free_count: usize,
     used_count: usize,
     /// Leaf segments by state; a segment is in `partial` or in `idle` or in neither.
@@ -153,6 +162,7 @@ impl Blocks {
             free_in: vec![0; segment_count],
             tags: vec![0; per_segment * segment_count],
             next_tag: NO_TAG,
+            latest: 0,
             free_count: 0,
             used_count: 0,
             partial: BitSet::new(segment_count),
@@ -344,6 +354,14 @@ impl Pool {
         unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), self.memory.segment_bytes) }
     }
 
+    /// Asks memory for the two lines of which the first has the byte at `offset`.
+    #[inline]
+    pub fn prefetch(&self, offset: u64) {
+        let at = self.memory.base.as_ptr().wrapping_add(offset as usize);
+        prefetch::line(at);
+        prefetch::line(at.wrapping_add(LINE_BYTES - 1));
+    }
+
     /// Two different segments at once: the first to read, the second to write.
     ///
     /// # Panics
@@ -471,6 +489,17 @@ impl LeafAllocator {
         self.memory.blocks.borrow_mut().next_tag = tag;
     }
 
+    /// Where the block that was handed out last begins.
+    pub fn latest(&self) -> Home {
+        Home(self.memory.blocks.borrow().latest)
+    }
+
+    /// Asks memory for the line with the byte at `inside` of a block; only a hint, whatever is there by now.
+    #[inline]
+    pub fn prefetch(&self, home: Home, inside: usize) {
+        prefetch::line(self.memory.base.as_ptr().wrapping_add(home.0 as usize * BLOCK_ALIGN + inside));
+    }
+
     /// The tag of some block in the highest-numbered leaf segment that is in use, if a lower-numbered segment is
     /// partly free and moving is worth while: two segments' worth of blocks are free. The next block handed out is a
     /// lower one.
@@ -499,8 +528,10 @@ unsafe impl Allocator for LeafAllocator {
         }
         let (segment, block) = blocks.take().ok_or(AllocError)?;
         let first = self.memory.segment(SegmentId(segment as u32));
+        let inside = block * blocks.stride_bytes;
+        blocks.latest = ((segment * self.memory.segment_bytes + inside) / BLOCK_ALIGN) as u32;
         // SAFETY: block < per_segment, so the whole block lies inside its segment.
-        let block = unsafe { first.add(block * blocks.stride_bytes) };
+        let block = unsafe { first.add(inside) };
         Ok(NonNull::slice_from_raw_parts(block, layout.size()))
     }
 

@@ -70,6 +70,7 @@ pub struct Record<'a> {
     pub content: Content<'a>,
 }
 
+#[inline]
 fn u48(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..6].copy_from_slice(&bytes[..6]);
@@ -80,29 +81,23 @@ impl<'a> Record<'a> {
     /// Reads the record that begins at `bytes[0]`.
     #[inline]
     pub fn read(bytes: &'a [u8]) -> Record<'a> {
-        let flags = bytes[0];
-        let key_len = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
-        let value_len = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
-        let revision = Revision(u48(&bytes[HEAD_BYTES..]));
+        let (head, body) = bytes.split_at(OVERHEAD_BYTES);
+        let flags = head[0];
+        let key_len = usize::from(u16::from_le_bytes([head[2], head[3]]));
+        let value_len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let revision = Revision(u48(&head[HEAD_BYTES..]));
         let (expiry, body) = if flags & EXPIRY_FLAG == 0 {
-            (None, &bytes[OVERHEAD_BYTES..])
+            (None, body)
         } else {
-            (Some(Millis(u48(&bytes[OVERHEAD_BYTES..]))), &bytes[OVERHEAD_BYTES + EXPIRY_BYTES..])
+            (Some(Millis(u48(body))), &body[EXPIRY_BYTES..])
         };
-        let value = &body[key_len..key_len + value_len];
+        let (key, value) = body[..key_len + value_len].split_at(key_len);
         let content = if flags & LARGE_FLAG == 0 {
             Content::Inline(value)
         } else {
             Content::Large(LargeId(u32::from_le_bytes([value[0], value[1], value[2], value[3]])))
         };
-        Record {
-            space: bytes[1],
-            dead: flags & DEAD_FLAG != 0,
-            revision,
-            expiry,
-            key: &body[..key_len],
-            content,
-        }
+        Record { space: bytes[1], dead: flags & DEAD_FLAG != 0, revision, expiry, key, content }
     }
 
     /// Bytes that it takes.
@@ -148,6 +143,27 @@ impl<'a> Record<'a> {
 pub fn has_key(bytes: &[u8], key: &[u8]) -> bool {
     let at = OVERHEAD_BYTES + if bytes[0] & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_BYTES };
     usize::from(u16::from_le_bytes([bytes[2], bytes[3]])) == key.len() && bytes[at..at + key.len()] == *key
+}
+
+/// Whether the record at `bytes[0]` is no more at `now`.
+#[inline]
+pub fn expired(bytes: &[u8], now: Millis) -> bool {
+    bytes[0] & EXPIRY_FLAG != 0 && u48(&bytes[OVERHEAD_BYTES..]) <= now.0
+}
+
+/// Whether the record at `bytes[0]`, which lives, can be [rewritten](rewrite) with a value of this length: it has no
+/// expiry, and its value is as long and lies in it.
+#[inline]
+pub fn is_like(bytes: &[u8], value_len: usize) -> bool {
+    bytes[0] == 0 && u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize == value_len
+}
+
+/// Puts another revision and value of the same length into the record at `bytes[0]`, which has no expiry.
+#[inline]
+pub fn rewrite(bytes: &mut [u8], key_len: usize, (revision, value): (Revision, &[u8])) {
+    bytes[HEAD_BYTES..OVERHEAD_BYTES].copy_from_slice(&revision.0.to_le_bytes()[..REVISION_BYTES]);
+    let at = OVERHEAD_BYTES + key_len;
+    bytes[at..at + value.len()].copy_from_slice(value);
 }
 
 /// Marks the record at `bytes[0]` dead.

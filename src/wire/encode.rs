@@ -84,6 +84,44 @@ impl Header {
     }
 }
 
+/// Bytes that a bulk string takes beside its own, at most.
+pub const BULK_OVERHEAD_BYTES: usize = 26;
+
+/// Writes a bulk string to the front of `sink`, which has room for it; the number of bytes.
+///
+/// # Panics
+/// If `sink` has fewer than [`BULK_OVERHEAD_BYTES`] bytes more than `bytes`.
+#[inline]
+pub fn write_bulk(sink: &mut [u8], bytes: &[u8]) -> usize {
+    let sink = &mut sink[..bytes.len() + BULK_OVERHEAD_BYTES];
+    let at = if let Some(header) = HEADERS.get(bytes.len()) {
+        sink[..8].copy_from_slice(header);
+        4 + usize::from(bytes.len() >= 10) + usize::from(bytes.len() >= 100)
+    } else {
+        let header = Header::new(b'$', bytes.len() as u64);
+        let header = header.as_bytes();
+        sink[..header.len()].copy_from_slice(header);
+        header.len()
+    };
+    let end = at + bytes.len();
+    sink[at..end].copy_from_slice(bytes);
+    sink[end..end + 2].copy_from_slice(b"\r\n");
+    end + 2
+}
+
+/// No value, as [`Out::null`] writes it.
+#[must_use]
+#[inline]
+pub fn null(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Resp2 => b"$-1\r\n",
+        Protocol::Resp3 => b"_\r\n",
+    }
+}
+
+/// `+OK`, as [`Out::ok`] writes it.
+pub const OK: &[u8; 5] = b"+OK\r\n";
+
 /// The sink of replies. The output's ring grows through the arena when a reply does not fit it, up to a bound; past
 /// that the output [overflows](Output::overflowed): this reply and everything later is dropped, and the server closes
 /// the connection.
@@ -172,7 +210,7 @@ impl<'a> Out<'a> {
     /// `+OK`.
     #[inline]
     pub fn ok(&mut self) {
-        self.write([b"+OK\r\n", b"", b""]);
+        self.write([OK, b"", b""]);
     }
 
     /// `-text`: the code ("ERR", ...) and the message. See [`error_parts`](Out::error_parts).
@@ -269,7 +307,7 @@ impl<'a> Out<'a> {
     /// No value: `$-1`, or `_`.
     #[inline]
     pub fn null(&mut self) {
-        self.by_protocol(b"$-1\r\n", b"_\r\n");
+        self.write([null(self.protocol), b"", b""]);
     }
 
     /// No array (an aborted EXEC): `*-1`, or `_`.

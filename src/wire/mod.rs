@@ -6,6 +6,7 @@
 //! | `long_double` | the sums of INCRBYFLOAT |
 //! | `arguments` | a command's arguments, as places in the bytes that carry it |
 //! | `resp` | the resumable decoder of RESP commands |
+//! | `quick` | a stateless decoder of the most common commands, for looking ahead |
 //! | `inline` | commands typed as a line of text |
 //! | `malformed` | why bytes are no command |
 //! | `encode` | replies |
@@ -31,6 +32,8 @@ pub mod malformed;
 pub mod number;
 #[cfg(feature = "server")]
 pub mod output;
+#[cfg(feature = "server")]
+pub mod quick;
 #[cfg(feature = "server")]
 pub mod resp;
 #[cfg(any(feature = "server", feature = "client"))]

@@ -240,6 +240,26 @@ impl Output {
         }
     }
 
+    /// Where replies that need no marker may be written at once, provided that `len` bytes in one piece are free; a
+    /// buffer is attached if there is none. Then [`wrote`](Output::wrote).
+    #[inline]
+    pub fn sink<'a>(&mut self, len: usize, arena: &'a mut Buffers) -> Option<&'a mut [u8]> {
+        if self.overflowed || !self.ring.attach(arena) {
+            return None;
+        }
+        let sink = self.ring.writable(arena);
+        (sink.len() >= len).then_some(sink)
+    }
+
+    /// The first `len` bytes of the sink are written.
+    ///
+    /// # Panics
+    /// If it was shorter.
+    #[inline]
+    pub fn wrote(&mut self, len: usize) {
+        self.ring.commit(len);
+    }
+
     /// Appends a marker, for which there is room, for `len` bytes (at least 1) of a large value.
     pub(super) fn append_large(&mut self, id: LargeId, len: u64, arena: &mut Buffers) {
         let position = self.ring.len() as u32;

@@ -135,6 +135,13 @@ impl Decoder {
         !matches!(self.stage, Stage::Start | Stage::Held)
     }
 
+    /// Whether the next command is to begin, and none was put off.
+    #[must_use]
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.stage == Stage::Start
+    }
+
     /// The command that was [`Step::Ready`] just now is not consumed yet: the next `decode` finds it again, and until
     /// then its large arguments are among [`large_ids`](Decoder::large_ids).
     pub fn hold(&mut self, consumed: usize) {

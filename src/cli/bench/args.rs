@@ -183,7 +183,8 @@ impl BenchArgs {
                 distribution: self.distribution,
                 sizes: self.value_size,
                 read_percent: self.reads,
-                check_every: self.check_every,
+                // What the floor sends has no meaning.
+                check_every: if self.floor_reply.is_some() { 0 } else { self.check_every },
                 seed: self.seed,
             },
             ttl_ms,

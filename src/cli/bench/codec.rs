@@ -58,10 +58,7 @@ impl<C: Codec> Codec for Bare<C> {
         self.codec.encode(request, content, out);
     }
 
-    fn decode<'a>(&mut self, op: Op, _: &'a [u8]) -> Decoded<'a> {
-        match op {
-            Op::Read => Decoded::Value { head_len: 0, value_len: self.reply_len, tail_len: 0 },
-            Op::Write => Decoded::Value { head_len: 0, value_len: self.reply_len, tail_len: 0 },
-        }
+    fn decode<'a>(&mut self, _: Op, _: &'a [u8]) -> Decoded<'a> {
+        Decoded::Value { head_len: 0, value_len: self.reply_len, tail_len: 0 }
     }
 }

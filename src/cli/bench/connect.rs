@@ -6,8 +6,13 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::link::Gone;
 use crate::client;
+
+/// Descriptors for all that is no client: streams of the process, the poll, files of `/proc`.
+const DESCRIPTORS_BESIDE: u64 = 32;
 
 /// A connection to the first address behind the name that takes one, without delays and with time limits.
 pub(super) fn connect(server: &str, patience: Duration) -> Result<TcpStream, Gone> {
@@ -26,6 +31,17 @@ fn limited(stream: TcpStream, patience: Duration) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     Ok(stream)
+}
+
+/// Makes room for so many sockets, as far as the system allows it; what it does not allow is told by the socket that
+/// is one too many.
+pub(super) fn allow_descriptors(count: usize) {
+    let wanted = count as u64 + DESCRIPTORS_BESIDE;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+    }
 }
 
 /// Says the password in RESP.

@@ -75,6 +75,7 @@ impl BenchArgs {
             )));
         }
         let load = Load { server: &self.server, plan: &plan, password, process: server_process };
+        connect::allow_descriptors(plan.connections);
         let outcome = load.run(content).map_err(|gone| load.explain(&gone))?;
         let Outcome { lanes, fill, ran, server_cpu, load_cpu } = &outcome;
         let report = Report {
@@ -264,6 +265,9 @@ impl Load<'_> {
         let unreachable = |text: String| Failure::new(Exit::Unreachable, text);
         match gone {
             Gone::Closed => unreachable(format!("{server} closed the connection before the load was over")),
+            Gone::Io(error) if error.raw_os_error() == Some(nix::errno::Errno::EMFILE as i32) => {
+                Failure::usage("so many connections need more descriptors: raise the limit by 'ulimit -n'")
+            }
             Gone::Io(error) => unreachable(format!(
                 "{server}: {error}. Is it running? Start one by 'pannier serve', or name another by --server"
             )),

@@ -122,7 +122,7 @@ impl Workload {
         match &mut self.keys {
             Keys::Uniform => below(&mut self.random, self.mix.keys),
             Keys::Zipf { zipf } => {
-                let rank = (self.random.sample(&*zipf) as u64 - 1).min(self.mix.keys - 1);
+                let rank = (self.random.sample(*zipf) as u64 - 1).min(self.mix.keys - 1);
                 (u128::from(rank) * u128::from(SPREAD) % u128::from(self.mix.keys)) as u64
             }
             Keys::InOrder(next) => {

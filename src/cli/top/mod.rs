@@ -49,7 +49,7 @@ pub(crate) struct TopArgs {
 
 /// Where the figures go.
 enum Display {
-    Screen { terminal: Terminal, screen: Screen },
+    Screen { terminal: Terminal, screen: Box<Screen> },
     Rows(Rows),
 }
 
@@ -99,7 +99,7 @@ impl TopArgs {
         if self.server.style() != Style::Terminal {
             return Ok(Display::Rows(Rows::new(self.server.style() == Style::Json)));
         }
-        let screen = Screen::new(self.server.name().to_owned(), Look::of_environment());
+        let screen = Box::new(Screen::new(self.server.name().to_owned(), Look::of_environment()));
         Ok(Display::Screen { terminal: Terminal::enter(out)?, screen })
     }
 

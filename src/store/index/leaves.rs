@@ -10,7 +10,8 @@
 
 use super::entry::{Address, Entry, HASH_BITS, spread};
 use super::{Index, NoRoom};
-use crate::store::pool::{LeafAllocator, NO_TAG};
+use crate::store::pool::{Home, LeafAllocator, NO_TAG};
+use crate::store::prefetch;
 use hashbrown::HashTable;
 
 /// Buckets of a leaf, at most.
@@ -27,7 +28,8 @@ const _: () = assert!(NONE == NO_TAG);
 
 type Table = HashTable<u64, LeafAllocator>;
 
-/// A leaf's handle.
+/// A leaf's handle: one cache line, so that a lookup takes one miss to it.
+#[repr(align(64))]
 pub(super) struct Leaf {
     table: Table,
     /// The neighbours in the list that it is on.
@@ -38,6 +40,8 @@ pub(super) struct Leaf {
     pub depth: u8,
     pub shard: u8,
 }
+
+const _: () = assert!(size_of::<Leaf>() == 64);
 
 impl Leaf {
     #[inline]
@@ -109,6 +113,8 @@ impl Leaf {
 pub struct Leaves {
     allocator: LeafAllocator,
     arena: Vec<Leaf>,
+    /// Where each leaf's block is, for hints alone: all of them together stay in a cache where the handles would not.
+    homes: Vec<Home>,
     /// Handles that are not in use, linked by `next`.
     free: u32,
     /// Leaves of databases that were cleared, linked by `next`.
@@ -125,7 +131,8 @@ impl Leaves {
     pub fn new(allocator: LeafAllocator, leaf_buckets: usize) -> Leaves {
         assert!(leaf_buckets <= LEAF_BUCKETS_MAX);
         let arena = Vec::with_capacity(allocator.capacity());
-        Leaves { allocator, arena, free: NONE, condemned: NONE, condemned_count: 0, leaf_buckets }
+        let homes = Vec::with_capacity(allocator.capacity());
+        Leaves { allocator, arena, homes, free: NONE, condemned: NONE, condemned_count: 0, leaf_buckets }
     }
 
     /// Whether the store should give a segment to the leaves before the next insert, which may be refused otherwise.
@@ -195,6 +202,19 @@ impl Leaves {
         &mut self.arena[id as usize]
     }
 
+    /// Asks memory for what a lookup of this hash reads of a leaf: its handle, the control bytes from which `hashbrown`
+    /// begins to probe, and the entries that go with them. `hashbrown` lays the entries out before the control bytes,
+    /// in reverse. Should that ever change, the hint is worth nothing and the lookup is as right as before.
+    #[inline]
+    pub(super) fn prefetch(&self, id: u32, hash: u32) {
+        let home = self.homes[id as usize];
+        let bucket = spread(hash) as usize & (self.leaf_buckets - 1);
+        let entries_bytes = self.leaf_buckets * size_of::<u64>();
+        prefetch::line(std::ptr::from_ref(self.get(id)).cast());
+        self.allocator.prefetch(home, entries_bytes + bucket);
+        self.allocator.prefetch(home, entries_bytes - (bucket + 1) * size_of::<u64>());
+    }
+
     /// A table in a fresh block, which is tagged by its leaf.
     fn table(&self, id: u32) -> Result<Table, NoRoom> {
         let mut table = Table::new_in(self.allocator.clone());
@@ -213,9 +233,11 @@ impl Leaves {
         if reused {
             self.free = self.get(id).next;
             *self.get_mut(id) = leaf;
+            self.homes[id as usize] = self.allocator.latest();
         } else {
             assert!(self.arena.len() < self.arena.capacity(), "a handle for every block");
             self.arena.push(leaf);
+            self.homes.push(self.allocator.latest());
         }
         Ok(id)
     }
@@ -303,6 +325,7 @@ impl Leaves {
                 table.insert_unique(spread(entry.hash()), entry.0, |word| spread(Entry(*word).hash()));
             }
             self.get_mut(id).table = table;
+            self.homes[id as usize] = self.allocator.latest();
             moved = true;
         }
         moved

@@ -1,0 +1,276 @@
+//! Many requests at once: the common commands of all connections that are ready are decoded ahead, their keys hashed
+//! and looked up side by side, and then they run in order. A cache miss takes as long as all the instructions of a
+//! GET; here some thirty of them are under way at a time.
+//!
+//! ```text
+//!  group of connections   c1: GET a, SET b, INCR c, GET d     c2: GET e     c3: MGET f g     c4: …
+//!                          │                                   │             │
+//!  plan    decode, hash    a    b    c    d                    e             f                    up to BATCH
+//!  look    find records    a    b    c    d                    e             f
+//!  run     lane by lane    GET  SET ┐                          GET           ┐
+//!  go on   one by one               └ step(INCR), GET                        └ step(MGET)
+//! ```
+//!
+//! The look ahead executes nothing and changes nothing. What it says of a command's *bytes* is final, for they stay in
+//! the ring until the command has run; what it says of the *store* is a hint ([`Sight`]), since a command before it
+//! may have changed anything. Whatever is not plain (another verb, a transaction, a client that waits, a pause, a full
+//! output) is left to `step`, which knows nothing of all this.
+
+use super::{Progress, Server};
+use crate::connection::{Connection, ConnectionId};
+use crate::engine::{quick::Quick, session::ReplyMode};
+use crate::limits::REPLY_ROOM_BYTES;
+use crate::store::Sight;
+use crate::time::Now;
+use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out};
+use crate::wire::quick::{self, Span};
+use std::ops::Range;
+
+/// Commands that one connection runs before the others have their turn.
+const COMMANDS_PER_TURN: usize = 256;
+/// Commands that are looked up side by side: more misses than that no processor of today has under way.
+const BATCH: usize = 32;
+/// A slow log of commands that take less than this, in microseconds, wants each of them timed by itself.
+const TIMED_BY_ITSELF_US: i64 = 1_000;
+
+const _: () = assert!(crate::limits::INLINE_VALUE_BYTES_MAX + BULK_OVERHEAD_BYTES <= REPLY_ROOM_BYTES);
+
+/// A command that was decoded ahead; its places are in the connection's input as it was then.
+#[derive(Clone, Copy)]
+struct Planned {
+    sight: Sight,
+    /// `None`: it is left to `step`.
+    quick: Option<Quick>,
+    key: Span,
+    value: Span,
+    end: usize,
+}
+
+/// The next commands of one connection: items of the batch.
+#[derive(Clone)]
+struct Lane {
+    id: ConnectionId,
+    /// Those that are still to run.
+    items: Range<usize>,
+    /// Commands that have run.
+    ran: usize,
+    /// Bytes of the commands that have run.
+    done: usize,
+    /// Bytes of the input when it was planned. Input comes only between turns, so as long as `done` of them are
+    /// missing, the rest is where it was planned to be.
+    input_len: usize,
+}
+
+/// What is planned now: the items of a group's lanes, and behind them those of a connection that goes on by itself.
+pub(super) struct Batch {
+    items: Vec<Planned>,
+    lanes: Vec<Lane>,
+    /// Calls of each [`Quick`] that are not counted yet.
+    calls: [u64; Quick::ALL.len()],
+}
+
+impl Batch {
+    pub(super) fn new() -> Batch {
+        let (items, lanes) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(BATCH));
+        Batch { items, lanes, calls: [0; Quick::ALL.len()] }
+    }
+}
+
+impl Server {
+    /// Runs what these connections have sent, as far as their replies have room. `unfinished` gets those that have more
+    /// to do at once, but others come first.
+    pub fn run_group(&mut self, group: &[ConnectionId], now: Now, unfinished: &mut Vec<ConnectionId>) {
+        let mut lanes = std::mem::take(&mut self.batch.lanes);
+        let mut rest = group.iter();
+        while !rest.as_slice().is_empty() {
+            self.batch.items.clear();
+            lanes.clear();
+            while self.batch.items.len() < BATCH
+                && lanes.len() < BATCH
+                && let Some(id) = rest.next()
+            {
+                let lane = self.plan(*id, BATCH - self.batch.items.len());
+                lanes.push(lane);
+            }
+            self.look(0);
+            let began_us = (self.settings.clock_us)();
+            for lane in &mut lanes {
+                self.run_lane(lane, now);
+            }
+            self.count(began_us);
+            for lane in &lanes {
+                if self.go_on(lane.clone(), now) {
+                    unfinished.push(lane.id);
+                }
+            }
+        }
+        self.batch.lanes = lanes;
+    }
+
+    /// Runs what this connection has sent, as far as its replies have room. True: there is more to do at once, but
+    /// others come first.
+    pub fn run(&mut self, id: ConnectionId, now: Now) -> bool {
+        self.batch.items.clear();
+        let nothing = Lane { id, items: 0..0, ran: 0, done: 0, input_len: 0 };
+        self.go_on(nothing, now)
+    }
+
+    /// Goes on with a connection: what is left of its lane, then what it has beyond that.
+    fn go_on(&mut self, mut lane: Lane, now: Now) -> bool {
+        let (id, mark, mut ran) = (lane.id, self.batch.items.len(), lane.ran);
+        let mut more = true;
+        while more && ran < COMMANDS_PER_TURN {
+            if lane.items.is_empty() {
+                self.batch.items.truncate(mark);
+                lane = self.plan(id, BATCH.min(COMMANDS_PER_TURN - ran));
+                self.look(mark);
+            }
+            let is_quick = !lane.items.is_empty() && self.batch.items[lane.items.start].quick.is_some();
+            if is_quick {
+                let (before, began_us) = (lane.ran, (self.settings.clock_us)());
+                self.run_lane(&mut lane, now);
+                self.count(began_us);
+                ran += lane.ran - before;
+                if lane.ran > before {
+                    continue;
+                }
+            }
+            more = self.step(id, now, ran) == Progress::Made;
+            ran += 1;
+            self.pass(&mut lane);
+        }
+        self.batch.items.truncate(mark);
+        self.update_deadline(id, now.monotonic);
+        more
+    }
+
+    /// Decodes up to `count_max` of the next commands of a connection, hashes their keys and asks for the lines of the
+    /// index that they need.
+    fn plan(&mut self, id: ConnectionId, count_max: usize) -> Lane {
+        let first = self.batch.items.len();
+        let mut lane = Lane { id, items: first..first, ran: 0, done: 0, input_len: 0 };
+        let Server { engine, connections, input, batch, .. } = self;
+        let connection = connections.get(id.index as usize).filter(|connection| {
+            connection.generation == id.generation && !connection.input.is_empty() && is_plain(connection)
+        });
+        let Some(connection) = connection else { return lane };
+        lane.input_len = connection.input.len();
+        let (bytes, db) = (connection.input.readable(input), connection.session.db);
+        let mut at = 0;
+        while lane.items.end < first + count_max
+            && let Some(command) = quick::decode(bytes, at)
+        {
+            at = command.end;
+            let quick = Quick::of(quick::short_word(bytes, command.word), command.count);
+            let sight = engine.store.sight(db, command.first.of(bytes));
+            let (key, value, end) = (command.first, command.second, command.end);
+            batch.items.push(Planned { sight, quick, key, value, end });
+            lane.items.end += 1;
+        }
+        lane
+    }
+
+    /// Finds the records of the items from number `first` on, and asks for their lines.
+    fn look(&mut self, first: usize) {
+        for item in &mut self.batch.items[first..] {
+            self.engine.store.look(&mut item.sight);
+        }
+    }
+
+    /// Runs the commands of a lane up to the first one that is for `step`.
+    fn run_lane(&mut self, lane: &mut Lane, now: Now) {
+        if lane.items.is_empty() || !self.is_plain_day() {
+            return;
+        }
+        let Server { engine, connections, input, output, batch, .. } = self;
+        let connection = &mut connections[lane.id.index as usize];
+        if !is_plain(connection) {
+            return;
+        }
+        let Some(sink) = connection.output.sink(REPLY_ROOM_BYTES, output) else { return };
+        let bytes = connection.input.readable(input);
+        let (db, protocol) = (connection.session.db, connection.session.protocol);
+        let (done_before, mut written, mut last) = (lane.done, 0, None);
+        let mut refused = None;
+        for item in &batch.items[lane.items.clone()] {
+            let sink = &mut sink[written..];
+            let Some(quick) = item.quick.filter(|_| sink.len() >= REPLY_ROOM_BYTES) else { break };
+            let key = (db, item.key.of_rest(bytes, done_before), &item.sight);
+            match quick {
+                Quick::Get => {
+                    let Some(len) = engine.quick_get(key, (protocol, sink), now.unix) else { break };
+                    written += len;
+                }
+                Quick::Set | Quick::Put => {
+                    let value = item.value.of_rest(bytes, done_before);
+                    match engine.quick_set(key, (value, sink), now.unix) {
+                        Ok(len) => written += len,
+                        Err(reason) => refused = Some(reason),
+                    }
+                }
+            }
+            batch.calls[quick as usize] += 1;
+            last = Some(quick);
+            lane.items.start += 1;
+            lane.ran += 1;
+            lane.done = item.end;
+            if refused.is_some() {
+                break;
+            }
+        }
+        let Some(last) = last else { return };
+        connection.output.wrote(written);
+        connection.input.consume(lane.done - done_before);
+        connection.last_verb = Some(last.verb());
+        connection.framed = Some(false);
+        connection.began = None;
+        if let Some(reason) = refused {
+            let mut out = Out::new(&mut connection.output, output, protocol);
+            engine.quick_refused(last, reason, &mut out);
+        }
+    }
+
+    /// The command at the front of a lane has been left to `step`, which has made progress or not.
+    fn pass(&mut self, lane: &mut Lane) {
+        let Some(item) = self.batch.items[lane.items.clone()].first() else { return };
+        let input_len = self.get(lane.id).map_or(0, |connection| connection.input.len());
+        if input_len + item.end == lane.input_len {
+            lane.items.start += 1;
+            lane.done = item.end;
+        } else {
+            // It goes on, or it changed what follows: what is left is planned anew.
+            lane.items.end = lane.items.start;
+        }
+    }
+
+    /// Counts the quick commands that have run since the clock said `began_us`, each with an equal share of the time.
+    fn count(&mut self, began_us: u64) {
+        let total: u64 = self.batch.calls.iter().sum();
+        if total == 0 {
+            return;
+        }
+        let spent_us = (self.settings.clock_us)().saturating_sub(began_us);
+        for ((_, verb), calls) in Quick::ALL.into_iter().zip(std::mem::take(&mut self.batch.calls)) {
+            self.engine.metrics.called_many(verb, calls, spent_us * calls / total);
+        }
+    }
+
+    /// Whether a command needs nothing but to be run: none is held, logged, or timed by itself.
+    fn is_plain_day(&self) -> bool {
+        let slower_than_us = self.engine.settings.slowlog_slower_than_us;
+        let timed = (0..TIMED_BY_ITSELF_US).contains(&slower_than_us);
+        self.pause.is_off() && !self.settings.log_requests && !timed
+    }
+}
+
+/// Whether the connection's next command may run at once, if it is one that can be planned.
+fn is_plain(connection: &Connection) -> bool {
+    connection.closing.is_none()
+        && connection.body.is_none()
+        && connection.job.is_none()
+        && connection.framed != Some(true)
+        && connection.decoder.is_idle()
+        && connection.session.authenticated
+        && connection.session.reply_mode == ReplyMode::On
+        && !connection.transaction.open
+}

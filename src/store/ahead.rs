@@ -1,0 +1,107 @@
+//! Looking keys up ahead of time, many at once: their cache misses then overlap instead of following one another.
+//!
+//! ```text
+//!            sight                    look                      get_seen, put_seen
+//!  key ──▶ hash ─▶ directory ─▶ | ask for the leaf's lines |
+//!                                 leaf: control bytes, entry ─▶ | ask for the record's lines |
+//!                                                                 record: key, value
+//!          \ for each of a batch /\───── for each of a batch ─────/\── in order, one by one ──/
+//! ```
+//! A [`Sight`] is a hint. Its hash is the key's for good; the address that it saw counts only while no record has
+//! moved or gone since, and if the record there has the key.
+
+use super::apply::Key;
+use super::index::Address;
+use super::{Entry, OnFull, Store, bytes_at, expiry, record, split};
+use crate::mutation::{Database, Mutation, NewValue, Refused};
+use crate::time::Millis;
+
+/// Never a count of moves: nothing was seen.
+const UNSEEN: u64 = u64::MAX;
+
+/// What is known of a key ahead of its command; only [`Store::sight`] makes one, from the key's bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    hash: u64,
+    space: usize,
+    at: Address,
+    /// The store's count of moves when `at` was seen.
+    moves: u64,
+}
+
+impl Store {
+    /// Hashes a key and asks memory for the lines of the index in which it must be.
+    #[inline]
+    pub fn sight(&self, db: Database, key: &[u8]) -> Sight {
+        let (space, hash) = (self.space(db), self.hasher.hash(key));
+        self.spaces[space].index.prefetch(&self.leaves, hash);
+        Sight { hash, space, at: Address::from_offset(0), moves: UNSEEN }
+    }
+
+    /// Finds the record that is probably the key's and asks memory for its lines.
+    #[inline]
+    pub fn look(&self, sight: &mut Sight) {
+        let index = &self.spaces[sight.space].index;
+        if let Some(at) = index.find(&self.leaves, sight.hash, |_| true) {
+            self.pool.prefetch(at.offset());
+            (sight.at, sight.moves) = (at, self.moves);
+        }
+    }
+
+    /// As [`get`](Store::get), of the key that was sighted.
+    #[inline]
+    pub fn get_seen(&mut self, db: Database, key: &[u8], sight: &Sight, now: Millis) -> Option<Entry<'_>> {
+        let space = self.space(db);
+        let at = match self.config.on_full {
+            OnFull::Refuse => self.seen(space, key, sight)?,
+            OnFull::Evict => {
+                let is = |address| record::has_key(bytes_at(&self.pool, address), key);
+                self.spaces[space].index.find_and_count(&mut self.leaves, sight.hash, is)?
+            }
+        };
+        if record::expired(bytes_at(&self.pool, at), now) {
+            self.depart(at, expiry::Departure::Expired);
+            return None;
+        }
+        Some(self.entry(at))
+    }
+
+    /// Gives the key that was sighted a value and no expiry, as [`Mutation::Put`] does.
+    ///
+    /// # Errors
+    /// As [`apply`](Store::apply).
+    #[inline]
+    pub fn put_seen(
+        &mut self,
+        (db, key): (Database, &[u8]),
+        value: &[u8],
+        sight: &Sight,
+        now: Millis,
+    ) -> Result<(), Refused> {
+        let space = self.space(db);
+        let mutation = Mutation::Put { db, key, value: NewValue::Bytes(value), expiry: None };
+        if let Some(at) = self.seen(space, key, sight)
+            && record::is_like(bytes_at(&self.pool, at), value.len())
+        {
+            let revision = self.draw();
+            let (segment, offset) = split(&self.pool, at);
+            record::rewrite(&mut self.pool.bytes_mut(segment)[offset..], key.len(), (revision, value));
+            self.tell(&mutation, revision);
+            return Ok(());
+        }
+        self.apply_to(Key::new(space, sight.hash, key), &mutation, now)
+    }
+
+    /// Where a key's record is: where it was sighted, if that still holds.
+    #[inline]
+    fn seen(&self, space: usize, key: &[u8], sight: &Sight) -> Option<Address> {
+        debug_assert_eq!(sight.hash, self.hasher.hash(key));
+        if sight.moves == self.moves
+            && sight.space == space
+            && record::has_key(bytes_at(&self.pool, sight.at), key)
+        {
+            return Some(sight.at);
+        }
+        self.locate(space, sight.hash, key)
+    }
+}

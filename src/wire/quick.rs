@@ -1,0 +1,137 @@
+//! A decoder of the commands that are nearly all commands: whole, of a few short arguments, in one piece. It keeps no
+//! state and changes none, so it can run ahead over a pipeline; what it does not know it leaves to the
+//! [`Decoder`](super::resp::Decoder), with which it agrees on all that it takes.
+//!
+//! ```text
+//!  *3\r\n  $3\r\nSET\r\n  $16\r\nkey:000000000042\r\n  $5\r\nvalue\r\n     up to nine arguments, each of up to 999 bytes
+//!   count   word           first                     second
+//! ```
+
+/// Arguments of a command that is taken, at most: their count is one digit.
+const ARGUMENTS_MAX: u8 = 9;
+
+/// Where an argument lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    pub at: u32,
+    pub len: u16,
+}
+
+impl Span {
+    /// The argument's bytes.
+    #[must_use]
+    #[inline]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        let at = self.at as usize;
+        &bytes[at..at + usize::from(self.len)]
+    }
+
+    /// The same of bytes whose first `done` are gone.
+    #[must_use]
+    #[inline]
+    pub fn of_rest(self, bytes: &[u8], done: usize) -> &[u8] {
+        let at = self.at as usize - done;
+        &bytes[at..at + usize::from(self.len)]
+    }
+}
+
+/// A command: its verb, the first two arguments behind it (empty where there are none), and where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Arguments, the verb included; at least one.
+    pub count: u8,
+    pub word: Span,
+    pub first: Span,
+    pub second: Span,
+    pub end: usize,
+}
+
+/// The command that begins at `at`, if it is one of those.
+#[must_use]
+#[inline]
+pub fn decode(bytes: &[u8], at: usize) -> Option<Command> {
+    let (count, at) = number(bytes, at, b'*')?;
+    let count = u8::try_from(count).ok().filter(|count| (1..=ARGUMENTS_MAX).contains(count))?;
+    let (word, mut end) = argument(bytes, at)?;
+    let (mut first, mut second) = (Span::default(), Span::default());
+    if count > 1 {
+        (first, end) = argument(bytes, end)?;
+    }
+    if count > 2 {
+        (second, end) = argument(bytes, end)?;
+    }
+    for _ in 3..count {
+        (_, end) = argument(bytes, end)?;
+    }
+    Some(Command { count, word, first, second, end })
+}
+
+/// A bulk string, and where the next thing begins.
+#[inline]
+fn argument(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
+    let (len, at) = number(bytes, at, b'$')?;
+    let end = at + usize::from(len);
+    let closed = bytes.get(end..end + 2)? == b"\r\n";
+    closed.then_some((Span { at: at as u32, len }, end + 2))
+}
+
+/// A type byte and a number of up to three digits on a line of its own, and what begins behind it.
+#[inline]
+fn number(bytes: &[u8], at: usize, kind: u8) -> Option<(u16, usize)> {
+    const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
+    let word = word_at(bytes, at)?;
+    let digit = |i: u32| u16::from((word >> (8 * i)) as u8).wrapping_sub(u16::from(b'0'));
+    let ends = |i: u32| (word >> (8 * i)) as u16 == CRLF;
+    let first = digit(1);
+    if word as u8 != kind || first > 9 {
+        return None;
+    }
+    if ends(2) {
+        return Some((first, at + 4));
+    }
+    let second = digit(2);
+    if first == 0 || second > 9 {
+        return None;
+    }
+    if ends(3) {
+        return Some((first * 10 + second, at + 5));
+    }
+    let third = digit(3);
+    (third <= 9 && ends(4)).then(|| (first * 100 + second * 10 + third, at + 6))
+}
+
+/// Eight bytes at once; behind the last one there are zeros.
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    let rest = bytes.get(at..)?;
+    match rest.first_chunk::<8>() {
+        Some(word) => Some(u64::from_le_bytes(*word)),
+        None => {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            Some(u64::from_le_bytes(word))
+        }
+    }
+}
+
+/// A verb of three letters as a number, in lower case, for comparison with [`fold`] of a name; 0 if it is longer or
+/// shorter. Of bytes that are no letters some fold together, but none with a letter.
+#[must_use]
+#[inline]
+pub fn short_word(bytes: &[u8], span: Span) -> u32 {
+    match span.of(bytes) {
+        [a, b, c] => fold([*a, *b, *c]),
+        _ => 0,
+    }
+}
+
+/// Three letters as a number, whatever their case.
+#[must_use]
+#[inline]
+pub const fn fold([a, b, c]: [u8; 3]) -> u32 {
+    u32::from_le_bytes([a, b, c, 0]) | 0x0020_2020
+}
+
+#[cfg(test)]
+#[path = "quick_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+use super::*;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::wire::arguments::ArgTable;
+use crate::wire::resp::{Bounds, Decoder, Step};
+
+fn encode(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        bytes.extend_from_slice(argument);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// Whatever is taken is what the decoder makes of it.
+fn agrees(bytes: &[u8]) -> bool {
+    let Some(command) = decode(bytes, 0) else { return false };
+    let mut table = ArgTable::with_capacity(16);
+    let bounds = Bounds { authenticated: false, max_bulk_bytes: VALUE_BYTES_MAX };
+    let step = Decoder::new().decode(bytes, &bounds, &mut table);
+    assert_eq!(step, Ok(Step::Ready { consumed: command.end }), "{}", bytes.escape_ascii());
+    let args = table.args(bytes);
+    assert_eq!(args.len(), usize::from(command.count));
+    for (i, span) in [command.word, command.first, command.second].into_iter().enumerate() {
+        assert_eq!(args.bytes(i).unwrap_or_default(), span.of(bytes));
+    }
+    true
+}
+
+#[test]
+fn common_commands_are_taken() {
+    let long = [b'x'; 999];
+    for arguments in [
+        &[&b"PING"[..]][..],
+        &[b"get", b"k"],
+        &[b"SET", b"", b""],
+        &[b"SET", b"key:000000000001", &long],
+        &[b"SET", b"k", &long[..32], b"EX", b"10"],
+        &[b"", &long[..9], &long[..10], &long[..99], &long[..100], b"", b"", b"", b""],
+    ] {
+        let mut bytes = encode(arguments);
+        assert!(agrees(&bytes));
+        bytes.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        assert!(agrees(&bytes));
+        let second = decode(&bytes, decode(&bytes, 0).unwrap().end).unwrap();
+        assert_eq!((second.word.of(&bytes), second.count, second.end), (&b"PING"[..], 1, bytes.len()));
+    }
+}
+
+#[test]
+fn what_is_cut_short_or_uncommon_is_left() {
+    let whole = encode(&[b"SET", b"key", b"value", b"NX"]);
+    for len in 0..whole.len() {
+        assert!(decode(&whole[..len], 0).is_none());
+    }
+    let long = [b'x'; 1000];
+    assert!(decode(&encode(&[b"SET", b"k", &long]), 0).is_none());
+    assert!(decode(&encode(&[&b"MGET"[..]; 10]), 0).is_none());
+    for bytes in [
+        &b"PING\r\n"[..],
+        b"*0\r\n",
+        b"*-1\r\n",
+        b"*01\r\n$4\r\nPING\r\n",
+        b"*1\r\n$04\r\nPING\r\n",
+        b"*1\r\n$-1\r\n",
+        b"*1\r\n$4\r\nPINGxx",
+        b"*1\r\n+4\r\nPING\r\n",
+        b"*1\n$4\r\nPING\r\n",
+        b"$1\r\n",
+    ] {
+        assert!(decode(bytes, 0).is_none(), "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn whatever_is_taken_of_damaged_commands_is_taken_alike() {
+    let whole = encode(&[b"SET", b"key:17", b"0123456789ab", b"EX", b"100"]);
+    let mut taken = 0;
+    for at in 0..whole.len() {
+        for byte in 0..=u8::MAX {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            taken += u32::from(agrees(&bytes));
+        }
+    }
+    assert!(taken > 1_000, "most bytes of arguments may be anything");
+}
+
+#[test]
+fn words_are_compared_in_any_case_and_exactly() {
+    let word = |text: &[u8]| short_word(text, Span { at: 0, len: text.len() as u16 });
+    for text in [b"get", b"GET", b"gEt"] {
+        assert_eq!(word(text), fold(*b"get"));
+    }
+    let same = (0..1 << 24).filter(|n: &u32| word(&n.to_le_bytes()[..3]) == fold(*b"get")).count();
+    assert_eq!(same, 8, "three letters in two cases each");
+    assert_eq!((word(b"ge"), word(b"gets"), word(b"")), (0, 0, 0));
+}
