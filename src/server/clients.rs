@@ -1,7 +1,7 @@
 //! Commands about connections: CLIENT LIST, INFO, KILL, PAUSE and UNPAUSE, RESET, QUIT, SHUTDOWN. A command is first
 //! parsed into an [`Action`] that borrows nothing, because carrying it out may touch any connection.
 
-use super::{Server, run::Source};
+use super::{Server, Source};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::{

@@ -128,6 +128,15 @@ pub struct Server {
     frame_reply: Box<[u8]>,
 }
 
+/// Where a command's bytes are.
+#[derive(Clone, Copy)]
+enum Source {
+    /// At the front of the connection's input.
+    Input { len: usize },
+    /// In the transaction's queue, which the argument table points into.
+    Queue,
+}
+
 /// What came of a step of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {

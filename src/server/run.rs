@@ -1,7 +1,7 @@
 //! One command after the other: decode it, run it when its reply has room, consume its input only once it is answered.
 //! (`batch.rs` runs the most common ones many at a time.)
 
-use super::{Progress, Server, clients::Action, request_log::Line};
+use super::{Progress, Server, Source, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::{Flow, Spent};
@@ -19,15 +19,6 @@ use std::io::Write;
 /// a clock costs a fifth of a GET, and the sum over a long pipeline says as much.
 const TIMED_FIRST: usize = 4;
 const TIMED_EVERY: usize = 16;
-
-/// Where a command's bytes are.
-#[derive(Clone, Copy)]
-pub(super) enum Source {
-    /// At the front of the connection's input.
-    Input { len: usize },
-    /// In the transaction's queue, which the argument table points into.
-    Queue,
-}
 
 impl Server {
     /// One command of a connection, its `index`th in this turn, or a part of one.
@@ -200,7 +191,7 @@ impl Server {
         } = connection;
         let args = args.args(&ring.readable(input)[..len]);
         if job.is_some() {
-            return resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
+            return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
         }
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
@@ -378,10 +369,4 @@ enum Prepared {
     Queued,
     /// It is to be run.
     Runnable(&'static Verb),
-}
-
-/// The verb, or the subcommand, of a command that has been admitted before.
-pub(super) fn resolve(args: &Args<'_>) -> Option<&'static Verb> {
-    let verb = crate::command::find(args.bytes(0)?)?;
-    args.bytes(1).and_then(|word| verb.subcommand(word)).or(Some(verb))
 }

@@ -7,7 +7,7 @@
 //! watched  | database u8 | revision u64 | len u16 | key ...                              one entry for each key
 //! ```
 
-use super::{Server, run::Source};
+use super::{Server, Source};
 use crate::buffers::Buffers;
 use crate::command::{Verb, VerbId};
 use crate::connection::{ConnectionId, Transaction};
@@ -200,7 +200,7 @@ impl Server {
             let Server { connections, args, queues, .. } = self;
             let transaction = &connections[id.index as usize].transaction;
             transaction.load(args, queues, |_| {});
-            let Some(verb) = super::run::resolve(&args.spans(transaction.queue.readable(queues))) else {
+            let Some(verb) = crate::command::resolve(&args.spans(transaction.queue.readable(queues))) else {
                 break;
             };
             flow = match self.execute(id, verb, Source::Queue, now) {
