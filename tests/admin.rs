@@ -114,6 +114,31 @@ fn check_with_promtool(text: &str) {
 }
 
 #[test]
+fn every_connection_is_open_or_closed_for_a_reason() {
+    let server = Server::start(&[&ON[..], &["--idle-timeout", "300ms"]].concat());
+    let admin = server.admin_address();
+    let mut quits = server.connect();
+    quits.line("QUIT");
+    let mut lies = server.connect();
+    lies.send(b"*x\r\n");
+    lies.rest();
+    let mut killer = server.connect();
+    let mut killed = server.connect();
+    let id = String::from_utf8(killed.line("CLIENT ID")).expect("text");
+    assert_eq!(killer.line(&format!("CLIENT KILL ID {}", &id[1..id.len() - 2])), b":1\r\n");
+    killed.rest();
+    // The idle limit is the killer's end.
+    killer.rest();
+    let reply = get(admin, "/metrics");
+    let closed =
+        |reason| sample(body(&reply), &format!("pannier_connections_closed_total{{reason=\"{reason}\"}} "));
+    assert_eq!((closed("protocol_error"), closed("killed"), closed("idle_timeout")), (1, 1, 1), "{reply}");
+    assert_eq!(closed("peer"), 1, "{reply}");
+    let accepted = sample(body(&reply), "pannier_connections_accepted_total ");
+    assert_eq!((accepted, sample(body(&reply), "pannier_connections ")), (4, 0), "{reply}");
+}
+
+#[test]
 fn a_stopping_server_is_alive_and_not_ready() {
     let mut server = Server::start(&ON);
     let admin = server.admin_address();

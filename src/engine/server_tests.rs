@@ -86,6 +86,13 @@ fn info_shows_the_sections_that_are_asked_for() {
         "\r\ncmdstat_incrby:calls=1,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=1\r\n"
     ));
     assert!(stats.contains("\r\nerrorstat_ERR:count=2\r\n"));
+    bench.engine.metrics.took(VerbId::Get, 3);
+    let latency = bench.run("INFO latencystats");
+    assert!(
+        latency.contains("\r\nlatency_percentiles_usec_get:p50=4.096,p99=4.096,p99.9=4.096\r\n"),
+        "{latency}"
+    );
+    assert!(bench.run("INFO pannier").contains("\r\nrequest_duration_ns:4096=1\r\n"));
     bench.run("CONFIG RESETSTAT");
     assert!(!bench.run("INFO commandstats").contains("cmdstat_get"));
     bench.run("HELLO 3");
