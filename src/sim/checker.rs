@@ -137,9 +137,10 @@ impl Search<'_> {
 
     /// The states after this operation with this answer: as it is, and as it is if the key has gone by itself before.
     fn outcomes(&self, operation: &Operation, state: State) -> [Option<State>; 2] {
-        let (from, to) = operation.wall;
+        let (from, highest) = (operation.wall.0, operation.wall_highest);
         let present = state.content != Content::Absent;
-        let may_go = present && (self.evicts || state.expiry.is_some_and(|(earliest, _)| earliest <= to));
+        let may_go =
+            present && (self.evicts || state.expiry.is_some_and(|(earliest, _)| earliest <= highest));
         let must_go = present && state.expiry.is_some_and(|(_, latest)| latest <= from);
         let stays = if must_go { None } else { after(operation, state) };
         let goes = if may_go { after(operation, ABSENT) } else { None };

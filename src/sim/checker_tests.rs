@@ -4,7 +4,7 @@ use super::checker::{Verdict, check};
 use super::history::{Action, Content, If, Operation, Seen};
 
 fn operation(action: Action, seen: Seen, begun: u64, ended: u64) -> Operation {
-    Operation { client: 0, action, seen, begun, ended, wall: (begun, ended) }
+    Operation { client: 0, action, seen, begun, ended, wall: (begun, ended), wall_highest: ended }
 }
 
 fn put(number: u32, seen: Seen, begun: u64, ended: u64) -> Operation {

@@ -83,6 +83,8 @@ pub struct Operation {
     pub ended: u64,
     /// The server's wall clock meanwhile, from and to, in Unix ms.
     pub wall: (u64, u64),
+    /// The highest that the wall clock has shown until then, in Unix ms: a key may have gone before the clock was set back.
+    pub wall_highest: u64,
 }
 
 /// An action under way.
@@ -171,6 +173,7 @@ impl Operation {
     fn lasts(&mut self, clock: &Clock) {
         self.ended = clock.now + 1;
         self.wall = clock.wall_between(self.begun, clock.now);
+        self.wall_highest = clock.wall_between(0, clock.now).1;
     }
 }
 
@@ -182,5 +185,6 @@ fn operation(begun: &Begun, seen: Seen, clock: &Clock) -> Operation {
         begun: begun.at,
         ended: clock.now,
         wall: clock.wall_between(begun.at, clock.now),
+        wall_highest: clock.wall_between(0, clock.now).1,
     }
 }
