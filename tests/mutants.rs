@@ -12,6 +12,7 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne => 20,
         Mutant::NoEpochCheck | Mutant::WindowOffByOne => 60,
         Mutant::NoHorizon | Mutant::WatchMissesExpiry => 120,
+        Mutant::StaleHint | Mutant::SentTwice | Mutant::WritesUnderReader => 300,
         Mutant::ScanSkipsSplit => 600,
     }
 }
