@@ -45,8 +45,10 @@ impl Workload {
         if random.below(3) == 0 { self.counter(random) } else { self.register(random) }
     }
 
+    /// Some are asked for far more often than others.
     pub fn filler(&self, random: &mut Random) -> Vec<u8> {
-        format!("f{}", random.below(self.fillers)).into_bytes()
+        let favourites = random.below(3) == 0;
+        format!("f{}", random.below(if favourites { 3 } else { self.fillers })).into_bytes()
     }
 
     /// A value that was never written before, of up to so many bytes.
