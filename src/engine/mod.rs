@@ -43,6 +43,8 @@ mod keys;
 mod latency;
 mod memory;
 mod multiple;
+#[cfg(test)]
+mod multiple_tests;
 pub mod names;
 mod object;
 pub mod quick;

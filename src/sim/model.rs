@@ -71,8 +71,6 @@ pub struct Model {
     /// Departures so far.
     pub expired: u64,
     pub evicted: u64,
-    /// Refused MSETs that had changed some of their keys.
-    pub torn: u64,
     /// Walks that came to their end, and keys that they had to show.
     pub walks_ended: u64,
     pub walked_keys: u64,
@@ -90,7 +88,6 @@ impl Model {
             past: Vec::new(),
             expired: 0,
             evicted: 0,
-            torn: 0,
             walks_ended: 0,
             walked_keys: 0,
         }
@@ -155,21 +152,6 @@ impl Model {
         self.advance(revision, key)?;
         self.apply(effect, revision)?;
         Ok(revision)
-    }
-
-    /// An MSET was refused: what it had changed before that is taken up, and counted. See `docs/simulator.md`.
-    pub fn take_up_front(&mut self, effects: &[Effect], unix: u64) -> Result<(), Violation> {
-        let mut taken = 0;
-        for effect in effects {
-            while self.depart(unix)? {}
-            if !self.waiting.front().is_some_and(|told| effect.is(&told.change)) {
-                break;
-            }
-            self.expect(effect, unix)?;
-            taken += 1;
-        }
-        self.torn += u64::from(taken > 0);
-        Ok(())
     }
 
     fn apply(&mut self, effect: &Effect, revision: u64) -> Result<(), Violation> {

@@ -185,10 +185,8 @@ fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -
         && (code == "OOM" || text.contains("is larger than the limit"))
         && command.may_be_refused()
     {
-        return match command {
-            Command::Mset(_) => model.take_up_front(&command.predict(model, unix).effects, unix),
-            _ => Ok(()),
-        };
+        // Nothing has changed, not even a part of an MSET: a change that was told would answer for itself next.
+        return Ok(());
     }
     loop {
         let prediction = command.predict(model, unix);

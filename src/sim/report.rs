@@ -80,8 +80,6 @@ sums! {
     refused;
     cleaned_segments;
     restarts;
-    /// Refused MSETs that had changed some of their keys.
-    torn;
     /// Walks by SCAN that came to their end, and keys that they had to show.
     walks;
     walked_keys;
@@ -198,7 +196,6 @@ impl fmt::Display for Report {
             "\nstore: {} expiries, {} evictions, {} refusals, {} segments cleaned",
             self.expired, self.evicted, self.refused, self.cleaned_segments
         )?;
-        writeln!(f, "MSETs refused half-way: {}", self.torn)?;
         writeln!(f, "sessions driven out: {} of {}", self.sessions_dropped, self.sessions_opened)?;
         writeln!(
             f,

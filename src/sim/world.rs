@@ -355,7 +355,6 @@ impl World {
         self.report.sessions_dropped += sessions.dropped();
         self.report.expired += self.model.expired;
         self.report.evicted += self.model.evicted;
-        self.report.torn += self.model.torn;
         self.report.walks += self.model.walks_ended;
         self.report.walked_keys += self.model.walked_keys;
         let store = self.node.store().statistics();

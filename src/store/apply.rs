@@ -1,5 +1,6 @@
-//! The one door for changes: every mutation comes through [`Store::apply`], and every one that happens is told to the
-//! listener under the revision that it drew. Room is found before anything is changed.
+//! The one door for changes: every mutation comes through [`Store::apply`] (of several at once: [`Store::put_all`]), and
+//! every one that happens is told to the listener under the revision that it drew. Room is found before anything is
+//! changed.
 
 use super::clean::Facts;
 use super::expiry::Departure;
@@ -51,25 +52,25 @@ pub(super) struct Found {
 /// Which key: its space and the hash of its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'a> {
-    space: usize,
-    hash: u64,
+    pub space: usize,
+    pub hash: u64,
     pub bytes: &'a [u8],
 }
 
 /// What a key is to have.
 #[derive(Clone, Copy)]
-struct NewRecord<'a> {
-    key: Key<'a>,
-    content: Content<'a>,
-    expiry: Option<Millis>,
+pub(super) struct NewRecord<'a> {
+    pub key: Key<'a>,
+    pub content: Content<'a>,
+    pub expiry: Option<Millis>,
 }
 
 impl NewRecord<'_> {
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         record::size(self.key.bytes.len(), self.content.stored_len(), self.expiry.is_some())
     }
 
-    fn facts(&self, revision: Revision) -> Facts {
+    pub fn facts(&self, revision: Revision) -> Facts {
         let large = match self.content {
             Content::Inline(_) => None,
             Content::Large(id) => Some(id),
@@ -77,7 +78,7 @@ impl NewRecord<'_> {
         Facts { space: self.key.space, size: self.size(), dead: false, revision, expiry: self.expiry, large }
     }
 
-    fn write(&self, revision: Revision, bytes: &mut [u8]) {
+    pub fn write(&self, revision: Revision, bytes: &mut [u8]) {
         let (space, key) = (self.key.space as u8, self.key.bytes);
         let (expiry, content) = (self.expiry, self.content);
         Record { space, dead: false, revision, expiry, key, content }.write(bytes);
@@ -233,9 +234,8 @@ impl Store {
                 (self.store(&new(Content::Inline(bytes)), found, now)?, bytes.len() as u64)
             }
             NewValue::Bytes(bytes) => {
-                let id = self.large_begin(bytes.len() as u64, now)?;
-                let stored = self.large_append(id, bytes, now);
-                let stored = stored.and_then(|()| self.store(&new(Content::Large(id)), found, now));
+                let id = self.large_of(bytes, now)?;
+                let stored = self.store(&new(Content::Large(id)), found, now);
                 (self.or_release(id, stored)?, bytes.len() as u64)
             }
         };
@@ -292,7 +292,7 @@ impl Store {
     }
 
     /// Writes a record over one of the same size and key.
-    fn overwrite(&mut self, at: Address, new: &NewRecord<'_>) -> Revision {
+    pub(super) fn overwrite(&mut self, at: Address, new: &NewRecord<'_>) -> Revision {
         let (segment, offset) = split(&self.pool, at);
         let old = self.facts(segment, offset);
         let facts = new.facts(self.draw());

@@ -11,7 +11,7 @@
 
 use super::index::Address;
 use super::segments::{MOVED, Queue};
-use super::{Store, clean::Facts, clean::Victim};
+use super::{Store, bytes_at, clean::Facts, clean::Victim, record};
 use crate::time::Millis;
 
 /// Sealed segments out of which one belongs to the small queue.
@@ -44,7 +44,7 @@ impl Store {
         hash: u64,
         facts: &Facts,
     ) -> Option<usize> {
-        if self.protected == Some((facts.space, hash)) {
+        if self.protected == Some((facts.space, hash)) || record::is_pinned(bytes_at(&self.pool, at)) {
             return Some(MOVED);
         }
         let index = &mut self.spaces[facts.space].index;

@@ -1,7 +1,7 @@
 //! What always holds in a store, as assertions; tests and the simulator run them after every step.
 
 use super::pool::SegmentId;
-use super::record::Record;
+use super::record::{self, Record};
 use super::segments::State;
 use super::{Store, address};
 
@@ -30,6 +30,7 @@ impl Store {
                 let record = Record::read(&self.pool.bytes(id)[offset..]);
                 let (space, size) = (usize::from(record.space), record.size());
                 if !record.dead {
+                    assert!(!record::is_pinned(&self.pool.bytes(id)[offset..]), "nothing stays pinned");
                     live += size;
                     if record.revision <= self.spaces[space].flushed {
                         condemned += size as u64;

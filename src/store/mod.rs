@@ -10,7 +10,8 @@
 //! [`pool`] cuts the memory into segments. Records ([`record`]) are appended to open segments of a log ([`segments`]); an
 //! index for each keyspace ([`index`]) finds them; values over 8 KiB live outside the log ([`large`]). What takes
 //! long goes in bounded steps: [`clean`] packs what lives, [`expiry`] sweeps what is due, [`evict`] picks what goes when the
-//! store is a cache. [`apply`] is the one door for changes; [`ahead`] looks the keys of a batch of requests up at once.
+//! store is a cache. [`apply`] is the one door for changes, and [`staged`] a door for several at once, all or nothing;
+//! [`ahead`] looks the keys of a batch of requests up at once.
 //!
 //! A flush draws a revision and notes it for the keyspace: records that are not younger are dead from then on, wherever
 //! they lie, and whoever comes across them in a walk clears them away. So a flush costs the same however much it takes.
@@ -31,6 +32,7 @@ mod prefetch;
 mod record;
 mod room;
 mod segments;
+mod staged;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -206,7 +208,7 @@ const RESERVE_SEGMENTS: u32 = 2;
 const SEGMENTS_MIN: u32 = 24;
 
 /// The store. Kinds of method: reads ([`get`](Store::get), [`scan`](Store::scan) …), the one door for changes
-/// ([`apply`](Store::apply)), `large_*` for values that come and go in pieces, and [`maintain`](Store::maintain),
+/// ([`apply`](Store::apply); [`put_all`](Store::put_all) for several at once), `large_*` for values that come and go in pieces, and [`maintain`](Store::maintain),
 /// to be called when there is nothing else to do.
 pub struct Store {
     config: StoreConfig,

@@ -30,6 +30,7 @@ pub const EXPIRY_MAX: u64 = (1 << 48) - 1;
 const EXPIRY_FLAG: u8 = 1;
 const LARGE_FLAG: u8 = 2;
 const DEAD_FLAG: u8 = 4;
+const PINNED_FLAG: u8 = 8;
 
 const _: () = assert!(size(16, 32, false) == 64 && size(16, 32, true) == 68);
 const _: () = assert!(size(crate::limits::KEY_BYTES_MAX, LARGE_BYTES, true) <= crate::limits::SEGMENT_BYTES);
@@ -191,6 +192,31 @@ pub fn rewrite(bytes: &mut [u8], key_len: usize, (revision, value): (Revision, &
 #[inline]
 pub fn mark_dead(bytes: &mut [u8]) {
     bytes[0] |= DEAD_FLAG;
+}
+
+/// Pins the record at `bytes[0]`: it is not evicted until it is [unpinned](unpin) or written anew.
+pub fn pin(bytes: &mut [u8]) {
+    bytes[0] |= PINNED_FLAG;
+}
+
+/// Takes back what [`pin`] did, if it did.
+pub fn unpin(bytes: &mut [u8]) {
+    bytes[0] &= !PINNED_FLAG;
+}
+
+/// Whether the record at `bytes[0]` is pinned.
+pub fn is_pinned(bytes: &[u8]) -> bool {
+    bytes[0] & PINNED_FLAG != 0
+}
+
+/// The revision of the record at `bytes[0]`.
+pub fn revision(bytes: &[u8]) -> Revision {
+    Revision(u48(&bytes[HEAD_BYTES..]))
+}
+
+/// Gives the record at `bytes[0]` another revision.
+pub fn set_revision(bytes: &mut [u8], revision: Revision) {
+    bytes[HEAD_BYTES..OVERHEAD_BYTES].copy_from_slice(&revision.0.to_le_bytes()[..REVISION_BYTES]);
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ const CLASS_MS: u64 = 4000;
 pub(super) enum Want {
     /// Room for a record of `size` bytes in a segment of the class; `credit` bytes of an older record will die.
     Record { class: usize, size: usize, credit: usize },
+    /// The same for a record of a set that is put together: `staged` bytes of the set are in the log already, and
+    /// `credit` bytes of older records will die when all of it is there.
+    Staged { class: usize, size: usize, staged: usize, credit: usize },
     /// A free segment.
     Segment,
 }
@@ -87,7 +90,22 @@ impl Store {
             Want::Record { size, credit, .. } => {
                 size <= credit || self.live() + (size - credit) as u64 <= self.log_limit(0)
             }
+            Want::Staged { size, staged, credit, .. } => {
+                staged + size <= credit || self.live() + size as u64 <= self.log_limit(0) + credit as u64
+            }
             Want::Segment => self.live() <= self.log_limit(1),
+        }
+    }
+
+    /// Whether a set of records may be put together at all: `needed` bytes, `replaced` bytes of older ones will die.
+    pub(super) fn set_fits(&self, needed: u64, replaced: u64) -> bool {
+        match self.config.on_full {
+            OnFull::Refuse => needed <= replaced || self.live() + needed <= self.log_limit(0) + replaced,
+            // All else may go.
+            OnFull::Evict => {
+                let segments = u64::from(self.pool.segment_count() - RESERVE_SEGMENTS);
+                needed <= segments * self.config.segment_bytes as u64 / 100 * FILL_MAX
+            }
         }
     }
 
@@ -112,7 +130,7 @@ impl Store {
 
     fn take(&mut self, want: Want) -> Option<SegmentId> {
         match want {
-            Want::Record { class, size, .. } => self.place(class, size),
+            Want::Record { class, size, .. } | Want::Staged { class, size, .. } => self.place(class, size),
             Want::Segment if self.pool.free_count() > RESERVE_SEGMENTS => self.pool.take(),
             Want::Segment => None,
         }
@@ -202,15 +220,21 @@ impl Store {
 
     /// Whether a large value of `len` bytes can be had, as far as can be told before its bytes arrive.
     pub(super) fn large_room(&mut self, len: u64, now: Millis) -> Result<(), Refused> {
-        for _ in 0..STEPS_MAX {
-            let block = self.config.segment_bytes as u64 / 16;
-            let blocks = len.div_ceil(block).saturating_sub(self.larges.spare_blocks());
+        self.settle_until(now, |store| {
+            let block = store.config.segment_bytes as u64 / 16;
+            let blocks = len.div_ceil(block).saturating_sub(store.larges.spare_blocks());
             let extra = blocks.div_ceil(16);
-            let fits = match self.config.on_full {
-                OnFull::Refuse => extra == 0 || self.live() <= self.log_limit(extra),
-                OnFull::Evict => extra + 8 < u64::from(self.pool.segment_count()),
-            };
-            if fits {
+            match store.config.on_full {
+                OnFull::Refuse => extra == 0 || store.live() <= store.log_limit(extra),
+                OnFull::Evict => extra + 8 < u64::from(store.pool.segment_count()),
+            }
+        })
+    }
+
+    /// Does work that is due, in bounded steps, until `fits` says that there is room.
+    pub(super) fn settle_until(&mut self, now: Millis, fits: impl Fn(&Store) -> bool) -> Result<(), Refused> {
+        for _ in 0..STEPS_MAX {
+            if fits(self) {
                 return Ok(());
             }
             if !self.settle_step(now) {

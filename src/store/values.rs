@@ -78,6 +78,14 @@ impl Store {
         Ok(())
     }
 
+    /// A large value of these bytes, with one reference.
+    pub(super) fn large_of(&mut self, bytes: &[u8], now: Millis) -> Result<LargeId, Refused> {
+        let id = self.large_begin(bytes.len() as u64, now)?;
+        let filled = self.large_append(id, bytes, now);
+        self.or_release(id, filled)?;
+        Ok(id)
+    }
+
     /// Bytes filled so far.
     pub fn large_len(&self, id: LargeId) -> u64 {
         self.larges.len(id)

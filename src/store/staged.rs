@@ -1,0 +1,268 @@
+//! Several keys at once, all or nothing: [`Store::put_all`].
+//!
+//! ```text
+//!           for each pair                                        for each pair
+//!  stage ------------------------ all there is room for? --yes--> publish: revision, listener, the old record dies
+//!    |  a record of the same size?         | no
+//!    |    yes: it is pinned                v
+//!    |    no:  a new one is appended     unstage: new records die, pins are taken away; nobody has seen anything
+//! ```
+//! *Staging* is all that takes memory. A staged record is a record like any other: it lies in the log, is counted, is in
+//! the index of its database and moves when its segment is cleaned. Beside it the key's old record stays as it is. Nobody
+//! can tell them apart in between, for nothing else runs until `put_all` is done.
+//!
+//! *Publishing cannot fail*, because it takes nothing: a staged record is in the index already, one of the same size is
+//! written over, and what else it does is to remove and to free. *Unstaging cannot fail* for the same reason. That
+//! both find what staging left depends on this: a pinned record is not evicted, and no record with which staging met
+//! expires later, because the time stands still meanwhile. The assertions in `publish` are there to see it.
+//!
+//! So no key of a set is evicted for another one's sake once it is staged; what was there before it may be, as for any other write. A set that
+//! does not fit as a whole is refused in evict mode, too: an answer that promises all the keys while the first of them
+//! are gone would be worth little.
+//!
+//! **What it costs in room.** A record that is replaced by one of another size dies only when all are staged, so old and
+//! new are in the log together. The fill that a full store permits is reckoned without the old ones, as for
+//! a single write, but the bytes themselves must come out of the tenth that is kept free for cleaning. So a store that
+//! is full to the brim takes any number of replacements of the same size, and others up to about a tenth of the
+//! log at once. The same goes for large values of which the store itself makes the pieces.
+
+use super::apply::{Key, NewRecord};
+use super::index::Address;
+use super::record::{self, Content, LARGE_BYTES};
+use super::room::Want;
+use super::{OnFull, Store, address, bytes_at, split};
+use crate::mutation::{Database, Mutation, NewValue, Refused, Revision};
+use crate::time::Millis;
+
+/// How far staging has come.
+struct Set {
+    /// The latest revision before it. A staged record has this and its pair's number, from 1 on, until it draws its own.
+    base: Revision,
+    /// Bytes of staged records.
+    staged: usize,
+    /// Bytes of records that die when those are published.
+    credit: usize,
+}
+
+/// One pair of the set; the first has the number 1.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    number: u64,
+    key: Key<'a>,
+    value: NewValue<'a>,
+}
+
+/// The records of a key while a set is staged.
+struct Twins {
+    /// What the key has.
+    old: Option<Address>,
+    /// What it is to have.
+    staged: Option<Address>,
+}
+
+impl Store {
+    /// Gives every key its value and no expiry, or changes nothing; of a key that is given twice the last value stays.
+    /// Each pair is told as a [`Mutation::Put`], in order. The set takes references of its own to large values.
+    ///
+    /// # Errors
+    /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
+    pub fn put_all<'a, P>(&mut self, db: Database, pairs: P, now: Millis) -> Result<(), Refused>
+    where
+        P: Iterator<Item = (&'a [u8], NewValue<'a>)> + Clone,
+    {
+        self.set_room(db, pairs.clone(), now)?;
+        let mut set = Set { base: self.revision, staged: 0, credit: 0 };
+        for (pair, number) in pairs.clone().zip(1..) {
+            let pair = self.pair(db, pair, number);
+            if let Err(refused) = self.stage(&mut set, pair, now) {
+                pairs.take(number as usize - 1).for_each(|pair| self.unstage(&mut set, self.key(db, pair.0)));
+                return Err(refused);
+            }
+        }
+        for (pair, number) in pairs.zip(1..) {
+            let (key, value) = pair;
+            let revision = self.publish(&set, self.pair(db, pair, number));
+            self.tell(&Mutation::Put { db, key, value, expiry: None }, revision);
+        }
+        Ok(())
+    }
+
+    fn pair<'a>(&self, db: Database, (key, value): (&'a [u8], NewValue<'a>), number: u64) -> Pair<'a> {
+        Pair { number, key: self.key(db, key), value }
+    }
+
+    /// Refuses at once what cannot be had: staging would find out too, but only when the store is full of it.
+    fn set_room<'a, P>(&mut self, db: Database, pairs: P, now: Millis) -> Result<(), Refused>
+    where
+        P: Iterator<Item = (&'a [u8], NewValue<'a>)> + Clone,
+    {
+        let mut needed = 0;
+        for (key, value) in pairs.clone() {
+            self.check_key(key)?;
+            needed += self.pair_size(key, value) as u64;
+        }
+        // What the pairs replace is looked up only if it matters. A key that is given twice counts twice.
+        if self.set_fits(needed, 0) {
+            return Ok(());
+        }
+        let old = pairs.filter_map(|(key, _)| {
+            let key = self.key(db, key);
+            self.locate(key.space, key.hash, key.bytes).map(|at| self.record(at).size() as u64)
+        });
+        let replaced = old.sum();
+        self.settle_until(now, |store| store.set_fits(needed, replaced))
+    }
+
+    fn pair_size(&self, key: &[u8], value: NewValue<'_>) -> usize {
+        match value {
+            NewValue::Bytes(bytes) if self.is_inline(key, bytes.len()) => {
+                record::size(key.len(), bytes.len(), false)
+            }
+            _ => record::size(key.len(), LARGE_BYTES, false),
+        }
+    }
+
+    /// The value as a record can have it without further memory; `None`: it is yet to be made a large one.
+    fn content<'a>(&self, pair: Pair<'a>) -> Option<Content<'a>> {
+        match pair.value {
+            NewValue::Large(id) => Some(Content::Large(id)),
+            NewValue::Bytes(bytes) if self.is_inline(pair.key.bytes, bytes.len()) => {
+                Some(Content::Inline(bytes))
+            }
+            NewValue::Bytes(_) => None,
+        }
+    }
+
+    fn twins(&self, set: &Set, key: Key<'_>) -> Twins {
+        let mut twins = Twins { old: None, staged: None };
+        self.spaces[key.space].index.find(&self.leaves, key.hash, |at| {
+            let bytes = bytes_at(&self.pool, at);
+            if record::has_key(bytes, key.bytes) {
+                let staged = record::is_pinned(bytes) && record::revision(bytes) > set.base;
+                *(if staged { &mut twins.staged } else { &mut twins.old }) = Some(at);
+            }
+            false
+        });
+        twins
+    }
+
+    /// Takes what memory a pair needs. Refused: there is no staged record of its key.
+    fn stage(&mut self, set: &mut Set, pair: Pair<'_>, now: Millis) -> Result<(), Refused> {
+        self.pay(self.pair_size(pair.key.bytes, pair.value), now);
+        self.locate_live(pair.key, now);
+        // Of a key that is given twice, the pair before counts no more.
+        self.unstage(set, pair.key);
+        let (old, content) = (self.twins(set, pair.key).old, self.content(pair));
+        let old_size = old.map_or(0, |at| self.record(at).size());
+        if let (Some(at), Some(_)) = (old, content)
+            && old_size == self.pair_size(pair.key.bytes, pair.value)
+        {
+            let (segment, offset) = split(&self.pool, at);
+            record::pin(&mut self.pool.bytes_mut(segment)[offset..]);
+            return Ok(());
+        }
+        let content = match (content, pair.value) {
+            (Some(Content::Large(id)), _) => {
+                self.larges.retain(id);
+                Content::Large(id)
+            }
+            (Some(content), _) => content,
+            (None, NewValue::Bytes(bytes)) => Content::Large(self.large_of(bytes, now)?),
+            (None, NewValue::Large(_)) => unreachable!("a large value is made"),
+        };
+        let staged = self.stage_record(set, (pair, content, old_size), now);
+        if let (Err(_), Content::Large(id)) = (&staged, content) {
+            self.large_release(id);
+        }
+        staged
+    }
+
+    /// Appends a record beside that of its key, which has `credit` bytes.
+    fn stage_record(
+        &mut self,
+        set: &mut Set,
+        (pair, content, credit): (Pair<'_>, Content<'_>, usize),
+        now: Millis,
+    ) -> Result<(), Refused> {
+        let new = NewRecord { key: pair.key, content, expiry: None };
+        let (class, size) = (Store::class_of(None, now), new.size());
+        self.leaf_room(now)?;
+        let credits = set.credit + credit;
+        let segment = self.acquire(Want::Staged { class, size, staged: set.staged, credit: credits }, now)?;
+        let facts = new.facts(Revision(set.base.0 + pair.number));
+        let offset = self.append(segment, &facts);
+        let bytes = &mut self.pool.bytes_mut(segment)[offset..];
+        new.write(facts.revision, bytes);
+        record::pin(bytes);
+        let at = address(&self.pool, segment, offset);
+        if self.spaces[pair.key.space].index.insert(&mut self.leaves, pair.key.hash, at).is_err() {
+            self.bury(segment, offset, size);
+            return self.refuse();
+        }
+        self.moves += 1;
+        self.remember(&facts);
+        (set.staged, set.credit) = (set.staged + size, credits);
+        Ok(())
+    }
+
+    /// Makes a key what it was before it was staged, if it was.
+    fn unstage(&mut self, set: &mut Set, key: Key<'_>) {
+        let twins = self.twins(set, key);
+        let old_size = twins.old.map_or(0, |at| self.record(at).size());
+        if let Some(at) = twins.old {
+            let (segment, offset) = split(&self.pool, at);
+            record::unpin(&mut self.pool.bytes_mut(segment)[offset..]);
+        }
+        if let Some(at) = twins.staged {
+            set.staged -= self.record(at).size();
+            set.credit -= old_size;
+            self.unlink(key, at);
+        }
+    }
+
+    /// Takes a record out of its index and kills it.
+    fn unlink(&mut self, key: Key<'_>, at: Address) {
+        let removed = self.spaces[key.space].index.remove(&mut self.leaves, key.hash, at);
+        assert!(removed, "a record that was found is in its index");
+        let (segment, offset) = split(&self.pool, at);
+        self.kill(segment, offset);
+        self.moves += 1;
+    }
+
+    /// Makes what was staged for a pair the key's value, under the revision that is given back.
+    fn publish(&mut self, set: &Set, pair: Pair<'_>) -> Revision {
+        let (twins, content) = (self.twins(set, pair.key), self.content(pair));
+        let Some(at) = twins.staged else {
+            let old = twins.old.expect("a pair that was staged is there");
+            return match content {
+                Some(content) if self.record(old).size() == self.pair_size(pair.key.bytes, pair.value) => {
+                    if let Content::Large(id) = content {
+                        self.larges.retain(id);
+                    }
+                    self.overwrite(old, &NewRecord { key: pair.key, content, expiry: None })
+                }
+                // A later pair has the same key: it is as if this one had been written over at once.
+                _ => self.draw(),
+            };
+        };
+        let number = record::revision(bytes_at(&self.pool, at)).0 - set.base.0;
+        assert!(number >= pair.number, "a key's staged record is its last pair's");
+        let revision = self.draw();
+        if number > pair.number {
+            return revision;
+        }
+        if let Some(old) = twins.old {
+            if self.config.on_full == OnFull::Evict {
+                let index = &mut self.spaces[pair.key.space].index;
+                let uses = index.frequency(&self.leaves, pair.key.hash, old).unwrap_or(0);
+                index.set_frequency(&mut self.leaves, pair.key.hash, at, uses);
+            }
+            self.unlink(pair.key, old);
+        }
+        let (segment, offset) = split(&self.pool, at);
+        let bytes = &mut self.pool.bytes_mut(segment)[offset..];
+        record::unpin(bytes);
+        record::set_revision(bytes, revision);
+        revision
+    }
+}
