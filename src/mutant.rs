@@ -50,6 +50,8 @@ mutants! {
     SentTwice = "sent-twice";
     /// A large value is written to while a client is still being sent the old one (`store/write.rs`).
     WritesUnderReader = "writes-under-reader";
+    /// MSET that finds no room in the middle leaves what it has written so far (`store/staged.rs`).
+    HalfDone = "half-done";
 }
 
 #[cfg(feature = "mutants")]

@@ -11,7 +11,7 @@ fn seeds_max(mutant: Mutant) -> u64 {
     match mutant {
         Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne | Mutant::SentTwice => 20,
         Mutant::NoEpochCheck | Mutant::WatchMissesExpiry | Mutant::StaleHint => 60,
-        Mutant::NoHorizon => 120,
+        Mutant::NoHorizon | Mutant::HalfDone => 120,
         Mutant::ScanSkipsSplit | Mutant::WindowOffByOne => 600,
         Mutant::WritesUnderReader => 2_000,
     }

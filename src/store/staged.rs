@@ -31,6 +31,7 @@ use super::index::Address;
 use super::record::{self, Content, LARGE_BYTES};
 use super::room::Want;
 use super::{OnFull, Store, address, bytes_at, split};
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, Mutation, NewValue, Refused, Revision};
 use crate::time::Millis;
 
@@ -70,6 +71,11 @@ impl Store {
     where
         P: Iterator<Item = (&'a [u8], NewValue<'a>)> + Clone,
     {
+        if mutant::is_on(Mutant::HalfDone) {
+            return pairs.into_iter().try_for_each(|(key, value)| {
+                self.apply(&Mutation::Put { db, key, value, expiry: None }, now).map(|_| ())
+            });
+        }
         self.set_room(db, pairs.clone(), now)?;
         let mut set = Set { base: self.revision, staged: 0, credit: 0 };
         for (pair, number) in pairs.clone().zip(1..) {
