@@ -20,13 +20,11 @@
 //! |---|---|
 //! | `faults`, `clock` | what goes wrong and how often; time and what is to happen |
 //! | `node` | the one place that knows how a server is called |
-//! | `network`, `links` | datagrams; TCP connections |
-//! | `turns` | the server's loop over its connections, and the account of what it answers |
-//! | `udp_clients`, `tcp_clients`, `rogue`, `workload` | who asks, and for what |
-//! | `life` | restarts, stalls, clocks that are set, the end of all faults |
+//! | `packet`, `link` | datagrams on their way; TCP connections |
+//! | `udp_client`, `tcp_client`, `rogue`, `workload` | who asks, and for what |
 //! | `model`, `commands`, `peer`, `frames` | what must be answered and changed |
 //! | `history`, `state`, `witness`, `checker` | what clients were told, and whether that can be |
-//! | `world` | the loop |
+//! | `world` | the loop, and in the files below it what each event does |
 //! | `shrink`, `report`, `violation` | smaller failures, figures, words |
 
 mod checker;
@@ -37,19 +35,17 @@ mod commands;
 mod faults;
 mod frames;
 mod history;
-mod life;
-mod links;
+mod link;
 mod model;
-mod network;
 mod node;
+mod packet;
 mod peer;
 mod report;
 mod rogue;
 mod shrink;
 mod state;
-mod tcp_clients;
-mod turns;
-mod udp_clients;
+mod tcp_client;
+mod udp_client;
 mod violation;
 mod witness;
 mod workload;

@@ -2,7 +2,7 @@
 
 use super::faults::Fault;
 use super::frames::Tally;
-use super::udp_clients::UdpClient;
+use super::udp_client::UdpClient;
 use std::fmt;
 
 macro_rules! sums {

@@ -1,18 +1,29 @@
 //! The simulated world: one thread, one clock, one list of what is to happen. Everything that is random comes from the
 //! seed, and nothing from outside comes in, so a run with the same seed is the same run.
+//!
+//! The files below it say what each event does: `network` and `links` what travels, `turns` what the server makes of its
+//! connections, `udp_clients`, `tcp_clients` and `rogue` who asks, `life` what befalls the server.
+
+mod life;
+mod links;
+mod network;
+mod rogue;
+mod tcp_clients;
+mod turns;
+mod udp_clients;
 
 use super::clock::{Agenda, Clock, MILLISECOND, SECOND};
 use super::faults::{Fault, Faults};
 use super::frames::Frames;
 use super::history::{History, Operation};
-use super::links::Link;
+use super::link::Link;
 use super::model::Model;
-use super::network::{Packet, Recorder};
 use super::node::{Node, NodeConfig};
+use super::packet::{Packet, Recorder};
 use super::report::Report;
 use super::rogue::Rogue;
-use super::tcp_clients::TcpClient;
-use super::udp_clients::UdpClient;
+use super::tcp_client::TcpClient;
+use super::udp_client::UdpClient;
 use super::violation::{Violation, show, violation};
 use super::workload::Workload;
 use super::{Plan, checker, checker::Verdict};

@@ -1,11 +1,11 @@
 //! What befalls the server as a whole, and the end of all faults.
 
-use super::clock::{MILLISECOND, SECOND};
-use super::faults::Fault;
-use super::model::Model;
-use super::node::Node;
-use super::violation::Violation;
-use super::world::{Event, World};
+use super::{Event, World};
+use crate::sim::clock::{MILLISECOND, SECOND};
+use crate::sim::faults::Fault;
+use crate::sim::model::Model;
+use crate::sim::node::Node;
+use crate::sim::violation::Violation;
 use crate::store::OnFull;
 
 impl World {

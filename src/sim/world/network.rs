@@ -1,50 +1,15 @@
 //! The network for datagrams: it loses, doubles, delays, damages, misdelivers, and brings back what was sent long ago.
 
-use super::clock::{MILLISECOND, SECOND};
-use super::faults::Fault;
-use super::frames::Place;
-use super::violation::{Violation, violation};
-use super::world::{Event, World};
+use super::{Event, World};
+use crate::sim::clock::{MILLISECOND, SECOND};
+use crate::sim::faults::Fault;
+use crate::sim::frames::Place;
+use crate::sim::packet::{Packet, To};
+use crate::sim::violation::{Violation, violation};
 use std::net::SocketAddr;
 
 /// Datagrams that are remembered, to be sent again.
 const RECORDED: usize = 64;
-
-/// Where a datagram goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
-    Server,
-    /// The other server, which these clients do not know.
-    Other,
-    /// The client at this address.
-    Client,
-}
-
-/// A datagram on its way.
-#[derive(Clone, Debug)]
-pub struct Packet {
-    pub to: To,
-    /// The client's side: where it comes from, or where it goes.
-    pub address: SocketAddr,
-    pub bytes: Vec<u8>,
-    /// Which of all that went this way: those that come late are seen to.
-    number: u64,
-}
-
-impl Packet {
-    pub fn is_for_server(&self) -> bool {
-        self.to == To::Server
-    }
-}
-
-/// Some of the datagrams that were sent, old and new.
-#[derive(Default)]
-pub struct Recorder {
-    recorded: Vec<Packet>,
-    sent: u64,
-    /// The latest that has arrived.
-    arrived: u64,
-}
 
 impl World {
     /// A client sends a datagram to the server.

@@ -9,15 +9,15 @@
 //! What the server has ready is explained as soon as it has run, however late its client takes it, and from then on may
 //! not change until it is sent: a large value that is overwritten meanwhile is still sent as it was.
 
-use super::commands::{told, told_reply};
-use super::frames::{Class, Place};
-use super::links::Owner;
-use super::violation::{Violation, show, violation};
-use super::world::{Event, World};
+use super::{Event, World};
 use crate::client::{Reply, whole_replies};
 use crate::connection::ConnectionId;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::server::Socket;
+use crate::sim::commands::{told, told_reply};
+use crate::sim::frames::{Class, Place};
+use crate::sim::link::Owner;
+use crate::sim::violation::{Violation, show, violation};
 use crate::wire::frame::{self, Direction, Step};
 
 /// Connections that are read before any of them runs, at most.
