@@ -4,11 +4,13 @@ use std::{
     io::Write,
     sync::atomic::{AtomicU64, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, units::parse_duration};
 use crate::sim::{self, Fault, Plan, Report};
 
 /// Run server, clients and a bad network in one thread from a seed, and check every answer
@@ -18,6 +20,7 @@ use crate::sim::{self, Fault, Plan, Report};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   pannier simulate --seeds 1000                 the seeds 0 to 999
+  pannier simulate --duration 1h --jobs 2       as many as can be run in an hour, on two processors
   pannier simulate --seed 17 --steps 500        one seed alone, shorter
   pannier simulate --seed 17 --without loss     and without one of its faults")]
 pub(crate) struct SimulateArgs {
@@ -27,6 +30,9 @@ pub(crate) struct SimulateArgs {
     /// How many seeds, one after the other
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     seeds: u64,
+    /// Begin new seeds for so long, instead of a number of them
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "seeds")]
+    duration: Option<Duration>,
     /// Events with faults in each run; healing and last requests come on top
     #[arg(long, default_value_t = sim::STEPS, value_name = "M")]
     steps: u32,
@@ -78,7 +84,7 @@ impl SimulateArgs {
             tcp_clients: self.tcp_clients,
             trace: false,
         };
-        if self.trace && self.seeds == 1 {
+        if self.trace && self.seeds == 1 && self.duration.is_none() {
             for line in sim::trace(self.seed, &plan) {
                 writeln!(out, "{line}")?;
             }
@@ -97,15 +103,30 @@ impl SimulateArgs {
         Ok(Exit::Refused)
     }
 
+    /// How many seeds have been run, on stderr, where that is a terminal.
+    fn progress(&self) -> ProgressBar {
+        let (bar, template) = match self.duration {
+            Some(_) => (ProgressBar::new_spinner(), "{pos} seeds  {elapsed}"),
+            None if self.seeds > 1 => (ProgressBar::new(self.seeds), "{wide_bar} {pos}/{len} seeds  {eta}"),
+            None => (ProgressBar::hidden(), "{pos}"),
+        };
+        bar.with_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        )
+    }
+
     /// Hands the seeds out to as many threads as were asked for; no more are begun once one has failed.
     fn run_seeds(&self, plan: &Plan) -> Outcome {
         let next = AtomicU64::new(0);
         let failed = AtomicU64::new(u64::MAX);
+        let until = self.duration.map(|duration| Instant::now() + duration);
+        let bar = self.progress();
         let work = || {
             let mut report = Report::default();
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= self.seeds || failed.load(Ordering::Relaxed) != u64::MAX {
+                let is_over = until.map_or(at >= self.seeds, |until| Instant::now() >= until);
+                if is_over || failed.load(Ordering::Relaxed) != u64::MAX {
                     return report;
                 }
                 let seed = self.seed.wrapping_add(at);
@@ -113,6 +134,7 @@ impl SimulateArgs {
                     Ok(one) => report.add(&one),
                     Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
                 }
+                bar.inc(1);
             }
         };
         let reports: Vec<Report> = thread::scope(|scope| {
@@ -121,6 +143,7 @@ impl SimulateArgs {
         });
         let mut outcome = Outcome::default();
         reports.iter().for_each(|report| outcome.report.add(report));
+        bar.finish_and_clear();
         outcome.failed = Some(failed.into_inner()).filter(|seed| *seed != u64::MAX);
         outcome
     }
