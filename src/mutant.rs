@@ -4,7 +4,7 @@
 //! line that keeps a promise, left out. The simulator must catch every one of them within a stated number of seeds
 //! (`tests/mutants.rs`); one that survives fails the build.
 //!
-//! Without the feature `mutants`, [`is_on`] is a constant `false`: the eight places that ask it compile to nothing,
+//! Without the feature `mutants`, [`is_on`] is a constant `false`: the places that ask it compile to nothing,
 //! which the assertion at the end of this file and a stage of `.ci/run` hold to.
 
 macro_rules! mutants {
@@ -44,6 +44,14 @@ mutants! {
     WatchMissesExpiry = "watch-misses-expiry";
     /// A cursor passes over the other half of a leaf that was split (`store/index/scan.rs`).
     ScanSkipsSplit = "scan-skips-split";
+    /// What was looked up ahead counts although records have moved since (`store/ahead.rs`).
+    StaleHint = "stale-hint";
+    /// A large value of which the socket took a part goes on with bytes that were sent already (`wire/output.rs`).
+    SentTwice = "sent-twice";
+    /// A large value is written to while a client is still being sent the old one (`store/write.rs`).
+    WritesUnderReader = "writes-under-reader";
+    /// MSET that finds no room in the middle leaves what it has written so far (`store/staged.rs`).
+    HalfDone = "half-done";
 }
 
 #[cfg(feature = "mutants")]

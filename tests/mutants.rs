@@ -9,10 +9,11 @@ use pannier::sim::{self, Plan};
 /// Within how many seeds each mutant must be caught.
 fn seeds_max(mutant: Mutant) -> u64 {
     match mutant {
-        Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne => 20,
-        Mutant::NoEpochCheck | Mutant::WindowOffByOne => 60,
-        Mutant::NoHorizon | Mutant::WatchMissesExpiry => 120,
-        Mutant::ScanSkipsSplit => 600,
+        Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne | Mutant::SentTwice => 20,
+        Mutant::NoEpochCheck | Mutant::WatchMissesExpiry | Mutant::StaleHint => 60,
+        Mutant::NoHorizon | Mutant::HalfDone => 120,
+        Mutant::ScanSkipsSplit | Mutant::WindowOffByOne => 600,
+        Mutant::WritesUnderReader => 2_000,
     }
 }
 

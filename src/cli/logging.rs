@@ -5,7 +5,9 @@
 //! repeat are limited, see `log_limit.rs`.
 
 use std::{
-    io::{self, LineWriter, Write},
+    fs::File,
+    io::{self, LineWriter, Read, Write},
+    path::Path,
     sync::OnceLock,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -15,6 +17,9 @@ use clap::ValueEnum;
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+/// Bytes of a file with a level that are looked at.
+const LEVEL_BYTES_MAX: u64 = 64;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,6 +43,23 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     // A logger that is there already, as in tests, is as good.
     let _ = log::set_boxed_logger(logger);
     log::set_max_level(level);
+}
+
+/// The level of that name.
+pub(super) fn parse_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "the levels are off, error, warn, info, debug and trace".to_owned())
+}
+
+/// The level in a file, for `--log-level-file`.
+pub(super) fn read_level_file(file: &Path) -> Result<LevelFilter, String> {
+    let shown = file.display();
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(LEVEL_BYTES_MAX).read_to_string(&mut text));
+    read.map_err(|error| format!("cannot read the log level file {shown}: {error}"))?;
+    match text.trim() {
+        "" => Err(format!("the log level file {shown} is empty; write a level into it, such as info")),
+        level => parse_level(level).map_err(|levels| format!("the log level file {shown}: {levels}")),
+    }
 }
 
 /// Milliseconds since the first call, for the limit on lines: a step of the wall clock must not hold it up.

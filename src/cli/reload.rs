@@ -1,15 +1,20 @@
 //! What SIGHUP reads again: the password's file and the log level's. A file that cannot be used changes nothing and is
 //! told as an error, so that a slip of the hand neither opens a server nor locks its clients out.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use super::{secret, secret::Secret, serve::ServeOptions, serve::read_level_file};
+use super::{logging::read_level_file, secret, secret::Secret};
 use crate::net::{Fresh, Reload};
 
-/// What the server calls for each SIGHUP.
-pub(super) fn hook(options: &ServeOptions) -> Reload {
-    let (password_file, level_file) = (options.password_file.clone(), options.log_level_file.clone());
-    let mut password = options.password.clone();
+/// What the server calls for each SIGHUP: the password that it has now, and the two files, where there are any.
+pub(super) fn hook(
+    mut password: Option<Secret>,
+    password_file: Option<PathBuf>,
+    level_file: Option<PathBuf>,
+) -> Reload {
     Box::new(move || {
         if password_file.is_none() && level_file.is_none() {
             log::info!("SIGHUP: nothing to read again: neither --password-file nor --log-level-file is set");

@@ -5,8 +5,6 @@
 use std::{
     env,
     ffi::OsString,
-    fs::File,
-    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -23,9 +21,6 @@ use super::{
     units::{Amount, parse_amount, parse_duration, parse_size},
 };
 use crate::{limits, net, store};
-
-/// Bytes of a file with a log level that are looked at.
-const LEVEL_BYTES_MAX: u64 = 64;
 
 /// What happens to a write when memory is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,7 +102,7 @@ pub struct ServeArgs {
     #[arg(long, env = "PANNIER_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
     allow_unauthenticated: bool,
     /// How much is logged: off, error, warn, info, debug or trace
-    #[arg(long, env = "PANNIER_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
+    #[arg(long, env = "PANNIER_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = logging::parse_level)]
     log_level: LevelFilter,
     /// A file that holds the level; it goes before --log-level, and SIGHUP reads it again
     #[arg(long, env = "PANNIER_LOG_LEVEL_FILE", value_name = "FILE")]
@@ -169,7 +164,7 @@ impl ServeArgs {
         let password = secret::password(self.password_file.as_deref(), password)?;
         let memory = memory::resolve(self.memory, memory::available(root).as_ref())?;
         let log_level = match &self.log_level_file {
-            Some(file) => read_level_file(file)?,
+            Some(file) => logging::read_level_file(file)?,
             None => self.log_level,
         };
         let options = ServeOptions {
@@ -276,27 +271,14 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
     if text == "off" { Ok(Listen::Off) } else { parse_address(text).map(Listen::At) }
 }
 
-fn parse_level(text: &str) -> Result<LevelFilter, String> {
-    text.parse().map_err(|_| "the levels are off, error, warn, info, debug and trace".to_owned())
-}
-
-/// The level in a file, for `--log-level-file`.
-pub(super) fn read_level_file(file: &Path) -> Result<LevelFilter, String> {
-    let shown = file.display();
-    let mut text = String::new();
-    let read = File::open(file).and_then(|file| file.take(LEVEL_BYTES_MAX).read_to_string(&mut text));
-    read.map_err(|error| format!("cannot read the log level file {shown}: {error}"))?;
-    match text.trim() {
-        "" => Err(format!("the log level file {shown} is empty; write a level into it, such as info")),
-        level => parse_level(level).map_err(|levels| format!("the log level file {shown}: {levels}")),
-    }
-}
-
 /// Serves until a signal ends it.
 pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let options = args.resolve_here()?;
     logging::start(options.log_level, options.log_format);
-    let served = net::serve(&options.to_server(), reload::hook(&options));
+    let served = net::serve(
+        &options.to_server(),
+        reload::hook(options.password.clone(), options.password_file.clone(), options.log_level_file.clone()),
+    );
     log::logger().flush();
     served.map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
     Ok(Exit::Done)

@@ -80,31 +80,51 @@ impl Server {
     /// Runs what these connections have sent, as far as their replies have room. `unfinished` gets those that have more
     /// to do at once, but others come first.
     pub fn run_group(&mut self, group: &[ConnectionId], now: Now, unfinished: &mut Vec<ConnectionId>) {
+        let mut rest = group;
+        while !rest.is_empty() {
+            rest = self.run_batch(rest, now, unfinished);
+        }
+    }
+
+    /// The same for the first of these connections, as many as are looked up side by side; those that are left. So who
+    /// wants to know in which order things ran asks [`batch_order`](Server::batch_order) after each.
+    pub fn run_batch<'g>(
+        &mut self,
+        group: &'g [ConnectionId],
+        now: Now,
+        unfinished: &mut Vec<ConnectionId>,
+    ) -> &'g [ConnectionId] {
         let mut lanes = std::mem::take(&mut self.batch.lanes);
-        let mut rest = group.iter();
-        while !rest.as_slice().is_empty() {
-            self.batch.items.clear();
-            lanes.clear();
-            while self.batch.items.len() < BATCH
-                && lanes.len() < BATCH
-                && let Some(id) = rest.next()
-            {
-                let lane = self.plan(*id, BATCH - self.batch.items.len());
-                lanes.push(lane);
-            }
-            self.look(0);
-            let began_us = (self.settings.clock_us)();
-            for lane in &mut lanes {
-                self.run_lane(lane, now);
-            }
-            self.count(began_us);
-            for lane in &lanes {
-                if self.go_on(lane.clone(), now) {
-                    unfinished.push(lane.id);
-                }
+        self.batch.items.clear();
+        lanes.clear();
+        let mut rest = group;
+        while self.batch.items.len() < BATCH
+            && lanes.len() < BATCH
+            && let Some((id, others)) = rest.split_first()
+        {
+            rest = others;
+            let lane = self.plan(*id, BATCH - self.batch.items.len());
+            lanes.push(lane);
+        }
+        self.look(0);
+        let began_us = (self.settings.clock_us)();
+        for lane in &mut lanes {
+            self.run_lane(lane, now);
+        }
+        self.count(began_us);
+        for lane in &lanes {
+            if self.go_on(lane.clone(), now) {
+                unfinished.push(lane.id);
             }
         }
         self.batch.lanes = lanes;
+        rest
+    }
+
+    /// The connections of the last batch, in the order in which their lanes ran, and how many commands ran there; what
+    /// each ran beyond that came after all lanes, in the same order.
+    pub fn batch_order(&self) -> impl Iterator<Item = (ConnectionId, usize)> + '_ {
+        self.batch.lanes.iter().map(|lane| (lane.id, lane.ran))
     }
 
     /// Runs what this connection has sent, as far as its replies have room. True: there is more to do at once, but

@@ -10,10 +10,15 @@
 //! comes, and no sooner, its request must have taken effect, perhaps after others that are under way. What is carried
 //! from one answer to the next is the set of all possible (state, requests under way that have taken effect).
 //!
+//! That search is complete and dear: all that could have been is carried along. So a cheaper one looks for a single order
+//! first (`witness.rs`), which is proof enough, and this one decides where there seems to be none.
+//!
 //! A key may also go by itself: when the server's clock may have reached its expiry, and at any time where the
 //! server evicts. A request without an answer takes effect at most once, and only where that explains an answer.
 
-use super::history::{Action, Content, If, Operation, Seen};
+use super::history::{Action, If, Operation, Seen};
+use super::state::{ABSENT, State, outcomes};
+use super::witness::has_witness;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
@@ -24,16 +29,6 @@ type Set<T> = HashSet<T, BuildHasherDefault<DefaultHasher>>;
 const SLOTS: usize = 128;
 /// Possibilities looked at for one key, at most; beyond that it is left undecided, which is counted.
 const WORK_MAX: usize = 200_000;
-
-/// What a key may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct State {
-    content: Content,
-    /// The wall clock's ms between which it goes.
-    expiry: Option<(u64, u64)>,
-}
-
-const ABSENT: State = State { content: Content::Absent, expiry: None };
 
 /// What came of a key's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +47,13 @@ enum Moment {
     End,
 }
 
-/// Checks one key's operations; `evicts`: keys may go at any time.
+/// Checks one key's operations, in the order in which they began; `evicts`: keys may go at any time.
 pub fn check(operations: &[Operation], evicts: bool) -> Verdict {
+    if has_witness(operations, evicts) { Verdict::Explained } else { search(operations, evicts) }
+}
+
+/// The complete search.
+pub fn search(operations: &[Operation], evicts: bool) -> Verdict {
     let mut moments: Vec<(u64, Moment, usize)> = Vec::with_capacity(operations.len() * 2);
     for (at, operation) in operations.iter().enumerate() {
         moments.push((operation.begun, Moment::Begin, at));
@@ -124,7 +124,7 @@ impl Search<'_> {
                     continue;
                 }
                 let unknown = operation.seen == Seen::Unknown;
-                for next in self.outcomes(operation, state).into_iter().flatten() {
+                for next in outcomes(operation, state, self.evicts).into_iter().flatten() {
                     // One that nobody has been told of, and that changes nothing, can as well wait.
                     if !unknown || next != state {
                         todo.push((next, done | 1 << other, unknown));
@@ -134,18 +134,6 @@ impl Search<'_> {
         }
         settled
     }
-
-    /// The states after this operation with this answer: as it is, and as it is if the key has gone by itself before.
-    fn outcomes(&self, operation: &Operation, state: State) -> [Option<State>; 2] {
-        let (from, highest) = (operation.wall.0, operation.wall_highest);
-        let present = state.content != Content::Absent;
-        let may_go =
-            present && (self.evicts || state.expiry.is_some_and(|(earliest, _)| earliest <= highest));
-        let must_go = present && state.expiry.is_some_and(|(_, latest)| latest <= from);
-        let stays = if must_go { None } else { after(operation, state) };
-        let goes = if may_go { after(operation, ABSENT) } else { None };
-        [stays, goes]
-    }
 }
 
 /// Whether it takes effect whatever the key holds, and tells nothing of that.
@@ -154,47 +142,5 @@ fn is_blind(operation: &Operation) -> bool {
         Action::Put { condition: If::Always, keeps_ttl, .. } => !keeps_ttl,
         Action::Clear => true,
         _ => operation.seen == Seen::Unknown && operation.action == Action::Delete,
-    }
-}
-
-/// The state after this operation with this answer; `None`: it cannot have that answer here.
-fn after(operation: &Operation, state: State) -> Option<State> {
-    let (from, to) = operation.wall;
-    let window = |ttl: Option<u64>| ttl.map(|ttl| (from.saturating_add(ttl), to.saturating_add(ttl)));
-    let present = state.content != Content::Absent;
-    let unknown = operation.seen == Seen::Unknown;
-    match operation.action {
-        Action::Get => (operation.seen == Seen::Content(state.content)).then_some(state),
-        Action::Put { content, ttl_ms, keeps_ttl, condition } => {
-            let holds = match condition {
-                If::Always => true,
-                If::Absent => !present,
-                If::Present => present,
-                If::Still(content) => state.content == content,
-            };
-            let expiry = if keeps_ttl { state.expiry } else { window(ttl_ms) };
-            match operation.seen {
-                Seen::Done(false) => (!holds).then_some(state),
-                _ => holds.then_some(State { content, expiry }),
-            }
-        }
-        Action::Delete if unknown => present.then_some(ABSENT),
-        Action::Delete => (operation.seen == Seen::Done(present)).then_some(ABSENT),
-        Action::Add(delta) => {
-            let before = match state.content {
-                Content::Absent => 0,
-                Content::Number(number) => number,
-                Content::Text(_) => return None,
-            };
-            let sum = before.wrapping_add(delta);
-            (unknown || operation.seen == Seen::Sum(sum))
-                .then_some(State { content: Content::Number(sum), expiry: state.expiry })
-        }
-        Action::Expire(ttl) if unknown || operation.seen == Seen::Done(present) => {
-            let expiry = if present { window(ttl) } else { None };
-            (!unknown || present).then_some(State { expiry, ..state })
-        }
-        Action::Expire(_) => None,
-        Action::Clear => Some(ABSENT),
     }
 }

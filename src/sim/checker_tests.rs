@@ -1,7 +1,10 @@
-//! The checker against histories whose verdict is known.
+//! The checker against histories whose verdict is known, and its two searches against each other.
 
-use super::checker::{Verdict, check};
+use super::checker::{Verdict, check, search};
 use super::history::{Action, Content, If, Operation, Seen};
+use super::state::{ABSENT, State, outcomes};
+use super::witness::has_witness;
+use crate::random::Random;
 
 fn operation(action: Action, seen: Seen, begun: u64, ended: u64) -> Operation {
     Operation { client: 0, action, seen, begun, ended, wall: (begun, ended), wall_highest: ended }
@@ -90,4 +93,100 @@ fn conditions_are_held_to_what_stood() {
         put_if(3, If::Still(Content::Text(1)), DONE, 2, 5),
     ];
     assert_eq!(check(&lost_update, false), Verdict::Impossible { operation: 2 });
+}
+
+/// What really happened: requests of a few clients take effect one after the other, each somewhere between its beginning
+/// and its end; some are never answered.
+fn real_history(random: &mut Random) -> Vec<Operation> {
+    let mut state = ABSENT;
+    let mut operations = Vec::new();
+    let with_numbers = random.below(2) == 0;
+    for number in 0..1 + random.below(40) as u32 {
+        let at = 100 + 10 * u64::from(number);
+        let (begun, ended) = (at - random.below(60) as u64, at + random.below(60) as u64);
+        let content = Content::Text(number);
+        let condition = random.pick(&[If::Always, If::Always, If::Absent, If::Present]);
+        let action = match random.below(6) {
+            0 | 1 => Action::Get,
+            2 if random.below(3) == 0 => Action::Delete,
+            3 if random.below(3) == 0 => Action::Clear,
+            _ if with_numbers => Action::Add(1 + random.below(1 << 40) as i64),
+            _ => Action::Put { content, ttl_ms: None, keeps_ttl: false, condition },
+        };
+        let present = state.content != Content::Absent;
+        let seen = match action {
+            Action::Get => Seen::Content(state.content),
+            Action::Delete => Seen::Done(present),
+            Action::Put { condition, .. } => Seen::Done(match condition {
+                If::Absent => !present,
+                If::Present => present,
+                _ => true,
+            }),
+            Action::Add(delta) => {
+                let before = if let Content::Number(number) = state.content { number } else { 0 };
+                Seen::Sum(before + delta)
+            }
+            _ => Seen::Done(true),
+        };
+        let mut told = operation(action, seen, begun, ended);
+        state = outcomes(&told, state, false)[0].expect("this is what happened");
+        if random.below(6) == 0 && action != Action::Get && seen != Seen::Done(false) {
+            (told.seen, told.ended) = (Seen::Unknown, 10_000);
+            if random.below(2) == 0 {
+                // Sent as well, and never arrived.
+                let lost = Operation { begun: begun + 1, ..told };
+                operations.extend(matches!(lost.action, Action::Delete | Action::Clear).then_some(lost));
+            }
+        }
+        operations.push(told);
+    }
+    operations.sort_by_key(|operation| operation.begun);
+    operations
+}
+
+#[test]
+fn what_really_happened_is_explained_by_one_order() {
+    let mut random = Random(7);
+    for round in 0..1_000 {
+        let operations = real_history(&mut random);
+        assert!(has_witness(&operations, false), "round {round}: {operations:#?}");
+    }
+}
+
+/// An order that is found is a proof: where the complete search finds none, there is none to be found.
+#[test]
+fn one_order_is_never_found_where_there_is_none() {
+    let mut random = Random(11);
+    let (mut impossible, mut explained) = (0, 0);
+    for round in 0..500 {
+        let mut operations = real_history(&mut random);
+        let at = random.below(operations.len());
+        let [one, other] = [at, random.below(operations.len())].map(|at| operations[at].seen);
+        let told = &mut operations[at];
+        told.seen = match told.seen {
+            Seen::Done(done) => Seen::Done(!done),
+            Seen::Content(_) if matches!(other, Seen::Content(_)) => other,
+            Seen::Sum(sum) => Seen::Sum(sum + 1),
+            _ => one,
+        };
+        match search(&operations, false) {
+            Verdict::Impossible { .. } => {
+                impossible += 1;
+                assert!(!has_witness(&operations, false), "round {round}: {operations:#?}");
+            }
+            Verdict::Explained => explained += 1,
+            Verdict::Undecided => {}
+        }
+    }
+    assert!(impossible > 100 && explained > 100, "{impossible} impossible, {explained} explained");
+}
+
+#[test]
+fn a_state_that_expires_is_one_state_until_then() {
+    let until = State { content: Content::Text(1), expiry: Some((50, 60)) };
+    let get = |seen, at| Operation { wall: (at, at), ..operation(Action::Get, Seen::Content(seen), at, at) };
+    assert_eq!(outcomes(&get(Content::Text(1), 55), until, false)[0], Some(until));
+    assert_eq!(outcomes(&get(Content::Absent, 55), until, false)[1], Some(ABSENT));
+    assert_eq!(outcomes(&get(Content::Absent, 49), until, false), [None, None]);
+    assert_eq!(outcomes(&get(Content::Text(1), 60), until, false), [None, None]);
 }

@@ -32,6 +32,11 @@ pub enum Command {
         key: Vec<u8>,
         bytes: Vec<u8>,
     },
+    Setrange {
+        key: Vec<u8>,
+        offset: usize,
+        bytes: Vec<u8>,
+    },
     Incrby {
         key: Vec<u8>,
         delta: i64,
@@ -97,6 +102,9 @@ impl Command {
                 words
             }
             Command::Append { key, bytes } => vec![text("APPEND"), key.clone(), bytes.clone()],
+            Command::Setrange { key, offset, bytes } => {
+                vec![text("SETRANGE"), key.clone(), number(*offset as i128), bytes.clone()]
+            }
             Command::Incrby { key, delta } => vec![text("INCRBY"), key.clone(), number(i128::from(*delta))],
             Command::Pexpire { key, ttl_ms } => {
                 vec![text("PEXPIRE"), key.clone(), number(i128::from(*ttl_ms))]
@@ -124,6 +132,7 @@ impl Command {
             Command::Set { .. }
                 | Command::Mset(_)
                 | Command::Append { .. }
+                | Command::Setrange { .. }
                 | Command::Incrby { .. }
                 | Command::Pexpire { .. }
                 | Command::Persist(_)
@@ -183,6 +192,14 @@ impl Command {
                 let before = live(key).map_or(&[][..], |record| &record.value[..]);
                 let value: Rc<[u8]> = [before, bytes].concat().into();
                 let reply = Reply::Integer(value.len() as i64);
+                one(reply, Effect::Append { key: key.clone(), added: bytes.clone(), value })
+            }
+            Command::Setrange { key, offset, bytes } => {
+                let mut value = live(key).map_or(Vec::new(), |record| record.value.to_vec());
+                value.resize(value.len().max(offset + bytes.len()), 0);
+                value[*offset..offset + bytes.len()].copy_from_slice(bytes);
+                let reply = Reply::Integer(value.len() as i64);
+                let value = value.into();
                 one(reply, Effect::Append { key: key.clone(), added: bytes.clone(), value })
             }
             Command::Incrby { key, delta } => {

@@ -1,24 +1,14 @@
-//! TCP connections: bytes in order, in pieces, with ends and resets. On the server's side every answer passes by the
-//! model before it travels to the client.
+//! TCP connections: bytes in order, in pieces, with ends and resets, and clients that take what they are answered late.
 
-use super::clock::MILLISECOND;
-use super::commands::{Command, told, told_reply};
+use super::clock::{MILLISECOND, SECOND};
+use super::commands::Command;
 use super::faults::Fault;
-use super::frames::{Class, Place};
 use super::peer::Peer;
-use super::violation::{Violation, show, violation};
+use super::violation::Violation;
 use super::world::{Event, World};
-use crate::client::{Reply, whole_replies};
+use crate::client::Reply;
 use crate::connection::ConnectionId;
-use crate::limits::DATAGRAM_BYTES_MAX;
-use crate::wire::frame::{self, Direction, Step};
 use std::collections::VecDeque;
-
-/// Connections looked at after one event, at most: a bound on a loop that ends long before.
-const ATTENTION_MAX: usize = 10_000;
-
-/// What the server says of a command that was begun and not finished in time.
-const NOT_FINISHED: &str = "begun and not finished";
 
 /// Who uses a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,21 +21,30 @@ pub enum Owner {
 /// A connection.
 pub struct Link {
     pub owner: Owner,
-    id: ConnectionId,
+    pub id: ConnectionId,
     /// Open at the server.
     pub open: bool,
+    /// Waits for the server's loop.
+    pub queued: bool,
     /// What is at the server's socket and was not read.
-    arrived: Vec<u8>,
-    ended: bool,
+    pub arrived: Vec<u8>,
+    /// The client will send no more; whether the server has read so far.
+    pub ended: bool,
+    pub end_read: bool,
+    /// Bytes that the socket takes before its client reads on.
+    pub room: usize,
     /// When the last bytes of each direction arrive: later ones never come before them.
     up_last: u64,
     down_last: u64,
     /// What was sent and not yet answered by the server.
-    commands: VecDeque<Command>,
-    frames: VecDeque<Vec<u8>>,
-    /// The beginning of an answer.
-    partial: Vec<u8>,
-    peer: Peer,
+    pub commands: VecDeque<Command>,
+    pub frames: VecDeque<Vec<u8>>,
+    /// Answers that the server has ready and has not sent: they must be sent just so.
+    pub ready: Vec<u8>,
+    /// Of the answers, the beginning of one that is not whole, and whole ones that are not explained.
+    pub partial: Vec<u8>,
+    pub replies: VecDeque<Reply>,
+    pub peer: Peer,
 }
 
 impl Link {
@@ -54,13 +53,18 @@ impl Link {
             owner,
             id,
             open: true,
+            queued: false,
             arrived: Vec::new(),
             ended: false,
+            end_read: false,
+            room: usize::MAX,
             up_last: 0,
             down_last: 0,
             commands: VecDeque::new(),
             frames: VecDeque::new(),
+            ready: Vec::new(),
             partial: Vec::new(),
+            replies: VecDeque::new(),
             peer: Peer::new(number),
         }
     }
@@ -120,7 +124,7 @@ impl World {
         *last
     }
 
-    fn down_time(&mut self, link: usize) -> u64 {
+    pub fn down_time(&mut self, link: usize) -> u64 {
         let delay = 5 + self.random.below(self.delay_us as usize * 2) as u64;
         let last = &mut self.links[link].down_last;
         *last = (*last).max(self.clock.now + delay);
@@ -128,22 +132,18 @@ impl World {
     }
 
     /// Bytes arrive at the server.
-    pub fn up(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
-        if !self.links[link].open {
-            return Ok(());
+    pub fn up(&mut self, link: usize, bytes: &[u8]) {
+        if self.links[link].open {
+            self.links[link].arrived.extend_from_slice(bytes);
+            self.enqueue(link);
         }
-        self.links[link].arrived.extend_from_slice(bytes);
-        self.serve(link)?;
-        self.attend()
     }
 
-    pub fn up_end(&mut self, link: usize) -> Result<(), Violation> {
-        if !self.links[link].open {
-            return Ok(());
+    pub fn up_end(&mut self, link: usize) {
+        if self.links[link].open {
+            self.links[link].ended = true;
+            self.enqueue(link);
         }
-        self.links[link].ended = true;
-        self.serve(link)?;
-        self.attend()
     }
 
     pub fn up_reset(&mut self, link: usize) -> Result<(), Violation> {
@@ -151,133 +151,39 @@ impl World {
             self.node.failed(self.links[link].id);
             self.settle()?;
         }
-        self.attend()
-    }
-
-    fn settle(&mut self) -> Result<(), Violation> {
-        self.model.hear(self.node.take_log());
-        self.model.settle(self.clock.reading().unix.0)
-    }
-
-    /// The server reads, runs and answers, until nothing moves on this connection.
-    fn serve(&mut self, at: usize) -> Result<(), Violation> {
-        let now = self.clock.reading();
-        while self.links[at].open {
-            let link = &mut self.links[at];
-            let id = link.id;
-            let taken = self.node.receive(id, &link.arrived, now);
-            link.arrived.drain(..taken);
-            if link.ended && link.arrived.is_empty() {
-                self.node.ended(id);
-            }
-            // Making room for a large argument may drive keys out.
-            self.settle()?;
-            let before = self.node.counters().writes;
-            let mut answer = Vec::new();
-            self.node.run(id, now, &mut answer);
-            let written = self.node.counters().writes - before;
-            self.model.hear(self.node.take_log());
-            let closed = self.node.close_if_finished(id);
-            self.explain(at, &answer, written)?;
-            let moved = taken > 0 || !answer.is_empty();
-            if !answer.is_empty() {
-                let arrives = self.down_time(at);
-                self.agenda.at(arrives, Event::Down(at, answer));
-            }
-            if closed {
-                return self.closed(at);
-            }
-            if !moved {
-                break;
-            }
-        }
+        self.take_attention();
         Ok(())
     }
 
-    /// The server has closed the connection.
-    fn closed(&mut self, at: usize) -> Result<(), Violation> {
+    /// From now on this client takes what it is answered late and in pieces, for a while or for good.
+    pub fn read_slowly(&mut self, link: usize) {
+        self.struck(Fault::SlowReading);
+        let room = self.random.pick(&[0, 100, 2_000]);
+        self.links[link].room = self.links[link].room.min(room);
+        if self.random.below(4) > 0 {
+            self.plan_take(link);
+        }
+    }
+
+    fn plan_take(&mut self, link: usize) {
+        let mean = self.random.pick(&[100, 10 * MILLISECOND, SECOND]);
+        let later = self.random.exponential(mean);
+        self.agenda.at(self.clock.now + later, Event::Take(link));
+    }
+
+    /// A slow client takes a little of what lies in its socket: there is room for as much more.
+    pub fn take(&mut self, at: usize) {
         let link = &mut self.links[at];
-        link.open = false;
-        let orderly = link.ended && link.arrived.is_empty() && self.healed;
-        if orderly && !link.commands.is_empty() {
-            let text =
-                format!("closed with {} requests unanswered that had arrived whole", link.commands.len());
-            return Err(violation(b"", text));
+        if !link.open {
+            return;
         }
-        let arrives = self.down_time(at);
-        self.agenda.at(arrives, Event::DownEnd(at));
-        Ok(())
-    }
-
-    /// Connections that another one's command, or the time, has changed.
-    pub fn attend(&mut self) -> Result<(), Violation> {
-        for _ in 0..ATTENTION_MAX {
-            let Some(id) = self.node.attention() else { return Ok(()) };
-            if let Some(at) = self.links.iter().position(|link| link.open && link.id == id) {
-                self.serve(at)?;
-            }
+        if self.random.below(6) == 0 {
+            link.room = usize::MAX;
+        } else {
+            link.room = link.room.saturating_add(self.random.pick(&[1, 50, 1_000, 20_000]));
+            self.plan_take(at);
         }
-        Err(violation(b"", "connections ask for attention without end"))
-    }
-
-    /// Accounts for what the server has answered.
-    fn explain(&mut self, at: usize, answer: &[u8], written: u64) -> Result<(), Violation> {
-        let unix = self.clock.reading().unix.0;
-        self.links[at].partial.extend_from_slice(answer);
-        if self.links[at].owner == Owner::Rogue {
-            self.explain_frames(at, written)?;
-            return self.model.settle(unix);
-        }
-        let link = &mut self.links[at];
-        let (replies, consumed) = whole_replies(&link.partial)
-            .map_err(|reason| violation(b"", format!("{reason}: {}", show(&link.partial))))?;
-        link.partial.drain(..consumed);
-        for reply in replies {
-            if matches!(&reply, Reply::Error { text, .. } if text.contains(NOT_FINISHED)) {
-                self.report.stuck_closed += 1;
-                continue;
-            }
-            let Some(command) = self.links[at].commands.pop_front() else {
-                return Err(violation(b"", format!("nobody asked for {reply:?}")));
-            };
-            let key = command.words().get(1).cloned().unwrap_or_default();
-            self.note(&key, |_| {
-                format!("the server runs {} and answers {}", told(&command), told_reply(&reply))
-            });
-            self.report.refused_tcp +=
-                u64::from(matches!(&reply, Reply::Error { code, .. } if code == "OOM"));
-            self.links[at].peer.explain(&command, &reply, &mut self.model, unix)?;
-        }
-        self.model.settle(unix)
-    }
-
-    fn explain_frames(&mut self, at: usize, written: u64) -> Result<(), Violation> {
-        let place = Place { epoch: self.node.epoch(), unix: self.clock.reading().unix.0 };
-        let mut ran = 0;
-        loop {
-            let link = &mut self.links[at];
-            let whole = match frame::decode_prefix(&link.partial, Direction::Reply, DATAGRAM_BYTES_MAX) {
-                Ok(Step::Ready { frame, consumed }) => Some((frame, consumed)),
-                _ => None,
-            };
-            let Some((reply, consumed)) = whole else { break };
-            let Some(request) = link.frames.pop_front() else {
-                return Err(violation(b"", "a frame was answered that nobody sent"));
-            };
-            let request = frame::decode_datagram(&request, Direction::Request).map_err(|reason| {
-                violation(b"", format!("a damaged frame was answered: {}", reason.name()))
-            })?;
-            self.frames.tally.received += 1;
-            ran += u64::from(self.frames.account(&request, &reply, place, &mut self.model)? == Class::Ran);
-            link.partial.drain(..consumed);
-        }
-        if ran != written {
-            return Err(violation(
-                b"",
-                format!("{written} writes ran on a stream where {ran} were answered"),
-            ));
-        }
-        Ok(())
+        self.enqueue(at);
     }
 
     /// Everybody hangs up, at once.

@@ -21,10 +21,11 @@
 //! | `faults`, `clock` | what goes wrong and how often; time and what is to happen |
 //! | `node` | the one place that knows how a server is called |
 //! | `network`, `links` | datagrams; TCP connections |
+//! | `turns` | the server's loop over its connections, and the account of what it answers |
 //! | `udp_clients`, `tcp_clients`, `rogue`, `workload` | who asks, and for what |
 //! | `life` | restarts, stalls, clocks that are set, the end of all faults |
 //! | `model`, `commands`, `peer`, `frames` | what must be answered and changed |
-//! | `history`, `checker` | what clients were told, and whether that can be |
+//! | `history`, `state`, `witness`, `checker` | what clients were told, and whether that can be |
 //! | `world` | the loop |
 //! | `shrink`, `report`, `violation` | smaller failures, figures, words |
 
@@ -45,9 +46,12 @@ mod peer;
 mod report;
 mod rogue;
 mod shrink;
+mod state;
 mod tcp_clients;
+mod turns;
 mod udp_clients;
 mod violation;
+mod witness;
 mod workload;
 mod world;
 

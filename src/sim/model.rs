@@ -66,6 +66,8 @@ pub struct Model {
     evicts: bool,
     revision: u64,
     walks: BTreeMap<usize, Walk>,
+    /// What keys had before they were changed, since somebody began to read several of them piece by piece.
+    past: Vec<(Vec<u8>, Option<Record>)>,
     /// Departures so far.
     pub expired: u64,
     pub evicted: u64,
@@ -83,6 +85,7 @@ impl Model {
             evicts,
             revision: 0,
             walks: BTreeMap::new(),
+            past: Vec::new(),
             expired: 0,
             evicted: 0,
             walks_ended: 0,
@@ -116,6 +119,7 @@ impl Model {
         let revision = *revision;
         self.waiting.pop_front();
         self.advance(revision, &key)?;
+        self.remember(&key);
         let Some(record) = self.records.remove(&key) else {
             return Err(violation(&key, "a key departed that was not there"));
         };
@@ -152,6 +156,13 @@ impl Model {
 
     fn apply(&mut self, effect: &Effect, revision: u64) -> Result<(), Violation> {
         match effect {
+            Effect::Flush => {
+                self.past.extend(self.records.iter().map(|(key, had)| (key.clone(), Some(had.clone()))))
+            }
+            Effect::Rename { from, to } => [from, to].into_iter().for_each(|key| self.remember(key)),
+            _ => self.remember(effect.key()),
+        }
+        match effect {
             Effect::Put { key, value, expiry } => {
                 let record = Record { value: Rc::clone(value), expiry: *expiry, revision };
                 self.records.insert(key.clone(), record);
@@ -185,6 +196,32 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    fn remember(&mut self, key: &[u8]) {
+        self.past.push((key.to_vec(), self.records.get(key).cloned()));
+    }
+
+    /// Now, for [`could_have_read`](Model::could_have_read).
+    pub fn mark(&self) -> usize {
+        self.past.len()
+    }
+
+    /// Nobody is in the middle of a long answer: what was is of no more use, and no mark holds any longer.
+    pub fn forget_past(&mut self) {
+        self.past.clear();
+    }
+
+    /// Whether a key had this value (`None`: was not there) at any time between a mark and now.
+    pub fn could_have_read(&self, key: &[u8], value: Option<&[u8]>, mark: usize, unix: u64) -> bool {
+        let now = self.records.get(key);
+        let before = self.past[mark..].iter().filter(|(changed, _)| changed == key);
+        let mut states = before.map(|(_, had)| had.as_ref()).chain([now]);
+        states.any(|had| match (had, value) {
+            (Some(record), Some(value)) => record.value[..] == *value,
+            (Some(record), None) => record.expiry.is_some_and(|at| at <= unix),
+            (None, value) => value.is_none(),
+        })
     }
 
     /// The server has done something that may make keys depart, and nothing else.

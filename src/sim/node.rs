@@ -5,18 +5,21 @@ use crate::connection::ConnectionId;
 use crate::datagram::{self, Datagrams, counters::Counters, sessions::Sessions};
 use crate::engine::{Engine, EngineConfig};
 use crate::limits::{DATAGRAM_BYTES_MAX, KIB};
+use crate::metrics::Closes;
 use crate::mutation::{Database, Mutation, NewValue, Revision};
-use crate::server::{Server, Settings};
+use crate::server::{Server, Settings, Socket};
 use crate::store::{LargeCursor, OnFull, Store, StoreConfig, TooSmall, Value};
 use crate::time::Now;
 use std::cell::RefCell;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// Slices that are written at once, as the reactor does.
+/// Slices of one read or write, as few as make both stop in the middle of large values.
 const SLICES: usize = 8;
-/// Slices of one reply, at most: a bound on a loop that ends long before.
+/// Slices of all that waits on one connection, at most: more than its largest values have blocks.
+const PENDING_SLICES_MAX: usize = 4_096;
+/// Slices of maintenance, at most: a bound on a loop that ends long before.
 const ROUNDS_MAX: usize = 100_000;
 
 /// What a server is made with; a restart keeps all but epoch and secret.
@@ -29,6 +32,7 @@ pub struct NodeConfig {
     pub on_full: OnFull,
     pub max_clients: usize,
     pub request_timeout_ms: u64,
+    pub write_timeout_ms: u64,
     /// Places in the at-most-once table.
     pub sessions_max: usize,
     pub lease_ms: u64,
@@ -158,7 +162,7 @@ impl Node {
         let settings = Settings {
             max_clients: config.max_clients,
             request_timeout_ms: config.request_timeout_ms,
-            write_timeout_ms: 5_000,
+            write_timeout_ms: config.write_timeout_ms,
             input_bytes: 256 * KIB,
             output_bytes: 256 * KIB,
             queue_bytes: 64 * KIB,
@@ -188,45 +192,94 @@ impl Node {
         self.server.open(peer, now)
     }
 
-    /// Gives the server the front of `bytes` that it has space for now; the number of bytes.
+    /// Gives the server the front of `bytes` that it has space for now, by one read; the number of bytes.
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Now) -> usize {
         if bytes.is_empty() {
             return 0;
         }
-        let Some(space) = self.server.input_space(id, now) else { return 0 };
-        let len = space.len().min(bytes.len());
-        assert!(len > 0, "reading into an empty slice looks like the end of the stream");
-        space[..len].copy_from_slice(&bytes[..len]);
-        self.server.input_received(id, len, now);
+        let len = if self.server.has_body(id) {
+            let mut spaces: [IoSliceMut<'_>; SLICES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+            let count = self.server.input_spaces(id, now, &mut spaces);
+            let mut rest = bytes;
+            for space in &mut spaces[..count] {
+                assert!(!space.is_empty(), "reading into an empty slice looks like the end of the stream");
+                let (front, others) = rest.split_at(space.len().min(rest.len()));
+                space[..front.len()].copy_from_slice(front);
+                rest = others;
+            }
+            bytes.len() - rest.len()
+        } else {
+            let Some(space) = self.server.input_space(id, now) else { return 0 };
+            let len = space.len().min(bytes.len());
+            assert!(len > 0, "reading into an empty slice looks like the end of the stream");
+            space[..len].copy_from_slice(&bytes[..len]);
+            len
+        };
+        if len > 0 {
+            self.server.input_received(id, len, now);
+        }
         len
     }
 
-    /// Runs what has come and takes all that it answers, until nothing moves.
-    pub fn run(&mut self, id: ConnectionId, now: Now, answer: &mut Vec<u8>) {
-        for _ in 0..ROUNDS_MAX {
-            let more = self.server.run(id, now);
-            let taken = self.take_output(id, now, answer);
-            if !more && taken == 0 && !self.server.has_job(id) {
-                return;
-            }
-        }
-        panic!("a connection never comes to rest");
+    /// Runs the first few of these connections side by side; those that are left. Those with more to do at once are added
+    /// to `unfinished`.
+    pub fn run_batch<'g>(
+        &mut self,
+        group: &'g [ConnectionId],
+        now: Now,
+        unfinished: &mut Vec<ConnectionId>,
+    ) -> &'g [ConnectionId] {
+        self.server.run_batch(group, now, unfinished)
     }
 
-    fn take_output(&mut self, id: ConnectionId, now: Now, answer: &mut Vec<u8>) -> usize {
-        let mut taken = 0;
-        for _ in 0..ROUNDS_MAX {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.server.output(id, &mut slices);
-            let len: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            if len == 0 {
-                break;
-            }
-            slices[..count].iter().for_each(|slice| answer.extend_from_slice(slice));
-            self.server.output_sent(id, len, now);
-            taken += len;
+    /// In which order the last batch ran: see [`Server::batch_order`].
+    pub fn batch_order(&self) -> Vec<(ConnectionId, usize)> {
+        self.server.batch_order().collect()
+    }
+
+    /// All that waits to be sent on a connection.
+    pub fn pending(&self, id: ConnectionId) -> Vec<u8> {
+        let mut slices = vec![IoSlice::new(&[]); PENDING_SLICES_MAX];
+        let count = self.server.output(id, &mut slices);
+        assert!(count < slices.len(), "more waits to be sent than the bounds on replies allow");
+        joined(&slices[..count])
+    }
+
+    /// Sends what waits to a socket that takes `room` bytes, by one write: what was offered and what was taken.
+    pub fn send(&mut self, id: ConnectionId, room: usize, now: Now) -> (usize, Vec<u8>) {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.server.output(id, &mut slices);
+        let mut taken = joined(&slices[..count]);
+        let offered = taken.len();
+        taken.truncate(room);
+        if taken.len() < offered {
+            self.server.output_blocked(id, now);
         }
-        taken
+        if !taken.is_empty() {
+            self.server.output_sent(id, taken.len(), now);
+        }
+        (offered, taken)
+    }
+
+    /// Whether the connection is to be looked at again before its socket says something new.
+    pub fn can_go_on(&self, id: ConnectionId, socket: Socket) -> bool {
+        self.server.can_go_on(id, socket)
+    }
+
+    /// Whether a reply has begun that goes on later.
+    pub fn has_job(&self, id: ConnectionId) -> bool {
+        self.server.has_job(id)
+    }
+
+    /// Whether the server waits for nothing but this connection's next bytes.
+    pub fn wants_input(&self, id: ConnectionId) -> bool {
+        let socket = Socket { readable: true, writable: false, sent_any: false };
+        self.server.can_go_on(id, socket) && !self.server.is_finished(id)
+    }
+
+    /// Why connections were closed, and how often.
+    pub fn closes(&self) -> &Closes {
+        &self.server.engine().metrics.closes
     }
 
     /// The peer has sent all it will send.
@@ -246,6 +299,11 @@ impl Node {
             self.server.close(id);
         }
         self.server.get(id).is_none()
+    }
+
+    /// Whether a connection has said its last.
+    pub fn is_finished(&self, id: ConnectionId) -> bool {
+        self.server.is_finished(id)
     }
 
     /// A connection that wants to be looked at although nothing came from its socket.
@@ -324,4 +382,8 @@ impl Node {
         assert_eq!((store.memory().live, store.memory().large), (0, 0), "bytes are still held");
         assert_eq!(store.large_count(), 0, "large values are still referred to");
     }
+}
+
+fn joined(slices: &[IoSlice<'_>]) -> Vec<u8> {
+    slices.iter().flat_map(|slice| slice.iter().copied()).collect()
 }

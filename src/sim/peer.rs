@@ -16,11 +16,23 @@ pub struct Peer {
     queued: Option<Vec<Command>>,
     /// A command could not be queued.
     broken: bool,
+    /// Since when the answer to an MGET is being made, piece by piece: the model's mark.
+    reading: Option<usize>,
 }
 
 impl Peer {
     pub fn new(number: usize) -> Peer {
         Peer { number, ..Peer::default() }
+    }
+
+    /// An answer has begun that goes on later, no earlier than the model's mark.
+    pub fn reads_since(&mut self, mark: usize) {
+        self.reading.get_or_insert(mark);
+    }
+
+    /// Whether an answer is under way.
+    pub fn is_reading(&self) -> bool {
+        self.reading.is_some()
     }
 
     /// Accounts for a command and its answer; the model takes up what the command changed.
@@ -68,6 +80,14 @@ impl Peer {
                     _ => return wrong(&queued),
                 }
                 Ok(())
+            }
+            Command::Mget(keys) if self.reading.is_some() => {
+                let Reply::Array(values) = reply else { return wrong(&Reply::Array(Vec::new())) };
+                let mark = self.reading.take().unwrap_or_default();
+                match keys.iter().zip(values).find(|(key, value)| !could_be(key, value, mark, model, unix)) {
+                    None if keys.len() == values.len() => Ok(()),
+                    _ => wrong(&command.predict(model, unix).reply),
+                }
             }
             Command::Scan { cursor, .. } => self.explain_scan((&cursor[..], command), reply, model, unix),
             _ => explain_key(command, reply, model, unix),
@@ -142,6 +162,15 @@ impl Peer {
             model.begin_walk(self.number);
         }
         model.walk_page(self.number, &keys, next == b"0", unix)
+    }
+}
+
+/// Whether an MGET that others' commands interrupted may have read this.
+fn could_be(key: &[u8], value: &Reply, mark: usize, model: &Model, unix: u64) -> bool {
+    match value {
+        Reply::Bulk(value) => model.could_have_read(key, Some(value), mark, unix),
+        Reply::Null => model.could_have_read(key, None, mark, unix),
+        _ => false,
     }
 }
 

@@ -50,6 +50,15 @@ sums! {
     connections;
     turned_away;
     stuck_closed;
+    /// TCP connections given up by the server because their answers were not taken.
+    unread_closed;
+    /// Batches of commands, those in which commands of several connections ran ahead, and the commands that did.
+    batches;
+    shared_batches;
+    ran_ahead;
+    /// Writes of which the socket took a part, and MGETs that were answered piece by piece.
+    partial_writes;
+    answers_in_pieces;
     /// Transactions that ran, and that found a watched key changed.
     exec_done;
     exec_aborted;
@@ -116,6 +125,10 @@ impl Report {
             ("refusals for want of memory over TCP", self.refused_tcp),
             ("clients turned away", self.turned_away),
             ("stuck clients given up", self.stuck_closed),
+            ("clients given up for not reading", self.unread_closed),
+            ("batches of several connections", self.shared_batches),
+            ("partial writes", self.partial_writes),
+            ("answers in pieces", self.answers_in_pieces),
             ("transactions that ran", self.exec_done),
             ("transactions that found a change", self.exec_aborted),
             ("new source ports", self.client_ports),
@@ -186,8 +199,18 @@ impl fmt::Display for Report {
         writeln!(f, "sessions driven out: {} of {}", self.sessions_dropped, self.sessions_opened)?;
         writeln!(
             f,
-            "TCP: {} connections, {} turned away, {} given up in the middle of a command",
-            self.connections, self.turned_away, self.stuck_closed
+            "TCP: {} connections, {} turned away, {} given up in the middle of a command, {} for not reading",
+            self.connections, self.turned_away, self.stuck_closed, self.unread_closed
+        )?;
+        writeln!(
+            f,
+            "batches: {}, {} of them for several connections; {} commands ran ahead",
+            self.batches, self.shared_batches, self.ran_ahead
+        )?;
+        writeln!(
+            f,
+            "answers: {} partial writes, {} made piece by piece",
+            self.partial_writes, self.answers_in_pieces
         )?;
         writeln!(
             f,

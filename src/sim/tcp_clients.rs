@@ -23,6 +23,8 @@ enum Role {
     Plain,
     /// Reads, and writes back if nothing has changed: WATCH, MULTI, EXEC.
     Careful,
+    /// Nothing but plain GET and SET, in long pipelines: what the server looks up ahead.
+    Busy,
     /// Fills the memory.
     Bulk,
     /// Walks through all keys.
@@ -62,7 +64,8 @@ pub struct TcpClient {
 impl TcpClient {
     pub fn new(number: usize, root: &mut Random) -> TcpClient {
         let mut random = root.split();
-        let any = random.pick(&[Role::Plain, Role::Careful, Role::Bulk, Role::Scanner]);
+        let any =
+            random.pick(&[Role::Plain, Role::Careful, Role::Busy, Role::Busy, Role::Bulk, Role::Scanner]);
         // The first two make sure that most runs have memory that is short, and somebody who looks at it.
         let role = [Role::Bulk, any, Role::Plain].get(number).copied().unwrap_or(any);
         TcpClient {
@@ -75,7 +78,7 @@ impl TcpClient {
             // A walk goes on from where the last page ended, and a transaction from what was read under WATCH.
             depth: if matches!(role, Role::Scanner | Role::Careful) { 1 } else { random.pick(&[1, 2, 8]) },
             think_us: random.pick(&[500, 5_000, 50_000]),
-            timeout_us: random.pick(&[50 * MILLISECOND, SECOND, 5 * SECOND]),
+            timeout_us: random.pick(&[50 * MILLISECOND, SECOND, 5 * SECOND, 20 * SECOND]),
             cursor: b"0".to_vec(),
             watched: None,
             served: false,
@@ -116,6 +119,9 @@ impl World {
             return self.get_stuck(client, &commands);
         }
         self.ask(client, commands, still);
+        if self.strikes(Fault::SlowReading) {
+            self.read_slowly(link);
+        }
         if self.strikes(Fault::HalfClose) || self.healed && self.random.below(2) == 0 {
             if !self.healed {
                 self.struck(Fault::HalfClose);
@@ -135,6 +141,10 @@ impl World {
         }
         match role {
             Role::Plain => (vec![workload.command(random)], None),
+            Role::Busy => {
+                let count = random.pick(&[1, 3, 10, 40]);
+                ((0..count).map(|_| workload.plain_command(random)).collect(), None)
+            }
             Role::Bulk => {
                 let count = random.pick(&[1, 4, 16]);
                 ((0..count).map(|_| workload.bulk_command(random)).collect(), None)

@@ -45,8 +45,10 @@ impl Workload {
         if random.below(3) == 0 { self.counter(random) } else { self.register(random) }
     }
 
+    /// Some are asked for far more often than others.
     pub fn filler(&self, random: &mut Random) -> Vec<u8> {
-        format!("f{}", random.below(self.fillers)).into_bytes()
+        let favourites = random.below(3) == 0;
+        format!("f{}", random.below(if favourites { 3 } else { self.fillers })).into_bytes()
     }
 
     /// A value that was never written before, of up to so many bytes.
@@ -100,6 +102,18 @@ impl Workload {
         }
     }
 
+    /// A GET or a SET without options; one in a few is about a key that everybody fights over.
+    pub fn plain_command(&mut self, random: &mut Random) -> Command {
+        let is_hot = random.below(4) == 0;
+        let key = if is_hot { self.register(random).to_vec() } else { self.filler(random) };
+        if random.below(2) == 0 {
+            return Command::Get(key);
+        }
+        let len_max = random.pick(&[10, 300, 3_000]);
+        let value = self.value(random, len_max).1;
+        Command::Set { key, value, ttl_ms: None, when: When::Always }
+    }
+
     /// One command of a TCP client that fills the memory and takes it back.
     pub fn bulk_command(&mut self, random: &mut Random) -> Command {
         match random.below(40) {
@@ -121,16 +135,29 @@ impl Workload {
                 distinct(&mut keys, Clone::clone);
                 Command::Del(keys)
             }
-            31..34 => Command::Append { key: self.filler(random), bytes: self.value(random, 400).1.to_vec() },
+            31 | 32 => {
+                Command::Append { key: self.filler(random), bytes: self.value(random, 400).1.to_vec() }
+            }
+            33 => {
+                let (key, bytes) = (self.filler(random), self.value(random, 400).1.to_vec());
+                Command::Setrange { key, offset: random.below(20_000), bytes }
+            }
             34 | 35 => {
                 let (from, to) = (self.filler(random), self.filler(random));
                 if from == to { Command::Get(from) } else { Command::Rename { from, to } }
             }
             36 => Command::Pexpire { key: self.filler(random), ttl_ms: self.ttl_ms(random) },
-            37 => Command::Mget((0..6).map(|_| self.filler(random)).collect()),
-            38 if random.below(8) == 0 => Command::Flushall,
+            37 | 38 => self.long_mget(random),
+            39 if random.below(8) == 0 => Command::Flushall,
             _ => Command::Get(self.filler(random)),
         }
+    }
+
+    /// A few keys, each several times: the answer can be longer than a client's output takes at once.
+    fn long_mget(&self, random: &mut Random) -> Command {
+        let keys: Vec<_> = (0..4).map(|_| self.filler(random)).collect();
+        let count = random.pick(&[4, 8, 100]);
+        Command::Mget(keys.into_iter().cycle().take(count).collect())
     }
 
     fn hot_keys(&self, random: &mut Random, count_max: usize) -> Vec<Vec<u8>> {

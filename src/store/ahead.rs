@@ -13,6 +13,7 @@
 use super::apply::Key;
 use super::index::Address;
 use super::{OnFull, Store, Value, bytes_at, expiry, record, split};
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, Mutation, NewValue, Refused};
 use crate::time::Millis;
 
@@ -100,7 +101,7 @@ impl Store {
     #[inline]
     fn seen(&self, space: usize, key: &[u8], sight: &Sight) -> Option<Address> {
         debug_assert_eq!(sight.hash, self.hasher.hash(key));
-        if sight.moves == self.moves
+        if (sight.moves == self.moves || sight.moves != UNSEEN && mutant::is_on(Mutant::StaleHint))
             && sight.space as usize == space
             && record::has_key(bytes_at(&self.pool, sight.at), key)
         {

@@ -36,6 +36,7 @@ use super::index::Address;
 use super::record::{self, Content, LARGE_BYTES};
 use super::room::Want;
 use super::{OnFull, Store, address, bytes_at, split};
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, Mutation, NewValue, Refused, Revision};
 use crate::time::Millis;
 
@@ -75,6 +76,9 @@ impl Store {
     where
         P: Iterator<Item = (&'a [u8], NewValue<'a>)> + Clone,
     {
+        if mutant::is_on(Mutant::HalfDone) {
+            return self.put_each(db, pairs, now);
+        }
         self.batch_room(db, pairs.clone(), now)?;
         let mut batch = WriteBatch { base: self.revision, staged: 0, credit: 0 };
         for (pair, number) in pairs.clone().zip(1..) {
@@ -92,6 +96,26 @@ impl Store {
             self.tell(&Mutation::Put { db, key, value, expiry: None }, revision);
         }
         Ok(())
+    }
+
+    /// What `put_all` is not: one after the other, until one is refused.
+    #[cold]
+    fn put_each<'a>(
+        &mut self,
+        db: Database,
+        mut pairs: impl Iterator<Item = (&'a [u8], NewValue<'a>)>,
+        now: Millis,
+    ) -> Result<(), Refused> {
+        pairs.try_for_each(|(key, value)| {
+            if let NewValue::Large(id) = value {
+                self.larges.retain(id);
+            }
+            let applied = self.apply(&Mutation::Put { db, key, value, expiry: None }, now);
+            if let (NewValue::Large(id), Err(_)) = (value, &applied) {
+                self.large_release(id);
+            }
+            applied.map(drop)
+        })
     }
 
     fn pair<'a>(&self, db: Database, (key, value): (&'a [u8], NewValue<'a>), number: u64) -> Pair<'a> {

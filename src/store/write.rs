@@ -4,6 +4,7 @@
 use super::Store;
 use super::apply::{Held, Key, Target};
 use super::large::LargeCursor;
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Applied, LargeId, Refused, Revision};
 use crate::time::Millis;
 
@@ -53,7 +54,7 @@ impl Store {
         (offset, bytes, len): (u64, &[u8], u64),
         now: Millis,
     ) -> Result<(Revision, u64), Refused> {
-        let shared = self.larges.references(id) > 2;
+        let shared = self.larges.references(id) > 2 && !mutant::is_on(Mutant::WritesUnderReader);
         let own = if shared { self.copy_large(id, len, now) } else { Ok(id) };
         let own = self.or_release(id, own)?;
         if shared {

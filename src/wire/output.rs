@@ -10,6 +10,7 @@
 use crate::{
     buffers::Buffers,
     limits::{RING_BYTES, VALUE_BYTES_MAX},
+    mutant::{self, Mutant},
     mutation::{LargeId, LargeTrail},
     ring::Ring,
 };
@@ -151,7 +152,9 @@ impl Output {
                 self.drop_marker(&marker);
                 finished = Some(marker.id);
             } else {
-                self.sent += n as u32;
+                if !mutant::is_on(Mutant::SentTwice) {
+                    self.sent += n as u32;
+                }
                 self.large_pending -= n;
                 self.ring.patch(4, &(marker.left - n).to_le_bytes(), arena);
             }

@@ -5,7 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::{
-    run::{Pacing, Until},
+    progress::Until,
+    run::Pacing,
     workload::{Distribution, Mix, Sizes},
 };
 use crate::{

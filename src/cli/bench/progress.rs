@@ -1,13 +1,19 @@
-//! A bar on stderr while a load runs, where stderr is a terminal.
+//! How long a run is, and a bar on stderr that shows how far it has come, where stderr is a terminal.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{
-    run::Until,
-    stats::{Nanos, Stats},
-};
+use super::stats::{Nanos, Stats};
+
+/// When a run ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// The first lane has sent so many requests.
+    Requests(u64),
+    /// So long after it began.
+    Elapsed(Duration),
+}
 
 /// Shows how far a run is; hidden where nobody looks.
 pub(super) struct Progress {

@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token};
 
 use super::{
     link::{Gone, Link, Shared},
-    progress::Progress,
+    progress::{Progress, Until},
     stats::{Nanos, Stats},
     workload::Workload,
 };
@@ -45,15 +45,6 @@ pub(super) struct Lane {
     /// Clients with room for a request, in the order in which they take turns; and which of all they are.
     free: VecDeque<usize>,
     is_free: Vec<bool>,
-}
-
-/// When a run ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Until {
-    /// The first lane has sent so many requests.
-    Requests(u64),
-    /// So long after it began.
-    Elapsed(Duration),
 }
 
 /// What a run has come to.
