@@ -30,8 +30,8 @@ const CLASS_MS: u64 = 4000;
 pub(super) enum Want {
     /// Room for a record of `size` bytes in a segment of the class; `credit` bytes of an older record will die.
     Record { class: usize, size: usize, credit: usize },
-    /// The same for a record of a set that is put together: `staged` bytes of the set are in the log already, and
-    /// `credit` bytes of older records will die when all of it is there.
+    /// The same for a record of a write batch, of which `staged` bytes are in the log already; when all of it is
+    /// there, `credit` bytes of older records will die.
     Staged { class: usize, size: usize, staged: usize, credit: usize },
     /// A free segment.
     Segment,
@@ -97,8 +97,8 @@ impl Store {
         }
     }
 
-    /// Whether a set of records may be put together at all: `needed` bytes, `replaced` bytes of older ones will die.
-    pub(super) fn set_fits(&self, needed: u64, replaced: u64) -> bool {
+    /// Whether a write batch may be staged at all: `needed` bytes, `replaced` bytes of older ones will die.
+    pub(super) fn batch_fits(&self, needed: u64, replaced: u64) -> bool {
         match self.config.on_full {
             OnFull::Refuse => needed <= replaced || self.live() + needed <= self.log_limit(0) + replaced,
             // All else may go.

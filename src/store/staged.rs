@@ -1,30 +1,35 @@
-//! Several keys at once, all or nothing: [`Store::put_all`].
+//! Several keys at once, all or nothing: [`Store::put_all`], a write batch.
 //!
 //! ```text
-//!           for each pair                                        for each pair
-//!  stage ------------------------ all there is room for? --yes--> publish: revision, listener, the old record dies
+//!          for each pair                                           for each pair
+//!  stage ------------------------- all there is room for? --yes--> publish: revision, listener, the old record dies
 //!    |  a record of the same size?         | no
 //!    |    yes: it is pinned                v
 //!    |    no:  a new one is appended     unstage: new records die, pins are taken away; nobody has seen anything
 //! ```
 //! *Staging* is all that takes memory. A staged record is a record like any other: it lies in the log, is counted, is in
 //! the index of its database and moves when its segment is cleaned. Beside it the key's old record stays as it is. Nobody
-//! can tell them apart in between, for nothing else runs until `put_all` is done.
+//! meets the two together, for nothing else runs until `put_all` is done.
 //!
-//! *Publishing cannot fail*, because it takes nothing: a staged record is in the index already, one of the same size is
-//! written over, and what else it does is to remove and to free. *Unstaging cannot fail* for the same reason. That
-//! both find what staging left depends on this: a pinned record is not evicted, and no record with which staging met
-//! expires later, because the time stands still meanwhile. The assertions in `publish` are there to see it.
+//! *Publishing cannot fail*, because it takes nothing: a staged record is in the log and in the index already, one of the
+//! same size is written over, and all else is to remove and to free. *Unstaging cannot fail* for the same reason. That both
+//! find what staging left depends on two things: a pinned record is not evicted (every staged one is pinned too), and none
+//! that staging found expires meanwhile, because time stands still. So there is no worst case to reckon with in advance:
+//! records that span no segments, leaves that split, blocks that are short are met while the batch can still be given up.
+//! The assertions in `publish` and `unlink` would tell if that were wrong.
 //!
-//! So no key of a set is evicted for another one's sake once it is staged; what was there before it may be, as for any other write. A set that
-//! does not fit as a whole is refused in evict mode, too: an answer that promises all the keys while the first of them
-//! are gone would be worth little.
+//! *Eviction* takes none of the batch's values, however much the batch needs; it may take what its keys had before. A batch
+//! that does not fit as a whole is refused in evict mode, too: an answer that stands for all keys while the first of
+//! them are gone already would be worth little.
+//!
+//! *Work* is bounded as that of the single writes is: [`acquire`](Store::acquire) has its bound for each pair, and the
+//! first that is refused ends it. What can be seen to be too much from its sizes is refused before anything is staged.
 //!
 //! **What it costs in room.** A record that is replaced by one of another size dies only when all are staged, so old and
-//! new are in the log together. The fill that a full store permits is reckoned without the old ones, as for
-//! a single write, but the bytes themselves must come out of the tenth that is kept free for cleaning. So a store that
-//! is full to the brim takes any number of replacements of the same size, and others up to about a tenth of the
-//! log at once. The same goes for large values of which the store itself makes the pieces.
+//! new are in the log together. What live records may fill is reckoned without the old ones, as for a single write, but the
+//! bytes themselves must come out of the tenth that is kept free for cleaning. So a store that is full to the brim takes
+//! any number of replacements of the same size, and others up to about a tenth of the log at once. The same goes for
+//! large values that the store itself has to put together.
 
 use super::apply::{Key, NewRecord};
 use super::index::Address;
@@ -36,7 +41,7 @@ use crate::mutation::{Database, Mutation, NewValue, Refused, Revision};
 use crate::time::Millis;
 
 /// How far staging has come.
-struct Set {
+struct WriteBatch {
     /// The latest revision before it. A staged record has this and its pair's number, from 1 on, until it draws its own.
     base: Revision,
     /// Bytes of staged records.
@@ -45,7 +50,7 @@ struct Set {
     credit: usize,
 }
 
-/// One pair of the set; the first has the number 1.
+/// One pair of the batch; the first has the number 1.
 #[derive(Clone, Copy)]
 struct Pair<'a> {
     number: u64,
@@ -53,7 +58,7 @@ struct Pair<'a> {
     value: NewValue<'a>,
 }
 
-/// The records of a key while a set is staged.
+/// The records of a key while a batch is staged.
 struct Twins {
     /// What the key has.
     old: Option<Address>,
@@ -63,7 +68,7 @@ struct Twins {
 
 impl Store {
     /// Gives every key its value and no expiry, or changes nothing; of a key that is given twice the last value stays.
-    /// Each pair is told as a [`Mutation::Put`], in order. The set takes references of its own to large values.
+    /// Each pair is told as a [`Mutation::Put`], in order. The batch takes references of its own to large values.
     ///
     /// # Errors
     /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
@@ -72,25 +77,45 @@ impl Store {
         P: Iterator<Item = (&'a [u8], NewValue<'a>)> + Clone,
     {
         if mutant::is_on(Mutant::HalfDone) {
-            return pairs.into_iter().try_for_each(|(key, value)| {
-                self.apply(&Mutation::Put { db, key, value, expiry: None }, now).map(|_| ())
-            });
+            return self.put_each(db, pairs, now);
         }
-        self.set_room(db, pairs.clone(), now)?;
-        let mut set = Set { base: self.revision, staged: 0, credit: 0 };
+        self.batch_room(db, pairs.clone(), now)?;
+        let mut batch = WriteBatch { base: self.revision, staged: 0, credit: 0 };
         for (pair, number) in pairs.clone().zip(1..) {
             let pair = self.pair(db, pair, number);
-            if let Err(refused) = self.stage(&mut set, pair, now) {
-                pairs.take(number as usize - 1).for_each(|pair| self.unstage(&mut set, self.key(db, pair.0)));
+            if let Err(refused) = self.stage(&mut batch, pair, now) {
+                pairs
+                    .take(number as usize - 1)
+                    .for_each(|pair| self.unstage(&mut batch, self.key(db, pair.0)));
                 return Err(refused);
             }
         }
         for (pair, number) in pairs.zip(1..) {
             let (key, value) = pair;
-            let revision = self.publish(&set, self.pair(db, pair, number));
+            let revision = self.publish(&batch, self.pair(db, pair, number));
             self.tell(&Mutation::Put { db, key, value, expiry: None }, revision);
         }
         Ok(())
+    }
+
+    /// What `put_all` is not: one after the other, until one is refused.
+    #[cold]
+    fn put_each<'a>(
+        &mut self,
+        db: Database,
+        mut pairs: impl Iterator<Item = (&'a [u8], NewValue<'a>)>,
+        now: Millis,
+    ) -> Result<(), Refused> {
+        pairs.try_for_each(|(key, value)| {
+            if let NewValue::Large(id) = value {
+                self.larges.retain(id);
+            }
+            let applied = self.apply(&Mutation::Put { db, key, value, expiry: None }, now);
+            if let (NewValue::Large(id), Err(_)) = (value, &applied) {
+                self.large_release(id);
+            }
+            applied.map(drop)
+        })
     }
 
     fn pair<'a>(&self, db: Database, (key, value): (&'a [u8], NewValue<'a>), number: u64) -> Pair<'a> {
@@ -98,7 +123,7 @@ impl Store {
     }
 
     /// Refuses at once what cannot be had: staging would find out too, but only when the store is full of it.
-    fn set_room<'a, P>(&mut self, db: Database, pairs: P, now: Millis) -> Result<(), Refused>
+    fn batch_room<'a, P>(&mut self, db: Database, pairs: P, now: Millis) -> Result<(), Refused>
     where
         P: Iterator<Item = (&'a [u8], NewValue<'a>)> + Clone,
     {
@@ -108,7 +133,7 @@ impl Store {
             needed += self.pair_size(key, value) as u64;
         }
         // What the pairs replace is looked up only if it matters. A key that is given twice counts twice.
-        if self.set_fits(needed, 0) {
+        if self.batch_fits(needed, 0) {
             return Ok(());
         }
         let old = pairs.filter_map(|(key, _)| {
@@ -116,7 +141,7 @@ impl Store {
             self.locate(key.space, key.hash, key.bytes).map(|at| self.record(at).size() as u64)
         });
         let replaced = old.sum();
-        self.settle_until(now, |store| store.set_fits(needed, replaced))
+        self.settle_until(now, |store| store.batch_fits(needed, replaced))
     }
 
     fn pair_size(&self, key: &[u8], value: NewValue<'_>) -> usize {
@@ -139,12 +164,12 @@ impl Store {
         }
     }
 
-    fn twins(&self, set: &Set, key: Key<'_>) -> Twins {
+    fn twins(&self, batch: &WriteBatch, key: Key<'_>) -> Twins {
         let mut twins = Twins { old: None, staged: None };
         self.spaces[key.space].index.find(&self.leaves, key.hash, |at| {
             let bytes = bytes_at(&self.pool, at);
             if record::has_key(bytes, key.bytes) {
-                let staged = record::is_pinned(bytes) && record::revision(bytes) > set.base;
+                let staged = record::is_pinned(bytes) && record::revision(bytes) > batch.base;
                 *(if staged { &mut twins.staged } else { &mut twins.old }) = Some(at);
             }
             false
@@ -153,12 +178,12 @@ impl Store {
     }
 
     /// Takes what memory a pair needs. Refused: there is no staged record of its key.
-    fn stage(&mut self, set: &mut Set, pair: Pair<'_>, now: Millis) -> Result<(), Refused> {
+    fn stage(&mut self, batch: &mut WriteBatch, pair: Pair<'_>, now: Millis) -> Result<(), Refused> {
         self.pay(self.pair_size(pair.key.bytes, pair.value), now);
         self.locate_live(pair.key, now);
         // Of a key that is given twice, the pair before counts no more.
-        self.unstage(set, pair.key);
-        let (old, content) = (self.twins(set, pair.key).old, self.content(pair));
+        self.unstage(batch, pair.key);
+        let (old, content) = (self.twins(batch, pair.key).old, self.content(pair));
         let old_size = old.map_or(0, |at| self.record(at).size());
         if let (Some(at), Some(_)) = (old, content)
             && old_size == self.pair_size(pair.key.bytes, pair.value)
@@ -176,7 +201,7 @@ impl Store {
             (None, NewValue::Bytes(bytes)) => Content::Large(self.large_of(bytes, now)?),
             (None, NewValue::Large(_)) => unreachable!("a large value is made"),
         };
-        let staged = self.stage_record(set, (pair, content, old_size), now);
+        let staged = self.stage_record(batch, (pair, content, old_size), now);
         if let (Err(_), Content::Large(id)) = (&staged, content) {
             self.large_release(id);
         }
@@ -186,16 +211,17 @@ impl Store {
     /// Appends a record beside that of its key, which has `credit` bytes.
     fn stage_record(
         &mut self,
-        set: &mut Set,
+        batch: &mut WriteBatch,
         (pair, content, credit): (Pair<'_>, Content<'_>, usize),
         now: Millis,
     ) -> Result<(), Refused> {
         let new = NewRecord { key: pair.key, content, expiry: None };
         let (class, size) = (Store::class_of(None, now), new.size());
         self.leaf_room(now)?;
-        let credits = set.credit + credit;
-        let segment = self.acquire(Want::Staged { class, size, staged: set.staged, credit: credits }, now)?;
-        let facts = new.facts(Revision(set.base.0 + pair.number));
+        let credits = batch.credit + credit;
+        let segment =
+            self.acquire(Want::Staged { class, size, staged: batch.staged, credit: credits }, now)?;
+        let facts = new.facts(Revision(batch.base.0 + pair.number));
         let offset = self.append(segment, &facts);
         let bytes = &mut self.pool.bytes_mut(segment)[offset..];
         new.write(facts.revision, bytes);
@@ -207,21 +233,21 @@ impl Store {
         }
         self.moves += 1;
         self.remember(&facts);
-        (set.staged, set.credit) = (set.staged + size, credits);
+        (batch.staged, batch.credit) = (batch.staged + size, credits);
         Ok(())
     }
 
     /// Makes a key what it was before it was staged, if it was.
-    fn unstage(&mut self, set: &mut Set, key: Key<'_>) {
-        let twins = self.twins(set, key);
+    fn unstage(&mut self, batch: &mut WriteBatch, key: Key<'_>) {
+        let twins = self.twins(batch, key);
         let old_size = twins.old.map_or(0, |at| self.record(at).size());
         if let Some(at) = twins.old {
             let (segment, offset) = split(&self.pool, at);
             record::unpin(&mut self.pool.bytes_mut(segment)[offset..]);
         }
         if let Some(at) = twins.staged {
-            set.staged -= self.record(at).size();
-            set.credit -= old_size;
+            batch.staged -= self.record(at).size();
+            batch.credit -= old_size;
             self.unlink(key, at);
         }
     }
@@ -236,8 +262,8 @@ impl Store {
     }
 
     /// Makes what was staged for a pair the key's value, under the revision that is given back.
-    fn publish(&mut self, set: &Set, pair: Pair<'_>) -> Revision {
-        let (twins, content) = (self.twins(set, pair.key), self.content(pair));
+    fn publish(&mut self, batch: &WriteBatch, pair: Pair<'_>) -> Revision {
+        let (twins, content) = (self.twins(batch, pair.key), self.content(pair));
         let Some(at) = twins.staged else {
             let old = twins.old.expect("a pair that was staged is there");
             return match content {
@@ -251,7 +277,7 @@ impl Store {
                 _ => self.draw(),
             };
         };
-        let number = record::revision(bytes_at(&self.pool, at)).0 - set.base.0;
+        let number = record::revision(bytes_at(&self.pool, at)).0 - batch.base.0;
         assert!(number >= pair.number, "a key's staged record is its last pair's");
         let revision = self.draw();
         if number > pair.number {
