@@ -120,8 +120,62 @@ fn a_muted_sink_takes_nothing() {
     out.ok();
     assert!(!out.large(LargeId(1), 10) && !out.large_raw(LargeId(1), 10));
     out.mute(false);
-    assert!(!out.is_muted() && out.is_empty() && !out.overflowed());
+    assert!(out.is_empty() && !out.overflowed());
     assert_eq!(arena.used(), 0);
+    let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
+    out.mute(true);
+    assert!(out.make_room(5 * RING_BYTES), "what is dropped needs no room");
+    out.mute(false);
+    assert!(!out.make_room(5 * RING_BYTES) && out.overflowed());
+}
+
+/// Header, text and end are written together or not at all: to the last byte that is free, and not a byte beyond it.
+#[test]
+fn replies_of_several_parts_are_all_or_nothing() {
+    let large: Reply = |out| _ = out.large(LargeId(1), 10);
+    let verbatim: Reply = |out| out.verbatim(*b"txt", b"a text of some length");
+    for (reply, len) in
+        [(large, "$10\r\n\r\n".len() + MARKER_BYTES), (verbatim, "=25\r\ntxt:\r\n".len() + 21)]
+    {
+        for free in [len, len - 1, len - 2, len - 4, len - 6, 1] {
+            let (mut output, mut arena) = (Output::new(), Buffers::new(4 * RING_BYTES));
+            let mut out = Out::new(&mut output, &mut arena, Protocol::Resp3).with_bytes_max(RING_BYTES);
+            assert!(out.is_empty());
+            let before = vec![b'x'; RING_BYTES - free];
+            out.raw(&before);
+            assert!(!out.is_empty() && !out.overflowed());
+            reply(&mut out);
+            assert_eq!((out.room(), out.overflowed()), if free == len { (0, false) } else { (free, true) });
+        }
+    }
+}
+
+/// A part may end where the ring's memory does: the next one begins at its front.
+#[test]
+fn all_parts_are_found_across_the_end_of_the_ring() {
+    for from_end in [0, 1, 10, MARKER_BYTES, MARKER_BYTES + 1, 40] {
+        let (mut output, mut arena) = (Output::new(), Buffers::new(4 * RING_BYTES));
+        let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
+        out.raw(&vec![b'x'; RING_BYTES - 24 - from_end]);
+        output.consumed((RING_BYTES - 124 - from_end) as u64, &mut arena);
+        let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2).with_bytes_max(RING_BYTES);
+        out.raw(b"twenty-four bytes before");
+        assert!(out.large_raw(LargeId(1), 5) && out.large_raw(LargeId(2), 6));
+        out.raw(b"behind");
+        assert_eq!(output.pending_len(), 100 + 24 + 2 * MARKER_BYTES as u64 + 5 + 6 + 6);
+        let mut plain = Vec::new();
+        output.copy_plain(&arena, &mut plain);
+        assert_eq!(plain[100..], *b"twenty-four bytes beforebehind");
+        let mut found = Vec::new();
+        for part in output.parts(&arena) {
+            found.push(match part {
+                Pending::Bytes(a, b) => (0, (a.len() + b.len()) as u64),
+                Pending::Large { id, offset, len } => (id.0, offset + len),
+                Pending::Nothing => unreachable!(),
+            });
+        }
+        assert_eq!(found, [(0, 124), (1, 5), (2, 6), (0, 6)], "{from_end} bytes before the end");
+    }
 }
 
 #[test]
