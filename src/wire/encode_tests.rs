@@ -1,7 +1,7 @@
 //! Tests of replies and of the output.
 
 use super::*;
-use crate::{limits::KIB, random::Random, wire::number::parse_u64};
+use crate::{limits::KIB, mutation::LargeTrail, random::Random, wire::number::parse_u64};
 use std::collections::HashMap;
 
 /// The bytes that a reply makes.
@@ -150,6 +150,24 @@ fn replies_of_several_parts_are_all_or_nothing() {
     }
 }
 
+#[test]
+fn a_sink_is_as_long_as_asked_for_or_there_is_none() {
+    let (mut output, mut arena) = (Output::new(), Buffers::new(RING_BYTES));
+    let sink = output.sink(RING_BYTES, &mut arena).expect("a whole ring");
+    sink[..5].copy_from_slice(b"hello");
+    output.wrote(5);
+    assert_eq!(output.next(&arena), Pending::Bytes(b"hello", b""));
+    assert!(output.sink(RING_BYTES - 4, &mut arena).is_none());
+    assert_eq!(output.sink(RING_BYTES - 5, &mut arena).map(|sink| sink.len()), Some(RING_BYTES - 5));
+    let mut other = Output::new();
+    assert!(other.sink(1, &mut arena).is_none(), "the arena has one ring");
+    Out::new(&mut output, &mut arena, Protocol::Resp2).with_bytes_max(0).bulk(&[0; RING_BYTES]);
+    assert!(
+        output.overflowed() && output.sink(1, &mut arena).is_none(),
+        "nothing may follow what was dropped"
+    );
+}
+
 /// A part may end where the ring's memory does: the next one begins at its front.
 #[test]
 fn all_parts_are_found_across_the_end_of_the_ring() {
@@ -284,14 +302,26 @@ fn raw_large_values_have_no_header() {
     assert!(out.large_raw(LargeId(9), 5) && out.large_raw(LargeId(9), 7));
     out.ok();
     assert_eq!(output.next(&arena), Pending::Bytes(b"*3\r\n", b""));
+    assert_eq!((output.front_len(&arena), output.front_large(&arena)), (4, None));
     assert_eq!(output.consumed(4, &mut arena), None);
     assert_eq!(output.next(&arena), Pending::Large { id: LargeId(9), offset: 0, len: 5 });
+    assert_eq!(output.front_large(&arena), Some((LargeId(9), 0, LargeTrail::NONE)));
     assert_eq!(output.consumed(2, &mut arena), None);
     assert_eq!(output.next(&arena), Pending::Large { id: LargeId(9), offset: 2, len: 3 });
+    let trail = LargeTrail { span: 1, index: 0 };
+    output.set_trail(trail);
+    assert_eq!(output.front_len(&arena), 3);
+    assert_eq!(output.front_large(&arena), Some((LargeId(9), 2, trail)));
     let mut plain = Vec::new();
     output.copy_plain(&arena, &mut plain);
     assert_eq!(plain, b"+OK\r\n");
     assert_eq!(output.consumed(3, &mut arena), Some(LargeId(9)));
+    assert_eq!(
+        output.front_large(&arena),
+        Some((LargeId(9), 0, LargeTrail::NONE)),
+        "the trail was the first's"
+    );
     assert_eq!(output.consumed(7, &mut arena), Some(LargeId(9)));
+    assert_eq!((output.front_len(&arena), output.front_large(&arena)), (5, None));
     assert_eq!(output.next(&arena), Pending::Bytes(b"+OK\r\n", b""));
 }
