@@ -91,12 +91,14 @@ fn clients_that_come_and_go_leave_the_others_where_they_are_found() {
 #[test]
 fn memory_is_what_was_computed() {
     for clients_max in [1, 3, 4, 1000] {
-        let sessions = table(clients_max);
+        let mut sessions = table(clients_max);
         let reserved = size_of::<Head>() * sessions.heads.capacity()
             + size_of::<Slot>() * sessions.slots.capacity()
             + size_of::<u32>() * sessions.places.capacity();
         assert_eq!(Sessions::memory_bytes(clients_max), reserved, "{clients_max}");
         assert!(sessions.places.len() >= 2 * clients_max, "at most half full");
         assert!(sessions.is_empty());
+        open(&mut sessions, 1, 0).expect("room");
+        assert!(!sessions.is_empty());
     }
 }

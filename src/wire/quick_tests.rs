@@ -82,11 +82,6 @@ fn headers_that_are_nearly_right_are_left() {
     value[120 + usize::from(b'a' - b'0')..][..2].copy_from_slice(b"\r\n");
     let letter = [&b"*2\r\n$3\r\nGET\r\n$12a\r\n"[..], &value].concat();
     assert!(decode(&letter, 0).is_none(), "a letter counted as a digit");
-    let mut inverted = *b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
-    for at in [0, 2, 3, 4, 5, 6, 7] {
-        inverted[at] ^= 0xFF;
-    }
-    assert!(decode(&inverted, 0).is_none());
 }
 
 #[test]
