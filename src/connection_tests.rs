@@ -1,6 +1,6 @@
 //! What the log says of a close.
 
-use super::CloseReason;
+use super::*;
 use std::collections::BTreeSet;
 
 #[test]
@@ -24,4 +24,14 @@ fn every_reason_to_close_has_a_text_of_its_own() {
     assert_eq!(texts.len(), reasons.len());
     assert!(texts.iter().all(|text| text.len() > 3));
     assert!(RequestTimeout.text().contains("in time") && Killed.text().contains("KILL"));
+}
+
+#[test]
+fn the_first_reason_to_close_stays() {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 5000));
+    let mut connection = Connection::new(Session::new(1, true), peer, 0, Millis(0));
+    assert_eq!((connection.peer(), connection.closing()), (peer, None));
+    connection.close(CloseReason::ProtocolError);
+    connection.close(CloseReason::Stopping);
+    assert_eq!(connection.closing(), Some(CloseReason::ProtocolError));
 }

@@ -9,8 +9,10 @@ mod in_process;
 
 use common::{KIB, MIB, encode, show};
 use in_process::InProcess;
+use pannier::limits::STREAM_FRAME_BYTES_MAX;
 use pannier::server::Settings;
 use pannier::store::StoreConfig;
+use pannier::wire::frame::{self, Direction, FRAME_LEN_MIN, Head, Op, Reject, Status};
 
 #[test]
 fn a_refused_argument_is_the_fault_of_its_own_command_only() {
@@ -79,4 +81,24 @@ fn a_key_that_came_and_went_while_it_was_watched_has_changed() {
     process.send(careful, b"DEL k\r\nWATCH k\r\n");
     process.send(other, b"SET other v\r\n");
     assert_eq!(show(&process.send(careful, exec)), show(b"+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"));
+}
+
+/// docs/protocol.md: 65,536 bytes. The length alone decides; nobody waits for the rest.
+#[test]
+fn a_frame_over_tcp_has_a_longest_length() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let mut bytes = vec![0; STREAM_FRAME_BYTES_MAX + 1];
+    for (value_len, too_long) in
+        [(STREAM_FRAME_BYTES_MAX - FRAME_LEN_MIN, false), (STREAM_FRAME_BYTES_MAX - FRAME_LEN_MIN + 1, true)]
+    {
+        let head = Head::request(Op::Ping, 1, 1);
+        let len = frame::encode(&mut bytes, &head, b"", &vec![0; value_len], None).expect("fits");
+        let id = process.connect();
+        let answer = process.send(id, &bytes[..if too_long { FRAME_LEN_MIN } else { len }]);
+        let reply = frame::decode_datagram(&answer, Direction::Reply).expect("a frame").head;
+        let expected =
+            if too_long { (Status::BadOp, Reject::TooLong as u64) } else { (Status::WrongEpoch, 0) };
+        assert_eq!((reply.status(), reply.argument), (Some(expected.0), expected.1));
+        assert_eq!(process.is_closed(id), too_long);
+    }
 }

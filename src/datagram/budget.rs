@@ -65,6 +65,13 @@ mod tests {
             |budget: &mut ErrorBudget, now| (0..1000).filter(|_| budget.take(to, Millis(now))).count();
         assert_eq!(taken(&mut budget, 0), 128);
         assert_eq!(taken(&mut budget, 500), 32);
+        assert_eq!(taken(&mut budget, 2400), 121, "64 a second, to the thousandth of an error");
         assert_eq!(taken(&mut budget, u64::MAX), 128);
+    }
+
+    #[test]
+    fn memory_is_what_was_computed() {
+        let budget = ErrorBudget::new([1, 2]);
+        assert_eq!(ErrorBudget::memory_bytes(), budget.buckets.capacity() * size_of_val(&budget.buckets[0]));
     }
 }

@@ -124,7 +124,11 @@ mod tests {
         assert_eq!(cookies.check(&cookie, 9, from, start.plus(2 * PERIOD_MS)), None, "expired");
         assert_eq!(cookies.check(&cookie, 9, from, Millis(5)), None, "from the future");
         assert_eq!(cookies.check(&cookie, 8, from, start), None);
-        assert_eq!(cookies.check(&cookie, 9, other, start), None);
+        assert_eq!(cookies.check(&cookie, 9, other, start), None, "another port");
+        for address in ["127.0.0.2:5000", "[::1]:5000", "[::ffff:127.0.0.2]:5000"] {
+            let elsewhere = address.parse().expect("address");
+            assert_eq!(cookies.check(&cookie, 9, elsewhere, start), None, "{address}");
+        }
         assert_eq!(Cookies::new([1, 3]).check(&cookie, 9, from, start), None, "another run");
         for bit in 0..COOKIE_LEN * 8 {
             let mut damaged = cookie;

@@ -2,15 +2,18 @@
 //! absolute, deltas become sums, and only then is there a [`Mutation`].
 
 use crate::datagram::sessions::Kept;
-use crate::limits::KEY_BYTES_MAX;
+use crate::limits::{KEY_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
 use crate::mutation::{Applied, Database, Mutation, NewValue, Refused, Revision};
 use crate::store::{Store, Value};
 use crate::time::Millis;
-use crate::wire::frame::{Frame, Op, Status, flags};
+use crate::wire::frame::{FRAME_LEN_MIN, Frame, Op, Status, flags};
 use crate::wire::number::{self, INTEGER_BYTES_MAX};
 
 /// The database that frames speak of.
 pub const DATABASE: Database = Database(0);
+
+// No frame is long enough for a key that is too long.
+const _: () = assert!(STREAM_FRAME_BYTES_MAX - FRAME_LEN_MIN <= KEY_BYTES_MAX);
 
 /// What a write needs to know of the record that stands.
 #[derive(Clone, Copy)]
@@ -21,9 +24,6 @@ struct Standing {
 
 /// Runs a write; `now` is Unix time. Everything that the client is told of it is in the result.
 pub fn write(store: &mut Store, op: Op, frame: &Frame<'_>, now: Millis) -> Kept {
-    if frame.key.len() > KEY_BYTES_MAX {
-        return kept(Status::TooLarge, Revision(0), 0);
-    }
     match op {
         Op::Put => put(store, frame, now),
         Op::Delete => delete(store, frame, now),

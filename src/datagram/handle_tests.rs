@@ -6,6 +6,7 @@ use crate::mutation::{Mutation, NewValue, Revision};
 use crate::store::{OnFull, Store, StoreConfig};
 use crate::time::Millis;
 use crate::wire::frame::Step;
+use crate::wire::tag::TAG_LEN;
 
 const EPOCH: u32 = 77;
 const CLIENT: u64 = 5;
@@ -270,4 +271,95 @@ fn what_ran_is_counted_by_the_way_it_came() {
     assert_eq!((counters.ran_udp, counters.udp_bytes_received()), (udp, received));
     let stream = counters.ran_stream;
     assert_eq!((stream[of(Op::Hello)], stream[of(Op::Put)], stream[of(Op::Get)]), (1, 1, 1));
+}
+
+#[test]
+fn what_was_received_and_answered_is_counted_by_the_way_it_came() {
+    let mut rig = Rig::new();
+    let before = *rig.datagrams.counters();
+    assert_eq!((before.stream_received, before.stream_replied), (0, 0));
+    let short = frame::FRAME_LEN_MIN as u64;
+    // Over UDP: a PUT, a GET that finds 3 bytes and one that finds nothing. Over TCP: the last two, twice.
+    rig.ask(Op::Put, b"k", b"abc", |_| {});
+    rig.get(b"k");
+    rig.get(b"none");
+    let head = Head { epoch: EPOCH, ..Head::request(Op::Get, CLIENT, rig.sequence + 1) };
+    for _ in 0..2 {
+        rig.stream(head, b"k", b"");
+        rig.stream(head, b"none", b"");
+    }
+    let after = *rig.datagrams.counters();
+    assert_eq!((after.received - before.received, after.replied - before.replied), (7, 7));
+    assert_eq!((after.stream_received, after.stream_replied), (4, 4));
+    assert_eq!(after.stream_bytes_received, 4 * short + 2 * (1 + 4));
+    assert_eq!(after.stream_bytes_replied, 4 * short + 2 * 3);
+    assert_eq!(after.udp_bytes_received() - before.udp_bytes_received(), 3 * short + 4 + 1 + 4);
+    assert_eq!(after.udp_bytes_replied() - before.udp_bytes_replied(), 3 * short + 3);
+    assert_eq!((after.reads - before.reads, after.writes - before.writes), (6, 1));
+    assert_eq!((after.hits - before.hits, after.misses - before.misses), (3, 3));
+
+    rig.datagrams.count_stream_damage(Reject::BadCrc);
+    rig.datagrams.count_stream_damage(Reject::BadCrc);
+    let damaged = *rig.datagrams.counters();
+    assert_eq!((damaged.received - after.received, damaged.stream_received), (2, 6));
+    assert_eq!(damaged.rejected[Reject::BadCrc as usize], 2);
+}
+
+/// A cookie that was made after a session was dropped must not carry the retry of a write from before.
+#[test]
+fn a_cookie_is_given_only_where_a_session_stands() {
+    let mut rig = Rig::new();
+    let cookie_of = |rig: &mut Rig, op: Op, client_id: u64, key: &[u8]| {
+        rig.sequence += 1;
+        rig.send(Head::request(op, client_id, rig.sequence), key, b"").1
+    };
+    for (op, key) in [(Op::Put, b"k"), (Op::Get, b"k"), (Op::Get, b"0"), (Op::Ping, b"0")] {
+        assert_ne!(cookie_of(&mut rig, op, CLIENT, key), [0; 16], "{op:?}");
+    }
+    let stranger = CLIENT + 1;
+    rig.cookie = rig.send(Head::request(Op::Hello, stranger, 0), b"", b"").1;
+    for (op, key) in [(Op::Get, b"k"), (Op::Get, b"0"), (Op::Ping, b"0")] {
+        assert_eq!(cookie_of(&mut rig, op, stranger, key), [0; 16], "{op:?}");
+    }
+    let old = Head { epoch: EPOCH + 1, ..Head::request(Op::Hello, stranger, 0) };
+    let (reply, cookie) = rig.send(old, b"", b"");
+    assert_eq!((reply.status, cookie), (Status::WrongEpoch, [0; 16]));
+    let long = vec![b'v'; DATAGRAM_BYTES_MAX];
+    let put = Mutation::Put { db: execute::DATABASE, key: b"l", value: NewValue::Bytes(&long), expiry: None };
+    rig.store.apply(&put, rig.now.unix).expect("room");
+    assert_eq!(cookie_of(&mut rig, Op::Get, stranger, b"l"), [0; 16]);
+
+    let mut out = [0; DATAGRAM_BYTES_MAX];
+    let hello = Head::request(Op::Hello, stranger, 0);
+    let mut bytes = [0; frame::FRAME_LEN_MIN];
+    let len = frame::encode(&mut bytes, &hello, b"", b"", None).expect("fits");
+    let asked = frame::decode_datagram(&bytes[..len], Direction::Request).expect("good");
+    let handled = rig.datagrams.handle_stream_frame(&mut rig.store, &asked, (rig.from, rig.now), &mut out);
+    let Handled::Reply(len) = handled else { panic!("{handled:?}") };
+    let reply = frame::decode_datagram(&out[..len], Direction::Reply).expect("good");
+    assert_eq!((reply.head.status(), reply.head.cookie), (Some(Status::Ok), [0; 16]), "no stream needs one");
+}
+
+#[test]
+fn a_tag_takes_room_from_the_value() {
+    let keys = TagKeys::from_password(b"secret");
+    let room = DATAGRAM_BYTES_MAX - frame::FRAME_LEN_MIN - TAG_LEN;
+    let mut rig = Rig::new();
+    rig.datagrams.set_password(b"secret");
+    for (len, status) in [(room, Status::Ok), (room + 1, Status::UseTcp)] {
+        let value = vec![b'v'; len];
+        let put =
+            Mutation::Put { db: execute::DATABASE, key: b"k", value: NewValue::Bytes(&value), expiry: None };
+        rig.store.apply(&put, rig.now.unix).expect("room");
+        let head = Head { epoch: EPOCH, cookie: rig.cookie, ..Head::request(Op::Get, CLIENT, 1) };
+        let mut bytes = [0; DATAGRAM_BYTES_MAX];
+        let asked = frame::encode(&mut bytes, &head, b"k", b"", Some(&keys.request)).expect("fits");
+        let mut out = [0; DATAGRAM_BYTES_MAX];
+        let incoming = Incoming { from: rig.from, bytes: &bytes[..asked], now: rig.now };
+        let handled = rig.datagrams.handle(&mut rig.store, &incoming, &mut out);
+        let Handled::Reply(replied) = handled else { panic!("{handled:?}") };
+        let frame = frame::decode_datagram(&out[..replied], Direction::Reply).expect("good");
+        assert_eq!((frame.head.status(), frame.tag_is_good(&keys.reply)), (Some(status), true));
+        assert_eq!(frame.value.len(), if status == Status::Ok { len } else { 0 });
+    }
 }

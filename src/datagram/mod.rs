@@ -192,12 +192,6 @@ impl Datagrams {
         &self.sessions
     }
 
-    /// The server's random number of this run.
-    #[must_use]
-    pub fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
     /// Decodes and checks a datagram; counts it if it is dropped.
     fn admit_datagram<'a>(&mut self, incoming: &Incoming<'a>) -> Result<(Asked<'a>, Decision), Reject> {
         self.counters.received += 1;

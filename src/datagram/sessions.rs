@@ -418,3 +418,7 @@ const fn places_count(clients_max: usize) -> usize {
 const fn slot_index(session: SessionIndex, sequence: u32) -> usize {
     session.0 as usize * UDP_WINDOW + sequence as usize % UDP_WINDOW
 }
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -288,6 +288,10 @@ fn h_an_old_epoch_runs_nothing() {
     let old = Peer { epoch: EPOCH - 1, ..peer };
     let reply = rig.ask(&old, old.put(1, 1)).expect("a reply");
     assert_eq!((reply.status(), reply.head.epoch), (Status::WrongEpoch, EPOCH));
+    let unknowing = Peer { epoch: 0, ..peer };
+    assert_eq!(rig.status(&unknowing, unknowing.put(1, 1)), Status::WrongEpoch, "only HELLO may ask for it");
+    let hello = Head { epoch: EPOCH - 1, ..Head::request(Op::Hello, 1, 0) };
+    assert_eq!(rig.status(&peer, hello), Status::WrongEpoch);
     let mut restarted = Rig::with(Config::new(EPOCH + 1, [9, 9]));
     let reply = restarted.ask(&peer, peer.put(1, 1)).expect("a challenge");
     assert_eq!((reply.status(), reply.head.epoch), (Status::Challenge, EPOCH + 1));
@@ -478,9 +482,25 @@ fn a_new_password_counts_at_once_and_no_write_runs_again() {
 }
 
 #[test]
+fn a_write_from_before_there_was_a_password_is_not_run_again_with_a_tag() {
+    let mut rig = Rig::new(2);
+    let peer = rig.connect(1, 5000);
+    assert_eq!(rig.status(&peer, peer.put(1, 1)), Status::Ok);
+    rig.datagrams.set_password(b"new");
+    let head = Head { epoch: EPOCH, cookie: peer.cookie, ..peer.put(1, 1) };
+    let mut out = [0; 256];
+    let tag = TagKeys::from_password(b"new").request;
+    let len = frame::encode(&mut out, &head, b"k", b"", Some(&tag)).expect("fits");
+    assert_eq!(rig.send(peer.from, &out[..len]).expect("a reply").status(), Status::Ok);
+    assert_eq!((rig.runs_total(), rig.datagrams.counters().repeats), (1, 1));
+}
+
+#[test]
 fn memory_is_fixed_and_computed() {
     let bytes = Datagrams::memory_bytes(UDP_CLIENTS_DEFAULT);
     assert!((6_000_000..7_000_000).contains(&bytes), "{bytes}");
+    let parts = Sessions::memory_bytes(UDP_CLIENTS_DEFAULT) + ErrorBudget::memory_bytes();
+    assert_eq!(bytes, size_of::<Datagrams>() + parts);
 }
 
 /// Clients that retry, a network that doubles, delays and loses, a table far too small, and time that jumps: no

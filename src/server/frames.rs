@@ -4,15 +4,12 @@
 use super::{Progress, Server};
 use crate::connection::{CloseReason, ConnectionId};
 use crate::datagram::{Handled, Incoming};
-use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, KEY_BYTES_MAX, RING_BYTES};
+use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, RING_BYTES, STREAM_FRAME_BYTES_MAX};
 use crate::time::Now;
 use crate::wire::encode::Out;
 use crate::wire::frame::{self, Direction, Reject, Step};
 use core::net::SocketAddr;
 
-/// Bytes of a frame over TCP, at most: the longest key and a value of 64 KiB, so that a whole frame fits a ring.
-/// Longer values are put by RESP, which streams them into the store.
-const STREAM_FRAME_BYTES_MAX: usize = KEY_BYTES_MAX + 64 * 1024;
 /// Bytes of a reply over TCP, at most; a longer value is answered USE_TCP, that is: ask by RESP.
 pub(super) const STREAM_REPLY_BYTES_MAX: usize = INLINE_VALUE_BYTES_MAX + 256;
 

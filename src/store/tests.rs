@@ -2,4 +2,5 @@
 
 mod basics;
 mod capacity;
+mod figures;
 mod model;

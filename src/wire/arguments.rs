@@ -67,12 +67,6 @@ impl ArgTable {
         Args { bytes, spans: &self.spans }
     }
 
-    /// Arguments in the table.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
     /// Whether the table holds no argument.
     #[must_use]
     pub fn is_empty(&self) -> bool {

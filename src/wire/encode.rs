@@ -172,19 +172,6 @@ impl<'a> Out<'a> {
         self.muted = muted;
     }
 
-    /// Whether replies are dropped on request.
-    #[must_use]
-    pub fn is_muted(&self) -> bool {
-        self.muted
-    }
-
-    /// The version of RESP that is written.
-    #[must_use]
-    #[inline]
-    pub fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
     /// HELLO changes it for its own reply already.
     pub fn set_protocol(&mut self, protocol: Protocol) {
         self.protocol = protocol;

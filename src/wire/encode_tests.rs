@@ -1,7 +1,7 @@
 //! Tests of replies and of the output.
 
 use super::*;
-use crate::{limits::KIB, random::Random, wire::number::parse_u64};
+use crate::{limits::KIB, mutation::LargeTrail, random::Random, wire::number::parse_u64};
 use std::collections::HashMap;
 
 /// The bytes that a reply makes.
@@ -120,8 +120,80 @@ fn a_muted_sink_takes_nothing() {
     out.ok();
     assert!(!out.large(LargeId(1), 10) && !out.large_raw(LargeId(1), 10));
     out.mute(false);
-    assert!(!out.is_muted() && out.is_empty() && !out.overflowed());
+    assert!(out.is_empty() && !out.overflowed());
     assert_eq!(arena.used(), 0);
+    let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
+    out.mute(true);
+    assert!(out.make_room(5 * RING_BYTES), "what is dropped needs no room");
+    out.mute(false);
+    assert!(!out.make_room(5 * RING_BYTES) && out.overflowed());
+}
+
+/// Header, text and end are written together or not at all: to the last byte that is free, and not a byte beyond it.
+#[test]
+fn replies_of_several_parts_are_all_or_nothing() {
+    let large: Reply = |out| _ = out.large(LargeId(1), 10);
+    let verbatim: Reply = |out| out.verbatim(*b"txt", b"a text of some length");
+    for (reply, len) in
+        [(large, "$10\r\n\r\n".len() + MARKER_BYTES), (verbatim, "=25\r\ntxt:\r\n".len() + 21)]
+    {
+        for free in [len, len - 1, len - 2, len - 4, len - 6, 1] {
+            let (mut output, mut arena) = (Output::new(), Buffers::new(4 * RING_BYTES));
+            let mut out = Out::new(&mut output, &mut arena, Protocol::Resp3).with_bytes_max(RING_BYTES);
+            assert!(out.is_empty());
+            let before = vec![b'x'; RING_BYTES - free];
+            out.raw(&before);
+            assert!(!out.is_empty() && !out.overflowed());
+            reply(&mut out);
+            assert_eq!((out.room(), out.overflowed()), if free == len { (0, false) } else { (free, true) });
+        }
+    }
+}
+
+#[test]
+fn a_sink_is_as_long_as_asked_for_or_there_is_none() {
+    let (mut output, mut arena) = (Output::new(), Buffers::new(RING_BYTES));
+    let sink = output.sink(RING_BYTES, &mut arena).expect("a whole ring");
+    sink[..5].copy_from_slice(b"hello");
+    output.wrote(5);
+    assert_eq!(output.next(&arena), Pending::Bytes(b"hello", b""));
+    assert!(output.sink(RING_BYTES - 4, &mut arena).is_none());
+    assert_eq!(output.sink(RING_BYTES - 5, &mut arena).map(|sink| sink.len()), Some(RING_BYTES - 5));
+    let mut other = Output::new();
+    assert!(other.sink(1, &mut arena).is_none(), "the arena has one ring");
+    Out::new(&mut output, &mut arena, Protocol::Resp2).with_bytes_max(0).bulk(&[0; RING_BYTES]);
+    assert!(
+        output.overflowed() && output.sink(1, &mut arena).is_none(),
+        "nothing may follow what was dropped"
+    );
+}
+
+/// A part may end where the ring's memory does: the next one begins at its front.
+#[test]
+fn all_parts_are_found_across_the_end_of_the_ring() {
+    for from_end in [0, 1, 10, MARKER_BYTES, MARKER_BYTES + 1, 40] {
+        let (mut output, mut arena) = (Output::new(), Buffers::new(4 * RING_BYTES));
+        let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
+        out.raw(&vec![b'x'; RING_BYTES - 24 - from_end]);
+        output.consumed((RING_BYTES - 124 - from_end) as u64, &mut arena);
+        let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2).with_bytes_max(RING_BYTES);
+        out.raw(b"twenty-four bytes before");
+        assert!(out.large_raw(LargeId(1), 5) && out.large_raw(LargeId(2), 6));
+        out.raw(b"behind");
+        assert_eq!(output.pending_len(), 100 + 24 + 2 * MARKER_BYTES as u64 + 5 + 6 + 6);
+        let mut plain = Vec::new();
+        output.copy_plain(&arena, &mut plain);
+        assert_eq!(plain[100..], *b"twenty-four bytes beforebehind");
+        let mut found = Vec::new();
+        for part in output.parts(&arena) {
+            found.push(match part {
+                Pending::Bytes(a, b) => (0, (a.len() + b.len()) as u64),
+                Pending::Large { id, offset, len } => (id.0, offset + len),
+                Pending::Nothing => unreachable!(),
+            });
+        }
+        assert_eq!(found, [(0, 124), (1, 5), (2, 6), (0, 6)], "{from_end} bytes before the end");
+    }
 }
 
 #[test]
@@ -230,14 +302,26 @@ fn raw_large_values_have_no_header() {
     assert!(out.large_raw(LargeId(9), 5) && out.large_raw(LargeId(9), 7));
     out.ok();
     assert_eq!(output.next(&arena), Pending::Bytes(b"*3\r\n", b""));
+    assert_eq!((output.front_len(&arena), output.front_large(&arena)), (4, None));
     assert_eq!(output.consumed(4, &mut arena), None);
     assert_eq!(output.next(&arena), Pending::Large { id: LargeId(9), offset: 0, len: 5 });
+    assert_eq!(output.front_large(&arena), Some((LargeId(9), 0, LargeTrail::NONE)));
     assert_eq!(output.consumed(2, &mut arena), None);
     assert_eq!(output.next(&arena), Pending::Large { id: LargeId(9), offset: 2, len: 3 });
+    let trail = LargeTrail { span: 1, index: 0 };
+    output.set_trail(trail);
+    assert_eq!(output.front_len(&arena), 3);
+    assert_eq!(output.front_large(&arena), Some((LargeId(9), 2, trail)));
     let mut plain = Vec::new();
     output.copy_plain(&arena, &mut plain);
     assert_eq!(plain, b"+OK\r\n");
     assert_eq!(output.consumed(3, &mut arena), Some(LargeId(9)));
+    assert_eq!(
+        output.front_large(&arena),
+        Some((LargeId(9), 0, LargeTrail::NONE)),
+        "the trail was the first's"
+    );
     assert_eq!(output.consumed(7, &mut arena), Some(LargeId(9)));
+    assert_eq!((output.front_len(&arena), output.front_large(&arena)), (5, None));
     assert_eq!(output.next(&arena), Pending::Bytes(b"+OK\r\n", b""));
 }

@@ -59,6 +59,7 @@ fn any_cut_needs_more_and_then_it_is_ready() {
         panic!("not ready");
     };
     assert_eq!((frame.key, consumed), (&b"key"[..], len));
+    assert!(matches!(decode_prefix(&out, Direction::Request, len), Ok(Step::Ready { .. })));
     assert_eq!(decode_prefix(&out, Direction::Request, len - 1).err(), Some(Reject::TooLong));
 }
 
@@ -102,6 +103,41 @@ fn each_reason() {
     let head = Head { code: 200, ..head().reply(Status::Ok, 1) };
     let len = encode(&mut reply, &head, b"", b"", None).expect("fits");
     assert_eq!(decode_datagram(&reply[..len], Direction::Reply).err(), Some(Reject::BadStatus));
+}
+
+/// A frame that says its key is longer than there is room for it, and is sealed well all the same.
+#[test]
+fn no_key_reaches_into_the_tag_or_the_checksum() {
+    let keys = TagKeys::from_password(b"secret");
+    for tag in [None, Some(&keys.request)] {
+        let (mut out, len) = encoded(tag);
+        for (key_len, reason) in
+            [(8, None), (9, Some(Reject::BadKeyLength)), (12, Some(Reject::BadKeyLength))]
+        {
+            out[at::KEY_LEN.start + 1] = key_len;
+            let crc = checksum(&out[..len - CRC_LEN]);
+            out[len - CRC_LEN..len].copy_from_slice(&crc.to_be_bytes());
+            assert_eq!(decode_datagram(&out[..len], Direction::Request).err(), reason, "{key_len}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_fits_where_it_fits_exactly() {
+    for (key, value) in [(&b""[..], &b""[..]), (b"a key", b""), (b"a key", b"value"), (b"", b"value")] {
+        let mut out = vec![0; FRAME_LEN_MIN + key.len() + value.len()];
+        let len = out.len();
+        assert_eq!(encode(&mut out, &head(), key, value, None), Ok(len));
+        assert!(decode_datagram(&out, Direction::Request).is_ok());
+        assert_eq!(encode(&mut out[1..], &head(), key, value, None), Err(NoRoom));
+        assert!(Writer::begin(&mut out[..FRAME_LEN_MIN + key.len()], &head(), key).is_ok());
+    }
+}
+
+#[test]
+fn no_key_is_ever_printed() {
+    let keys = TagKeys::from_password(b"secret");
+    assert_eq!(format!("{keys:?} {:?}", keys.reply), "TagKeys(..) TagKey(..)");
 }
 
 #[test]

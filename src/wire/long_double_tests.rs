@@ -69,6 +69,48 @@ fn extremes_are_summed_as_doubles() {
 }
 
 #[test]
+fn halves_go_to_the_even_neighbour() {
+    for (bits, by, rest, rounded) in [
+        (0b001, 2, false, 0),
+        (0b010, 2, false, 0),
+        (0b010, 2, true, 1),
+        (0b011, 2, false, 1),
+        (0b101, 2, true, 1),
+        (0b110, 2, false, 2),
+        (0b110, 2, true, 2),
+        (0b1010, 2, false, 2),
+        (0b1, 1, false, 0),
+        (0b11, 1, false, 2),
+        (u128::MAX, 127, true, 2),
+    ] {
+        assert_eq!(shift_right_rounding(bits, by, rest), rounded, "{bits:b} by {by}, {rest}");
+    }
+}
+
+/// The smaller number is half a unit of the larger one, and a little more: whatever stands where that is noted.
+#[test]
+fn what_is_shifted_out_still_decides() {
+    let of = |mantissa, exponent| Extended { negative: false, mantissa, exponent };
+    for (small, up) in [(1 << 63, 0), (1 << 63 | 1, 1), (1 << 63 | 0b100, 1), (1 << 63 | 0b101, 1)] {
+        let sum = of(1 << 63, 64).plus(of(small, 0));
+        assert_eq!((sum.mantissa, sum.exponent), ((1 << 63) + up, 64), "{small:b}");
+    }
+}
+
+#[test]
+fn what_rounds_up_to_the_next_integer_is_that_integer() {
+    assert_eq!(sum("0.999999999999999999", "0").as_deref(), Ok("1"));
+    assert_eq!(sum("-41.9999999999999999999", "0").as_deref(), Ok("-42"));
+}
+
+#[test]
+fn zeros_at_the_end_cost_no_exactness() {
+    // 2^53 + 1 is no double: the sum was not made of doubles.
+    let tiny = "0.00000000000000000000000000000000000001000";
+    assert_eq!(sum("9007199254740993", tiny).as_deref(), Ok("9007199254740993"));
+}
+
+#[test]
 fn random_texts_do_no_harm() {
     let pieces = ["1", "0", "9", ".", "-", "+", "e", "38", "99999999999999999999", "00000000", "e-30"];
     for seed in 0..20_000 {

@@ -73,6 +73,17 @@ fn what_is_cut_short_or_uncommon_is_left() {
     }
 }
 
+/// What looks like a command of another length when its header is misread.
+#[test]
+fn headers_that_are_nearly_right_are_left() {
+    let mut value = vec![b'x'; 1000];
+    value[99..101].copy_from_slice(b"\r\n");
+    assert!(!agrees(&encode(&[b"SET", b"k", &value])), "100, and a 0 that is no line end");
+    value[120 + usize::from(b'a' - b'0')..][..2].copy_from_slice(b"\r\n");
+    let letter = [&b"*2\r\n$3\r\nGET\r\n$12a\r\n"[..], &value].concat();
+    assert!(decode(&letter, 0).is_none(), "a letter counted as a digit");
+}
+
 #[test]
 fn whatever_is_taken_of_damaged_commands_is_taken_alike() {
     let whole = encode(&[b"SET", b"key:17", b"0123456789ab", b"EX", b"100"]);

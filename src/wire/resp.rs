@@ -129,12 +129,6 @@ impl Decoder {
         Decoder::default()
     }
 
-    /// Whether a command has begun but is not whole.
-    #[must_use]
-    pub fn in_progress(&self) -> bool {
-        !matches!(self.stage, Stage::Start | Stage::Held)
-    }
-
     /// Whether the next command is to begin, and none was put off.
     #[must_use]
     #[inline]

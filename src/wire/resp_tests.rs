@@ -72,7 +72,7 @@ impl Input {
                     self.body = Some((at, len as usize));
                 }
             }
-            assert!(!self.decoder.in_progress() || !self.waiting.is_empty());
+            assert!(self.decoder.is_idle() || !self.waiting.is_empty());
         }
     }
 
@@ -144,7 +144,7 @@ fn any_cut_gives_the_same_commands() {
             rest = &rest[n..];
         }
         assert_eq!(input.commands, commands, "seed {seed}");
-        assert!(input.waiting.is_empty() && !input.decoder.in_progress());
+        assert!(input.waiting.is_empty() && input.decoder.is_idle());
     }
 }
 
@@ -251,6 +251,9 @@ fn lines_without_an_end_are_refused() {
     assert_eq!(fails(&[b"*\0", &zeros[..]].concat(), OPEN), Some(Malformed::CountLineTooBig));
     assert_eq!(fails(&[b"*", &nines[..]].concat(), OPEN), Some(Malformed::CountLineTooBig));
     assert_eq!(fails(&[b"*1\r\n$", &zeros[..]].concat(), OPEN), Some(Malformed::BulkLineTooBig));
+    for begun in [&b"*"[..], b"*1\r\n$"] {
+        assert_eq!(fails(&[begun, &nines[1..]].concat(), OPEN), None, "one byte less may still end");
+    }
     assert_eq!(fails(&[&nines[..], b"\n"].concat(), OPEN), None);
     assert_eq!(fails(&[&nines[..], b"9\n"].concat(), OPEN), Some(Malformed::InlineTooBig));
 }
@@ -263,10 +266,24 @@ fn nothing_to_run_leaves_no_state() {
     {
         let mut input = Input::new(OPEN);
         input.receive(filler.as_bytes()).expect("filler");
-        assert!(!input.decoder.in_progress(), "{filler:?}");
+        assert!(input.decoder.is_idle(), "{filler:?}");
         input.receive(b"PING\r\n").expect("a command");
         assert_eq!(input.commands, [[b"PING"]], "{filler:?}");
     }
+}
+
+#[test]
+fn lengths_are_bounded_whatever_was_configured() {
+    let open = Bounds { max_bulk_bytes: u64::MAX, ..OPEN };
+    let step = |len: u64| {
+        let bytes = format!("*1\r\n${len}\r\n");
+        Decoder::new().decode(bytes.as_bytes(), &open, &mut ArgTable::with_capacity(1))
+    };
+    assert_eq!(step(BUFFERED_BULK_BYTES_MAX as u64), Ok(Step::NeedMore), "it stays in the ring");
+    for len in [BUFFERED_BULK_BYTES_MAX as u64 + 1, u64::from(u32::MAX)] {
+        assert_eq!(step(len), Ok(Step::Body { at: 7 + len.to_string().len(), len }));
+    }
+    assert_eq!(step(1 << 32), Err(Malformed::BulkLength), "a length has 32 bits");
 }
 
 #[test]
@@ -274,6 +291,7 @@ fn the_texts_are_those_of_redis() {
     let (text, byte) = Malformed::ExpectedDollar { got: b'f' }.text().expect("a text");
     assert_eq!((text, byte), ("expected '$', got '", Some(b'f')));
     assert_eq!(Malformed::CrossProtocol.text(), None);
+    assert_eq!(Malformed::CrossProtocol.name(), "cross_protocol");
 }
 
 #[test]
@@ -307,10 +325,12 @@ fn large_arguments_are_found_without_a_table() {
     assert_eq!((args.len(), args.bytes(0), args.bytes(1), args.bytes(9)), (4, Some(&b"a"[..]), None, None));
     assert_eq!(args.from(3).get(0), Some(Arg::Bytes(b"zz")));
     assert!(args.from(9).is_empty());
-    assert!(!decoder.in_progress());
+    assert!(decoder.is_idle());
     assert_eq!(ids(&decoder, &bytes), [0; 0], "it is the caller's now");
     decoder.hold(consumed);
     assert_eq!(ids(&decoder, &bytes), [0x0a0d_2400]);
+    let forged = [&bytes[..consumed], &[0, 7, 1, 9, 0, 0, 0]].concat();
+    assert_eq!(ids(&decoder, &forged), [0x0a0d_2400], "what follows is the peer's and holds nothing");
     table.reset();
     assert_eq!(decoder.decode(&bytes, &OPEN, &mut table), Ok(Step::Ready { consumed }));
     assert_eq!(table.args(&bytes).iter().collect::<Vec<_>>(), expected);

@@ -375,3 +375,40 @@ fn the_shards_share_all_hashes_and_positions_are_ranges() {
     let places = (0..64_u32).map(|high| position(high << 20 | 0b011));
     assert!(places.clone().all(|place| place >> 23 == 0b110) && places.count() == 64);
 }
+
+/// When leaves split, merge and move, and directories double and halve, is nobody's business but shows here: leaves,
+/// bytes of directories, and segments that hold leaves, after every two thousand inserts and then every two thousand
+/// removals.
+#[test]
+fn leaves_and_directories_are_as_many_as_they_were() {
+    let mut world = World::new(1024, 4000, 32, 1);
+    let mut figures = Vec::new();
+    for step in 0..24_000_u64 {
+        if step < 12_000 {
+            world.insert(0, step).unwrap();
+        } else {
+            assert!(world.remove(0, step - 12_000));
+        }
+        world.reclaim();
+        if step % 2000 == 1999 {
+            world.check();
+            let segments = world.pool.segment_count() - world.pool.free_count();
+            figures.push((world.leaves.leaf_count(), world.indexes[0].directory_bytes(), segments));
+        }
+    }
+    let expected = [
+        (103, 704, 36),
+        (203, 1408, 69),
+        (311, 2304, 105),
+        (407, 2816, 137),
+        (520, 3696, 175),
+        (615, 4608, 206),
+        (615, 4608, 206),
+        (615, 4608, 206),
+        (600, 4608, 201),
+        (467, 4608, 157),
+        (235, 2560, 80),
+        (0, 32, 1),
+    ];
+    assert_eq!(figures, expected);
+}

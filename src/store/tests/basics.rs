@@ -159,3 +159,68 @@ fn swapped_databases_keep_their_keys_when_records_move() {
     store.invariants();
     assert_eq!(store.len(DB) + store.len(other), 10_000);
 }
+
+#[test]
+fn keys_and_expiries_have_a_longest() {
+    let mut store = store(OnFull::Refuse);
+    let longest = vec![b'k'; store.key_bytes_max()];
+    put(&mut store, &longest, b"value", Some(Millis(u64::MAX))).unwrap();
+    assert_eq!(
+        store.peek(DB, &longest, NOW).unwrap().expiry,
+        Some(Millis((1 << 48) - 1)),
+        "never, as good as"
+    );
+    store.invariants();
+    let longer = [&longest[..], b"k"].concat();
+    let size = longer.len() as u64;
+    assert_eq!(put(&mut store, &longer, b"value", None), Err(Refused::KeyTooLong { size }));
+    let sight = store.sight(DB, &longer);
+    assert_eq!(store.put_seen((DB, &longer), b"value", &sight, NOW), Err(Refused::KeyTooLong { size }));
+    for mutation in [
+        Mutation::Rename { db: DB, from: &longest, to_db: DB, to: &longer },
+        Mutation::Copy { db: DB, from: &longest, to_db: DB, to: &longer },
+        Mutation::Write { db: DB, key: &longer, offset: 0, bytes: b"x" },
+    ] {
+        assert_eq!(store.apply(&mutation, NOW), Err(Refused::KeyTooLong { size }));
+    }
+}
+
+#[test]
+fn what_is_refused_is_counted_and_changes_nothing() {
+    let config = StoreConfig { memory_bytes: 4 * MIB, max_value_bytes: 100_000, ..StoreConfig::default() };
+    let mut store = Store::new(config, [1, 2]).unwrap();
+    put(&mut store, b"k", &[1; 100_000], None).unwrap();
+    let too_large = Err(Refused::TooLarge { size: 100_001, limit: 100_000 });
+    assert_eq!(put(&mut store, b"k", &[2; 100_001], None), too_large);
+    let write = Mutation::Write { db: DB, key: b"k", offset: 100_000, bytes: b"x" };
+    assert_eq!(store.apply(&write, NOW).map(|_| ()), too_large);
+    assert_eq!(store.statistics().refused, 0, "that was not for want of memory");
+    let mut stored = 0_u32;
+    while put(&mut store, &stored.to_le_bytes(), &[3; 50_000], None).is_ok() {
+        stored += 1;
+    }
+    assert_eq!(put(&mut store, b"k", &[2; 100_000], None), Err(Refused::Full));
+    assert_eq!(store.statistics().refused, 2);
+    assert_eq!(value(&store, b"k", NOW).unwrap(), [1; 100_000]);
+    assert_eq!(store.len(DB), u64::from(stored) + 1);
+    store.invariants();
+}
+
+#[test]
+fn the_hint_says_when_something_may_expire() {
+    let mut store = store(OnFull::Refuse);
+    let settle = |store: &mut Store, now| while store.maintain(now, 1) {};
+    assert_eq!(store.next_expiry_hint(), None);
+    put(&mut store, b"never", b"v", None).unwrap();
+    assert_eq!(store.next_expiry_hint(), None);
+    put(&mut store, b"late", b"v", Some(NOW.plus(900_000))).unwrap();
+    assert_eq!(store.next_expiry_hint(), Some(NOW.plus(900_000)));
+    put(&mut store, b"soon", b"v", Some(NOW.plus(1000))).unwrap();
+    settle(&mut store, NOW.plus(999));
+    assert_eq!((store.next_expiry_hint(), store.len(DB)), (Some(NOW.plus(1000)), 3));
+    settle(&mut store, NOW.plus(1000));
+    assert_eq!((store.next_expiry_hint(), store.len(DB)), (Some(NOW.plus(900_000)), 2));
+    store.apply(&Mutation::SetExpiry { db: DB, key: b"late", expiry: None }, NOW).unwrap();
+    settle(&mut store, NOW.plus(900_000));
+    assert_eq!((store.next_expiry_hint(), store.len(DB)), (None, 2));
+}

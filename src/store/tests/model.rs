@@ -4,7 +4,7 @@
 //! operations there are, and how many, is drawn from the seed too. `PANNIER_MODEL_STEPS` asks for more steps.
 
 use crate::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
-use crate::store::{LargeCursor, OnFull, Store, StoreConfig, Value};
+use crate::store::{LargeCursor, OnFull, Sight, Store, StoreConfig, Value};
 use crate::time::Millis;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,12 @@ struct Harness {
     readers: Vec<Writer>,
     writers: Vec<Writer>,
     refused: u64,
+    /// Keys that were looked up ahead, for commands that are still to come.
+    sights: Vec<(Database, Vec<u8>, Sight)>,
+    /// When each key went last, from whatever database.
+    gone: BTreeMap<Vec<u8>, Revision>,
+    /// Keys that expired and that were evicted.
+    left: (u64, u64),
 }
 
 impl Harness {
@@ -110,6 +116,9 @@ impl Harness {
             readers: Vec::new(),
             writers: Vec::new(),
             refused: 0,
+            sights: Vec::new(),
+            gone: BTreeMap::new(),
+            left: (0, 0),
         }
     }
 
@@ -122,7 +131,7 @@ impl Harness {
         let mut key = format!("{number}").into_bytes();
         // The number decides the length, so that a key comes again.
         if number % 50 == 7 {
-            key.resize(self.store.key_bytes_max() - number % 30, b'k');
+            key.resize(self.store.key_bytes_max() - number / 50 % 30, b'k');
         } else {
             key.resize(key.len() + number % 13, b'k');
         }
@@ -158,17 +167,25 @@ impl Harness {
             self.last = revision;
             match heard {
                 Heard::Expired(db, key) => {
-                    let kept = self.keys.remove(&(db, key)).expect("what expires was there");
+                    let kept = self.forget(db, key, revision).expect("what expires was there");
                     assert!(kept.expiry.is_some_and(|expiry| expiry <= self.now));
+                    self.left.0 += 1;
                 }
                 Heard::Evicted(db, key) => {
                     assert!(self.store.config().on_full == OnFull::Evict);
-                    self.keys.remove(&(db, key)).expect("what is evicted was there");
+                    self.forget(db, key, revision).expect("what is evicted was there");
+                    self.left.1 += 1;
                 }
                 Heard::Other => other = true,
             }
         }
         other
+    }
+
+    /// A key goes from the map.
+    fn forget(&mut self, db: u8, key: Vec<u8>, revision: Revision) -> Option<Kept> {
+        self.gone.insert(key.clone(), revision);
+        self.keys.remove(&(db, key))
     }
 
     /// What the map says of a key, not looking at expired ones.
@@ -181,6 +198,7 @@ impl Harness {
         match self.store.apply(mutation, self.now) {
             Ok(applied) => {
                 let told = self.listen();
+                assert_eq!(told, applied.revision > Revision(0), "what changes something is told");
                 assert!(!told || applied.revision == self.last);
                 Some(applied)
             }
@@ -244,8 +262,10 @@ impl Harness {
         let (db, key) = (self.db(), self.key());
         let existed = self.kept(db, &key).is_some();
         let applied = self.apply(&Mutation::Delete { db, key: &key }).unwrap();
-        assert_eq!(applied.existed, existed);
-        self.keys.remove(&(db.0, key));
+        assert_eq!((applied.existed, applied.revision > Revision(0)), (existed, existed));
+        if existed {
+            self.forget(db.0, key, applied.revision);
+        }
     }
 
     fn transfer(&mut self, copy: bool) {
@@ -259,25 +279,32 @@ impl Harness {
         let Some(applied) = self.apply(&mutation) else { return };
         assert_eq!(applied.existed, kept.is_some());
         let Some(kept) = kept else { return };
+        assert_eq!(applied.value_len, kept.value.len() as u64);
         if (db, &from) == (to_db, &to) {
             return;
         }
         assert!(self.keys.contains_key(&(db.0, from.clone())), "what is renamed or copied was not evicted");
         if !copy {
-            self.keys.remove(&(db.0, from));
+            self.forget(db.0, from, applied.revision);
         }
         self.insert((to_db, to), kept.value, kept.expiry, applied);
     }
 
     fn flush(&mut self) {
         let db = if self.random.below(4) == 0 { None } else { Some(self.db()) };
-        self.apply(&Mutation::Flush { db }).unwrap();
+        let revision = self.apply(&Mutation::Flush { db }).unwrap().revision;
+        for (at, key) in self.keys.keys() {
+            if db.is_none_or(|db| db.0 == *at) {
+                self.gone.insert(key.clone(), revision);
+            }
+        }
         self.keys.retain(|(at, _), _| db.is_some_and(|db| db.0 != *at));
     }
 
     fn swap(&mut self) {
         let (a, b) = (self.db(), self.db());
-        self.apply(&Mutation::Swap { a, b }).unwrap();
+        let revision = self.apply(&Mutation::Swap { a, b }).unwrap().revision;
+        self.gone.extend(self.keys.keys().map(|(_, key)| (key.clone(), revision)));
         let keys = std::mem::take(&mut self.keys);
         let swapped = |db| {
             if db == a.0 {
@@ -359,6 +386,44 @@ impl Harness {
         }
     }
 
+    /// Looks keys up ahead, and uses what was seen of one before: however old it is, it makes no difference.
+    fn look_ahead(&mut self) {
+        let (db, key) = (self.db(), self.key());
+        let mut sight = self.store.sight(db, &key);
+        if self.random.below(4) > 0 {
+            self.store.look(&mut sight);
+        }
+        self.sights.push((db, key, sight));
+        if self.sights.len() < 5 {
+            return;
+        }
+        let (db, key, sight) = self.sights.swap_remove(self.random.below(5));
+        let kept = self.kept(db, &key);
+        if self.random.below(2) == 0 {
+            let found = self.store.get_seen(db, &key, &sight, self.now).is_some();
+            assert_eq!(found, kept.is_some());
+            if let Some(kept) = kept {
+                let value = self.store.get_seen(db, &key, &sight, self.now).expect("it was there");
+                assert!(!matches!(value, Value::Inline(bytes) if bytes != kept.value));
+                assert_eq!(value.len(), kept.value.len() as u64);
+            }
+            self.listen();
+            return;
+        }
+        let value = self.value();
+        match self.store.put_seen((db, &key), &value, &sight, self.now) {
+            Ok(()) => {
+                assert!(self.listen(), "a change is told");
+                let kept = Kept { value, expiry: None, revision: self.last };
+                self.keys.insert((db.0, key), kept);
+            }
+            Err(_) => {
+                assert!(!self.listen(), "what is refused is told to nobody");
+                self.refused += 1;
+            }
+        }
+    }
+
     /// A scan shows exactly once what is there throughout, whatever happens between its calls.
     fn scan(&mut self) {
         let db = self.db();
@@ -411,6 +476,7 @@ impl Harness {
             9 => self.fill(),
             10 => self.publish(),
             11 => self.retain(),
+            12 if self.random.below(2) == 0 => self.look_ahead(),
             12 => self.look(),
             13 if self.random.below(40) == 0 => self.scan(),
             13 | 14 => {
@@ -433,9 +499,23 @@ impl Harness {
             assert_eq!(read(&self.store, entry.value), kept.value);
         }
         for db in 0..DATABASES {
-            let len = self.keys.keys().filter(|(at, _)| *at == db).count() as u64;
-            assert_eq!(self.store.len(Database(db)), len);
+            let here = || self.keys.iter().filter(|((at, _), _)| *at == db);
+            assert_eq!(self.store.len(Database(db)), here().count() as u64);
+            let expiries: Vec<u64> = here().filter_map(|(_, kept)| kept.expiry).map(|at| at.0).collect();
+            assert_eq!(self.store.expiring(Database(db)), expiries.len() as u64);
+            let mean = expiries.iter().sum::<u64>().checked_div(expiries.len() as u64).unwrap_or(0);
+            let average = self.store.average_ttl_ms(Database(db), self.now);
+            assert_eq!(average, mean.saturating_sub(self.now.0));
         }
+        for (key, revision) in &self.gone {
+            assert!(
+                self.store.may_have_gone_since(key, Revision(revision.0 - 1)),
+                "a key that went has gone"
+            );
+            assert!(!self.store.may_have_gone_since(key, self.last), "nothing has gone since now");
+        }
+        let counters = self.store.statistics();
+        assert_eq!((counters.expired, counters.evicted), self.left);
     }
 
     /// Everything goes, and all memory is there again.
