@@ -28,6 +28,8 @@ pub enum Command {
         when: When,
     },
     Mset(Vec<(Vec<u8>, Rc<[u8]>)>),
+    Msetnx(Vec<(Vec<u8>, Rc<[u8]>)>),
+    Getdel(Vec<u8>),
     Append {
         key: Vec<u8>,
         bytes: Vec<u8>,
@@ -96,11 +98,13 @@ impl Command {
                 }
                 words
             }
-            Command::Mset(pairs) => {
-                let mut words = vec![text("MSET")];
+            Command::Mset(pairs) | Command::Msetnx(pairs) => {
+                let name = if matches!(self, Command::Mset(_)) { "MSET" } else { "MSETNX" };
+                let mut words = vec![text(name)];
                 pairs.iter().for_each(|(key, value)| words.extend([key.clone(), value.to_vec()]));
                 words
             }
+            Command::Getdel(key) => vec![text("GETDEL"), key.clone()],
             Command::Append { key, bytes } => vec![text("APPEND"), key.clone(), bytes.clone()],
             Command::Setrange { key, offset, bytes } => {
                 vec![text("SETRANGE"), key.clone(), number(*offset as i128), bytes.clone()]
@@ -131,6 +135,7 @@ impl Command {
             self,
             Command::Set { .. }
                 | Command::Mset(_)
+                | Command::Msetnx(_)
                 | Command::Append { .. }
                 | Command::Setrange { .. }
                 | Command::Incrby { .. }
@@ -163,6 +168,10 @@ impl Command {
                 let effects = there.into_iter().map(|key| Effect::Delete { key }).collect();
                 Prediction { reply: Reply::Integer(count), effects }
             }
+            Command::Getdel(key) => match live(key) {
+                Some(record) => one(bulk(Some(&record.value)), Effect::Delete { key: key.clone() }),
+                None => plain(Reply::Null),
+            },
             Command::Ping(payload) => plain(Reply::Bulk(payload.clone())),
             Command::Flushall => Prediction { reply: ok(), effects: vec![Effect::Flush] },
             _ => self.predict_write(model, unix),
@@ -180,13 +189,17 @@ impl Command {
                 let expiry = ttl_ms.map(|ttl| unix + ttl);
                 one(ok(), Effect::Put { key: key.clone(), value: Rc::clone(value), expiry })
             }
-            Command::Mset(pairs) => {
+            Command::Msetnx(pairs) if pairs.iter().any(|(key, _)| live(key).is_some()) => {
+                plain(Reply::Integer(0))
+            }
+            Command::Mset(pairs) | Command::Msetnx(pairs) => {
+                let reply = if matches!(self, Command::Mset(_)) { ok() } else { Reply::Integer(1) };
                 let put = |(key, value): &(Vec<u8>, Rc<[u8]>)| Effect::Put {
                     key: key.clone(),
                     value: Rc::clone(value),
                     expiry: None,
                 };
-                Prediction { reply: ok(), effects: pairs.iter().map(put).collect() }
+                Prediction { reply, effects: pairs.iter().map(put).collect() }
             }
             Command::Append { key, bytes } => {
                 let before = live(key).map_or(&[][..], |record| &record.value[..]);

@@ -121,15 +121,18 @@ impl Workload {
                 let count = 1 + random.below(12);
                 let mut pairs: Vec<_> =
                     (0..count).map(|_| (self.filler(random), self.value(random, 3_000).1)).collect();
-                distinct(&mut pairs, |pair| pair.0.clone());
-                Command::Mset(pairs)
+                if random.below(4) > 0 {
+                    distinct(&mut pairs, |pair| pair.0.clone());
+                }
+                if random.below(6) == 0 { Command::Msetnx(pairs) } else { Command::Mset(pairs) }
             }
             20..24 => {
                 let len_max = random.pick(&[3_000, 20_000, 100_000]);
                 let (value, ttl_ms) = (self.value(random, len_max).1, self.maybe_ttl_ms(random));
                 Command::Set { key: self.filler(random), value, ttl_ms, when: When::Always }
             }
-            24..28 => Command::Get(self.filler(random)),
+            24..27 => Command::Get(self.filler(random)),
+            27 => Command::Getdel(self.filler(random)),
             28..31 => {
                 let mut keys: Vec<_> = (0..8).map(|_| self.filler(random)).collect();
                 distinct(&mut keys, Clone::clone);
