@@ -84,10 +84,16 @@ impl Peer {
             Command::Mget(keys) if self.reading.is_some() => {
                 let Reply::Array(values) = reply else { return wrong(&Reply::Array(Vec::new())) };
                 let mark = self.reading.take().unwrap_or_default();
-                match keys.iter().zip(values).find(|(key, value)| !could_be(key, value, mark, model, unix)) {
-                    None if keys.len() == values.len() => Ok(()),
-                    _ => wrong(&command.predict(model, unix).reply),
+                let fits = |model: &Model| {
+                    keys.len() == values.len()
+                        && keys.iter().zip(values).all(|(key, value)| could_be(key, value, mark, model, unix))
+                };
+                while !fits(model) {
+                    if !model.depart(unix)? {
+                        return wrong(&command.predict(model, unix).reply);
+                    }
                 }
+                Ok(())
             }
             Command::Scan { cursor, .. } => self.explain_scan((&cursor[..], command), reply, model, unix),
             _ => explain_key(command, reply, model, unix),

@@ -47,8 +47,17 @@ impl Workload {
 
     /// Some are asked for far more often than others.
     pub fn filler(&self, random: &mut Random) -> Vec<u8> {
-        let favourites = random.below(3) == 0;
-        format!("f{}", random.below(if favourites { 3 } else { self.fillers })).into_bytes()
+        let is_favourite = random.below(3) == 0;
+        if is_favourite {
+            self.favourite(random)
+        } else {
+            format!("f{}", random.below(self.fillers)).into_bytes()
+        }
+    }
+
+    /// One of the few that are often long, and are written to in the middle.
+    fn favourite(&self, random: &mut Random) -> Vec<u8> {
+        format!("f{}", random.below(3)).into_bytes()
     }
 
     /// A value that was never written before, of up to so many bytes.
@@ -104,8 +113,11 @@ impl Workload {
 
     /// A GET or a SET without options; one in a few is about a key that everybody fights over.
     pub fn plain_command(&mut self, random: &mut Random) -> Command {
-        let is_hot = random.below(4) == 0;
-        let key = if is_hot { self.register(random).to_vec() } else { self.filler(random) };
+        let key = match random.below(4) {
+            0 => self.register(random).to_vec(),
+            1 => self.favourite(random),
+            _ => self.filler(random),
+        };
         if random.below(2) == 0 {
             return Command::Get(key);
         }
@@ -129,7 +141,8 @@ impl Workload {
             20..24 => {
                 let len_max = random.pick(&[3_000, 20_000, 100_000]);
                 let (value, ttl_ms) = (self.value(random, len_max).1, self.maybe_ttl_ms(random));
-                Command::Set { key: self.filler(random), value, ttl_ms, when: When::Always }
+                let key = if random.below(2) == 0 { self.favourite(random) } else { self.filler(random) };
+                Command::Set { key, value, ttl_ms, when: When::Always }
             }
             24..27 => Command::Get(self.filler(random)),
             27 => Command::Getdel(self.filler(random)),
@@ -142,8 +155,8 @@ impl Workload {
                 Command::Append { key: self.filler(random), bytes: self.value(random, 400).1.to_vec() }
             }
             33 => {
-                let (key, bytes) = (self.filler(random), self.value(random, 400).1.to_vec());
-                Command::Setrange { key, offset: random.below(20_000), bytes }
+                let (key, bytes) = (self.favourite(random), self.value(random, 400).1.to_vec());
+                Command::Setrange { key, offset: random.pick(&[0, 100, 5_000]), bytes }
             }
             34 | 35 => {
                 let (from, to) = (self.filler(random), self.filler(random));
