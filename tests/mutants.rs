@@ -13,7 +13,7 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::NoEpochCheck | Mutant::WatchMissesExpiry | Mutant::StaleHint => 60,
         Mutant::NoHorizon | Mutant::HalfDone => 120,
         Mutant::ScanSkipsSplit | Mutant::WindowOffByOne => 600,
-        Mutant::WritesUnderReader => 2_000,
+        Mutant::WritesUnderReader => 400,
     }
 }
 
