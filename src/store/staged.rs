@@ -32,6 +32,7 @@
 //! large values that the store itself has to put together.
 
 use super::apply::{Key, NewRecord};
+use super::expiry::Departure;
 use super::index::Address;
 use super::record::{self, Content, LARGE_BYTES};
 use super::room::Want;
@@ -86,7 +87,7 @@ impl Store {
             if let Err(refused) = self.stage(&mut batch, pair, now) {
                 pairs
                     .take(number as usize - 1)
-                    .for_each(|pair| self.unstage(&mut batch, self.key(db, pair.0)));
+                    .for_each(|pair| _ = self.unstage(&mut batch, self.key(db, pair.0)));
                 return Err(refused);
             }
         }
@@ -179,14 +180,19 @@ impl Store {
 
     /// Takes what memory a pair needs. Refused: there is no staged record of its key.
     fn stage(&mut self, batch: &mut WriteBatch, pair: Pair<'_>, now: Millis) -> Result<(), Refused> {
-        self.pay(self.pair_size(pair.key.bytes, pair.value), now);
-        self.locate_live(pair.key, now);
+        let size = self.pair_size(pair.key.bytes, pair.value);
+        self.pay(size, now);
         // Of a key that is given twice, the pair before counts no more.
-        self.unstage(batch, pair.key);
-        let (old, content) = (self.twins(batch, pair.key).old, self.content(pair));
-        let old_size = old.map_or(0, |at| self.record(at).size());
+        let mut old = self.unstage(batch, pair.key);
+        if let Some(at) = old
+            && self.record(at).expired(now)
+        {
+            self.depart(at, Departure::Expired);
+            old = None;
+        }
+        let (old_size, content) = (old.map_or(0, |at| self.record(at).size()), self.content(pair));
         if let (Some(at), Some(_)) = (old, content)
-            && old_size == self.pair_size(pair.key.bytes, pair.value)
+            && old_size == size
         {
             let (segment, offset) = split(&self.pool, at);
             record::pin(&mut self.pool.bytes_mut(segment)[offset..]);
@@ -237,19 +243,21 @@ impl Store {
         Ok(())
     }
 
-    /// Makes a key what it was before it was staged, if it was.
-    fn unstage(&mut self, batch: &mut WriteBatch, key: Key<'_>) {
-        let twins = self.twins(batch, key);
-        let old_size = twins.old.map_or(0, |at| self.record(at).size());
-        if let Some(at) = twins.old {
+    /// Makes a key what it was before it was staged, if it was, and gives the record that it has.
+    fn unstage(&mut self, batch: &mut WriteBatch, key: Key<'_>) -> Option<Address> {
+        let Twins { old, staged } = self.twins(batch, key);
+        if let Some(at) = old
+            && record::is_pinned(bytes_at(&self.pool, at))
+        {
             let (segment, offset) = split(&self.pool, at);
             record::unpin(&mut self.pool.bytes_mut(segment)[offset..]);
         }
-        if let Some(at) = twins.staged {
+        if let Some(at) = staged {
             batch.staged -= self.record(at).size();
-            batch.credit -= old_size;
+            batch.credit -= old.map_or(0, |at| self.record(at).size());
             self.unlink(key, at);
         }
+        old
     }
 
     /// Takes a record out of its index and kills it.
