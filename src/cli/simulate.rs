@@ -116,6 +116,7 @@ impl SimulateArgs {
     }
 
     /// Hands the seeds out to as many threads as were asked for; no more are begun once one has failed.
+    #[allow(clippy::disallowed_methods)] // How long it goes on; no run depends on it.
     fn run_seeds(&self, plan: &Plan) -> Outcome {
         let next = AtomicU64::new(0);
         let failed = AtomicU64::new(u64::MAX);

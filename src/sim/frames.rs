@@ -87,7 +87,9 @@ pub struct Place {
 #[derive(Default)]
 pub struct Frames {
     asked: HashMap<(u64, u32), Vec<Body>>,
-    ran: HashMap<(u64, u32), Kept>,
+    /// By client, sequence, and the run of the server that was meant: a client that keeps no rules may use its name again
+    /// after a restart, for a request of its own.
+    ran: HashMap<(u64, u32, u32), Kept>,
     pub tally: Tally,
 }
 
@@ -226,7 +228,8 @@ impl Frames {
             let text = format!("client {:x} never asked for this as its {}: {body:?}", id.0, id.1);
             return Err(violation(request.key, text));
         }
-        if let Some(first) = self.ran.get(&id) {
+        let run = (id.0, id.1, body.epoch);
+        if let Some(first) = self.ran.get(&run) {
             if *first != kept || body.epoch != place.epoch {
                 let text = format!("write {} of client {:x} ran twice: {first:?}, then {kept:?}", id.1, id.0);
                 return Err(violation(request.key, text));
@@ -238,7 +241,7 @@ impl Frames {
             return Err(violation(request.key, "a write ran that was meant for another run of the server"));
         }
         explain_write((request, op), kept, place, model)?;
-        self.ran.insert(id, kept);
+        self.ran.insert(run, kept);
         self.tally.ran += 1;
         Ok(Class::Ran)
     }
