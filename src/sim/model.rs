@@ -98,7 +98,18 @@ impl Model {
         self.records.get(key).filter(|record| record.expiry.is_none_or(|at| at > unix))
     }
 
-    /// What WATCH remembers of a key.
+    /// The revisions of which WATCH remembers one: the key's, or none if it may have been driven out already.
+    pub fn watched_revisions(&self, key: &[u8], unix: u64) -> [u64; 2] {
+        let departures = self.waiting.iter().map_while(|told| match &told.change {
+            Change::Expire { key } | Change::Evict { key } => Some(key),
+            _ => None,
+        });
+        let revision = self.revision_of(key, unix);
+        let mut gone = departures.filter(|departed| departed[..] == *key);
+        if gone.next().is_some() { [revision, 0] } else { [revision; 2] }
+    }
+
+    /// The revision of a key that is there, else 0.
     pub fn revision_of(&self, key: &[u8], unix: u64) -> u64 {
         self.live(key, unix).map_or(0, |record| record.revision)
     }

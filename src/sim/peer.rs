@@ -11,8 +11,8 @@ use crate::client::Reply;
 pub struct Peer {
     /// Names the connection's walks by SCAN.
     number: usize,
-    /// Watched keys and the revisions that they had.
-    watched: Vec<(Vec<u8>, u64)>,
+    /// Watched keys and the revisions of which they had one.
+    watched: Vec<(Vec<u8>, [u64; 2])>,
     queued: Option<Vec<Command>>,
     /// A command could not be queued.
     broken: bool,
@@ -105,7 +105,7 @@ impl Peer {
             Command::Multi if self.queued.is_none() => self.queued = Some(Vec::new()),
             Command::Discard => *self = Peer::new(self.number),
             Command::Watch(keys) if self.queued.is_none() => {
-                let revision = |key: &Vec<u8>| (key.clone(), model.revision_of(key, unix));
+                let revision = |key: &Vec<u8>| (key.clone(), model.watched_revisions(key, unix));
                 self.watched.extend(keys.iter().map(revision));
             }
             _ => {}
@@ -118,8 +118,12 @@ impl Peer {
         let wrong = |why: &str| {
             Err(violation(&watched_key, format!("EXEC was answered {}: {why}", told_reply(reply))))
         };
-        let changed = |model: &Model| {
-            state.watched.iter().any(|(key, revision)| model.revision_of(key, unix) != *revision)
+        let now = |model: &Model, key: &Vec<u8>| model.revision_of(key, unix);
+        let surely_changed = |model: &Model| {
+            state.watched.iter().any(|(key, revisions)| !revisions.contains(&now(model, key)))
+        };
+        let perhaps_changed = |model: &Model| {
+            state.watched.iter().any(|(key, revisions)| revisions.iter().any(|had| *had != now(model, key)))
         };
         let (Some(queued), false) = (&state.queued, state.broken) else {
             let code = if state.broken { "EXECABORT" } else { "ERR" };
@@ -127,9 +131,9 @@ impl Peer {
         };
         match reply {
             // A key that was absent may be taken to have come and gone: a try too many, never one too few.
-            Reply::Null if state.watched.iter().any(|(_, revision)| *revision == 0) => Ok(()),
+            Reply::Null if state.watched.iter().any(|(_, revisions)| revisions.contains(&0)) => Ok(()),
             Reply::Null => {
-                while !changed(model) {
+                while !perhaps_changed(model) {
                     if !model.depart(unix)? {
                         return wrong("no watched key has changed");
                     }
@@ -137,7 +141,7 @@ impl Peer {
                 Ok(())
             }
             Reply::Array(replies) if replies.len() == queued.len() => {
-                if changed(model) {
+                if surely_changed(model) {
                     return wrong("a watched key has changed");
                 }
                 for (command, reply) in queued.iter().zip(replies) {
