@@ -27,8 +27,9 @@ pub struct Link {
     /// The client will send no more; whether the server has read so far.
     pub ended: bool,
     pub end_read: bool,
-    /// Bytes that the socket takes before its client reads on.
+    /// Bytes that the socket takes before its client reads on; whether that was ever few.
     pub room: usize,
+    pub was_slow: bool,
     /// When the last bytes of each direction arrive: later ones never come before them.
     pub up_last: u64,
     pub down_last: u64,
@@ -54,6 +55,7 @@ impl Link {
             ended: false,
             end_read: false,
             room: usize::MAX,
+            was_slow: false,
             up_last: 0,
             down_last: 0,
             commands: VecDeque::new(),

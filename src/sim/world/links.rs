@@ -96,6 +96,7 @@ impl World {
         self.struck(Fault::SlowReading);
         let room = self.random.pick(&[0, 100, 2_000]);
         self.links[link].room = self.links[link].room.min(room);
+        self.links[link].was_slow = true;
         if self.random.below(4) > 0 {
             self.plan_take(link);
         }

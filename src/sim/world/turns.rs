@@ -272,7 +272,8 @@ impl World {
     fn closed(&mut self, at: usize) -> Result<(), Violation> {
         let link = &mut self.links[at];
         link.open = false;
-        let orderly = link.ended && link.arrived.is_empty() && self.healed;
+        // Who does not read is given up, whatever else there is to answer.
+        let orderly = link.ended && link.arrived.is_empty() && self.healed && !link.was_slow;
         if orderly && !link.commands.is_empty() {
             let text =
                 format!("closed with {} requests unanswered that had arrived whole", link.commands.len());
