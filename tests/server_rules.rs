@@ -68,6 +68,28 @@ fn a_client_that_queues_is_not_closed_for_the_input_of_others() {
 }
 
 #[test]
+fn a_short_transaction_takes_little_of_what_all_transactions_share() {
+    let settings = Settings { max_clients: 40, queue_bytes: 64 * KIB, ..Settings::default() };
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, settings, None);
+    let clients: Vec<_> = (0..30).map(|_| process.connect()).collect();
+    for (number, id) in clients.iter().enumerate() {
+        let answer = process.send(*id, format!("WATCH k{number}\r\nMULTI\r\nSET k{number} v\r\n").as_bytes());
+        assert_eq!(show(&answer), show(b"+OK\r\n+OK\r\n+QUEUED\r\n"), "client {number}");
+    }
+    // A long one among them finds room as it grows, or is told; the others are not harmed.
+    let long = process.connect();
+    process.send(long, b"MULTI\r\n");
+    let answer = process.send(long, &encode(&[b"SET".as_slice(), b"k", &vec![b'x'; 8 * KIB]]));
+    assert!(answer.starts_with(b"-ERR transaction queue is larger than the limit"), "{}", show(&answer));
+    for (number, id) in clients.iter().enumerate() {
+        assert_eq!(show(&process.send(*id, b"EXEC\r\n")), show(b"*1\r\n+OK\r\n"), "client {number}");
+    }
+    process.server.close(long);
+    assert_eq!(process.server.buffer_bytes(), 0);
+}
+
+#[test]
 fn a_key_that_came_and_went_while_it_was_watched_has_changed() {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
     let mut process = InProcess::new(config, Settings { max_clients: 4, ..Settings::default() }, None);

@@ -6,6 +6,9 @@ use super::model::Model;
 use super::violation::{Violation, violation};
 use crate::client::Reply;
 
+/// What the server says where memory for watched keys is used up.
+const WATCH_FULL: &str = "too many watched keys";
+
 /// What the connection carries from one command to the next.
 #[derive(Debug, Default)]
 pub struct Peer {
@@ -60,6 +63,8 @@ impl Peer {
                 _ => Ok(()),
             },
             Command::Exec => self.explain_exec(reply, model, unix),
+            // What all clients watch has a bound together; who is told so watches nothing.
+            Command::Watch(_) if self.queued.is_none() && is_watch_full(reply) => Ok(()),
             Command::Discard | Command::Multi | Command::Watch(_) => {
                 let want = match (command, self.queued.is_some()) {
                     (Command::Discard, false) | (Command::Multi | Command::Watch(_), true) => error("ERR"),
@@ -173,6 +178,11 @@ impl Peer {
         }
         model.walk_page(self.number, &keys, next == b"0", unix)
     }
+}
+
+/// Whether the server had no memory left for another watched key.
+fn is_watch_full(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error { code, text } if code == "ERR" && text.contains(WATCH_FULL))
 }
 
 /// Whether an MGET that others' commands interrupted may have read this.

@@ -209,7 +209,8 @@ impl World {
             }
         }
         let tcp = &mut self.tcp[client];
-        if let [.., Command::Watch(keys), Command::Get(_)] = &ask.commands[..]
+        if let ([.., Command::Watch(keys), Command::Get(_)], [.., Reply::Simple(_), _]) =
+            (&ask.commands[..], &ask.replies[..])
             && let Some(content) = ask.replies.last().and_then(content_of)
         {
             tcp.watched = Some((keys[0].clone(), content));
