@@ -392,6 +392,7 @@ fn leaves_and_directories_are_as_many_as_they_were() {
         world.reclaim();
         if step % 2000 == 1999 {
             world.check();
+            assert_eq!(world.indexes[0].is_empty(), step == 23_999);
             let segments = world.pool.segment_count() - world.pool.free_count();
             figures.push((world.leaves.leaf_count(), world.indexes[0].directory_bytes(), segments));
         }

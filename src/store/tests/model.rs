@@ -8,6 +8,7 @@ use crate::store::{LargeCursor, OnFull, Sight, Store, StoreConfig, Value};
 use crate::time::Millis;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IoSliceMut;
 use std::rc::Rc;
 
 const DATABASES: u8 = 3;
@@ -334,6 +335,9 @@ impl Harness {
         let at = self.random.below(self.writers.len());
         let bytes = self.value();
         let id = self.writers[at].id;
+        if self.random.below(2) == 0 {
+            return self.fill_pieces(at, &bytes);
+        }
         for byte in bytes.chunks(700) {
             let Ok(space) = self.store.large_space(id, self.now) else { break };
             let n = space.len().min(byte.len());
@@ -344,6 +348,34 @@ impl Harness {
         }
         self.listen();
         assert_eq!(self.store.large_len(id), self.writers[at].bytes.len() as u64);
+    }
+
+    /// As `fill`, with room made beforehand and in several pieces at once.
+    fn fill_pieces(&mut self, at: usize, bytes: &[u8]) {
+        let writer = &mut self.writers[at];
+        let room = self.store.config().max_value_bytes - writer.bytes.len() as u64;
+        let mut rest = &bytes[..bytes.len().min(room as usize)];
+        if rest.is_empty() || self.store.large_make_room(writer.id, rest.len() as u64, self.now).is_err() {
+            self.listen();
+            return;
+        }
+        while !rest.is_empty() {
+            let mut spaces = [(); 3].map(|()| IoSliceMut::new(&mut []));
+            let count = self.store.large_spaces(writer.id, rest.len() as u64, &mut spaces);
+            let mut filled = 0;
+            for space in &mut spaces[..count] {
+                let len = space.len();
+                assert!(len > 0);
+                space.copy_from_slice(&rest[filled..filled + len]);
+                filled += len;
+            }
+            assert!(count == spaces.len() || filled == rest.len(), "as many pieces as there are, or fit");
+            self.store.large_filled(writer.id, filled);
+            writer.bytes.extend_from_slice(&rest[..filled]);
+            rest = &rest[filled..];
+        }
+        assert_eq!(self.store.large_len(writer.id), writer.bytes.len() as u64);
+        self.listen();
     }
 
     fn publish(&mut self) {
@@ -497,10 +529,12 @@ impl Harness {
             let Some(entry) = found else { continue };
             assert_eq!((entry.expiry, entry.revision), (kept.expiry, kept.revision));
             assert_eq!(read(&self.store, entry.value), kept.value);
+            assert_eq!(entry.value.is_empty(), kept.value.is_empty());
         }
         for db in 0..DATABASES {
             let here = || self.keys.iter().filter(|((at, _), _)| *at == db);
             assert_eq!(self.store.len(Database(db)), here().count() as u64);
+            assert_eq!(self.store.is_empty(Database(db)), here().next().is_none());
             let expiries: Vec<u64> = here().filter_map(|(_, kept)| kept.expiry).map(|at| at.0).collect();
             assert_eq!(self.store.expiring(Database(db)), expiries.len() as u64);
             let mean = expiries.iter().sum::<u64>().checked_div(expiries.len() as u64).unwrap_or(0);
@@ -514,6 +548,7 @@ impl Harness {
             );
             assert!(!self.store.may_have_gone_since(key, self.last), "nothing has gone since now");
         }
+        assert_eq!(self.store.revision(), self.last);
         let counters = self.store.statistics();
         assert_eq!((counters.expired, counters.evicted), self.left);
     }
@@ -533,6 +568,7 @@ impl Harness {
         self.store.invariants();
         let memory = self.store.memory();
         assert_eq!((memory.live, memory.large, memory.large_free), (0, 0, 0));
+        assert_eq!((memory.used(), self.store.large_count()), (memory.index, 0));
     }
 }
 
