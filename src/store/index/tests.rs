@@ -438,6 +438,7 @@ fn leaves_full_of_tombstones_are_merged() {
         for key in (0..30_000).filter(|key| (key + round) % 9 > 0) {
             assert!(world.remove(0, key));
         }
+        world.reclaim();
         world.check();
         assert!(world.leaves.leaf_count() <= before / 2);
         (0..30_000).for_each(|key| _ = world.remove(0, key));

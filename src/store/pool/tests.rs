@@ -11,6 +11,7 @@ fn segments_are_taken_written_and_given_back() {
     let (from, to) = pool.pair_mut(a, b);
     to[..10].copy_from_slice(&from[..10]);
     assert_eq!(&pool.bytes(b)[8..12], &[7, 7, 0, 0]);
+    assert_eq!(pool.bytes_from(4096 + 8), &pool.bytes(b)[8..], "to the end of its segment");
     pool.give_back(a);
     pool.invariants();
     // A touched segment comes before an untouched one.

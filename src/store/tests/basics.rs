@@ -5,15 +5,20 @@ use crate::mutation::{Database, Mutation, NewValue, Refused};
 use crate::store::{LargeCursor, OnFull, Sight, Store, StoreConfig, Value};
 use crate::time::Millis;
 
-const DB: Database = Database(0);
-const NOW: Millis = Millis(1_000_000);
+pub(super) const DB: Database = Database(0);
+pub(super) const NOW: Millis = Millis(1_000_000);
 
-fn store(on_full: OnFull) -> Store {
+pub(super) fn store(on_full: OnFull) -> Store {
     let config = StoreConfig { memory_bytes: 4 * MIB, on_full, ..StoreConfig::default() };
     Store::new(config, [1, 2]).unwrap()
 }
 
-fn put(store: &mut Store, key: &[u8], value: &[u8], expiry: Option<Millis>) -> Result<(), Refused> {
+pub(super) fn put(
+    store: &mut Store,
+    key: &[u8],
+    value: &[u8],
+    expiry: Option<Millis>,
+) -> Result<(), Refused> {
     store.apply(&Mutation::Put { db: DB, key, value: NewValue::Bytes(value), expiry }, NOW).map(|_| ())
 }
 
@@ -267,6 +272,7 @@ fn a_reader_may_go_back_before_the_place_where_another_stopped() {
     for first in [0, 70_000, 131_072, 200_000, 299_999, 300_000] {
         let mut cursor = LargeCursor::new(id, first);
         store.large_settle(&mut cursor);
+        assert_eq!(u64::from(cursor.trail().index), (first / 65_536).min(3), "four spans, and blocks");
         for second in [0, 65_535, 65_536, 131_072, 262_144, 299_000] {
             let mut cursor = LargeCursor::follow(id, second, cursor.trail());
             let slice = store.large_slice(&mut cursor);
@@ -294,38 +300,4 @@ fn large_values_without_a_byte_run_out_too() {
     store.invariants();
     assert_eq!(store.large_count(), 0);
     assert!(store.large_begin(0, NOW).is_ok());
-}
-
-/// A sweep walks a segment of the usual size in many steps. What happens to the segment meanwhile: it falls free and is
-/// filled anew, or gets more records that expire.
-#[test]
-fn a_segment_may_change_while_a_sweep_is_in_the_middle_of_it() {
-    let key = |n: u32| n.to_le_bytes();
-    for emptied in [true, false] {
-        for steps in 1..8 {
-            let mut store = store(OnFull::Refuse);
-            for n in 0..5000 {
-                let expiry = NOW.plus(if n == 0 { 1 } else { 900_000 + u64::from(n) });
-                put(&mut store, &key(n), b"value", Some(expiry)).unwrap();
-            }
-            store.maintain(NOW.plus(1), steps);
-            if emptied {
-                for n in 0..4000 {
-                    store.apply(&Mutation::Delete { db: DB, key: &key(n) }, NOW).unwrap();
-                }
-            }
-            for n in 5000..9000 {
-                put(&mut store, &key(n), &[b'x'; 33], Some(NOW.plus(5000))).unwrap();
-            }
-            while store.maintain(NOW.plus(2), 1) {
-                store.invariants();
-            }
-            store.invariants();
-            while store.maintain(NOW.plus(5000), 1) {}
-            assert_eq!(store.len(DB), if emptied { 1000 } else { 4999 });
-            while store.maintain(NOW.plus(1_000_000), 1) {}
-            assert_eq!((store.len(DB), store.next_expiry_hint()), (0, None));
-            store.invariants();
-        }
-    }
 }
