@@ -418,8 +418,8 @@ fn leaves_and_directories_are_as_many_as_they_were() {
 #[test]
 fn random_passes_over_an_empty_leaf_and_finds_every_key() {
     let mut world = World::new(64 * 1024, 40, 512, 1);
-    (0..2500).for_each(|key| world.insert(0, key).unwrap());
-    (0..2500).filter(|key| mixed(*key) & 1 == 1).for_each(|key| assert!(world.remove(0, key)));
+    (0..4000).for_each(|key| world.insert(0, key).unwrap());
+    (0..4000).filter(|key| mixed(*key) & 1 == 1).for_each(|key| assert!(world.remove(0, key)));
     world.check();
     let (mut random, mut seen) = (Random(4), HashSet::new());
     for _ in 0..60_000 {
@@ -431,17 +431,21 @@ fn random_passes_over_an_empty_leaf_and_finds_every_key() {
 /// A removal from a leaf of the usual size leaves a tombstone where its neighbourhood is full.
 #[test]
 fn leaves_full_of_tombstones_are_merged() {
-    let mut world = World::new(64 * 1024, 100, 512, 1);
+    let mut world = World::new(64 * 1024, 12, 512, 1);
     for round in 0..3 {
         (0..30_000).for_each(|key| world.insert(0, key).unwrap());
+        for key in 30_000..60_000 {
+            assert!(world.remove(0, key - 30_000));
+            world.insert(0, key).unwrap();
+        }
         let before = world.leaves.leaf_count();
-        for key in (0..30_000).filter(|key| (key + round) % 9 > 0) {
+        for key in (30_000..60_000).filter(|key| (key + round) % 9 > 0) {
             assert!(world.remove(0, key));
         }
         world.reclaim();
         world.check();
         assert!(world.leaves.leaf_count() <= before / 2);
-        (0..30_000).for_each(|key| _ = world.remove(0, key));
+        (30_000..60_000).for_each(|key| _ = world.remove(0, key));
         world.check();
         assert_eq!(world.leaves.leaf_count(), 0);
     }

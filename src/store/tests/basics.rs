@@ -256,6 +256,13 @@ fn what_was_sighted_is_void_when_a_record_has_moved_or_gone() {
         put(&mut store, b"k", b"another", None).unwrap();
         assert_eq!(get(&mut store, &sight).unwrap(), b"another", "{gone:?}");
     }
+    // A rename that writes over a record of the same size, which stays where it is.
+    let (mut store, _) = sighted();
+    put(&mut store, b"other", b"fifth", None).unwrap();
+    let mut sight = store.sight(DB, b"k");
+    store.look(&mut sight);
+    store.apply(&rename, NOW).unwrap();
+    assert_eq!((get(&mut store, &sight), value(&store, b"other", NOW).unwrap()), (None, b"first".to_vec()));
     let (mut store, sight) = sighted();
     put(&mut store, b"k", b"a longer one", None).unwrap();
     assert_eq!(get(&mut store, &sight).unwrap(), b"a longer one");
