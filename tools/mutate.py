@@ -112,9 +112,14 @@ class Work:
     def save(self, name, value):
         (self.folder / name).write_text(json.dumps(value, indent=0))
 
+    def record(self, verdicts):
+        """Adds to the results, which `run` and `plain` may both be at."""
+        self.save("results.json", {**self.load("results.json", {}), **verdicts})
+
     def cargo(self, tree, *arguments, limit=3600):
         """Runs cargo in a tree; gives its messages. A constant may keep the compiler for ever: `limit` is in seconds."""
-        environment = {**ENVIRONMENT, "CARGO_TARGET_DIR": str(self.folder / "target")}
+        # Each tree has a folder of its own: cargo gives their programs the same names.
+        environment = {**ENVIRONMENT, "CARGO_TARGET_DIR": str(self.folder / f"{tree}-target")}
         command = ["timeout", str(limit), "cargo", *arguments, "--message-format=json"]
         ran = subprocess.run(command, cwd=self.folder / tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              text=True)
@@ -234,7 +239,7 @@ def reach(work, programs):
             command = [program, "--exact", name, "--test-threads=1"]
             tests.append({"name": f"{kind} {name}", "kind": kind, "command": command})
     for seed in range(0, SEEDS, SEEDS_AT_ONCE):
-        command = [str(work.folder / "target/debug/pannier"), "simulate", "--seed", str(seed), "--seeds", str(SEEDS_AT_ONCE)]
+        command = [str(work.folder / "tree-target/debug/pannier"), "simulate", "--seed", str(seed), "--seeds", str(SEEDS_AT_ONCE)]
         tests.append({"name": f"simulate {seed}", "kind": "simulate", "command": command})
     record = work.folder / "reached"
     for test in tests:
@@ -291,13 +296,13 @@ def run(work, jobs, only_unit):
     for test in tests:
         for number in test["reaches"] if test["use"] and (test["kind"] == "unit" or not only_unit) else []:
             reaching.setdefault(number, []).append(test)
-    catchers, began = {}, time.monotonic()
+    catchers, found, began = {}, {}, time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         verdicts = pool.map(lambda m: (m, judge(work, m, reaching.get(m["reach"], []), catchers)), left)
         for done, (mutant, verdict) in enumerate(verdicts, 1):
-            results[mutant["key"]] = verdict
+            found[mutant["key"]] = verdict
             if done % 50 == 0 or done == len(left):
-                work.save("results.json", results)
+                work.record(found)
                 say(f"{done} of {len(left)} after {time.monotonic() - began:.0f} s")
 
 
@@ -311,15 +316,14 @@ def plain(work):
         source = Source(path.read_text())
         start, end = source.range(mutant["span"])
         path.write_text(source.text[:start] + mutant["replacement"] + " " + source.text[end:])
-        ran, messages = work.cargo("plain", "test", "--no-run", "--lib", limit=300)
+        ran, messages = work.cargo("plain", "test", "--no-run", "--lib", limit=120)
         path.write_text(source.text)
         program = next((m["executable"] for m in messages if m.get("executable") and m["profile"]["test"]), None)
         verdict = {"outcome": "timeout" if ran.returncode == 124 else "unviable", "by": "the compiler", "kind": "plain"}
         if ran.returncode == 0:
             outcome, _ = attempt(work, {"command": [program]}, {}, 120)
             verdict = {"outcome": outcome, "by": "all", "kind": "plain"} if outcome else {"outcome": "survived"}
-        results[mutant["key"]] = verdict
-        work.save("results.json", results)
+        work.record({mutant["key"]: verdict})
         say(f"{mutant['name']}: {verdict['outcome']}")
 
 
