@@ -26,11 +26,9 @@ impl Store {
         if self.victim.is_none() {
             let (small, main) = (self.table.queue_len(Queue::Small), self.table.queue_len(Queue::Main));
             let queue = if small * SMALL_SHARE >= small + main { Queue::Small } else { Queue::Main };
-            let oldest = self.table.oldest(queue);
-            let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
-            let sealed = oldest.or_else(|| self.table.oldest(other));
-            // Records of large values are so few that they may all be in open segments.
-            let segment = sealed.or_else(|| self.seal_any())?;
+            // The chosen queue is empty only if both are: records of large values are so few that they may all be in
+            // open segments.
+            let segment = self.table.oldest(queue).or_else(|| self.seal_any())?;
             self.victim = Some(Victim { segment, offset: 0, evict: true });
         }
         self.victim_step(now)

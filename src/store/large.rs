@@ -172,12 +172,6 @@ impl Larges {
         self.object_mut(id).references += 1;
     }
 
-    /// Announces that the value will be at least this long.
-    pub fn announce(&mut self, id: LargeId, len: u32) {
-        let object = self.object_mut(id);
-        object.hint = object.hint.max(len);
-    }
-
     fn capacity(&self, object: &Object) -> u64 {
         u64::from(object.span_count) * self.segment_bytes as u64
             + u64::from(object.block_count) * self.block_bytes as u64

@@ -455,11 +455,6 @@ impl Pool {
         Some(id)
     }
 
-    /// Blocks for leaves that nobody has.
-    pub fn free_leaf_blocks(&self) -> usize {
-        self.memory.blocks.borrow().free_count
-    }
-
     /// The allocator of the index's leaves.
     pub fn leaf_allocator(&self) -> LeafAllocator {
         LeafAllocator { memory: Rc::clone(&self.memory) }

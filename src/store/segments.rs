@@ -422,7 +422,11 @@ impl Segments {
                 }
             }
         }
-        listed[AGE] -= walk(AGE, AGE_LISTS).count() + walk(AGE, AGE_LISTS + 1).count();
+        for queue in [Queue::Small, Queue::Main] {
+            let len = walk(AGE, AGE_LISTS + queue as usize).count();
+            assert_eq!(self.queue_len(queue) as usize, len);
+            listed[AGE] -= len;
+        }
         assert_eq!(listed, [0; 2]);
         for (class, id) in self.open.iter().enumerate().filter(|(_, id)| **id != NONE) {
             let row = &self.rows[*id as usize];

@@ -4,3 +4,4 @@ mod basics;
 mod capacity;
 mod figures;
 mod model;
+mod upkeep;

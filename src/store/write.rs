@@ -112,7 +112,6 @@ impl Store {
         let old_len = self.larges.len(id);
         if len > old_len {
             self.large_room(len - old_len, now)?;
-            self.larges.announce(id, len as u32);
             self.large_reserve(id, len, now)?;
         }
         // Nothing but zero bytes up to where the bytes begin, if that is behind the end.

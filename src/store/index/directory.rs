@@ -123,7 +123,7 @@ impl Directory {
 
     #[cold]
     fn advance_slowly(&mut self) {
-        if self.leaf_count > 0 && self.may_double() {
+        if self.may_double() {
             self.copy(COPY_STEP);
         }
     }

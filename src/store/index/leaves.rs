@@ -157,19 +157,9 @@ impl Leaves {
         self.condemned != NONE
     }
 
-    /// Bytes of the pool that leaves use, condemned ones included.
-    pub fn memory_bytes(&self) -> usize {
-        self.allocator.used_count() * self.leaf_block_bytes()
-    }
-
     /// Bytes of the pool that one leaf uses.
     pub fn leaf_block_bytes(&self) -> usize {
         self.allocator.block_bytes()
-    }
-
-    /// Bytes of the heap that the handles have touched.
-    pub fn handle_bytes(&self) -> usize {
-        self.arena.len() * size_of::<Leaf>()
     }
 
     /// Blocks of a segment.

@@ -1,4 +1,4 @@
-use super::entry::position;
+use super::entry::{position, spread};
 use super::*;
 use crate::store::pool::Pool;
 use std::collections::{HashMap, HashSet};
@@ -392,6 +392,7 @@ fn leaves_and_directories_are_as_many_as_they_were() {
         world.reclaim();
         if step % 2000 == 1999 {
             world.check();
+            assert_eq!(world.indexes[0].is_empty(), step == 23_999);
             let segments = world.pool.segment_count() - world.pool.free_count();
             figures.push((world.leaves.leaf_count(), world.indexes[0].directory_bytes(), segments));
         }
@@ -411,4 +412,68 @@ fn leaves_and_directories_are_as_many_as_they_were() {
         (0, 32, 1),
     ];
     assert_eq!(figures, expected);
+}
+
+/// The half that is left when one of two leaves runs empty is too full for a merge.
+#[test]
+fn random_passes_over_an_empty_leaf_and_finds_every_key() {
+    let mut world = World::new(64 * 1024, 40, 512, 1);
+    (0..4000).for_each(|key| world.insert(0, key).unwrap());
+    (0..4000).filter(|key| mixed(*key) & 1 == 1).for_each(|key| assert!(world.remove(0, key)));
+    world.check();
+    let (mut random, mut seen) = (Random(4), HashSet::new());
+    for _ in 0..60_000 {
+        seen.insert(world.indexes[0].random(&world.leaves, random.next()).unwrap());
+    }
+    assert_eq!(seen.len() as u64, world.indexes[0].len());
+}
+
+/// A removal from a leaf of the usual size leaves a tombstone where its neighbourhood is full.
+#[test]
+fn leaves_full_of_tombstones_are_merged() {
+    let mut world = World::new(64 * 1024, 12, 512, 1);
+    for round in 0..3 {
+        (0..30_000).for_each(|key| world.insert(0, key).unwrap());
+        for key in 30_000..60_000 {
+            assert!(world.remove(0, key - 30_000));
+            world.insert(0, key).unwrap();
+        }
+        let before = world.leaves.leaf_count();
+        for key in (30_000..60_000).filter(|key| (key + round) % 9 > 0) {
+            assert!(world.remove(0, key));
+        }
+        world.reclaim();
+        world.check();
+        assert!(world.leaves.leaf_count() <= before / 2);
+        (30_000..60_000).for_each(|key| _ = world.remove(0, key));
+        world.check();
+        assert_eq!(world.leaves.leaf_count(), 0);
+    }
+}
+
+/// Hashes that nobody can choose put every entry beside another, so that each removal leaves a tombstone.
+#[test]
+fn a_leaf_of_tombstones_takes_its_buddy_in() {
+    for moved in [1, 50] {
+        let mut world = World::new(64 * 1024, 1, 512, 1);
+        world.supply();
+        let leaves = &mut world.leaves;
+        let (id, buddy) = (leaves.create(0, 1, 0).unwrap(), leaves.create(0, 1, 1).unwrap());
+        let mut by_bucket = [None; 512];
+        for hash in (0..1 << 20).step_by(2) {
+            by_bucket[spread(hash) as usize % 512].get_or_insert(hash);
+        }
+        let entry = |n: usize| Entry::new(at(n as u64), by_bucket[n].expect("many are tried"), 0);
+        (0..448).for_each(|n| leaves.get_mut(id).insert(entry(n)));
+        for n in (0..448).filter(|n| !(200..260).contains(n)) {
+            assert!(leaves.get_mut(id).remove(entry(n).hash(), at(n as u64)));
+        }
+        assert_eq!((leaves.get(id).len(), leaves.get(id).has_room()), (60, false));
+        (0..moved).for_each(|n| leaves.get_mut(buddy).insert(Entry::new(at(n), 1 | (n as u32) << 1, 0)));
+        leaves.join(id, buddy);
+        let leaf = leaves.get(id);
+        assert_eq!((leaf.len(), leaf.depth), (60 + moved as usize, 0));
+        assert!((200..260).all(|n| leaf.find(entry(n).hash(), |_| true) == Some(entry(n))));
+        assert!((0..moved).all(|n| leaf.find(1 | (n as u32) << 1, |_| true).is_some()));
+    }
 }

@@ -2,18 +2,23 @@
 
 use crate::limits::MIB;
 use crate::mutation::{Database, Mutation, NewValue, Refused};
-use crate::store::{LargeCursor, OnFull, Store, StoreConfig, Value};
+use crate::store::{LargeCursor, OnFull, Sight, Store, StoreConfig, Value};
 use crate::time::Millis;
 
-const DB: Database = Database(0);
-const NOW: Millis = Millis(1_000_000);
+pub(super) const DB: Database = Database(0);
+pub(super) const NOW: Millis = Millis(1_000_000);
 
-fn store(on_full: OnFull) -> Store {
+pub(super) fn store(on_full: OnFull) -> Store {
     let config = StoreConfig { memory_bytes: 4 * MIB, on_full, ..StoreConfig::default() };
     Store::new(config, [1, 2]).unwrap()
 }
 
-fn put(store: &mut Store, key: &[u8], value: &[u8], expiry: Option<Millis>) -> Result<(), Refused> {
+pub(super) fn put(
+    store: &mut Store,
+    key: &[u8],
+    value: &[u8],
+    expiry: Option<Millis>,
+) -> Result<(), Refused> {
     store.apply(&Mutation::Put { db: DB, key, value: NewValue::Bytes(value), expiry }, NOW).map(|_| ())
 }
 
@@ -223,4 +228,83 @@ fn the_hint_says_when_something_may_expire() {
     store.apply(&Mutation::SetExpiry { db: DB, key: b"late", expiry: None }, NOW).unwrap();
     settle(&mut store, NOW.plus(900_000));
     assert_eq!((store.next_expiry_hint(), store.len(DB)), (None, 2));
+}
+
+/// What was seen ahead counts for nothing once its record is another's, or nobody's, or in another database.
+#[test]
+fn what_was_sighted_is_void_when_a_record_has_moved_or_gone() {
+    let get = |store: &mut Store, sight: &Sight| match store.get_seen(DB, b"k", sight, NOW) {
+        Some(Value::Inline(bytes)) => Some(bytes.to_vec()),
+        Some(Value::Large { .. }) => panic!("it is short"),
+        None => None,
+    };
+    let sighted = || {
+        let mut store = store(OnFull::Refuse);
+        put(&mut store, b"k", b"first", None).unwrap();
+        let mut sight = store.sight(DB, b"k");
+        store.look(&mut sight);
+        assert_eq!(get(&mut store, &sight).unwrap(), b"first");
+        (store, sight)
+    };
+    let delete = Mutation::Delete { db: DB, key: b"k" };
+    let rename = Mutation::Rename { db: DB, from: b"k", to_db: DB, to: b"other" };
+    let swap = Mutation::Swap { a: DB, b: Database(1) };
+    for gone in [&delete, &rename, &swap, &Mutation::Flush { db: None }, &Mutation::Flush { db: Some(DB) }] {
+        let (mut store, sight) = sighted();
+        store.apply(gone, NOW).unwrap();
+        assert_eq!(get(&mut store, &sight), None, "{gone:?}");
+        put(&mut store, b"k", b"another", None).unwrap();
+        assert_eq!(get(&mut store, &sight).unwrap(), b"another", "{gone:?}");
+    }
+    // A rename that writes over a record of the same size, which stays where it is.
+    let (mut store, _) = sighted();
+    put(&mut store, b"other", b"fifth", None).unwrap();
+    let mut sight = store.sight(DB, b"k");
+    store.look(&mut sight);
+    store.apply(&rename, NOW).unwrap();
+    assert_eq!((get(&mut store, &sight), value(&store, b"other", NOW).unwrap()), (None, b"first".to_vec()));
+    let (mut store, sight) = sighted();
+    put(&mut store, b"k", b"a longer one", None).unwrap();
+    assert_eq!(get(&mut store, &sight).unwrap(), b"a longer one");
+    store.put_seen((DB, b"k"), b"once again", &sight, NOW).unwrap();
+    assert_eq!(get(&mut store, &sight).unwrap(), b"once again");
+}
+
+#[test]
+fn a_reader_may_go_back_before_the_place_where_another_stopped() {
+    let mut store = store(OnFull::Refuse);
+    let bytes: Vec<u8> = (0..300_000_u32).map(|i| (i / 7) as u8).collect();
+    put(&mut store, b"k", &bytes, None).unwrap();
+    let Value::Large { id, .. } = store.peek(DB, b"k", NOW).unwrap().value else { panic!("it is large") };
+    for first in [0, 70_000, 131_072, 200_000, 299_999, 300_000] {
+        let mut cursor = LargeCursor::new(id, first);
+        store.large_settle(&mut cursor);
+        assert_eq!(u64::from(cursor.trail().index), (first / 65_536).min(3), "four spans, and blocks");
+        for second in [0, 65_535, 65_536, 131_072, 262_144, 299_000] {
+            let mut cursor = LargeCursor::follow(id, second, cursor.trail());
+            let slice = store.large_slice(&mut cursor);
+            assert!(!slice.is_empty() && bytes[second as usize..].starts_with(slice), "{first} {second}");
+        }
+    }
+}
+
+#[test]
+fn large_values_without_a_byte_run_out_too() {
+    let config =
+        StoreConfig { memory_bytes: MIB, segment_bytes: 1024, leaf_buckets: 16, ..StoreConfig::default() };
+    let mut store = Store::new(config, [1, 2]).unwrap();
+    let mut held = Vec::new();
+    while let Ok(id) = store.large_begin(0, NOW) {
+        held.push(id);
+        assert_eq!(store.large_count(), held.len() as u64);
+    }
+    assert!(held.len() > 1000 && store.large_begin(0, NOW) == Err(Refused::Full));
+    assert_eq!(store.large_count(), held.len() as u64);
+    store.invariants();
+    for id in held {
+        store.large_release(id);
+    }
+    store.invariants();
+    assert_eq!(store.large_count(), 0);
+    assert!(store.large_begin(0, NOW).is_ok());
 }

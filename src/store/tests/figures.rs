@@ -23,8 +23,8 @@ struct Load {
     segment_bytes: usize,
     keys: usize,
     steps: usize,
-    /// Values in records, values of up to seven segments, appended bytes, reads, deletions, new times to live.
-    mix: [usize; 6],
+    /// Values in records, values of up to nine segments, appended bytes, reads, deletions, new times to live, copies.
+    mix: [usize; 7],
     /// Times to live in ms, up to which; 0: none.
     ttl_ms: usize,
     /// Steps between two calls of `maintain`; 0: never.
@@ -40,34 +40,36 @@ const PLAIN: Load = Load {
     segment_bytes: 2048,
     keys: 3000,
     steps: 20_000,
-    mix: [60, 0, 0, 30, 10, 0],
+    mix: [60, 0, 0, 30, 10, 0, 0],
     ttl_ms: 0,
     maintain: 0,
     flush: 0,
 };
 const CACHE: Load =
-    Load { on_full: OnFull::Evict, memory_bytes: 320 * KIB, mix: [40, 0, 0, 60, 0, 0], ..PLAIN };
+    Load { on_full: OnFull::Evict, memory_bytes: 320 * KIB, mix: [40, 0, 0, 60, 0, 0, 0], ..PLAIN };
 
-const LOADS: [Load; 14] = [
+const LOADS: [Load; 16] = [
     Load { name: "plain, half full", keys: 1500, ..PLAIN },
     Load { name: "plain, full", ..PLAIN },
     Load { name: "plain, full, maintained", maintain: 20, ..PLAIN },
-    Load { name: "plain, expiring", ttl_ms: 3000, mix: [60, 0, 0, 20, 5, 15], ..PLAIN },
+    Load { name: "plain, expiring", ttl_ms: 3000, mix: [60, 0, 0, 20, 5, 15, 0], ..PLAIN },
     Load { name: "plain, expiring late, maintained", ttl_ms: 2_000_000, maintain: 20, ..PLAIN },
     Load { name: "plain, expiring, maintained", ttl_ms: 3000, maintain: 5, ..PLAIN },
-    Load { name: "plain, large values", mix: [30, 20, 20, 10, 20, 0], ..PLAIN },
-    Load { name: "plain, flushed", mix: [60, 5, 5, 20, 10, 0], flush: 4000, maintain: 50, ..PLAIN },
+    Load { name: "plain, large values", mix: [30, 20, 20, 10, 20, 0, 0], ..PLAIN },
+    Load { name: "plain, flushed", mix: [60, 5, 5, 20, 10, 0, 0], flush: 4000, maintain: 50, ..PLAIN },
     Load {
         name: "plain, many small",
         keys: 200_000,
         memory_bytes: 2 * MIB,
-        mix: [90, 0, 0, 0, 10, 0],
+        mix: [90, 0, 0, 0, 10, 0, 0],
         ..PLAIN
     },
+    Load { name: "plain, copied", mix: [20, 0, 0, 10, 10, 0, 60], ..PLAIN },
     Load { name: "cache", ..CACHE },
+    Load { name: "cache, everything in use", keys: 1800, mix: [10, 0, 0, 90, 0, 0, 0], ..CACHE },
     Load { name: "cache, expiring, maintained", ttl_ms: 6000, maintain: 10, ..CACHE },
     Load { name: "cache, much too small", keys: 30_000, memory_bytes: 256 * KIB, ..CACHE },
-    Load { name: "cache, large values", mix: [20, 15, 15, 40, 10, 0], ..CACHE },
+    Load { name: "cache, large values", mix: [20, 15, 15, 40, 10, 0, 0], ..CACHE },
     Load {
         name: "cache, usual segments",
         segment_bytes: 64 * KIB,
@@ -97,7 +99,7 @@ fn run(load: &Load, random: &mut Random) -> String {
     let mut store = Store::new(config, [5, 6]).unwrap();
     let (mut now, mut asked, mut found, mut refused) = (Millis(1_000_000), 0, 0, 0);
     let (mut sum, mut due_sum, mut samples) = (MemoryUse::default(), 0, 0);
-    let bytes = vec![7; 7 * load.segment_bytes];
+    let bytes = vec![7; 9 * load.segment_bytes];
     for step in 0..load.steps {
         let key = key(random, load.keys);
         let expiry = (load.ttl_ms > 0).then(|| now.plus(random.below(load.ttl_ms) as u64));
@@ -115,7 +117,8 @@ fn run(load: &Load, random: &mut Random) -> String {
             1 => put(long),
             2 => {
                 let offset = store.peek(DB, &key, now).map_or(0, |entry| entry.value.len());
-                Mutation::Write { db: DB, key: &key, offset, bytes: &bytes[..offset as usize % 900] }
+                let len = offset as usize * 7 % 4000;
+                Mutation::Write { db: DB, key: &key, offset, bytes: &bytes[..len] }
             }
             3 => {
                 asked += 1;
@@ -123,7 +126,8 @@ fn run(load: &Load, random: &mut Random) -> String {
                 continue;
             }
             4 => Mutation::Delete { db: DB, key: &key },
-            _ => Mutation::SetExpiry { db: DB, key: &key, expiry },
+            5 => Mutation::SetExpiry { db: DB, key: &key, expiry },
+            _ => Mutation::Copy { db: DB, from: &key, to_db: DB, to: &key.map(|byte| byte ^ 1) },
         };
         refused += usize::from(store.apply(&mutation, now).is_err());
         now = now.plus(1);

@@ -10,6 +10,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+mod parts;
+
 const DATABASES: u8 = 3;
 const OPERATIONS: usize = 16;
 
@@ -318,62 +320,6 @@ impl Harness {
         self.keys = keys.into_iter().map(|((db, key), kept)| ((swapped(db), key), kept)).collect();
     }
 
-    fn begin(&mut self) {
-        let hint = if self.random.below(2) == 0 { 0 } else { self.random.below(5000) };
-        match self.store.large_begin(hint as u64, self.now) {
-            Ok(id) => self.writers.push(Writer { id, bytes: Vec::new() }),
-            Err(_) => self.refused += 1,
-        }
-        self.listen();
-    }
-
-    fn fill(&mut self) {
-        if self.writers.is_empty() {
-            return self.begin();
-        }
-        let at = self.random.below(self.writers.len());
-        let bytes = self.value();
-        let id = self.writers[at].id;
-        for byte in bytes.chunks(700) {
-            let Ok(space) = self.store.large_space(id, self.now) else { break };
-            let n = space.len().min(byte.len());
-            assert!(n > 0);
-            space[..n].copy_from_slice(&byte[..n]);
-            self.store.large_filled(id, n);
-            self.writers[at].bytes.extend_from_slice(&byte[..n]);
-        }
-        self.listen();
-        assert_eq!(self.store.large_len(id), self.writers[at].bytes.len() as u64);
-    }
-
-    fn publish(&mut self) {
-        let Some(writer) = self.writers.pop() else { return };
-        let (db, key, expiry) = (self.db(), self.key(), self.expiry());
-        let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(writer.id), expiry };
-        match self.apply(&mutation) {
-            Some(applied) => self.insert((db, key), writer.bytes, expiry, applied),
-            None => self.store.large_release(writer.id),
-        }
-    }
-
-    fn retain(&mut self) {
-        let (db, key) = (self.db(), self.key());
-        if let Some(entry) = self.store.peek(db, &key, self.now)
-            && let Value::Large { id, .. } = entry.value
-        {
-            let bytes = read(&self.store, entry.value);
-            self.store.large_retain(id);
-            self.readers.push(Writer { id, bytes });
-        }
-        while self.readers.len() + self.writers.len() > 6 {
-            let from = if self.readers.is_empty() { &mut self.writers } else { &mut self.readers };
-            let reader = from.remove(0);
-            let len = reader.bytes.len() as u64;
-            assert_eq!(read(&self.store, Value::Large { id: reader.id, len }), reader.bytes);
-            self.store.large_release(reader.id);
-        }
-    }
-
     fn look(&mut self) {
         let (db, key) = (self.db(), self.key());
         let kept = self.kept(db, &key);
@@ -383,44 +329,6 @@ impl Harness {
         let picked = self.store.random(db, self.random.next(), self.now);
         if let Some(key) = picked.map(|entry| entry.key.to_vec()) {
             assert!(self.kept(db, &key).is_some());
-        }
-    }
-
-    /// Looks keys up ahead, and uses what was seen of one before: however old it is, it makes no difference.
-    fn look_ahead(&mut self) {
-        let (db, key) = (self.db(), self.key());
-        let mut sight = self.store.sight(db, &key);
-        if self.random.below(4) > 0 {
-            self.store.look(&mut sight);
-        }
-        self.sights.push((db, key, sight));
-        if self.sights.len() < 5 {
-            return;
-        }
-        let (db, key, sight) = self.sights.swap_remove(self.random.below(5));
-        let kept = self.kept(db, &key);
-        if self.random.below(2) == 0 {
-            let found = self.store.get_seen(db, &key, &sight, self.now).is_some();
-            assert_eq!(found, kept.is_some());
-            if let Some(kept) = kept {
-                let value = self.store.get_seen(db, &key, &sight, self.now).expect("it was there");
-                assert!(!matches!(value, Value::Inline(bytes) if bytes != kept.value));
-                assert_eq!(value.len(), kept.value.len() as u64);
-            }
-            self.listen();
-            return;
-        }
-        let value = self.value();
-        match self.store.put_seen((db, &key), &value, &sight, self.now) {
-            Ok(()) => {
-                assert!(self.listen(), "a change is told");
-                let kept = Kept { value, expiry: None, revision: self.last };
-                self.keys.insert((db.0, key), kept);
-            }
-            Err(_) => {
-                assert!(!self.listen(), "what is refused is told to nobody");
-                self.refused += 1;
-            }
         }
     }
 
@@ -497,10 +405,12 @@ impl Harness {
             let Some(entry) = found else { continue };
             assert_eq!((entry.expiry, entry.revision), (kept.expiry, kept.revision));
             assert_eq!(read(&self.store, entry.value), kept.value);
+            assert_eq!(entry.value.is_empty(), kept.value.is_empty());
         }
         for db in 0..DATABASES {
             let here = || self.keys.iter().filter(|((at, _), _)| *at == db);
             assert_eq!(self.store.len(Database(db)), here().count() as u64);
+            assert_eq!(self.store.is_empty(Database(db)), here().next().is_none());
             let expiries: Vec<u64> = here().filter_map(|(_, kept)| kept.expiry).map(|at| at.0).collect();
             assert_eq!(self.store.expiring(Database(db)), expiries.len() as u64);
             let mean = expiries.iter().sum::<u64>().checked_div(expiries.len() as u64).unwrap_or(0);
@@ -514,6 +424,7 @@ impl Harness {
             );
             assert!(!self.store.may_have_gone_since(key, self.last), "nothing has gone since now");
         }
+        assert_eq!(self.store.revision(), self.last);
         let counters = self.store.statistics();
         assert_eq!((counters.expired, counters.evicted), self.left);
     }
@@ -533,6 +444,7 @@ impl Harness {
         self.store.invariants();
         let memory = self.store.memory();
         assert_eq!((memory.live, memory.large, memory.large_free), (0, 0, 0));
+        assert_eq!((memory.used(), self.store.large_count()), (memory.index, 0));
     }
 }
 

@@ -90,3 +90,34 @@ fn it_halves_when_few_shallow_leaves_are_left() {
     directory.reset();
     assert_eq!(directory.find(1), NONE);
 }
+
+#[test]
+fn a_doubling_that_has_begun_is_finished() {
+    let mut directory = Directory::new(1 << 7);
+    split_evenly(&mut directory, 5);
+    directory.advance();
+    for prefix in 0..16 {
+        let id = directory.find(prefix);
+        directory.merge(5, id, prefix | 16);
+    }
+    // There are not enough leaves any more to begin one.
+    while directory.depth == 5 {
+        let before = directory.entries.len();
+        directory.advance();
+        assert!(directory.entries.len() > before || directory.depth == 6);
+    }
+    assert_eq!(directory.entries.len(), 64);
+}
+
+#[test]
+fn leaves_that_take_much_of_it_are_not_merged() {
+    let mut directory = Directory::new(1 << 13);
+    directory.plant(0);
+    for depth in 0..12 {
+        assert!(directory.can_split(depth));
+        directory.split(depth, 1 + u32::from(depth), 1 << depth);
+    }
+    assert_eq!(directory.depth, 12);
+    let mergeable: Vec<u8> = (0..=12).filter(|depth| directory.can_merge(*depth)).collect();
+    assert_eq!(mergeable, (3..=12).collect::<Vec<u8>>(), "at most 1,024 entries to write");
+}
