@@ -18,7 +18,7 @@ fn delete(store: &mut Store, n: u32) {
 /// times to live.
 #[test]
 fn a_segment_may_change_while_a_sweep_is_in_the_middle_of_it() {
-    let ttl = |n: u32| Some(NOW.plus(u64::from(if n % 2 == 0 { 1 + n } else { 3999 - n % 500 })));
+    let ttl = |n: u32| Some(NOW.plus(u64::from(if n.is_multiple_of(2) { 1 + n } else { 3999 - n % 500 })));
     for (count, emptied) in [(3800, 2100), (3800, 3800), (1200, 0)] {
         for steps in 1..8 {
             let mut store = store(OnFull::Refuse);
