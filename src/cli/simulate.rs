@@ -28,7 +28,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
     /// How many seeds, one after the other
-    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Begin new seeds for so long, instead of a number of them
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "seeds")]

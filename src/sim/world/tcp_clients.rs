@@ -3,7 +3,7 @@
 use super::{Event, World};
 use crate::client::{Reply, whole_replies};
 use crate::sim::clock::MILLISECOND;
-use crate::sim::commands::Command;
+use crate::sim::commands::{Command, is_last_word};
 use crate::sim::faults::Fault;
 use crate::sim::history::{Action, Begun, Content, Seen};
 use crate::sim::link::{Link, Owner};
@@ -176,10 +176,14 @@ impl World {
         let (replies, consumed) = whole_replies(&tcp.received)
             .map_err(|reason| violation(b"", format!("{reason}: {}", show(&tcp.received))))?;
         tcp.received.drain(..consumed);
-        for reply in replies {
+        for reply in replies.into_iter().filter(|reply| !is_last_word(reply)) {
             let tcp = &mut self.tcp[client];
-            // A last word that nobody asked for: the server gives a stuck client up.
-            let Some(ask) = tcp.asks.front_mut() else { continue };
+            let Some(ask) = tcp.asks.front_mut() else {
+                return Err(violation(
+                    b"",
+                    format!("client {client} was told what it never asked for: {reply:?}"),
+                ));
+            };
             ask.replies.push(reply);
             if ask.replies.len() == ask.commands.len()
                 && let Some(ask) = tcp.asks.pop_front()

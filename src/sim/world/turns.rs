@@ -14,7 +14,7 @@ use crate::client::{Reply, whole_replies};
 use crate::connection::ConnectionId;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::server::Socket;
-use crate::sim::commands::{told, told_reply};
+use crate::sim::commands::{is_last_word, told, told_reply};
 use crate::sim::frames::{Class, Place};
 use crate::sim::link::Owner;
 use crate::sim::violation::{Violation, show, violation};
@@ -26,9 +26,6 @@ const GROUP_MAX: usize = 8;
 const CALLS_MAX: usize = 4;
 /// Connections that ask to be looked at after one event, at most: a bound on a loop that ends long before.
 const ATTENTION_MAX: usize = 10_000;
-
-/// What the server says of a command that was begun and not finished in time.
-const NOT_FINISHED: &str = "begun and not finished";
 
 impl World {
     /// The server's loop is to look at a connection.
@@ -190,7 +187,7 @@ impl World {
                     _ => Err(violation(b"", format!("{most} commands ran ahead and not all were answered"))),
                 };
             };
-            if matches!(&reply, Reply::Error { text, .. } if text.contains(NOT_FINISHED)) {
+            if is_last_word(&reply) {
                 self.report.stuck_closed += 1;
                 continue;
             }
