@@ -35,6 +35,22 @@ fn a_value_of_64_mib_goes_in_and_out() {
     assert_eq!(client.line("DEL big"), b":1\r\n");
 }
 
+/// A container that was frozen, a machine that slept: what arrived in the meantime is not the clients' delay.
+#[test]
+fn a_server_that_was_stopped_for_a_while_reads_before_it_looks_at_its_time_limits() {
+    let server = Server::start(&["--request-timeout", "300ms"]);
+    let mut client = server.connect();
+    assert_eq!(client.line("PING"), b"+PONG\r\n");
+    client.send(b"*1\r\n$4\r\nPI");
+    // It came before this one's, so it has been read.
+    assert_eq!(server.connect().line("PING"), b"+PONG\r\n");
+    server.signal("STOP");
+    client.send(b"NG\r\n");
+    std::thread::sleep(Duration::from_millis(600));
+    server.signal("CONT");
+    assert_eq!(show(&client.reply()), show(b"+PONG\r\n"));
+}
+
 #[test]
 fn five_thousand_connections_at_once() {
     if !common::raise_descriptor_limit(12_000) {

@@ -129,13 +129,13 @@ impl Reactor {
                 result => result?,
             }
             self.mark_ready(&events, now);
-            self.server.handle_deadlines(now);
-            self.take_attention();
             self.serve_ready(now);
             if let Some(udp) = &mut self.udp {
                 udp.serve(&mut self.server, now);
             }
             self.entrance.accept(&mut self.server, &mut self.peers, self.poll.registry(), now);
+            // After reading: what arrived while this process was stopped is not the client's delay.
+            self.server.handle_deadlines(now);
             more_maintenance = self.server.maintain(now, MAINTENANCE_STEPS);
             self.take_attention();
             self.follow_log_level();
