@@ -88,6 +88,11 @@ impl Store {
                 pairs
                     .take(number as usize - 1)
                     .for_each(|pair| _ = self.unstage(&mut batch, self.key(db, pair.0)));
+                debug_assert_eq!(batch.staged, 0, "nothing of the batch is left");
+                debug_assert!(
+                    batch.credit == 0 || self.config.on_full == OnFull::Evict,
+                    "what was to die is back"
+                );
                 return Err(refused);
             }
         }
