@@ -144,7 +144,9 @@ def put(path, content):
 def listed(globs):
     """The mutants of the files, numbered by function, each with a key that outlives changes elsewhere in the file."""
     options = [option for glob in globs for option in ("--file", glob)]
-    ran = subprocess.run(["cargo", "mutants", "--list", "--json", *options], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    ran = subprocess.run(["cargo", "mutants", "--list", "--json", *options], cwd=ROOT, stdout=subprocess.PIPE)
+    if ran.returncode != 0:
+        sys.exit("cargo mutants gave no list; `cargo install cargo-mutants --locked` brings it")
     mutants, seen = json.loads(ran.stdout), {}
     where = lambda span: (span["start"]["line"], span["start"]["column"])
     mutants.sort(key=lambda m: (m["file"], where((m["function"] or m)["span"]), where(m["span"])))

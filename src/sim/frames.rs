@@ -81,15 +81,28 @@ pub struct Place {
     pub epoch: u32,
     /// Its wall clock, in ms.
     pub unix: u64,
+    /// Whether the frame came by a stream, which is no late copy whatever it says.
+    pub by_stream: bool,
+}
+
+/// What a write runs once for. A client that keeps no rules may use its name again after a restart, or open a session
+/// anew by a stream when the server has forgotten the one before (and says so, by the session's number): what it asks for then is a
+/// request of its own, though the sequence is an old one's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Name {
+    client_id: u64,
+    sequence: u32,
+    epoch: u32,
+    sessions_by_stream: u32,
 }
 
 /// The account of all frames.
 #[derive(Default)]
 pub struct Frames {
     asked: HashMap<(u64, u32), Vec<Body>>,
-    /// By client, sequence, and the run of the server that was meant: a client that keeps no rules may use its name again
-    /// after a restart, for a request of its own.
-    ran: HashMap<(u64, u32, u32), Kept>,
+    ran: HashMap<Name, Kept>,
+    /// Of each client, the number of its latest session as far as it was told, and how many were opened by streams.
+    sessions: HashMap<u64, (u64, u32)>,
     pub tally: Tally,
 }
 
@@ -187,6 +200,9 @@ impl Frames {
         match (kept.status, head.op()) {
             (Status::Ok, Some(Op::Hello)) => {
                 self.tally.hellos += 1;
+                let (number, by_stream) = self.sessions.entry(head.client_id).or_default();
+                *by_stream += u32::from(place.by_stream && *number != kept.expect);
+                *number = kept.expect;
                 Ok(Class::Other)
             }
             (status, Some(op)) if answers(status) && op.is_write() => {
@@ -228,7 +244,8 @@ impl Frames {
             let text = format!("client {:x} never asked for this as its {}: {body:?}", id.0, id.1);
             return Err(violation(request.key, text));
         }
-        let run = (id.0, id.1, body.epoch);
+        let sessions_by_stream = self.sessions.get(&id.0).map_or(0, |(_, by_stream)| *by_stream);
+        let run = Name { client_id: id.0, sequence: id.1, epoch: body.epoch, sessions_by_stream };
         if let Some(first) = self.ran.get(&run) {
             if *first != kept || body.epoch != place.epoch {
                 let text = format!("write {} of client {:x} ran twice: {first:?}, then {kept:?}", id.1, id.0);

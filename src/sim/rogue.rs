@@ -1,6 +1,6 @@
 //! A client that keeps no rules: it leaves gaps in its sequences, never says what it still waits for, repeats old writes
 //! and changes them, speaks of runs of the server that are over, and sends the same write by datagram and by stream. Whatever it does, a
-//! write of its runs at most once.
+//! write of its runs at most once in a session.
 
 use crate::random::Random;
 use crate::wire::frame::{COOKIE_LEN, Head, Op};

@@ -133,7 +133,7 @@ impl World {
             format!("the server gets {} from {from} and answers {answer}", told(bytes))
         });
         self.model.hear(self.node.take_log());
-        let place = Place { epoch: self.node.epoch(), unix: now.unix.0 };
+        let place = Place { epoch: self.node.epoch(), unix: now.unix.0, by_stream: false };
         let after = *self.node.counters();
         self.frames.handled((bytes, reply.as_deref()), (&before, &after), place, &mut self.model)?;
         if let Some(reply) = reply {

@@ -207,7 +207,8 @@ impl World {
 
     /// The same for a connection that speaks frames; the writes that ran.
     fn explain_frames(&mut self, at: usize) -> Result<u64, Violation> {
-        let place = Place { epoch: self.node.epoch(), unix: self.clock.reading().unix.0 };
+        let unix = self.clock.reading().unix.0;
+        let place = Place { epoch: self.node.epoch(), unix, by_stream: true };
         let mut ran = 0;
         loop {
             let link = &mut self.links[at];
