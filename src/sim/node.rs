@@ -17,8 +17,10 @@ use std::rc::Rc;
 
 /// Slices of one read or write, as few as make both stop in the middle of large values.
 const SLICES: usize = 8;
-/// Slices of all that waits on one connection, at most: more than its largest values have blocks.
-const PENDING_SLICES_MAX: usize = 4_096;
+/// Slices of all that waits on one connection: as many as are tried first, and at most. A full ring of markers stands for
+/// hundreds of large values, each of tens of blocks.
+const PENDING_SLICES: usize = 4_096;
+const PENDING_SLICES_MAX: usize = 1 << 18;
 /// Slices of maintenance, at most: a bound on a loop that ends long before.
 const ROUNDS_MAX: usize = 100_000;
 
@@ -239,10 +241,15 @@ impl Node {
 
     /// All that waits to be sent on a connection.
     pub fn pending(&self, id: ConnectionId) -> Vec<u8> {
-        let mut slices = vec![IoSlice::new(&[]); PENDING_SLICES_MAX];
-        let count = self.server.output(id, &mut slices);
-        assert!(count < slices.len(), "more waits to be sent than the bounds on replies allow");
-        joined(&slices[..count])
+        let mut slices = vec![IoSlice::new(&[]); PENDING_SLICES];
+        loop {
+            let count = self.server.output(id, &mut slices);
+            if count < slices.len() {
+                return joined(&slices[..count]);
+            }
+            assert!(count < PENDING_SLICES_MAX, "more waits to be sent than the bounds on replies allow");
+            slices = vec![IoSlice::new(&[]); 2 * count];
+        }
     }
 
     /// Sends what waits to a socket that takes `room` bytes, by one write: what was offered and what was taken.
@@ -311,10 +318,14 @@ impl Node {
         self.server.poll_attention()
     }
 
-    /// What the server does between requests: time limits, expiry, cleaning.
-    pub fn tick(&mut self, now: Now, steps: usize) {
-        self.server.handle_deadlines(now);
+    /// What the server does between requests: expiry, cleaning.
+    pub fn maintain(&mut self, now: Now, steps: usize) {
         self.server.maintain(now, steps);
+    }
+
+    /// Gives up connections whose time limits have passed.
+    pub fn handle_deadlines(&mut self, now: Now) {
+        self.server.handle_deadlines(now);
     }
 
     /// When the server wants to be woken though nothing arrives, in its monotonic ms.

@@ -217,13 +217,24 @@ impl World {
                 self.agenda.at(self.stalled, Event::Resume);
                 return Ok(());
             }
-            return std::mem::take(&mut self.backlog).into_iter().try_for_each(|event| self.happen(event));
-        }
-        if self.must_wait(&event) {
+            // As after a poll: all that has come meanwhile is there at once, and time limits come last.
+            let missed = std::mem::take(&mut self.backlog).into_iter();
+            missed.filter(|event| !matches!(event, Event::Turn)).try_for_each(|event| self.happen(event))?;
+            self.turn()?;
+        } else if self.must_wait(&event) {
             self.backlog.push(event);
             return Ok(());
+        } else {
+            self.happen(event)?;
         }
-        self.happen(event)
+        if self.random.below(3) == 0 {
+            self.tick()?;
+        }
+        self.plan_tick();
+        if self.report.steps.is_multiple_of(u64::from(LOOK_EVERY)) {
+            self.look()?;
+        }
+        Ok(())
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
@@ -247,13 +258,6 @@ impl World {
                 self.tick()?;
             }
         }
-        if self.random.below(3) == 0 {
-            self.tick()?;
-        }
-        self.plan_tick();
-        if self.report.steps.is_multiple_of(u64::from(LOOK_EVERY)) {
-            self.look()?;
-        }
         Ok(())
     }
 
@@ -267,7 +271,8 @@ impl World {
         of_server && (self.stalled > self.clock.now || !self.backlog.is_empty())
     }
 
-    /// What the server does by itself.
+    /// What the server does by itself. Time limits wait for what it has not seen yet: as in the reactor, what clients
+    /// have sent is read, and what they would take is sent, before anybody is given up.
     fn tick(&mut self) -> Result<(), Violation> {
         if self.stalled > self.clock.now {
             self.agenda.at(self.stalled, Event::Tick);
@@ -275,7 +280,10 @@ impl World {
         }
         let steps = 1 + self.random.below(16);
         let now = self.clock.reading();
-        self.node.tick(now, steps);
+        if self.queue.is_empty() && self.backlog.is_empty() {
+            self.node.handle_deadlines(now);
+        }
+        self.node.maintain(now, steps);
         self.settle()?;
         self.take_attention();
         Ok(())

@@ -54,7 +54,7 @@ impl World {
         panic!("connections ask for attention without end");
     }
 
-    /// Goes once through the connections that wait.
+    /// Goes once through the connections that wait, then looks at time limits.
     pub fn turn(&mut self) -> Result<(), Violation> {
         self.turn_planned = false;
         let mut left = self.queue.len();
@@ -73,6 +73,8 @@ impl World {
             }
             self.take_attention();
         }
+        self.node.handle_deadlines(self.clock.reading());
+        self.take_attention();
         if !self.queue.is_empty() {
             self.plan_turn();
         }
