@@ -207,7 +207,7 @@ class Client:
                         raise SessionLost
                     self.cookie = reply.cookie
                     self._hello(deadline)
-                elif reply.status in (STALE_SESSION, WRONG_EPOCH, BUSY):
+                elif reply.status in (STALE_SESSION, WRONG_EPOCH):
                     raise SessionLost
                 else:
                     if reply.cookie != NO_COOKIE:

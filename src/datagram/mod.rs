@@ -16,8 +16,7 @@
 //!
 //! Over TCP the same frames, sessions and sequences hold, so that a write that was sent over UDP and is repeated over
 //! TCP still runs at most once. A stream proves its peer's address and delivers no old copies: cookies are not looked
-//! at, and a HELLO opens a session at once. But a write needs a session there: without one, nobody could tell whether
-//! it has run.
+//! at, and a HELLO opens a session at once.
 
 pub mod budget;
 pub mod cookie;
@@ -105,7 +104,7 @@ struct Asked<'a> {
 struct Answer {
     kept: Kept,
     /// Whether a fresh cookie goes with it. Only where a session stands, or where the client has to say HELLO with it
-    /// anyway: a cookie made after a session was dropped must not carry the retry of a write from before.
+    /// anyway: a client that goes on with a cookie from after its session was dropped would not notice the loss.
     cookie: bool,
 }
 
@@ -277,16 +276,15 @@ impl Datagrams {
         Decision::Read { op, session }
     }
 
+    /// A write needs a session, which HELLO alone opens. If it could open one itself, the retry of a write that has run
+    /// would run again where the server has dropped the session meanwhile and the client has got a new cookie.
     fn check_write(&mut self, asked: &Asked<'_>, op: Op, counter: Option<u32>) -> Decision {
         let head = &asked.frame.head;
-        let known = self.sessions.find(head.client_id).is_some();
-        if !known && asked.way == Way::Stream {
+        let session = self.sessions.find(head.client_id).filter(|session| self.is_fresh(*session, counter));
+        let Some(session) = session else {
             return Decision::Answer(Answer::plain(Status::StaleSession));
-        }
-        let session = match self.session_for(asked, counter) {
-            Ok(session) => session,
-            Err(status) => return Decision::Answer(Answer::plain(status)),
         };
+        self.sessions.touch(session, head.first_incomplete, asked.now.monotonic);
         let hash = self.hash_of(&asked.frame);
         match self.sessions.look_up(session, head.sequence, hash) {
             Known::New => Decision::Write { op, session, hash },
@@ -310,12 +308,16 @@ impl Datagrams {
                 NotOpened::Busy => Status::Busy,
             })?,
         };
-        if counter.is_some_and(|counter| !self.sessions.is_fresh(session, counter)) {
+        if !self.is_fresh(session, counter) {
             return Err(Status::StaleSession);
         }
-        let first = if head.code == Op::Hello as u8 { 0 } else { head.first_incomplete };
-        self.sessions.touch(session, first, now);
+        self.sessions.touch(session, 0, now);
         Ok(session)
+    }
+
+    /// Whether a frame with a cookie of this counter is no copy from before the session was opened.
+    fn is_fresh(&self, session: SessionIndex, counter: Option<u32>) -> bool {
+        counter.is_none_or(|counter| self.sessions.is_fresh(session, counter))
     }
 
     /// A keyed hash of what a write says, without what changes between its sendings.

@@ -246,16 +246,23 @@ fn g_no_copy_from_before_a_session_was_dropped_runs() {
     let cookie = rig.ask(&third, Head::request(Op::Hello, 3, 0)).expect("a challenge").head.cookie;
     let third = Peer { cookie, ..third };
     assert_eq!(rig.status(&third, Head::request(Op::Hello, 3, 0)), Status::Busy);
-    assert_eq!(rig.status(&third, third.put(1, 1)), Status::Busy);
+    assert_eq!(rig.status(&third, third.put(1, 1)), Status::StaleSession, "writes need one");
     assert_eq!(rig.status(&third, Head::request(Op::Get, 3, 1)), Status::Ok, "reads need no session");
     rig.pass(UDP_LEASE_MS + 1);
-    assert_eq!(rig.status(&third, third.put(1, 1)), Status::Ok, "the oldest has made room");
+    assert_eq!(rig.status(&third, Head::request(Op::Hello, 3, 0)), Status::Ok, "the oldest has made room");
+    assert_eq!(rig.status(&third, third.put(1, 1)), Status::Ok);
     assert_eq!((rig.datagrams.sessions().dropped(), rig.datagrams.sessions().len()), (1, 2));
     for _ in 0..3 {
         assert_eq!(rig.status(&old, old.add(1, 1)), Status::StaleSession);
         assert_eq!(rig.status(&old, old.add(2, 1)), Status::StaleSession);
     }
-    // With a new cookie the same client may begin again, but its old copies still do not run.
+    // From another address it is asked for a new cookie; retried with that, what ran does not run again either.
+    let moved = Peer { from: address(5009), ..old };
+    let challenge = rig.ask(&moved, moved.add(1, 1)).expect("a challenge");
+    assert_eq!(challenge.status(), Status::Challenge);
+    let moved = Peer { cookie: challenge.head.cookie, ..moved };
+    assert_eq!(rig.status(&moved, moved.add(1, 1)), Status::StaleSession);
+    // With a HELLO the same client may begin again, but its old copies still do not run.
     let hello = rig.ask(&old, Head::request(Op::Hello, 1, 0)).expect("a reply");
     assert_eq!(hello.status(), Status::StaleSession);
     let again = Peer { cookie: hello.head.cookie, ..old };
@@ -448,6 +455,7 @@ fn with_a_password_only_tagged_frames_run() {
     let (status, fresh) = ask(&mut rig, hello, cookie, Some(&keys.request)).expect("a challenge");
     assert_eq!(status, Status::Challenge);
     cookie = fresh;
+    assert_eq!(ask(&mut rig, hello, cookie, Some(&keys.request)).map(|reply| reply.0), Some(Status::Ok));
     assert_eq!(ask(&mut rig, put, cookie, None).map(|reply| reply.0), Some(Status::Denied));
     assert_eq!(ask(&mut rig, put, cookie, Some(&wrong.request)), None);
     assert_eq!(rig.runs_total(), 0);
@@ -468,6 +476,8 @@ fn a_new_password_counts_at_once_and_no_write_runs_again() {
         Some((reply.status(), reply.head.cookie))
     };
     let (_, cookie) = ask(&mut rig, &old, Head::request(Op::Hello, 1, 0)).expect("a challenge");
+    let hello = Head { cookie, ..Head::request(Op::Hello, 1, 0) };
+    assert_eq!(ask(&mut rig, &old, hello).map(|reply| reply.0), Some(Status::Ok));
     let put = Head { epoch: EPOCH, cookie, ..Head::request(Op::Put, 1, 1) };
     assert_eq!(ask(&mut rig, &old, put).map(|reply| reply.0), Some(Status::Ok));
 

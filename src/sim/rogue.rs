@@ -1,7 +1,6 @@
-//! A client that keeps hardly any rules: it leaves gaps in its sequences, never says what it still waits for, repeats old writes
+//! A client that keeps no rules: it leaves gaps in its sequences, never says what it still waits for, repeats old writes
 //! and changes them, speaks of runs of the server that are over, and sends the same write by datagram and by stream. Whatever it does, a
-//! write of its runs at most once in a session. One rule it keeps, for all depends on it: a new cookie is shown in a HELLO first,
-//! and where that is answered with another session's number, its requests are new ones under a new name.
+//! write of its runs at most once in a session.
 
 use crate::random::Random;
 use crate::wire::frame::{COOKIE_LEN, Head, Op};
@@ -16,10 +15,8 @@ pub struct Rogue {
     pub client_id: u64,
     pub epoch: u32,
     pub cookie: [u8; COOKIE_LEN],
-    /// Whether a HELLO with this cookie was answered OK.
+    /// Whether a HELLO was answered OK.
     pub open: bool,
-    /// The session's number, as that answer had it; 0 before the first.
-    pub session: u64,
     pub highest: u32,
     pub first: u32,
     /// What it added under each sequence.
@@ -36,7 +33,6 @@ impl Rogue {
             epoch: 0,
             cookie: [0; COOKIE_LEN],
             open: false,
-            session: 0,
             highest: 0,
             first: 1,
             added: BTreeMap::new(),
@@ -49,7 +45,7 @@ impl Rogue {
     /// A new life under another name.
     pub fn forget(&mut self) {
         self.client_id = self.random.next();
-        (self.epoch, self.cookie, self.open, self.session) = (0, [0; COOKIE_LEN], false, 0);
+        (self.epoch, self.cookie, self.open) = (0, [0; COOKIE_LEN], false);
         (self.highest, self.first) = (0, 1);
         self.added.clear();
     }

@@ -11,8 +11,8 @@
 //! ```
 //! A session that is lost takes with it what is known of its writes: those that were sent are
 //! [`Outcome::Unknown`], the rest go into the next session, under another client id. A cookie from a CHALLENGE is never
-//! put on the retry of a write before a HELLO has shown that the session still stands: a server that has forgotten the
-//! session would take the retry for a new write.
+//! put on the retry of a write before a HELLO has shown that the session still stands: where it does not, a late copy of
+//! that retry would be taken for a write of the session that the HELLO has opened.
 
 use std::time::Duration;
 
@@ -351,10 +351,7 @@ impl Session {
                     self.adopt_cookie(head);
                 }
             }
-            // BUSY to a request is as STALE_SESSION: there is no session any longer.
-            Status::Challenge | Status::WrongEpoch | Status::StaleSession | Status::Busy => {
-                self.lose_session();
-            }
+            Status::Challenge | Status::WrongEpoch | Status::StaleSession => self.lose_session(),
             _ => {
                 if self.phase == Phase::Open {
                     self.adopt_cookie(head);

@@ -67,15 +67,9 @@ impl World {
             return Ok(());
         }
         match (head.status(), head.op()) {
-            (Some(Status::Challenge), _) => (rogue.cookie, rogue.open) = (head.cookie, false),
+            (Some(Status::Challenge), _) => rogue.cookie = head.cookie,
             (Some(Status::Ok), Some(Op::Hello)) => {
-                let is_lost = rogue.epoch == head.epoch && rogue.session != head.expect;
-                if is_lost {
-                    rogue.forget();
-                } else {
-                    (rogue.epoch, rogue.cookie, rogue.open) = (head.epoch, head.cookie, true);
-                    rogue.session = head.expect;
-                }
+                (rogue.epoch, rogue.cookie, rogue.open) = (head.epoch, head.cookie, true);
             }
             // Told that it is out of date, it mostly goes on all the same.
             (Some(Status::WrongEpoch | Status::StaleSession), _) if rogue.random.below(4) == 0 => {
