@@ -156,6 +156,12 @@ pub struct Connection {
     pub(crate) refused: Option<crate::mutation::Refused>,
     /// The command being received, or run, has arguments that are large values.
     pub(crate) has_large: bool,
+    /// Its socket has bytes that the server has not read: what is late then is not the client's delay.
+    pub(crate) unread: bool,
+    /// There may be something to run: more has come than was looked at, or there is new room for answers.
+    pub(crate) in_line: bool,
+    /// Its socket took no more of its output when it was last asked.
+    pub(crate) stalled: bool,
     /// Whether it speaks Pannier's frames instead of RESP; the first byte tells.
     pub(crate) framed: Option<bool>,
     pub(crate) opened: Millis,
@@ -186,6 +192,9 @@ impl Connection {
             ended: None,
             refused: None,
             has_large: false,
+            unread: false,
+            in_line: false,
+            stalled: false,
             framed: None,
             opened: now,
             active: now,

@@ -9,6 +9,7 @@ mod in_process;
 
 use common::{KIB, MIB, encode, show};
 use in_process::InProcess;
+use pannier::connection::ConnectionId;
 use pannier::limits::STREAM_FRAME_BYTES_MAX;
 use pannier::server::Settings;
 use pannier::store::StoreConfig;
@@ -65,6 +66,129 @@ fn a_client_that_queues_is_not_closed_for_the_input_of_others() {
     }
     assert!(greedy.iter().any(|&id| process.is_closed(id)), "the input buffers were not exhausted");
     assert!(process.send(queuing, b"EXEC\r\n").starts_with(b"*100\r\n+OK\r\n"));
+}
+
+/// Many clients at once, as a turn of the loop has them: all are read, all run, all are written to. How often it takes
+/// until each has got its answer.
+fn turns_until_answered(
+    process: &mut InProcess,
+    clients: &[ConnectionId],
+    request: &[u8],
+    answer: &[u8],
+) -> usize {
+    let mut left: Vec<_> = clients.iter().map(|&id| (id, request.to_vec(), Vec::new())).collect();
+    let mut unfinished = Vec::new();
+    for turn in 1..100 {
+        for (id, to_send, _) in &mut left {
+            let taken = process.receive(*id, to_send);
+            to_send.drain(..taken);
+        }
+        let group: Vec<_> = left.iter().map(|(id, ..)| *id).collect();
+        process.server.run_group(&group, process.now, &mut unfinished);
+        for (id, _, answered) in &mut left {
+            process.take_output(*id, usize::MAX, answered);
+            assert!(!process.is_closing(*id), "a client that takes all its answers is closed");
+        }
+        left.retain(|(_, _, answered)| answered != answer);
+        if left.is_empty() {
+            return turn;
+        }
+    }
+    panic!("{} clients are not answered", left.len());
+}
+
+#[test]
+fn who_takes_its_answers_is_not_closed_for_those_who_do_not() {
+    let settings = Settings { max_clients: 40, output_bytes: 128 * KIB, ..Settings::default() };
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, settings, None);
+    let value = [b'x'; 1000];
+    let setting = process.connect();
+    process.send(setting, &encode(&[b"SET".as_slice(), b"k", &value]));
+    let quick: Vec<_> = (0..12).map(|_| process.connect()).collect();
+    let request = encode(&[b"GET".as_slice(), b"k"]).repeat(8);
+    let answer = [b"$1000\r\n".as_slice(), &value, b"\r\n"].concat().repeat(8);
+    let mut slow = Vec::new();
+    for stalled in 0..8 {
+        // Eight buffers in all. Twelve clients want one each at once, and up to half of them are taken for good.
+        turns_until_answered(&mut process, &quick, &request, &answer);
+        let closed = slow.iter().filter(|&&id| process.is_closing(id)).count();
+        assert_eq!(closed, usize::saturating_sub(stalled, 4), "of {stalled} that take nothing");
+        let id = process.connect();
+        process.receive(id, &encode(&[b"GET".as_slice(), b"k"]).repeat(16));
+        process.server.run(id, process.now);
+        process.take_output(id, 10, &mut Vec::new());
+        slow.push(id);
+    }
+}
+
+#[test]
+fn who_waits_for_its_turn_is_not_closed_for_the_input_of_others() {
+    let settings = Settings { max_clients: 60, input_bytes: 64 * KIB, ..Settings::default() };
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, settings, None);
+    // Each has more to say than its share, and all of it comes before anybody is run.
+    let clients: Vec<_> = (0..50).map(|_| process.connect()).collect();
+    let (request, answer) = (b"PING\r\n".repeat(1_500), b"+PONG\r\n".repeat(1_500));
+    turns_until_answered(&mut process, &clients, &request, &answer);
+    // Those in the middle of a command may hold half of the buffers; whoever goes beyond closes the largest of them.
+    let half = encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]);
+    let greedy: Vec<_> = (0..3).map(|_| process.connect()).collect();
+    for &id in &greedy {
+        process.send(id, &half[..15_000]);
+    }
+    turns_until_answered(&mut process, &clients, &request, &answer);
+    assert!(greedy.iter().any(|&id| process.is_closing(id)), "the input buffers were not exhausted");
+}
+
+#[test]
+fn what_is_not_read_yet_is_not_the_clients_delay() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let (whole, id) = (encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]), process.connect());
+    process.send(id, &whole[..100]);
+    // The server does nothing for a while, and then reads what fits; the rest waits in the socket.
+    process.now.monotonic = process.now.monotonic.plus(11_000);
+    let taken = process.receive(id, &whole[100..]);
+    assert!(taken < whole.len() - 100, "it was read in one go");
+    process.server.input_left(id, true);
+    process.server.run(id, process.now);
+    process.advance(0);
+    assert!(!process.is_closing(id));
+    assert_eq!(show(&process.send(id, &whole[100 + taken..])), show(b"+OK\r\n"));
+    // Where nothing is left to be read, the limit holds.
+    process.send(id, &whole[..100]);
+    process.server.input_left(id, false);
+    process.advance(11_000);
+    assert!(process.is_closing(id));
+}
+
+/// The time limit on requests is for bytes that do not come, not for an answer that takes its time.
+#[test]
+fn a_command_that_came_in_pieces_may_be_answered_for_longer_than_a_command_may_come() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let (id, other) = (process.connect(), process.connect());
+    process.send(id, &encode(&[b"SET".as_slice(), b"k", &[b'x'; 1000]]));
+    let whole = encode(&[b"MGET".as_slice()].into_iter().chain([b"k".as_slice(); 500]).collect::<Vec<_>>());
+    process.send(id, &whole[..100]);
+    process.advance(9_000);
+    process.receive(id, &whole[100..]);
+    let mut answer = Vec::new();
+    for _ in 0..100 {
+        process.server.run(id, process.now);
+        process.take_output(id, usize::MAX, &mut answer);
+        process.advance(2_000);
+    }
+    assert!(!process.is_closing(id));
+    assert_eq!(answer.len(), b"*500\r\n".len() + 500 * (b"$1000\r\n\r\n".len() + 1000));
+    // The same for one that is held by CLIENT PAUSE.
+    process.send(id, b"SET k ");
+    process.advance(9_000);
+    process.send(other, b"CLIENT PAUSE 60000\r\n");
+    assert_eq!(show(&process.send(id, b"v\r\n")), "");
+    process.advance(59_000);
+    assert!(!process.is_closing(id));
+    process.advance(2_000);
+    assert_eq!(show(&process.send(id, b"PING\r\n")), show(b"+OK\r\n+PONG\r\n"));
 }
 
 #[test]

@@ -244,8 +244,9 @@ impl Harness {
         let Some(id) = self.places[place].id else { return false };
         let mut slices = [IoSlice::new(&[]); 4];
         let count = self.server.output(id, &mut slices);
-        let mut len = 0;
+        let (mut len, mut offered) = (0, 0);
         for slice in &slices[..count] {
+            offered += slice.len();
             let part = slice.len().min(most - len);
             let replies = &mut self.places[place].replies;
             let room = CHECKED_BYTES_MAX - replies.len();
@@ -254,6 +255,9 @@ impl Harness {
         }
         if len > 0 {
             self.server.output_sent(id, len, self.now);
+        }
+        if len < offered {
+            self.server.output_blocked(id, self.now);
         }
         len > 0
     }

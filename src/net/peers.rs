@@ -127,29 +127,27 @@ impl Peers {
     pub fn read(&mut self, server: &mut Server, id: ConnectionId, now: Now) {
         let Some(peer) = self.get_mut(id) else { return };
         let mut left = LARGE_BYTES_PER_TURN;
-        loop {
-            let Some(read) = peer.read(server, id, left, now) else { return };
+        while let Some(read) = peer.read(server, id, left, now) {
             match read {
                 Ok((0, _)) => {
                     peer.readable = false;
-                    return server.input_ended(id);
+                    server.input_ended(id);
                 }
                 Ok((len, room)) => {
                     peer.readable = len == room || peer.read_closed;
                     server.input_received(id, len, now);
                     left = left.saturating_sub(len);
-                    if len < room || left == 0 || !server.has_body(id) {
-                        return;
+                    if len == room && left > 0 && server.has_body(id) {
+                        continue;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    peer.readable = false;
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
-                Err(error) => return peer.fail(server, id, &error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => peer.fail(server, id, &error),
             }
+            break;
         }
+        server.input_left(id, peer.readable);
     }
 
     /// Writes what waits, and puts back into the queue what can go on at once.
@@ -175,6 +173,9 @@ impl Peers {
                     left = left.saturating_sub(len);
                     server.output_sent(id, len, now);
                     sent_any = true;
+                    if !peer.writable {
+                        server.output_blocked(id, now);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     peer.writable = false;

@@ -160,11 +160,19 @@ impl Server {
                     continue;
                 }
             }
-            more = self.step(id, now, ran) == Progress::Made;
+            match self.step(id, now, ran) {
+                Progress::Made => {}
+                Progress::Waiting => more = false,
+                Progress::Deferred => break,
+            }
             ran += 1;
             self.pass(&mut lane);
         }
         self.batch.items.truncate(mark);
+        self.waits.input = false;
+        if let Some(connection) = self.get_mut(id) {
+            connection.in_line = more;
+        }
         self.update_deadline(id, now.monotonic);
         more
     }

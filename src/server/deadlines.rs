@@ -22,6 +22,12 @@ impl Server {
             let Some(connection) = self.connections.get(index) else { continue };
             let id = ConnectionId { index: index as u32, generation: connection.generation };
             match self.limit(connection) {
+                // What has not been read, or looked at, yet may be the rest.
+                Some((at, CloseReason::RequestTimeout))
+                    if at <= now.monotonic && (connection.unread || connection.in_line) =>
+                {
+                    self.timers.schedule(index, now.monotonic.plus(1));
+                }
                 Some((at, reason)) if at <= now.monotonic => self.time_out(id, reason, now.monotonic),
                 Some((at, _)) => self.timers.schedule(index, at),
                 None => {}

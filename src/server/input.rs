@@ -9,6 +9,7 @@
 //! ```
 
 use super::Server;
+use super::relief::Relief;
 use crate::connection::{Body, CloseReason, Connection, ConnectionId};
 use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
 use crate::mutation::{LargeId, Refused};
@@ -93,6 +94,7 @@ impl Server {
         self.engine.metrics.counters.received_bytes += len as u64;
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
         connection.active = now.monotonic;
+        connection.in_line = true;
         let Some(body) = &mut connection.body else {
             connection.input.commit(len);
             return;
@@ -111,10 +113,19 @@ impl Server {
         self.end_body_if_whole(id);
     }
 
+    /// Whether bytes are left in the socket that there was no space or no time for: while there are, a command that is
+    /// not whole waits for the server and not for the client, and its time limit does not end it.
+    pub fn input_left(&mut self, id: ConnectionId, unread: bool) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.unread = unread;
+        }
+    }
+
     /// The peer has sent all it will send. What is whole is still executed and answered.
     pub fn input_ended(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
             connection.ended.get_or_insert(CloseReason::PeerClosed);
+            connection.in_line = true;
         }
     }
 
@@ -203,8 +214,8 @@ impl Server {
         connection.decoder.body_received(bytes, target);
     }
 
-    /// Sees to it that the ring has room for the next bytes: attaches, straightens or lengthens it, and closes the
-    /// client that holds the most when the buffers of all are exhausted.
+    /// Sees to it that the ring has room for the next bytes: attaches, straightens or lengthens it. False: the buffers
+    /// of all are exhausted, and the bytes are left in the socket until others have given some back.
     fn make_ring_space(&mut self, id: ConnectionId) -> bool {
         loop {
             let connection = &mut self.connections[id.index as usize];
@@ -226,27 +237,11 @@ impl Server {
             if done {
                 return true;
             }
-            if !self.relieve_input(id) {
-                return false;
+            match self.relieve_input() {
+                Relief::Closed(other) if other != id => {}
+                _ => return false,
             }
         }
-    }
-
-    /// Closes the client that holds the most input; false if that is the one that asks.
-    pub(super) fn relieve_input(&mut self, asking: ConnectionId) -> bool {
-        let held = |connection: &Connection| connection.input.capacity();
-        let largest = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.closing.is_none() && held(connection) > 0)
-            .max_by_key(|(_, connection)| (held(connection), std::cmp::Reverse(connection.began)))
-            .map(|(index, connection)| ConnectionId {
-                index: index as u32,
-                generation: connection.generation,
-            });
-        let Some(largest) = largest else { return false };
-        self.drop_at_once(largest, CloseReason::InputFull);
-        largest != asking
     }
 
     /// Takes back all that a connection holds now, replies included, and has the reactor close it.

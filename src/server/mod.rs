@@ -5,9 +5,9 @@
 //!
 //! 1. `open` when a client has connected; it gives the id that every other call takes.
 //! 2. `input_space`, then `input_received` with what came (or `input_ended`). `None` from `input_space` means: leave
-//!    the bytes in the socket, this client has enough under way.
+//!    the bytes in the socket, this client has enough under way. `input_left` tells whether there are more.
 //! 3. `run` decodes and executes what has come; it says whether more can be done at once.
-//! 4. `output` and `output_sent` until there is no output or the socket takes no more.
+//! 4. `output` and `output_sent` until there is no output, or the socket takes no more: then `output_blocked`.
 //! 5. `is_finished` tells that a closing connection has said its last; then, or when the socket fails, `close`.
 //!
 //! Between turns: `poll_deadline` and `handle_deadlines`, `maintain`, and `poll_attention` for connections that
@@ -25,6 +25,7 @@
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
 //! | `pace.rs` | commands a second |
+//! | `relief.rs` | exhausted buffers: who waits, and who has to go |
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
 
 mod attention;
@@ -35,6 +36,7 @@ mod frames;
 mod input;
 mod output;
 mod pace;
+mod relief;
 mod request_log;
 mod run;
 mod transaction;
@@ -121,6 +123,7 @@ pub struct Server {
     discard: Box<[u8]>,
     pause: clients::Pause,
     pace: pace::Pace,
+    waits: relief::Waits,
     stop_requested: bool,
     /// What CONFIG GET timeout said at the start: while it says that, `Settings` holds, in milliseconds.
     idle_timeout_s_at_start: u32,
@@ -144,6 +147,8 @@ enum Progress {
     Made,
     /// Nothing can be done before more input comes, or output goes.
     Waiting,
+    /// The output buffers of all are exhausted: to be tried again once others have been sent theirs.
+    Deferred,
 }
 
 impl Server {
@@ -165,6 +170,7 @@ impl Server {
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             pause: clients::Pause::default(),
             pace: pace::Pace::default(),
+            waits: relief::Waits::default(),
             stop_requested: false,
             datagrams,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
@@ -199,6 +205,7 @@ impl Server {
         if self.get(id).is_none() {
             return;
         }
+        self.waits = relief::Waits::default();
         let mut connection = self.connections.remove(id.index as usize);
         connection.closing.unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);

@@ -78,6 +78,7 @@ impl Server {
     /// `len` bytes of the last `output` have been sent.
     pub fn output_sent(&mut self, id: ConnectionId, len: usize, now: Now) {
         self.engine.metrics.counters.sent_bytes += len as u64;
+        self.waits.output = false;
         let Server { engine, connections, output: arena, .. } = self;
         let Some(connection) = connections.get_mut(id.index as usize) else { return };
         let output = &mut connection.output;
@@ -96,13 +97,20 @@ impl Server {
         }
         connection.progressed = now.monotonic;
         connection.active = now.monotonic;
+        connection.stalled = false;
+        connection.in_line |= !connection.input.is_empty();
         if connection.output.is_empty() {
             self.update_deadline(id, now.monotonic);
         }
     }
 
-    /// The socket takes no more for now: the time limit on taking replies begins.
+    /// The socket takes no more for now, although something is left (after `output_sent`, if it took a part): the time
+    /// limit on taking replies begins.
     pub fn output_blocked(&mut self, id: ConnectionId, now: Now) {
+        self.waits.output = false;
+        if let Some(connection) = self.get_mut(id) {
+            connection.stalled = !connection.output.is_empty();
+        }
         self.update_deadline(id, now.monotonic);
     }
 
@@ -142,21 +150,5 @@ impl Server {
             }
             _ => connection.close(CloseReason::Stopping),
         }
-    }
-
-    /// Closes the client that holds the most output, if that makes room for others.
-    pub(super) fn relieve_output(&mut self) -> bool {
-        let largest = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.closing.is_none() && connection.output.capacity() > 0)
-            .max_by_key(|(_, connection)| connection.output.capacity())
-            .map(|(index, connection)| ConnectionId {
-                index: index as u32,
-                generation: connection.generation,
-            });
-        let Some(id) = largest else { return false };
-        self.drop_at_once(id, CloseReason::OutputFull);
-        true
     }
 }

@@ -1,7 +1,7 @@
 //! One command after the other: decode it, run it when its reply has room, consume its input only once it is answered.
 //! (`batch.rs` runs the most common ones many at a time.)
 
-use super::{Progress, Server, Source, clients::Action, request_log::Line};
+use super::{Progress, Server, Source, clients::Action, relief::Relief, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::{Flow, Spent};
@@ -31,8 +31,9 @@ impl Server {
         if connection.input.is_empty() {
             return self.wait_for_input(id, now);
         }
-        if !self.has_reply_room(id) {
-            return Progress::Waiting;
+        match self.reply_room(id) {
+            Progress::Made => {}
+            none => return none,
         }
         if self.is_framed(id) {
             return self.step_framed(id, now);
@@ -87,27 +88,36 @@ impl Server {
         Progress::Waiting
     }
 
-    /// Whether a reply of common size can be written. Replies that wait make room by being sent; buffers that others
-    /// hold are taken back from the one who holds the most.
-    fn has_reply_room(&mut self, id: ConnectionId) -> bool {
+    /// `Made` if a reply of common size can be written. Replies that wait make room by being sent; buffers that others
+    /// hold come back as they are sent theirs, or are taken from one that takes nothing.
+    fn reply_room(&mut self, id: ConnectionId) -> Progress {
         loop {
-            let Some(connection) = self.connections.get_mut(id.index as usize) else { return false };
+            let Some(connection) = self.connections.get_mut(id.index as usize) else {
+                return Progress::Waiting;
+            };
             if connection.closing.is_some() || connection.output.pending_len() >= RING_BYTES as u64 {
-                return false;
+                return Progress::Waiting;
             }
             let protocol = connection.session.protocol;
             let waiting = !connection.output.is_empty();
             if Out::new(&mut connection.output, &mut self.output, protocol).room() >= REPLY_ROOM_BYTES {
-                return true;
+                return Progress::Made;
             }
-            if waiting || !self.relieve_output() {
-                return false;
+            if waiting {
+                return Progress::Waiting;
+            }
+            match self.relieve_output() {
+                Relief::Closed(_) => {}
+                Relief::Wait => return Progress::Deferred,
+                Relief::Nothing => return Progress::Waiting,
             }
         }
     }
 
     /// Runs the whole command of `len` bytes at the front of the input.
     fn run_command(&mut self, id: ConnectionId, len: usize, now: Now, timed: bool) -> Progress {
+        // Whole: from now on it is the server that takes its time, or the client that does not take the answer.
+        self.connections[id.index as usize].began = None;
         let timed = timed || self.settings.log_requests;
         let started = if timed { (self.settings.clock_us)() } else { 0 };
         let before = Before {
@@ -305,7 +315,6 @@ impl Server {
                 }
             }
         }
-        connection.began = None;
         connection.input.consume(len);
         Progress::Made
     }

@@ -1,7 +1,7 @@
 //! A server of the simulated world: the shipped [`Server`], driven as the reactor drives it, and the list of what its
 //! store was told to change. This file alone knows how a `Server` is called.
 
-use crate::connection::ConnectionId;
+use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::datagram::{self, Datagrams, counters::Counters, sessions::Sessions};
 use crate::engine::{Engine, EngineConfig};
 use crate::limits::{DATAGRAM_BYTES_MAX, KIB};
@@ -35,6 +35,9 @@ pub struct NodeConfig {
     pub max_clients: usize,
     pub request_timeout_ms: u64,
     pub write_timeout_ms: u64,
+    /// That all clients share.
+    pub input_bytes: usize,
+    pub output_bytes: usize,
     /// Places in the at-most-once table.
     pub sessions_max: usize,
     pub lease_ms: u64,
@@ -165,8 +168,8 @@ impl Node {
             max_clients: config.max_clients,
             request_timeout_ms: config.request_timeout_ms,
             write_timeout_ms: config.write_timeout_ms,
-            input_bytes: 256 * KIB,
-            output_bytes: 256 * KIB,
+            input_bytes: config.input_bytes,
+            output_bytes: config.output_bytes,
             queue_bytes: 64 * KIB,
             ..Settings::default()
         };
@@ -259,11 +262,11 @@ impl Node {
         let mut taken = joined(&slices[..count]);
         let offered = taken.len();
         taken.truncate(room);
-        if taken.len() < offered {
-            self.server.output_blocked(id, now);
-        }
         if !taken.is_empty() {
             self.server.output_sent(id, taken.len(), now);
+        }
+        if taken.len() < offered {
+            self.server.output_blocked(id, now);
         }
         (offered, taken)
     }
@@ -289,6 +292,11 @@ impl Node {
         &self.server.engine().metrics.closes
     }
 
+    /// Whether bytes are left that the server has not read.
+    pub fn left(&mut self, id: ConnectionId, unread: bool) {
+        self.server.input_left(id, unread);
+    }
+
     /// The peer has sent all it will send.
     pub fn ended(&mut self, id: ConnectionId) {
         self.server.input_ended(id);
@@ -300,12 +308,14 @@ impl Node {
         self.server.close(id);
     }
 
-    /// Closes the connection if it has said its last; whether it is gone.
-    pub fn close_if_finished(&mut self, id: ConnectionId) -> bool {
-        if self.server.is_finished(id) {
-            self.server.close(id);
+    /// Closes the connection if it has said its last; why.
+    pub fn close_if_finished(&mut self, id: ConnectionId) -> Option<CloseReason> {
+        if !self.server.is_finished(id) {
+            return None;
         }
-        self.server.get(id).is_none()
+        let reason = self.server.get(id).and_then(Connection::closing);
+        self.server.close(id);
+        Some(reason.unwrap_or(CloseReason::PeerClosed))
     }
 
     /// Whether a connection has said its last.

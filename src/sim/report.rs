@@ -52,6 +52,8 @@ sums! {
     stuck_closed;
     /// TCP connections given up by the server because their answers were not taken.
     unread_closed;
+    /// TCP connections given up by the server because they sat on too much of the buffers that all share.
+    crowded_closed;
     /// Batches of commands, those in which commands of several connections ran ahead, and the commands that did.
     batches;
     shared_batches;
@@ -126,6 +128,7 @@ impl Report {
             ("clients turned away", self.turned_away),
             ("stuck clients given up", self.stuck_closed),
             ("clients given up for not reading", self.unread_closed),
+            ("clients given up for sitting on buffers", self.crowded_closed),
             ("batches of several connections", self.shared_batches),
             ("partial writes", self.partial_writes),
             ("answers in pieces", self.answers_in_pieces),
@@ -199,8 +202,9 @@ impl fmt::Display for Report {
         writeln!(f, "sessions driven out: {} of {}", self.sessions_dropped, self.sessions_opened)?;
         writeln!(
             f,
-            "TCP: {} connections, {} turned away, {} given up in the middle of a command, {} for not reading",
-            self.connections, self.turned_away, self.stuck_closed, self.unread_closed
+            "TCP: {} connections, {} turned away, {} given up in the middle of a command, {} for not reading, \
+             {} for want of buffers",
+            self.connections, self.turned_away, self.stuck_closed, self.unread_closed, self.crowded_closed
         )?;
         writeln!(
             f,

@@ -380,6 +380,7 @@ impl World {
         self.report.refused += store.refused;
         self.report.cleaned_segments += store.cleaned_segments;
         self.report.unread_closed += self.node.closes().write_timeout;
+        self.report.crowded_closed += self.node.closes().buffers;
     }
 
     /// What the run came to.
@@ -423,6 +424,8 @@ fn draw_config(swarm: &mut Random) -> NodeConfig {
         max_clients: swarm.pick(&[3, 12, 12]),
         request_timeout_ms: swarm.pick(&[300, 10_000]),
         write_timeout_ms: swarm.pick(&[200, 5_000]),
+        input_bytes: swarm.pick(&[128, 256]) * KIB,
+        output_bytes: swarm.pick(&[64, 256]) * KIB,
         sessions_max,
         lease_ms,
         password: (swarm.below(5) == 0).then(|| b"secret".to_vec()),

@@ -66,6 +66,11 @@ impl InProcess {
         self.server.get(id).is_none()
     }
 
+    /// Whether the server has closed the connection, or is about to.
+    pub fn is_closing(&self, id: ConnectionId) -> bool {
+        self.server.get(id).is_none_or(|connection| connection.closing().is_some())
+    }
+
     /// Gives the server these bytes and returns everything that it answers.
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
@@ -162,6 +167,9 @@ impl InProcess {
             }
             self.server.output_sent(id, len, self.now);
             taken += len;
+        }
+        if taken == bytes_max {
+            self.server.output_blocked(id, self.now);
         }
         taken
     }

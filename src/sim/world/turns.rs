@@ -11,7 +11,7 @@
 
 use super::{Event, World};
 use crate::client::{Reply, whole_replies};
-use crate::connection::ConnectionId;
+use crate::connection::{CloseReason, ConnectionId};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::server::Socket;
 use crate::sim::commands::{is_last_word, told, told_reply};
@@ -100,6 +100,7 @@ impl World {
                 break;
             }
         }
+        self.node.left(link.id, !link.arrived.is_empty());
         if link.ended && link.arrived.is_empty() && !std::mem::replace(&mut link.end_read, true) {
             self.node.ended(link.id);
         }
@@ -110,10 +111,15 @@ impl World {
         let now = self.clock.reading();
         let ids: Vec<ConnectionId> = group.iter().map(|at| self.links[*at].id).collect();
         let mut unfinished = Vec::new();
-        let (mut rest, mut done) = (&ids[..], 0);
-        while !rest.is_empty() {
+        // One that does not take its answers may be closed for the sake of the next, and what it was answered in the same
+        // batch would never be heard: then each runs by itself.
+        let one_by_one = group.iter().any(|at| !self.links[*at].ready.is_empty());
+        let most = if one_by_one { 1 } else { ids.len() };
+        let mut done = 0;
+        while done < ids.len() {
             let (mark, writes) = (self.model.mark(), self.node.counters().writes);
-            rest = self.node.run_batch(rest, now, &mut unfinished);
+            let batch = &ids[done..ids.len().min(done + most)];
+            self.node.run_batch(batch, now, &mut unfinished);
             let order = self.node.batch_order();
             self.model.hear(self.node.take_log());
             let lanes = &group[done..done + order.len()];
@@ -238,8 +244,8 @@ impl World {
         let mut sent = Vec::new();
         for _ in 0..CALLS_MAX {
             let room = self.links[at].room;
-            let (offered, taken) = if room > 0 { self.node.send(id, room, now) } else { (0, Vec::new()) };
-            self.report.partial_writes += u64::from(taken.len() < offered);
+            let (offered, taken) = self.node.send(id, room, now);
+            self.report.partial_writes += u64::from(room > 0 && taken.len() < offered);
             if self.links[at].room != usize::MAX {
                 self.links[at].room -= taken.len();
             }
@@ -257,8 +263,8 @@ impl World {
             let arrives = self.down_time(at);
             self.agenda.at(arrives, Event::Down(at, sent));
         }
-        if self.node.close_if_finished(id) {
-            return self.closed(at);
+        if let Some(reason) = self.node.close_if_finished(id) {
+            return self.closed(at, reason);
         }
         let link = &self.links[at];
         let readable = !link.arrived.is_empty() || link.ended && !link.end_read;
@@ -269,14 +275,21 @@ impl World {
     }
 
     /// The server has closed the connection.
-    fn closed(&mut self, at: usize) -> Result<(), Violation> {
+    fn closed(&mut self, at: usize, reason: CloseReason) -> Result<(), Violation> {
         let link = &mut self.links[at];
         link.open = false;
+        if reason == CloseReason::OutputFull && !link.was_slow {
+            return Err(violation(b"", "closed for want of buffers, and had taken all that it was answered"));
+        }
         // Who does not read is given up, whatever else there is to answer.
-        let orderly = link.ended && link.arrived.is_empty() && self.healed && !link.was_slow;
+        let crowded = reason == CloseReason::InputFull;
+        let orderly = link.ended && link.arrived.is_empty() && (self.healed || crowded) && !link.was_slow;
         if orderly && !link.commands.is_empty() {
-            let text =
-                format!("closed with {} requests unanswered that had arrived whole", link.commands.len());
+            let text = format!(
+                "closed ({}) with {} requests unanswered that had come whole",
+                reason.text(),
+                link.commands.len()
+            );
             return Err(violation(b"", text));
         }
         let arrives = self.down_time(at);
