@@ -48,7 +48,7 @@ pub enum CloseReason {
     IdleTimeout,
     /// Its replies outgrew what a client may have waiting.
     OutputFull,
-    /// The clients' input buffers were full and this one held the most.
+    /// The clients' input buffers were full, and of those that gave none back this one held the most.
     InputFull,
     /// CLIENT KILL.
     Killed,

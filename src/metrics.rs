@@ -62,7 +62,7 @@ counters! {
         request_timeout = "closed_by_request_timeout";
         /// Replies were not taken in time.
         write_timeout = "closed_by_write_timeout";
-        /// The buffers of all clients were full and it held the most, or its replies outgrew them.
+        /// The buffers of all clients were full and it held the most of those that stalled, or its replies outgrew them.
         buffers = "evicted_clients";
         /// CLIENT KILL.
         killed = "closed_by_kill";

@@ -10,10 +10,10 @@ use pannier::sim::{self, Plan};
 fn seeds_max(mutant: Mutant) -> u64 {
     match mutant {
         Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne | Mutant::SentTwice => 20,
-        Mutant::NoEpochCheck | Mutant::WatchMissesExpiry | Mutant::StaleHint => 60,
-        Mutant::NoHorizon | Mutant::HalfDone => 120,
+        Mutant::NoEpochCheck | Mutant::StaleHint => 60,
+        Mutant::HalfDone => 120,
+        Mutant::NoHorizon | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,
         Mutant::ScanSkipsSplit | Mutant::WindowOffByOne => 600,
-        Mutant::WritesUnderReader => 400,
     }
 }
 
