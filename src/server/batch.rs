@@ -170,8 +170,11 @@ impl Server {
         }
         self.batch.items.truncate(mark);
         self.waits.input = false;
-        if let Some(connection) = self.get_mut(id) {
+        let Server { connections, output, .. } = self;
+        let connection = connections.get_mut(id.index as usize);
+        if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
             connection.in_line = more;
+            connection.output.detach_if_empty(output);
         }
         self.update_deadline(id, now.monotonic);
         more
@@ -212,7 +215,8 @@ impl Server {
 
     /// Runs the commands of a lane up to the first one that is for `step`.
     fn run_lane(&mut self, lane: &mut Lane, now: Now) {
-        if lane.items.is_empty() || !self.is_plain_day() {
+        let is_quick = self.batch.items[lane.items.clone()].first().is_some_and(|item| item.quick.is_some());
+        if !is_quick || !self.is_plain_day() {
             return;
         }
         let Server { engine, connections, input, output, batch, .. } = self;

@@ -324,6 +324,11 @@ impl Server {
         self.engine.store.invariants();
         for (_, connection) in &self.connections {
             connection.input.invariants();
+            assert!(
+                !connection.output.is_empty() || connection.output.capacity() == 0,
+                "{} holds an output buffer for nothing",
+                connection.peer
+            );
             connection.transaction.queue.invariants();
             connection.transaction.watched.invariants();
         }

@@ -62,7 +62,10 @@ impl Server {
         }
         let holders = self.holders(|connection| Holder {
             held_bytes: connection.input.capacity(),
-            moving: connection.in_line || !connection.output.is_empty() && !connection.stalled,
+            moving: match connection.closing {
+                None => connection.in_line || !connection.output.is_empty() && !connection.stalled,
+                Some(_) => !connection.stalled,
+            },
             since: connection.began.unwrap_or(connection.progressed),
         });
         let relief = self.relieve(&holders, self.input.capacity(), CloseReason::InputFull);
@@ -76,8 +79,9 @@ impl Server {
             return Relief::Wait;
         }
         let holders = self.holders(|connection| Holder {
-            held_bytes: if connection.output.is_empty() { 0 } else { connection.output.capacity() },
-            moving: !connection.stalled,
+            held_bytes: connection.output.capacity(),
+            // Empty, it is one that is about to be answered in the same turn.
+            moving: !connection.stalled || connection.output.is_empty(),
             since: connection.progressed,
         });
         let relief = self.relieve(&holders, self.output.capacity(), CloseReason::OutputFull);
@@ -87,7 +91,7 @@ impl Server {
 
     fn holders(&self, as_holder: impl Fn(&Connection) -> Holder) -> Holders {
         let mut holders = Holders::default();
-        for (index, connection) in self.connections.iter().filter(|(_, each)| each.closing.is_none()) {
+        for (index, connection) in &self.connections {
             let holder = as_holder(connection);
             if holder.held_bytes == 0 {
                 continue;

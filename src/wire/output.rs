@@ -169,6 +169,13 @@ impl Output {
         finished
     }
 
+    /// Gives the buffer back where a [sink](Output::sink) was asked for and nothing was written.
+    pub fn detach_if_empty(&mut self, arena: &mut Buffers) {
+        if self.ring.is_empty() && self.ring.is_attached() {
+            self.ring.release(arena);
+        }
+    }
+
     /// Drops everything and gives the buffer back; `unpin` gets the id of each large value that was not sent to its
     /// end, once for each reference. An overflow is forgotten.
     pub fn release(&mut self, arena: &mut Buffers, mut unpin: impl FnMut(LargeId)) {
