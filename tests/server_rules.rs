@@ -262,6 +262,12 @@ fn a_key_that_came_and_went_while_it_was_watched_has_changed() {
         process.send(other, between.as_bytes());
         assert_eq!(show(&process.send(careful, exec)), show(b"+OK\r\n+QUEUED\r\n*-1\r\n"), "{between}");
     }
+    // One that has expired, and that nobody has met since, is gone as well.
+    process.send(careful, b"DEL k\r\nWATCH k\r\n");
+    process.send(other, b"SET k v PX 10\r\n");
+    assert_eq!(show(&process.send(careful, b"GET k\r\n")), show(b"$1\r\nv\r\n"));
+    process.now.unix = process.now.unix.plus(20);
+    assert_eq!(show(&process.send(careful, exec)), show(b"+OK\r\n+QUEUED\r\n*-1\r\n"), "expired");
     process.send(careful, b"DEL k\r\nWATCH k\r\n");
     process.send(other, b"SET other v\r\n");
     assert_eq!(show(&process.send(careful, exec)), show(b"+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"));

@@ -166,7 +166,7 @@ impl Server {
             self.drop_transaction(id);
             return self.answer(id, |out| out.null_array());
         }
-        let count = transaction.queued_count;
+        let count = self.connections[id.index as usize].transaction.queued_count;
         self.answer(id, |out| out.array(count as usize));
         let mut flow = Flow::Done;
         let mode = self.connections[id.index as usize].session.reply_mode;
@@ -228,8 +228,10 @@ impl Server {
         flow
     }
 
-    fn watched_has_changed(&self, id: ConnectionId, now: Now) -> bool {
-        let watched = self.connections[id.index as usize].transaction.watched.readable(&self.queues);
+    /// Whether a watched key is not what it was. Those that have expired go now, so that their going is seen.
+    fn watched_has_changed(&mut self, id: ConnectionId, now: Now) -> bool {
+        let Server { engine, connections, queues, .. } = self;
+        let watched = connections[id.index as usize].transaction.watched.readable(queues);
         // Time 0 is before any expiry.
         let unix = if mutant::is_on(Mutant::WatchMissesExpiry) { Millis(0) } else { now.unix };
         let mut rest = watched;
@@ -238,11 +240,10 @@ impl Server {
             let (len, tail) = tail.split_at(2);
             let (key, tail) = tail.split_at(usize::from(u16::from_le_bytes([len[0], len[1]])));
             let then = u64::from_le_bytes(revision.try_into().expect("split at 8"));
-            let entry = self.engine.store.peek(Database(*database), key, unix);
-            let changed = match entry {
+            let changed = match engine.store.get(Database(*database), key, unix) {
                 Some(entry) => entry.revision.0 != then,
                 None if then & WATCHED_ABSENT == 0 => true,
-                None => self.engine.store.may_have_gone_since(key, Revision(then & !WATCHED_ABSENT)),
+                None => engine.store.may_have_gone_since(key, Revision(then & !WATCHED_ABSENT)),
             };
             if changed {
                 return true;

@@ -68,6 +68,8 @@ pub struct Model {
     walks: BTreeMap<usize, Walk>,
     /// What keys had before they were changed, since somebody began to read several of them piece by piece.
     past: Vec<(Vec<u8>, Option<Record>)>,
+    /// The revision that a command last gave a key, whatever became of it since.
+    given: BTreeMap<Vec<u8>, u64>,
     /// Departures so far.
     pub expired: u64,
     pub evicted: u64,
@@ -86,6 +88,7 @@ impl Model {
             revision: 0,
             walks: BTreeMap::new(),
             past: Vec::new(),
+            given: BTreeMap::new(),
             expired: 0,
             evicted: 0,
             walks_ended: 0,
@@ -107,6 +110,16 @@ impl Model {
         let revision = self.revision_of(key, unix);
         let mut gone = departures.filter(|departed| departed[..] == *key);
         if gone.next().is_some() { [revision, 0] } else { [revision; 2] }
+    }
+
+    /// The latest revision that is accounted for.
+    pub fn latest(&self) -> u64 {
+        self.revision
+    }
+
+    /// Whether a command has changed a key since that was the latest revision.
+    pub fn was_given_after(&self, key: &[u8], latest: u64) -> bool {
+        self.given.get(key).is_some_and(|given| *given > latest)
     }
 
     /// The revision of a key that is there, else 0.
@@ -172,6 +185,15 @@ impl Model {
             }
             Effect::Rename { from, to } => [from, to].into_iter().for_each(|key| self.remember(key)),
             _ => self.remember(effect.key()),
+        }
+        match effect {
+            Effect::Flush => {}
+            Effect::Rename { from, to } => {
+                self.given.extend([(from.clone(), revision), (to.clone(), revision)]);
+            }
+            _ => {
+                self.given.insert(effect.key().to_vec(), revision);
+            }
         }
         match effect {
             Effect::Put { key, value, expiry } => {

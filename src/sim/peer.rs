@@ -9,13 +9,22 @@ use crate::client::Reply;
 /// What the server says where memory for watched keys is used up.
 const WATCH_FULL: &str = "too many watched keys";
 
+/// A watched key.
+#[derive(Debug)]
+struct Watched {
+    key: Vec<u8>,
+    /// It had one of these revisions; 0 is none.
+    revisions: [u64; 2],
+    /// The latest of all that were accounted for then.
+    latest: u64,
+}
+
 /// What the connection carries from one command to the next.
 #[derive(Debug, Default)]
 pub struct Peer {
     /// Names the connection's walks by SCAN.
     number: usize,
-    /// Watched keys and the revisions of which they had one.
-    watched: Vec<(Vec<u8>, [u64; 2])>,
+    watched: Vec<Watched>,
     queued: Option<Vec<Command>>,
     /// A command could not be queued.
     broken: bool,
@@ -110,8 +119,12 @@ impl Peer {
             Command::Multi if self.queued.is_none() => self.queued = Some(Vec::new()),
             Command::Discard => *self = Peer::new(self.number),
             Command::Watch(keys) if self.queued.is_none() => {
-                let revision = |key: &Vec<u8>| (key.clone(), model.watched_revisions(key, unix));
-                self.watched.extend(keys.iter().map(revision));
+                let watched = |key: &Vec<u8>| Watched {
+                    key: key.clone(),
+                    revisions: model.watched_revisions(key, unix),
+                    latest: model.latest(),
+                };
+                self.watched.extend(keys.iter().map(watched));
             }
             _ => {}
         }
@@ -119,16 +132,22 @@ impl Peer {
 
     fn explain_exec(&mut self, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
         let state = std::mem::replace(self, Peer::new(self.number));
-        let watched_key = state.watched.first().map(|(key, _)| key.clone()).unwrap_or_default();
+        let watched_key = state.watched.first().map(|watched| watched.key.clone()).unwrap_or_default();
         let wrong = |why: &str| {
             Err(violation(&watched_key, format!("EXEC was answered {}: {why}", told_reply(reply))))
         };
-        let now = |model: &Model, key: &Vec<u8>| model.revision_of(key, unix);
+        let now = |model: &Model, watched: &Watched| model.revision_of(&watched.key, unix);
         let surely_changed = |model: &Model| {
-            state.watched.iter().any(|(key, revisions)| !revisions.contains(&now(model, key)))
+            let has_changed = |watched: &Watched| {
+                !watched.revisions.contains(&now(model, watched))
+                    || model.was_given_after(&watched.key, watched.latest)
+            };
+            state.watched.iter().any(has_changed)
         };
         let perhaps_changed = |model: &Model| {
-            state.watched.iter().any(|(key, revisions)| revisions.iter().any(|had| *had != now(model, key)))
+            let may_have =
+                |watched: &Watched| watched.revisions.iter().any(|had| *had != now(model, watched));
+            state.watched.iter().any(may_have)
         };
         let (Some(queued), false) = (&state.queued, state.broken) else {
             let code = if state.broken { "EXECABORT" } else { "ERR" };
@@ -136,7 +155,7 @@ impl Peer {
         };
         match reply {
             // A key that was absent may be taken to have come and gone: a try too many, never one too few.
-            Reply::Null if state.watched.iter().any(|(_, revisions)| revisions.contains(&0)) => Ok(()),
+            Reply::Null if state.watched.iter().any(|watched| watched.revisions.contains(&0)) => Ok(()),
             Reply::Null => {
                 while !perhaps_changed(model) {
                     if !model.depart(unix)? {
