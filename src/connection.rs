@@ -46,7 +46,7 @@ pub enum CloseReason {
     WriteTimeout,
     /// Nothing was asked for too long.
     IdleTimeout,
-    /// Its replies outgrew what a client may have waiting.
+    /// The output buffers were full: of those that took nothing it held the most, or its own reply outgrew them.
     OutputFull,
     /// The clients' input buffers were full, and of those that gave none back this one held the most.
     InputFull,
@@ -84,7 +84,9 @@ impl CloseReason {
             CloseReason::RequestTimeout => "a command was begun and not finished in time",
             CloseReason::WriteTimeout => "replies were not taken in time",
             CloseReason::IdleTimeout => "idle for too long",
-            CloseReason::OutputFull => "its replies outgrew the output buffers",
+            CloseReason::OutputFull => {
+                "the output buffers were exhausted, and its replies held the most or outgrew them"
+            }
             CloseReason::InputFull => "it held the most of the exhausted input buffers",
             CloseReason::Killed => "CLIENT KILL",
             CloseReason::Stopping => "the server stops",

@@ -103,6 +103,30 @@ fn a_stalled_reader_holds_up_nobody_and_loses_nothing() {
 }
 
 #[test]
+fn those_who_do_not_read_have_nobody_else_closed() {
+    // The least memory: 64 clients at once may have answers waiting.
+    let server = Server::start(&["--memory", "12MiB"]);
+    let value = [b'x'; 2000];
+    assert_eq!(server.connect().call(&[b"SET".as_slice(), b"k", &value]), b"+OK\r\n");
+    let get = encode(&["GET", "k"]);
+    let mut stalled: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    for client in &mut stalled {
+        // Several MiB of answers: more than the kernel keeps for one that does not read.
+        client.send(&get.repeat(4_000));
+    }
+    let answer = [b"$2000\r\n".as_slice(), &value, b"\r\n"].concat();
+    let mut others: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    for round in 0..10 {
+        others.iter_mut().for_each(|client| client.send(&get.repeat(16)));
+        for (number, client) in others.iter_mut().enumerate() {
+            for _ in 0..16 {
+                assert!(client.reply() == answer, "client {number} in round {round}");
+            }
+        }
+    }
+}
+
+#[test]
 fn sigterm_and_sigint_end_it_with_replies_flushed() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&[]);

@@ -15,6 +15,10 @@ use pannier::server::{Settings, Socket};
 use pannier::store::StoreConfig;
 use pannier::wire::frame::{self, Direction, FRAME_LEN_MIN, Head, Op, Reject, Status};
 
+fn with_settings(settings: Settings) -> InProcess {
+    InProcess::new(StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() }, settings, None)
+}
+
 #[test]
 fn a_refused_argument_is_the_fault_of_its_own_command_only() {
     let config = StoreConfig { memory_bytes: 8 * MIB, max_value_bytes: 100_000, ..StoreConfig::default() };
@@ -52,8 +56,7 @@ fn client_reply_skip_skips_one_command_of_any_kind() {
 #[test]
 fn a_client_that_queues_is_not_closed_for_the_input_of_others() {
     let settings = Settings { max_clients: 40, input_bytes: 128 * KIB, ..Settings::default() };
-    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
-    let mut process = InProcess::new(config, settings, None);
+    let mut process = with_settings(settings);
     let queuing = process.connect();
     process.send(queuing, b"MULTI\r\n");
     for _ in 0..100 {
@@ -105,8 +108,7 @@ fn each_is_answered(process: &mut InProcess, clients: &[ConnectionId], requests:
 #[test]
 fn who_takes_its_answers_is_not_closed_for_those_who_do_not() {
     let settings = Settings { max_clients: 40, output_bytes: 128 * KIB, ..Settings::default() };
-    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
-    let mut process = InProcess::new(config, settings, None);
+    let mut process = with_settings(settings);
     let value = [b'x'; 1000];
     let setting = process.connect();
     process.send(setting, &encode(&[b"SET".as_slice(), b"k", &value]));
@@ -136,8 +138,7 @@ fn who_takes_its_answers_is_not_closed_for_those_who_do_not() {
 fn those_who_are_being_closed_hold_up_nobody() {
     for takes_nothing in [false, true] {
         let settings = Settings { max_clients: 40, output_bytes: 64 * KIB, ..Settings::default() };
-        let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
-        let mut process = InProcess::new(config, settings, None);
+        let mut process = with_settings(settings);
         let (leaving, staying): (Vec<_>, _) =
             ((0..4).map(|_| process.connect()).collect(), process.connect());
         for &id in &leaving {
@@ -163,8 +164,7 @@ fn those_who_are_being_closed_hold_up_nobody() {
 #[test]
 fn who_waits_for_its_turn_is_not_closed_for_the_input_of_others() {
     let settings = Settings { max_clients: 60, input_bytes: 64 * KIB, ..Settings::default() };
-    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
-    let mut process = InProcess::new(config, settings, None);
+    let mut process = with_settings(settings);
     // Each has more to say than its share, and all of it comes before anybody is run.
     let clients: Vec<_> = (0..50).map(|_| process.connect()).collect();
     let (request, answer) = (b"PING\r\n".repeat(1_500), b"+PONG\r\n".repeat(1_500));
@@ -232,8 +232,7 @@ fn a_command_that_came_in_pieces_may_be_answered_for_longer_than_a_command_may_c
 #[test]
 fn a_short_transaction_takes_little_of_what_all_transactions_share() {
     let settings = Settings { max_clients: 40, queue_bytes: 64 * KIB, ..Settings::default() };
-    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
-    let mut process = InProcess::new(config, settings, None);
+    let mut process = with_settings(settings);
     let clients: Vec<_> = (0..30).map(|_| process.connect()).collect();
     for (number, id) in clients.iter().enumerate() {
         let answer = process.send(*id, format!("WATCH k{number}\r\nMULTI\r\nSET k{number} v\r\n").as_bytes());

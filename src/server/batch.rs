@@ -74,6 +74,11 @@ impl Batch {
         let (items, lanes) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(BATCH));
         Batch { items, lanes, calls: [0; Quick::ALL.len()] }
     }
+
+    /// Whether the next command of a lane is one that runs without `step`.
+    fn is_quick(&self, lane: &Lane) -> bool {
+        self.items[lane.items.clone()].first().is_some_and(|item| item.quick.is_some())
+    }
 }
 
 impl Server {
@@ -150,8 +155,7 @@ impl Server {
                 lane = self.plan(id, BATCH.min(COMMANDS_PER_TURN - ran));
                 self.look(mark);
             }
-            let is_quick = !lane.items.is_empty() && self.batch.items[lane.items.start].quick.is_some();
-            if is_quick {
+            if self.batch.is_quick(&lane) {
                 let (before, began_us) = (lane.ran, (self.settings.clock_us)());
                 self.run_lane(&mut lane, now);
                 self.count(began_us);
@@ -215,8 +219,7 @@ impl Server {
 
     /// Runs the commands of a lane up to the first one that is for `step`.
     fn run_lane(&mut self, lane: &mut Lane, now: Now) {
-        let is_quick = self.batch.items[lane.items.clone()].first().is_some_and(|item| item.quick.is_some());
-        if !is_quick || !self.is_plain_day() {
+        if !self.batch.is_quick(lane) || !self.is_plain_day() {
             return;
         }
         let Server { engine, connections, input, output, batch, .. } = self;

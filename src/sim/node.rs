@@ -226,15 +226,10 @@ impl Node {
         len
     }
 
-    /// Runs the first few of these connections side by side; those that are left. Those with more to do at once are added
-    /// to `unfinished`.
-    pub fn run_batch<'g>(
-        &mut self,
-        group: &'g [ConnectionId],
-        now: Now,
-        unfinished: &mut Vec<ConnectionId>,
-    ) -> &'g [ConnectionId] {
-        self.server.run_batch(group, now, unfinished)
+    /// Runs the first few of these connections side by side: those of [`Node::batch_order`]. Those with more to do at
+    /// once are added to `unfinished`.
+    pub fn run_batch(&mut self, group: &[ConnectionId], now: Now, unfinished: &mut Vec<ConnectionId>) {
+        self.server.run_batch(group, now, unfinished);
     }
 
     /// In which order the last batch ran: see [`Server::batch_order`].

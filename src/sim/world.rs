@@ -252,6 +252,7 @@ impl World {
             Event::DownEnd(link) => self.down_end(link),
             Event::Take(link) => self.take(link),
             Event::Turn => self.turn()?,
+            // `step` has seen to it.
             Event::Resume => {}
             Event::Tick => {
                 self.next_tick = u64::MAX;
