@@ -37,3 +37,21 @@ fn every_mutant_is_caught() {
         is_caught(*mutant);
     }
 }
+
+#[test]
+fn a_failure_is_made_smaller_and_says_how_to_repeat_it() {
+    let plan = Plan::default();
+    let fails = |seed| mutant::with(Mutant::NoDedupe, || sim::run(seed, &plan)).is_err();
+    let seed = (0..20).find(|seed| fails(*seed)).expect("the mistake is caught");
+    let failure = mutant::with(Mutant::NoDedupe, || sim::shrink(seed, &plan)).expect("it fails");
+    assert!(failure.plan.steps < plan.steps && !failure.plan.without.is_empty(), "{:?}", failure.plan);
+    // The smaller run fails in the same way, and only because of the mistake.
+    let again = mutant::with(Mutant::NoDedupe, || sim::run(seed, &failure.plan)).expect_err("it still fails");
+    assert_eq!(again.to_string(), failure.violation.to_string());
+    assert!(sim::run(seed, &failure.plan).is_ok() && sim::shrink(seed, &plan).is_none());
+    let text = failure.to_string();
+    let repeat = format!("to repeat it: pannier simulate --seed {seed} --steps {} ", failure.plan.steps);
+    assert!(text.starts_with(&format!("seed {seed} fails: ")) && text.contains(&repeat), "{text}");
+    assert!(text.contains(&format!("--without {}", failure.plan.without[0].name())), "{text}");
+    assert!(!failure.events.is_empty());
+}
