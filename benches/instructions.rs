@@ -12,8 +12,8 @@
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use pannier::connection::ConnectionId;
-use pannier::datagram::{Config, Datagrams};
 use pannier::engine::{Engine, EngineConfig};
+use pannier::frames::{Config, FrameServer};
 use pannier::limits::MIB;
 use pannier::server::{Server, Settings};
 use pannier::store::{Store, StoreConfig};
@@ -145,7 +145,7 @@ impl Rig {
         let store = Store::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, [1, 2])
             .expect("enough memory");
         let engine = Engine::new(store, EngineConfig::default());
-        let datagrams = Datagrams::new(&Config::new(1, [3, 4]));
+        let datagrams = FrameServer::new(&Config::new(1, [3, 4]));
         let settings = Settings { max_clients: CLIENTS, clock_us, ..Settings::default() };
         let mut server = Server::new(engine, datagrams, settings);
         let peer = ([127, 0, 0, 1], 5000).into();

@@ -12,7 +12,7 @@ mod common;
 
 use common::{VALUE, command, key, measure_each};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pannier::buffers::Buffers;
+use pannier::buffer::arena::Arena;
 use pannier::limits::MIB;
 use pannier::wire::encode::{Out, Output, Pending, Protocol};
 use pannier::wire::resp::{Arg, ArgTable, Bounds, Decoder, Step};
@@ -96,7 +96,7 @@ fn pieces(c: &mut Criterion) {
 /// A client's output, emptied as soon as something is in it.
 struct Sink {
     output: Output,
-    arena: Buffers,
+    arena: Arena,
 }
 
 impl Sink {
@@ -111,7 +111,7 @@ impl Sink {
 }
 
 fn encode(c: &mut Criterion) {
-    let mut sink = Sink { output: Output::new(), arena: Buffers::new(MIB) };
+    let mut sink = Sink { output: Output::new(), arena: Arena::new(MIB) };
     let long = [b'v'; 4096];
     let long_reply = [b"$4096\r\n", &long[..], b"\r\n"].concat();
     let short_reply = [b"$32\r\n", &VALUE[..], b"\r\n"].concat();

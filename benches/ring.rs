@@ -11,9 +11,9 @@
 mod common;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pannier::buffers::Buffers;
+use pannier::buffer::arena::Arena;
+use pannier::buffer::ring::Ring;
 use pannier::limits::{MIB, RING_BYTES};
-use pannier::ring::Ring;
 use std::collections::VecDeque;
 use std::hint::black_box;
 
@@ -22,7 +22,7 @@ fn write_consume(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for len in [16_usize, 256, 4096] {
         let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
-        let mut arena = Buffers::new(MIB);
+        let mut arena = Arena::new(MIB);
         let mut ring = Ring::new();
         assert!(ring.attach(&mut arena) && ring.write(&mut arena, b"before"));
         // As many rounds as it takes to come around the end more than once: what comes out is what went in.
@@ -52,11 +52,11 @@ fn straighten(c: &mut Criterion) {
     let mut group = c.benchmark_group("ring/straighten");
     group.throughput(Throughput::Elements(1));
     for len in [256_usize, 4096] {
-        let mut arena = Buffers::new(MIB);
+        let mut arena = Arena::new(MIB);
         let mut ring = Ring::new();
         assert!(ring.attach(&mut arena));
         let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
-        let around = |ring: &mut Ring, arena: &mut Buffers| {
+        let around = |ring: &mut Ring, arena: &mut Arena| {
             // Positions alone: half of the bytes come to lie before the end, half behind it.
             ring.commit(RING_BYTES - len / 2);
             ring.consume(RING_BYTES - len / 2 - 1);
@@ -83,7 +83,7 @@ fn straighten(c: &mut Criterion) {
 fn attach_release(c: &mut Criterion) {
     let mut group = c.benchmark_group("ring");
     group.throughput(Throughput::Elements(1));
-    let mut arena = Buffers::new(MIB);
+    let mut arena = Arena::new(MIB);
     let mut ring = Ring::new();
     assert!(ring.attach(&mut arena));
     assert_eq!((ring.capacity(), arena.used()), (RING_BYTES, RING_BYTES));

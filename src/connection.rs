@@ -10,11 +10,11 @@
 //!  Closing(reason): nothing more is read; the output is flushed ──▶ closed
 //! ```
 
+use crate::buffer::ring::Ring;
 use crate::command::Verb;
-use crate::engine::{Job, session::Session};
+use crate::engine::{Continuation, session::Session};
 use crate::metrics::Closes;
 use crate::mutation::LargeId;
-use crate::ring::Ring;
 use crate::time::Millis;
 use crate::wire::output::Output;
 use crate::wire::resp::Decoder;
@@ -132,7 +132,7 @@ pub(crate) struct Transaction {
     /// Between MULTI and EXEC or DISCARD.
     pub open: bool,
     /// A command could not be queued: EXEC will refuse.
-    pub broken: bool,
+    pub dirty: bool,
 }
 
 /// One TCP connection.
@@ -144,7 +144,7 @@ pub struct Connection {
     pub(crate) decoder: Decoder,
     pub(crate) body: Option<Body>,
     /// The command at the front of the input has begun to be answered and goes on here.
-    pub(crate) job: Option<Job>,
+    pub(crate) job: Option<Continuation>,
     pub(crate) output: Output,
     /// For CLIENT LIST.
     pub(crate) last_verb: Option<&'static Verb>,
@@ -153,7 +153,7 @@ pub struct Connection {
     pub(crate) closing: Option<CloseReason>,
     /// Nothing more is read of it, because the peer has sent all it will send, or the server stops; what has come whole
     /// is still executed and answered, and then it is closed for this reason.
-    pub(crate) ended: Option<CloseReason>,
+    pub(crate) end_reason: Option<CloseReason>,
     /// An argument of the command being received was refused; the command will be answered with this error.
     pub(crate) refused: Option<crate::mutation::Refused>,
     /// The command being received, or run, has arguments that are large values.
@@ -161,7 +161,7 @@ pub struct Connection {
     /// Its socket has bytes that the server has not read: what is late then is not the client's delay.
     pub(crate) unread: bool,
     /// There may be something to run: more has come than was looked at, or there is new room for answers.
-    pub(crate) in_line: bool,
+    pub(crate) runnable: bool,
     /// Its socket took no more of its output when it was last asked.
     pub(crate) stalled: bool,
     /// Whether it speaks Pannier's frames instead of RESP; the first byte tells.
@@ -170,8 +170,8 @@ pub struct Connection {
     /// When bytes last came or went.
     pub(crate) active: Millis,
     /// When the incomplete command at the end of the input began, or last made real progress.
-    pub(crate) began: Option<Millis>,
-    /// Bytes of the body received since `began` was last moved.
+    pub(crate) request_started: Option<Millis>,
+    /// Bytes of the body received since `request_started` was last moved.
     pub(crate) body_progress_len: u64,
     /// When the output last got shorter, or began.
     pub(crate) progressed: Millis,
@@ -191,16 +191,16 @@ impl Connection {
             last_verb: None,
             transaction: Transaction::default(),
             closing: None,
-            ended: None,
+            end_reason: None,
             refused: None,
             has_large: false,
             unread: false,
-            in_line: false,
+            runnable: false,
             stalled: false,
             framed: None,
             opened: now,
             active: now,
-            began: None,
+            request_started: None,
             body_progress_len: 0,
             progressed: now,
         }

@@ -26,7 +26,7 @@
 //! | [`wire`] | hand-written incremental decoders and encoders: RESP, inline commands, frames |
 //! | [`command`], [`reply`] | ONE table of verbs, ONE table of errors; COMMAND, counters and README follow them |
 //! | [`store`] | the pool, records, index, expiry, cleaning, eviction, large values |
-//! | [`datagram`] | frames at the server: cookies, sessions, at most once |
+//! | [`frames`] | frames at the server: cookies, sessions, at most once |
 //! | [`metrics`], [`engine`] | what is counted; commands against the store |
 //! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
 //! | [`admin`] | HTTP for probes and metrics: request bytes in, response bytes out |
@@ -61,7 +61,7 @@
 //! **Common commands are looked up ahead.** A cache miss takes as long as all the instructions of a GET, so
 //! `server/batch.rs` decodes up to 32 commands over all connections that are ready, hashes their keys and asks memory
 //! for the lines of the index, then for the records, before it runs the first. What is seen ahead is a hint
-//! ([`store::Sight`]): it costs time when it is wrong, never an answer. The general way (`server/run.rs`) knows nothing
+//! ([`store::LookupHint`]): it costs time when it is wrong, never an answer. The general way (`server/run.rs`) knows nothing
 //! of it and takes all that is not a plain GET or SET.
 //!
 //! **The mutation is the seam** on which a journal, watchers or replicas can hang: expiry and eviction pass through it
@@ -71,7 +71,7 @@
 #[cfg(feature = "server")]
 pub mod admin;
 #[cfg(feature = "server")]
-pub mod buffers;
+pub mod buffer;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "client")]
@@ -81,9 +81,9 @@ pub mod command;
 #[cfg(feature = "server")]
 pub mod connection;
 #[cfg(feature = "server")]
-pub mod datagram;
-#[cfg(feature = "server")]
 pub mod engine;
+#[cfg(feature = "server")]
+pub mod frames;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod metrics;
@@ -96,8 +96,6 @@ pub mod net;
 mod random;
 #[cfg(feature = "server")]
 pub mod reply;
-#[cfg(feature = "server")]
-pub mod ring;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "sim")]

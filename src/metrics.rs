@@ -3,7 +3,7 @@
 
 use crate::{
     command::{VERBS, VerbId},
-    datagram,
+    frames,
     reply::{ERROR_CODES, ErrorKind},
 };
 
@@ -150,7 +150,7 @@ impl VerbMetrics {
 pub struct Metrics {
     pub counters: Counters,
     pub closes: Closes,
-    pub datagrams: datagram::counters::Counters,
+    pub datagrams: frames::counters::Counters,
     verbs: Vec<VerbMetrics>,
     errors: [u64; ERROR_CODES.len()],
 }
@@ -168,7 +168,7 @@ impl Metrics {
         Metrics {
             counters: Counters::default(),
             closes: Closes::default(),
-            datagrams: datagram::counters::Counters::default(),
+            datagrams: frames::counters::Counters::default(),
             verbs: vec![VerbMetrics::default(); VERBS.len()],
             errors: [0; ERROR_CODES.len()],
         }
@@ -178,7 +178,7 @@ impl Metrics {
     pub fn reset(&mut self) {
         self.counters = Counters::default();
         self.closes = Closes::default();
-        self.datagrams = datagram::counters::Counters::default();
+        self.datagrams = frames::counters::Counters::default();
         self.verbs.fill_with(VerbMetrics::default);
         self.errors = [0; ERROR_CODES.len()];
     }

@@ -28,15 +28,15 @@ macro_rules! mutants {
 }
 
 mutants! {
-    /// A repeated write runs again instead of getting its kept reply (`datagram/sessions.rs`).
+    /// A repeated write runs again instead of getting its kept reply (`frames/sessions.rs`).
     NoDedupe = "no-dedupe";
-    /// A write of an earlier run of the server is taken for one of this run (`datagram/mod.rs`).
+    /// A write of an earlier run of the server is taken for one of this run (`frames/mod.rs`).
     NoEpochCheck = "no-epoch-check";
-    /// A copy that arrives after its session was dropped opens a new one and runs (`datagram/sessions.rs`).
+    /// A copy that arrives after its session was dropped opens a new one and runs (`frames/sessions.rs`).
     NoHorizon = "no-horizon";
     /// The checksum covers key and value, and not the header (`wire/frame.rs`).
     CrcSkipsHeader = "crc-skips-header";
-    /// A write that has just left the window counts as new (`datagram/sessions.rs`).
+    /// A write that has just left the window counts as new (`frames/sessions.rs`).
     WindowOffByOne = "window-off-by-one";
     /// A ring that is straightened loses its last byte (`ring.rs`).
     RingOffByOne = "ring-off-by-one";

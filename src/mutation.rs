@@ -20,16 +20,16 @@ pub struct LargeId(pub u32);
 /// Where a reader of a large value stopped, for the store to go on from there without walking over what is read: its
 /// own notes, for others to keep with the value's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LargeTrail {
+pub struct ChainPosition {
     /// The first block of a span.
     pub span: u32,
     /// Spans before it.
     pub index: u32,
 }
 
-impl LargeTrail {
+impl ChainPosition {
     /// Nowhere yet.
-    pub const NONE: LargeTrail = LargeTrail { span: u32::MAX, index: 0 };
+    pub const NONE: ChainPosition = ChainPosition { span: u32::MAX, index: 0 };
 }
 
 /// The bytes that a [`Mutation::Put`] gives a key.

@@ -5,8 +5,8 @@
 
 use pannier::admin::{Readiness, Reply, respond};
 use pannier::command::VERBS;
-use pannier::datagram::{self, Datagrams};
 use pannier::engine::{Engine, settings::EngineConfig};
+use pannier::frames::{self, FrameServer};
 use pannier::limits::MIB;
 use pannier::reply::ErrorKind;
 use pannier::server::{Server, Settings};
@@ -20,13 +20,14 @@ const PAGE: &str = include_str!("../docs/metrics.md");
 fn scrape() -> String {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
     let engine = Engine::new(Store::new(config, [1, 2]).expect("memory"), EngineConfig::default());
-    let datagrams = Datagrams::new(&datagram::Config { clients_max: 4, ..datagram::Config::new(1, [3, 4]) });
-    let process_facts = |facts: &mut pannier::engine::Facts| facts.open_descriptors = 9;
+    let datagrams = FrameServer::new(&frames::Config { clients_max: 4, ..frames::Config::new(1, [3, 4]) });
+    let fill_process_stats =
+        |process_stats: &mut pannier::engine::ProcessStats| process_stats.open_descriptors = 9;
     let settings = Settings {
         max_clients: 4,
         input_bytes: MIB,
         output_bytes: MIB,
-        process_facts,
+        fill_process_stats,
         ..Settings::default()
     };
     let mut server = Server::new(engine, datagrams, settings);

@@ -30,7 +30,12 @@ fn clock_us() -> u64 {
 }
 
 fn settings() -> Settings {
-    Settings { max_clients: 64, clock_us, process_facts: pannier::net::process_facts, ..Settings::default() }
+    Settings {
+        max_clients: 64,
+        clock_us,
+        fill_process_stats: pannier::net::fill_process_stats,
+        ..Settings::default()
+    }
 }
 
 /// A server, a client of it, and room for its answers.

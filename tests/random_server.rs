@@ -203,7 +203,7 @@ impl World {
         self.process.advance(100);
         let mut turns = 0;
         loop {
-            while let Some(id) = self.process.server.poll_attention() {
+            while let Some(id) = self.process.server.poll_wake() {
                 queue.push_back(id);
             }
             let Some(id) = queue.pop_front() else { break };

@@ -1,4 +1,4 @@
-//! Datagrams over real sockets: the real client against the real server, and raw frames that a client would not send.
+//! FrameServer over real sockets: the real client against the real server, and raw frames that a client would not send.
 #![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 #![cfg(feature = "cli")]
 

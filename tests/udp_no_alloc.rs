@@ -8,7 +8,7 @@ mod counting_allocator;
 use std::net::SocketAddr;
 
 use counting_allocator::{CountingAllocator, counting};
-use pannier::datagram::{Config, Datagrams, Handled, Incoming};
+use pannier::frames::{Config, FrameServer, Handled, Incoming};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use pannier::wire::frame::{self, Direction, Head, Op};
@@ -19,7 +19,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 const EPOCH: u32 = 9;
 
 struct Rig {
-    datagrams: Datagrams,
+    datagrams: FrameServer,
     store: Store,
     now: Now,
     cookie: [u8; 16],
@@ -70,7 +70,7 @@ impl Rig {
 fn nothing_is_allocated() {
     let store = StoreConfig { memory_bytes: 8 << 20, ..StoreConfig::default() };
     let mut rig = Rig {
-        datagrams: Datagrams::new(&Config { clients_max: 64, ..Config::new(EPOCH, [1, 2]) }),
+        datagrams: FrameServer::new(&Config { clients_max: 64, ..Config::new(EPOCH, [1, 2]) }),
         store: Store::new(store, [3, 4]).expect("enough"),
         now: Now { monotonic: Millis(1), unix: Millis(1_700_000_000_000), unix_micros: 0 },
         cookie: [0; 16],

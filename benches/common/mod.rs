@@ -6,8 +6,8 @@
 
 use criterion::{Bencher, Criterion};
 use pannier::connection::ConnectionId;
-use pannier::datagram::{Config, Datagrams};
 use pannier::engine::{Engine, EngineConfig};
+use pannier::frames::{Config, FrameServer};
 use pannier::mutation::Database;
 use pannier::server::{Server, Settings};
 use pannier::store::{Store, StoreConfig};
@@ -109,7 +109,7 @@ impl Driver {
     pub fn new(memory_bytes: usize, connections: usize) -> Driver {
         let settings = Settings { max_clients: connections, ..Settings::default() };
         let engine = Engine::new(store(memory_bytes), EngineConfig::default());
-        let datagrams = Datagrams::new(&Config::new(7, [3, 4]));
+        let datagrams = FrameServer::new(&Config::new(7, [3, 4]));
         let mut server = Server::new(engine, datagrams, settings);
         let peer = ([127, 0, 0, 1], 5000).into();
         let connections = (0..connections).map(|_| server.open(peer, NOW).expect("a free place")).collect();

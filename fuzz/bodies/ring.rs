@@ -1,9 +1,9 @@
 //! Two rings in one small arena, beside two queues.
 
 use super::script::Script;
-use pannier::buffers::Buffers;
+use pannier::buffer::arena::Arena;
+use pannier::buffer::ring::Ring;
 use pannier::limits::KIB;
-use pannier::ring::Ring;
 use std::collections::VecDeque;
 
 /// Four rings of the usual length: few enough to run out.
@@ -19,7 +19,7 @@ struct Pair {
 /// See the table of [`super`].
 pub fn run(data: &[u8]) {
     let mut script = Script::new(data);
-    let mut arena = Buffers::new(ARENA_BYTES);
+    let mut arena = Arena::new(ARENA_BYTES);
     let mut pairs = [Pair::default(), Pair::default()];
     for _ in 0..STEPS_MAX {
         if !script.more() {
@@ -42,7 +42,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(arena.used(), 0);
 }
 
-fn step(pair: &mut Pair, kind: u8, script: &mut Script<'_>, arena: &mut Buffers) {
+fn step(pair: &mut Pair, kind: u8, script: &mut Script<'_>, arena: &mut Arena) {
     let Pair { ring, model } = pair;
     let number = script.number();
     match kind % 10 {

@@ -7,8 +7,8 @@ use super::script::Script;
 use super::store::assert_empty;
 use pannier::client::{ReadError, ReplyReader};
 use pannier::connection::ConnectionId;
-use pannier::datagram::{self, Datagrams};
 use pannier::engine::{Engine, EngineConfig};
+use pannier::frames::{self, FrameServer};
 use pannier::limits::{DATAGRAM_BYTES_MAX, KIB, MIB};
 use pannier::mutation::Mutation;
 use pannier::server::{Server, Settings};
@@ -45,7 +45,7 @@ pub fn new_server(kind: u8) -> Server {
     let password = (kind & 4 != 0).then_some(PASSWORD);
     let config = EngineConfig { password: password.map(<[u8]>::to_vec), ..EngineConfig::default() };
     let config_of_datagrams =
-        datagram::Config { clients_max: 4, password, ..datagram::Config::new(EPOCH, [3, 4]) };
+        frames::Config { clients_max: 4, password, ..frames::Config::new(EPOCH, [3, 4]) };
     let settings = Settings {
         max_clients: CLIENTS,
         idle_timeout_ms: if kind & 8 == 0 { 0 } else { 60_000 },
@@ -54,7 +54,7 @@ pub fn new_server(kind: u8) -> Server {
         queue_bytes: 64 * KIB,
         ..Settings::default()
     };
-    Server::new(Engine::new(store, config), Datagrams::new(&config_of_datagrams), settings)
+    Server::new(Engine::new(store, config), FrameServer::new(&config_of_datagrams), settings)
 }
 
 /// One place of a client: at most one connection at a time.
@@ -164,7 +164,7 @@ impl Harness {
     /// Looks after connections as the reactor does: those that another one's command has changed, and those that are
     /// done.
     fn attend(&mut self) {
-        while let Some(id) = self.server.poll_attention() {
+        while let Some(id) = self.server.poll_wake() {
             if !self.server.has_job(id) {
                 self.server.run(id, self.now);
             }

@@ -7,8 +7,8 @@
 
 use super::{Readiness, Text};
 use crate::command::VERBS;
-use crate::datagram::counters::Counters as FrameCounters;
-use crate::engine::{Engine, settings::Facts};
+use crate::engine::{Engine, settings::ProcessStats};
+use crate::frames::counters::Counters as FrameCounters;
 use crate::metrics::VerbMetrics;
 use crate::mutation::Database;
 use crate::server::Server;
@@ -30,20 +30,20 @@ impl Display for Seconds {
 /// The text is full.
 pub(super) fn write(text: &mut Text, server: &Server, readiness: Readiness) -> Result {
     let engine = server.engine();
-    let frames = server.datagrams().counters();
-    let facts = &engine.facts;
+    let frames = server.frames().counters();
+    let process_stats = &engine.process_stats;
     state(text, readiness)?;
     requests(text, engine, frames)?;
     latency(text, engine)?;
     connections(text, engine)?;
     transfers(text, engine, frames)?;
     frame_outcomes(text, frames)?;
-    sessions(text, facts)?;
+    sessions(text, process_stats)?;
     memory(text, engine)?;
     keys(text, engine, frames)?;
     cleaning(text, engine)?;
-    turns(text, facts)?;
-    process(text, facts)
+    turns(text, process_stats)?;
+    process(text, process_stats)
 }
 
 fn family(text: &mut Text, name: &str, kind: &str, help: &str) -> Result {
@@ -137,7 +137,12 @@ fn latency(text: &mut Text, engine: &Engine) -> Result {
 
 fn connections(text: &mut Text, engine: &Engine) -> Result {
     let counters = &engine.metrics.counters;
-    gauge(text, "pannier_connections", "Clients connected over TCP.", engine.facts.connected_clients)?;
+    gauge(
+        text,
+        "pannier_connections",
+        "Clients connected over TCP.",
+        engine.process_stats.connected_clients,
+    )?;
     let max = engine.settings.max_clients;
     gauge(text, "pannier_connections_max", "Clients that may be connected at once.", max)?;
     counter(text, "pannier_connections_accepted_total", "Connections taken on.", counters.accepted)?;
@@ -177,11 +182,11 @@ fn transfers(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result
         family(text, name, "counter", help)?;
         writeln!(text, "{name}{{transport=\"tcp\"}} {tcp}\n{name}{{transport=\"udp\"}} {udp}")?;
     }
-    let facts = &engine.facts;
+    let process_stats = &engine.process_stats;
     let help = "Receives from the UDP socket that failed.";
-    counter(text, "pannier_udp_receive_errors_total", help, facts.udp_receive_errors)?;
+    counter(text, "pannier_udp_receive_errors_total", help, process_stats.udp_receive_errors)?;
     let help = "Replies by UDP that the system did not take.";
-    counter(text, "pannier_udp_send_errors_total", help, facts.udp_send_errors)
+    counter(text, "pannier_udp_send_errors_total", help, process_stats.udp_send_errors)
 }
 
 fn frame_outcomes(text: &mut Text, frames: &FrameCounters) -> Result {
@@ -201,13 +206,13 @@ fn frame_outcomes(text: &mut Text, frames: &FrameCounters) -> Result {
     counter(text, "pannier_frames_replayed_total", help, frames.repeats)
 }
 
-fn sessions(text: &mut Text, facts: &Facts) -> Result {
+fn sessions(text: &mut Text, process_stats: &ProcessStats) -> Result {
     let help = "Clients whose writes over frames are remembered.";
-    gauge(text, "pannier_frame_sessions", help, facts.frame_sessions)?;
+    gauge(text, "pannier_frame_sessions", help, process_stats.frame_sessions)?;
     let help = "Sessions ever opened.";
-    counter(text, "pannier_frame_sessions_opened_total", help, facts.frame_sessions_opened)?;
+    counter(text, "pannier_frame_sessions_opened_total", help, process_stats.frame_sessions_opened)?;
     let help = "Sessions forgotten to make room for others.";
-    counter(text, "pannier_frame_sessions_dropped_total", help, facts.frame_sessions_dropped)
+    counter(text, "pannier_frame_sessions_dropped_total", help, process_stats.frame_sessions_dropped)
 }
 
 fn memory(text: &mut Text, engine: &Engine) -> Result {
@@ -222,7 +227,7 @@ fn memory(text: &mut Text, engine: &Engine) -> Result {
         ("large", memory.large),
         ("large_free", memory.large_free),
         ("tables", memory.reserved),
-        ("buffers", engine.facts.buffer_bytes),
+        ("buffers", engine.process_stats.buffer_bytes),
     ];
     let help = "Memory by what it is used for; all uses but `buffers` add up to the store's limit.";
     family(text, NAME, "gauge", help)?;
@@ -278,29 +283,29 @@ fn cleaning(text: &mut Text, engine: &Engine) -> Result {
     counter(text, "pannier_eviction_kept_bytes_total", help, store.kept_bytes)
 }
 
-fn turns(text: &mut Text, facts: &Facts) -> Result {
-    counter(text, "pannier_loop_turns_total", "Turns of the loop over the sockets.", facts.turns)?;
+fn turns(text: &mut Text, process_stats: &ProcessStats) -> Result {
+    counter(text, "pannier_loop_turns_total", "Turns of the loop over the sockets.", process_stats.turns)?;
     let help = "Time spent in turns of the loop, waiting left out.";
-    counter(text, "pannier_loop_busy_seconds_total", help, Seconds(facts.busy_us))?;
+    counter(text, "pannier_loop_busy_seconds_total", help, Seconds(process_stats.busy_us))?;
     let help =
         "The slowest turn of the last 30 to 60 seconds: the longest that a request had to wait for others.";
-    gauge(text, "pannier_loop_slowest_turn_seconds", help, Seconds(facts.slowest_turn_us))
+    gauge(text, "pannier_loop_slowest_turn_seconds", help, Seconds(process_stats.slowest_turn_us))
 }
 
 /// What every process is asked for, under the names that are usual.
-fn process(text: &mut Text, facts: &Facts) -> Result {
-    let resident = facts.resident_bytes;
+fn process(text: &mut Text, process_stats: &ProcessStats) -> Result {
+    let resident = process_stats.resident_bytes;
     gauge(text, "process_resident_memory_bytes", "Resident memory of the process.", resident)?;
-    let peak = facts.resident_peak_bytes;
+    let peak = process_stats.resident_peak_bytes;
     gauge(text, "pannier_resident_memory_peak_bytes", "The most resident memory so far.", peak)?;
-    let cpu = Seconds(facts.cpu_user_us + facts.cpu_system_us);
+    let cpu = Seconds(process_stats.cpu_user_us + process_stats.cpu_system_us);
     counter(text, "process_cpu_seconds_total", "Processor time of the process.", cpu)?;
     let help = "When the process started, in seconds since 1970.";
-    let (seconds, millis) = (facts.started_unix_ms / 1_000, facts.started_unix_ms % 1_000);
+    let (seconds, millis) = (process_stats.started_unix_ms / 1_000, process_stats.started_unix_ms % 1_000);
     gauge(text, "process_start_time_seconds", help, format_args!("{seconds}.{millis:03}"))?;
-    if facts.open_descriptors > 0 {
+    if process_stats.open_descriptors > 0 {
         let help = "Descriptors that are open (Linux 6.2 and later).";
-        gauge(text, "process_open_fds", help, facts.open_descriptors)?;
+        gauge(text, "process_open_fds", help, process_stats.open_descriptors)?;
     }
-    gauge(text, "process_max_fds", "Descriptors that may be open.", facts.max_descriptors)
+    gauge(text, "process_max_fds", "Descriptors that may be open.", process_stats.max_descriptors)
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::command::{VERBS, VerbId};
-use crate::datagram::{self, Datagrams};
 use crate::engine::{Engine, settings::EngineConfig};
+use crate::frames::{self, FrameServer};
 use crate::limits::MIB;
 use crate::reply::ErrorKind;
 use crate::server::Settings;
@@ -14,7 +14,7 @@ const READY: Readiness = Readiness::Ready;
 fn server() -> Server {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
     let engine = Engine::new(Store::new(config, [1, 2]).unwrap(), EngineConfig::default());
-    let datagrams = Datagrams::new(&datagram::Config { clients_max: 4, ..datagram::Config::new(1, [3, 4]) });
+    let datagrams = FrameServer::new(&frames::Config { clients_max: 4, ..frames::Config::new(1, [3, 4]) });
     let small = Settings { max_clients: 4, input_bytes: MIB, output_bytes: MIB, ..Settings::default() };
     Server::new(engine, datagrams, small)
 }
@@ -105,8 +105,8 @@ fn metrics_show_what_was_counted() {
     metrics.rejected(VerbId::Set, ErrorKind::Full);
     metrics.counters.received_bytes = 77;
     metrics.closes.killed = 2;
-    let facts = &mut server.engine_mut().facts;
-    (facts.slowest_turn_us, facts.started_unix_ms) = (900, 1_779_999_995_250);
+    let process_stats = &mut server.engine_mut().process_stats;
+    (process_stats.slowest_turn_us, process_stats.started_unix_ms) = (900, 1_779_999_995_250);
     let text = ask(&mut server, b"GET /metrics HTTP/1.1\r\n\r\n", READY).unwrap();
     for line in [
         "pannier_requests_total{transport=\"tcp\",protocol=\"resp\",verb=\"get\"} 1",

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{logging::read_level_file, secret, secret::Secret};
-use crate::net::{Fresh, Reload};
+use crate::net::{Reload, Reloaded};
 
 /// What the server calls for each SIGHUP: the password that it has now, and the two files, where there are any.
 pub(super) fn hook(
@@ -23,7 +23,7 @@ pub(super) fn hook(
         if fresh.is_some() {
             password.clone_from(&fresh);
         }
-        Fresh {
+        Reloaded {
             password: fresh.map(|fresh| fresh.expose().to_vec()),
             log_level: level_file.as_deref().and_then(fresh_level),
         }

@@ -33,7 +33,7 @@ static SECTIONS: [Section; 14] = [
     section("errorstats", "Errorstats", error_stats),
     section("cluster", "Cluster", |_, _, text| text.write_str("cluster_enabled:0\r\n")),
     section("keyspace", "Keyspace", keyspace),
-    section("datagrams", "Datagrams", datagrams),
+    section("datagrams", "FrameServer", datagrams),
     Section { name: "pannier", title: "Pannier", by_default: false, write: pannier },
 ];
 
@@ -93,7 +93,7 @@ impl std::fmt::Display for Seconds {
 }
 
 fn server(engine: &Engine, now: Millis, text: &mut String) -> Result {
-    let facts = &engine.facts;
+    let process_stats = &engine.process_stats;
     lines!(text,
         "redis_version": REDIS_VERSION,
         "pannier_version": env!("CARGO_PKG_VERSION"),
@@ -101,41 +101,41 @@ fn server(engine: &Engine, now: Millis, text: &mut String) -> Result {
         "os": std::env::consts::OS,
         "arch_bits": usize::BITS,
         "multiplexing_api": "mio",
-        "process_id": facts.process_id,
-        "tcp_port": facts.tcp_port,
-        "udp_port": facts.udp_port,
+        "process_id": process_stats.process_id,
+        "tcp_port": process_stats.tcp_port,
+        "udp_port": process_stats.udp_port,
         "server_time_usec": now.0 * 1000,
-        "uptime_in_seconds": facts.uptime_ms / 1_000,
-        "uptime_in_days": facts.uptime_ms / 86_400_000,
+        "uptime_in_seconds": process_stats.uptime_ms / 1_000,
+        "uptime_in_days": process_stats.uptime_ms / 86_400_000,
     )
 }
 
 fn clients(engine: &Engine, _: Millis, text: &mut String) -> Result {
     lines!(text,
-        "connected_clients": engine.facts.connected_clients,
+        "connected_clients": engine.process_stats.connected_clients,
         "cluster_connections": 0,
         "maxclients": engine.settings.max_clients,
-        "client_buffer_bytes": engine.facts.buffer_bytes,
+        "client_buffer_bytes": engine.process_stats.buffer_bytes,
         "blocked_clients": 0,
         "tracking_clients": 0,
     )
 }
 
 fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
-    let (memory, facts) = (engine.store.memory(), &engine.facts);
+    let (memory, process_stats) = (engine.store.memory(), &engine.process_stats);
     let limit = engine.config.memory_limit_bytes as u64;
     lines!(text,
         "used_memory": memory.used(),
         "used_memory_human": Human(memory.used()),
-        "used_memory_rss": facts.resident_bytes,
-        "used_memory_rss_human": Human(facts.resident_bytes),
-        "used_memory_peak": facts.resident_peak_bytes,
-        "used_memory_peak_human": Human(facts.resident_peak_bytes),
+        "used_memory_rss": process_stats.resident_bytes,
+        "used_memory_rss_human": Human(process_stats.resident_bytes),
+        "used_memory_peak": process_stats.resident_peak_bytes,
+        "used_memory_peak_human": Human(process_stats.resident_peak_bytes),
         "used_memory_dataset": memory.live + memory.large,
         "maxmemory": limit,
         "maxmemory_human": Human(limit),
         "maxmemory_policy": engine.policy(),
-        "mem_clients_normal": facts.buffer_bytes,
+        "mem_clients_normal": process_stats.buffer_bytes,
         "mem_allocator": "pannier",
         "store_limit_bytes": memory.limit,
         "store_live_bytes": memory.live,
@@ -169,7 +169,7 @@ fn stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
         write!(text, "{name}:{value}\r\n")?;
     }
     lines!(text,
-        "instantaneous_ops_per_sec": engine.facts.commands_per_second,
+        "instantaneous_ops_per_sec": engine.process_stats.commands_per_second,
         "expired_keys": store.expired,
         "evicted_keys": store.evicted,
         "refused_writes": store.refused,
@@ -191,8 +191,8 @@ fn replication(_: &Engine, _: Millis, text: &mut String) -> Result {
 
 fn cpu(engine: &Engine, _: Millis, text: &mut String) -> Result {
     lines!(text,
-        "used_cpu_sys": Seconds(engine.facts.cpu_system_us),
-        "used_cpu_user": Seconds(engine.facts.cpu_user_us),
+        "used_cpu_sys": Seconds(engine.process_stats.cpu_system_us),
+        "used_cpu_user": Seconds(engine.process_stats.cpu_user_us),
         "used_cpu_sys_children": Seconds(0),
         "used_cpu_user_children": Seconds(0),
     )
@@ -227,20 +227,20 @@ fn latency_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
 
 /// What has no name in Redis's sections; `pannier top` is drawn from it.
 fn pannier(engine: &Engine, _: Millis, text: &mut String) -> Result {
-    let facts = &engine.facts;
+    let process_stats = &engine.process_stats;
     lines!(text,
-        "uptime_in_milliseconds": facts.uptime_ms,
-        "started_unix_ms": facts.started_unix_ms,
-        "loop_turns": facts.turns,
-        "loop_busy_us": facts.busy_us,
-        "loop_slowest_turn_us": facts.slowest_turn_us,
+        "uptime_in_milliseconds": process_stats.uptime_ms,
+        "started_unix_ms": process_stats.started_unix_ms,
+        "loop_turns": process_stats.turns,
+        "loop_busy_us": process_stats.busy_us,
+        "loop_slowest_turn_us": process_stats.slowest_turn_us,
         "frames_rejected": engine.metrics.datagrams.rejected_total(),
-        "frame_sessions": facts.frame_sessions,
-        "frame_sessions_opened": facts.frame_sessions_opened,
-        "frame_sessions_dropped": facts.frame_sessions_dropped,
-        "udp_receive_errors": facts.udp_receive_errors,
-        "udp_send_errors": facts.udp_send_errors,
-        "open_descriptors": facts.open_descriptors,
+        "frame_sessions": process_stats.frame_sessions,
+        "frame_sessions_opened": process_stats.frame_sessions_opened,
+        "frame_sessions_dropped": process_stats.frame_sessions_dropped,
+        "udp_receive_errors": process_stats.udp_receive_errors,
+        "udp_send_errors": process_stats.udp_send_errors,
+        "open_descriptors": process_stats.open_descriptors,
     )?;
     // Executions that took at most so many nanoseconds, and more than the bound before.
     text.write_str("request_duration_ns:")?;

@@ -44,13 +44,13 @@ fn usage<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 
 /// `MEMORY STATS`: the rows of Redis's that mean something here, then Pannier's own.
 fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    let (memory, facts) = (call.engine.store.memory(), &call.engine.facts);
+    let (memory, process_stats) = (call.engine.store.memory(), &call.engine.process_stats);
     let keys: u64 = (0..call.engine.config.databases).map(|db| call.engine.store.len(Database(db))).sum();
     let rows = [
-        ("peak.allocated", facts.resident_peak_bytes),
+        ("peak.allocated", process_stats.resident_peak_bytes),
         ("total.allocated", memory.used()),
         ("startup.allocated", memory.reserved),
-        ("clients.normal", facts.buffer_bytes),
+        ("clients.normal", process_stats.buffer_bytes),
         ("keys.count", keys),
         ("keys.bytes-per-key", memory.used().checked_div(keys).unwrap_or(0)),
         ("dataset.bytes", memory.live + memory.large),

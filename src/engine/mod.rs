@@ -36,6 +36,7 @@ mod commands;
 mod config;
 mod counters;
 mod expire;
+pub mod fast_path;
 mod handshake;
 mod help;
 mod info;
@@ -47,7 +48,6 @@ mod multiple;
 mod multiple_tests;
 pub mod names;
 mod object;
-pub mod quick;
 mod ranges;
 mod scan;
 mod server;
@@ -68,7 +68,7 @@ pub(crate) use call::refused;
 use names::Names;
 use session::Session;
 use settings::Password;
-pub use settings::{EngineConfig, Facts, Settings};
+pub use settings::{EngineConfig, ProcessStats, Settings};
 use slowlog::Slowlog;
 
 /// The version of Redis whose behaviour clients may expect; shown by INFO and HELLO.
@@ -79,14 +79,14 @@ const TEXT_BYTES: usize = 64 * 1024;
 /// Commands against a store.
 ///
 /// *Order of calls*: [`admit`](Engine::admit), then [`execute`](Engine::execute) until it no longer answers
-/// [`Flow::Again`] (or [`abandon`](Engine::abandon)), then [`took`](Engine::took) with the time that it needed.
+/// [`Flow::Yield`] (or [`abandon`](Engine::abandon)), then [`record_latency`](Engine::record_latency) with the time that it needed.
 pub struct Engine {
     pub store: Store,
     pub metrics: Metrics,
     /// What CONFIG SET can change; the server reads it.
     pub settings: Settings,
     /// What only the server knows; it keeps them up to date for INFO.
-    pub facts: Facts,
+    pub process_stats: ProcessStats,
     /// What clients call themselves.
     pub client_names: Names,
     config: EngineConfig,
@@ -109,12 +109,12 @@ pub enum Flow {
     Close,
     /// The reply is not whole. Execute the same command again with this job, in the next turn or when the output has
     /// room; until then nothing else of this client runs.
-    Again(Job),
+    Yield(Continuation),
 }
 
 /// How far a command has come that runs in several slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Job {
+pub enum Continuation {
     /// MGET: the keys up to argument `next` are answered.
     Mget { next: u32 },
     /// KEYS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
@@ -141,7 +141,7 @@ impl Engine {
                 slowlog_len_max: slowlog::LEN_MAX,
                 log_level: settings::LogLevel::default(),
             },
-            facts: Facts::default(),
+            process_stats: ProcessStats::default(),
             client_names: Names::new(config.max_clients),
             slowlog: Slowlog::new(),
             password: config.password.as_deref().map(Password::new),
@@ -273,7 +273,7 @@ impl Engine {
         session: &mut Session,
         verb: &'static Verb,
         args: &Args<'_>,
-        job: Option<Job>,
+        job: Option<Continuation>,
         out: &mut Out<'_>,
         now: Now,
     ) -> Flow {
@@ -290,15 +290,15 @@ impl Engine {
                 Flow::Done
             }
         };
-        if !matches!(flow, Flow::Again(_)) {
+        if !matches!(flow, Flow::Yield(_)) {
             session.finished();
         }
         flow
     }
 
     /// Drops a job whose client is gone.
-    pub fn abandon(&mut self, job: Job) {
-        if let Job::Keys { id, .. } = job {
+    pub fn abandon(&mut self, job: Continuation) {
+        if let Continuation::Keys { id, .. } = job {
             self.store.large_release(id);
         }
     }
@@ -306,7 +306,13 @@ impl Engine {
     /// Records how long an executed command took, in its counters and, if it was slow, in the slow log. `peer` is the
     /// client's address as text.
     #[inline]
-    pub fn took(&mut self, session: &Session, verb: &'static Verb, args: &Args<'_>, spent: Spent<'_>) {
+    pub fn record_latency(
+        &mut self,
+        session: &Session,
+        verb: &'static Verb,
+        args: &Args<'_>,
+        spent: Timing<'_>,
+    ) {
         self.metrics.took(verb.id, spent.micros);
         if self.is_slow(verb, spent.micros) {
             self.slowlog.set_len_max(self.settings.slowlog_len_max);
@@ -343,7 +349,7 @@ impl Engine {
 
 /// How long a command took, and whose it was.
 #[derive(Clone, Copy, Debug)]
-pub struct Spent<'a> {
+pub struct Timing<'a> {
     /// Microseconds.
     pub micros: u64,
     /// The client's address, as text.
@@ -354,7 +360,7 @@ pub struct Spent<'a> {
 impl<'a> Call<'_, 'a, '_> {
     /// Runs the verb: data first, the rest in [`server`].
     #[inline]
-    fn run(&mut self, job: Option<Job>) -> Outcome<'a> {
+    fn run(&mut self, job: Option<Continuation>) -> Outcome<'a> {
         use VerbId as V;
         match self.verb.id {
             V::Get => strings::get(self),

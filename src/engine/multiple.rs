@@ -1,6 +1,6 @@
 //! Several values at once: MGET, MSET, MSETNX.
 
-use super::{Call, Flow, Job, Outcome};
+use super::{Call, Continuation, Flow, Outcome};
 use crate::{
     mutation::NewValue,
     reply::{Error, ErrorKind},
@@ -15,9 +15,9 @@ const BULK_OVERHEAD: usize = 64;
 
 /// `MGET key …`: in slices, each as long as the output has room, so that a reply can be far larger than the output's
 /// buffer. Other clients may write in between.
-pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Job>) -> Outcome<'a> {
+pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
     let mut next = match job {
-        Some(Job::Mget { next }) => next as usize,
+        Some(Continuation::Mget { next }) => next as usize,
         _ => {
             call.out.array(call.args.len() - 1);
             1
@@ -32,7 +32,7 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Job>) -> Outcome<'a> {
             Some(Value::Inline(bytes)) => {
                 // An empty output takes any value whole; waiting would not make more room.
                 if call.out.room() < bytes.len() + BULK_OVERHEAD && !call.out.is_empty() {
-                    return Ok(Flow::Again(Job::Mget { next: next as u32 }));
+                    return Ok(Flow::Yield(Continuation::Mget { next: next as u32 }));
                 }
                 call.out.bulk(bytes);
             }
@@ -43,7 +43,11 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Job>) -> Outcome<'a> {
             break;
         }
     }
-    if next == call.args.len() { Ok(Flow::Done) } else { Ok(Flow::Again(Job::Mget { next: next as u32 })) }
+    if next == call.args.len() {
+        Ok(Flow::Done)
+    } else {
+        Ok(Flow::Yield(Continuation::Mget { next: next as u32 }))
+    }
 }
 
 /// `MSET key value …`

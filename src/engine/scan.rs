@@ -1,7 +1,7 @@
 //! Walking through all keys: SCAN, whose cursor is the client's to keep, and KEYS, which goes on by itself, slice by
 //! slice.
 
-use super::{Call, Flow, Job, Outcome, refused};
+use super::{Call, Continuation, Flow, Outcome, refused};
 use crate::{
     limits::KEY_BYTES_MAX,
     mutation::{Database, LargeId},
@@ -150,12 +150,12 @@ fn survey(
 ///
 /// A database that one slice covers is answered at once. Of a larger one the names are collected, as encoded
 /// replies, in a large value, for the answer begins with their number; other clients are served between the slices.
-pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Job>) -> Outcome<'a> {
+pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
     let pattern = call.bytes(1)?;
     let filter = Filter { pattern: (pattern != b"*").then_some(pattern), nothing: false };
     let (db, now) = (call.session.db, call.now);
     let (cursor, id, mut count) = match job {
-        Some(Job::Keys { cursor, id, count }) => (cursor, id, count),
+        Some(Continuation::Keys { cursor, id, count }) => (cursor, id, count),
         _ => {
             let found = survey(&call.engine.store, (db, 0, KEYS_SLICE), now, &filter);
             if found.next == 0 && found.bytes <= SCAN_BYTES_MAX && found.is_whole() {
@@ -173,7 +173,7 @@ pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Job>) -> Outcome<'a> {
     };
     match collect(call, cursor, id, &filter, &mut count) {
         Ok(0) => {}
-        Ok(cursor) => return Ok(Flow::Again(Job::Keys { cursor, id, count })),
+        Ok(cursor) => return Ok(Flow::Yield(Continuation::Keys { cursor, id, count })),
         Err(error) => {
             call.engine.store.large_release(id);
             return Err(error);

@@ -14,7 +14,7 @@ pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         V::Info => info::info(call),
         V::Time => time(call),
         V::Lastsave => {
-            let started = call.now.0.saturating_sub(call.engine.facts.uptime_ms) / 1000;
+            let started = call.now.0.saturating_sub(call.engine.process_stats.uptime_ms) / 1000;
             call.done(started as i64)
         }
         V::Wait => wait(call),

@@ -1,7 +1,7 @@
 //! Transcripts about the server itself: authentication, INFO, CONFIG, COMMAND, SLOWLOG, LATENCY.
 
 use super::{
-    EngineConfig, Spent,
+    EngineConfig, Timing,
     testing::{Bench, START},
 };
 use crate::{
@@ -65,7 +65,7 @@ fn info_shows_the_sections_that_are_asked_for() {
         "\r\nrole:master\r\n",
         "\r\nkeyspace_misses:1\r\n",
         "\r\nmaxmemory_policy:noeviction\r\n",
-        "# Datagrams\r\n",
+        "# FrameServer\r\n",
     ] {
         assert!(text.contains(wanted), "{wanted}");
     }
@@ -141,25 +141,25 @@ fn command_tells_the_table() {
 }
 
 /// Says that a command took so long.
-fn took(bench: &mut Bench, verb: VerbId, micros: u64, arg: &[u8]) {
+fn record_latency(bench: &mut Bench, verb: VerbId, micros: u64, arg: &[u8]) {
     let table = ArgTable::with_capacity(1);
     let now = Now { monotonic: Millis(0), unix: Millis(START), unix_micros: 0 };
-    let spent = Spent { micros, peer: b"127.0.0.1:5000", now };
+    let spent = Timing { micros, peer: b"127.0.0.1:5000", now };
     let mut filled = table;
     let bytes = [b"*2\r\n$3\r\nGET\r\n$", arg.len().to_string().as_bytes(), b"\r\n", arg, b"\r\n"].concat();
     let bounds = crate::wire::resp::Bounds { authenticated: true, max_bulk_bytes: 1 << 20 };
     crate::wire::resp::Decoder::new().decode(&bytes, &bounds, &mut filled).unwrap();
-    bench.engine.took(&bench.session, &VERBS[verb as usize], &filled.args(&bytes), spent);
+    bench.engine.record_latency(&bench.session, &VERBS[verb as usize], &filled.args(&bytes), spent);
 }
 
 #[test]
 fn slow_commands_are_logged_and_cut() {
     let mut bench = Bench::new();
     bench.run("CLIENT SETNAME me");
-    took(&mut bench, VerbId::Get, 9_999, b"fast");
+    record_latency(&mut bench, VerbId::Get, 9_999, b"fast");
     assert_eq!(bench.run("SLOWLOG LEN"), ":0\r\n");
-    took(&mut bench, VerbId::Get, 10_000, &[b'x'; 200]);
-    took(&mut bench, VerbId::Exec, 10_000, b"never logged");
+    record_latency(&mut bench, VerbId::Get, 10_000, &[b'x'; 200]);
+    record_latency(&mut bench, VerbId::Exec, 10_000, b"never logged");
     let long = format!("{}... (72 more bytes)", "x".repeat(128));
     let entry = format!(
         "*6\r\n:0\r\n:1700000000\r\n:10000\r\n*2\r\n$3\r\nGET\r\n${}\r\n{long}\r\n$14\r\n127.0.0.1:5000\r\n$2\r\nme\r\n",
@@ -168,7 +168,7 @@ fn slow_commands_are_logged_and_cut() {
     assert_eq!(bench.run("SLOWLOG GET"), format!("*1\r\n{entry}"));
     bench.run("CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 100");
     for i in 0..1000u32 {
-        took(&mut bench, VerbId::Get, 1, i.to_string().as_bytes());
+        record_latency(&mut bench, VerbId::Get, 1, i.to_string().as_bytes());
     }
     assert_eq!(bench.run("SLOWLOG LEN"), ":100\r\n");
     assert!(bench.run("SLOWLOG GET 3").starts_with("*3\r\n*6\r\n:1000\r\n"));
@@ -176,10 +176,10 @@ fn slow_commands_are_logged_and_cut() {
     assert_eq!(bench.run("SLOWLOG RESET"), "+OK\r\n");
     assert_eq!(bench.run("SLOWLOG GET -1"), "*0\r\n");
     bench.run("CONFIG SET slowlog-max-len 0");
-    took(&mut bench, VerbId::Get, 1, b"x");
+    record_latency(&mut bench, VerbId::Get, 1, b"x");
     assert_eq!(bench.run("SLOWLOG LEN"), ":0\r\n");
     bench.run("CONFIG SET slowlog-max-len 10");
-    took(&mut bench, VerbId::Get, 1, b"y");
+    record_latency(&mut bench, VerbId::Get, 1, b"y");
     assert_eq!(bench.run("SLOWLOG LEN"), ":1\r\n");
 }
 
@@ -187,9 +187,9 @@ fn slow_commands_are_logged_and_cut() {
 fn latency_is_shown_as_a_histogram() {
     let mut bench = Bench::new();
     for micros in [3, 5, 5] {
-        took(&mut bench, VerbId::Get, micros, b"k");
+        record_latency(&mut bench, VerbId::Get, micros, b"k");
     }
-    took(&mut bench, VerbId::ConfigGet, 1, b"k");
+    record_latency(&mut bench, VerbId::ConfigGet, 1, b"k");
     let get =
         "$3\r\nget\r\n*4\r\n$5\r\ncalls\r\n:3\r\n$14\r\nhistogram_usec\r\n*4\r\n:4\r\n:1\r\n:8\r\n:3\r\n";
     assert_eq!(bench.run("LATENCY HISTOGRAM get nosuch set"), format!("*2\r\n{get}"));

@@ -82,7 +82,7 @@ pub struct Settings {
 
 /// What the engine cannot know and INFO shows; the server writes it before it runs INFO.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct ProcessStats {
     pub connected_clients: u64,
     /// Bytes of buffers that clients hold.
     pub buffer_bytes: u64,

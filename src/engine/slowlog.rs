@@ -2,7 +2,7 @@
 //! arguments of 128 bytes) in a slot of its own, so that recording allocates nothing.
 
 use super::{
-    Call, Flow, Outcome, Spent,
+    Call, Flow, Outcome, Timing,
     names::{Name, Names},
     session::Session,
 };
@@ -105,7 +105,7 @@ impl Slowlog {
     }
 
     /// Adds an entry; the oldest goes when there is no room.
-    pub fn record(&mut self, session: &Session, names: &Names, args: &Args<'_>, spent: Spent<'_>) {
+    pub fn record(&mut self, session: &Session, names: &Names, args: &Args<'_>, spent: Timing<'_>) {
         if self.len_max == 0 {
             return;
         }

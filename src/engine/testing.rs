@@ -2,7 +2,7 @@
 
 use super::{Engine, EngineConfig, Flow, session::Session};
 use crate::{
-    buffers::Buffers,
+    buffer::arena::Arena,
     limits::MIB,
     mutation::LargeId,
     store::{LargeCursor, Store, StoreConfig},
@@ -22,7 +22,7 @@ pub struct Bench {
     pub engine: Engine,
     pub session: Session,
     pub now: u64,
-    arena: Buffers,
+    arena: Arena,
     output: Output,
     table: ArgTable,
 }
@@ -39,7 +39,7 @@ impl Bench {
             engine: Engine::new(store, config),
             session: Session::new(7, authenticated),
             now: START,
-            arena: Buffers::new(4 * MIB),
+            arena: Arena::new(4 * MIB),
             output: Output::new(),
             table: ArgTable::with_capacity(4096),
         }
@@ -103,7 +103,7 @@ impl Bench {
                 assert!(!out.overflowed());
                 drain(engine, output, arena, &mut reply);
                 match flow {
-                    Flow::Again(more) => job = Some(more),
+                    Flow::Yield(more) => job = Some(more),
                     _ => break,
                 }
             }
@@ -120,7 +120,7 @@ impl Bench {
 }
 
 /// Takes everything out of the output, as a socket would.
-fn drain(engine: &mut Engine, output: &mut Output, arena: &mut Buffers, reply: &mut Vec<u8>) {
+fn drain(engine: &mut Engine, output: &mut Output, arena: &mut Arena, reply: &mut Vec<u8>) {
     loop {
         let len = match output.next(arena) {
             Pending::Nothing => return,

@@ -1,12 +1,12 @@
 //! The admin port: few connections, one request each, on the same poll as the clients. What is answered, `crate::admin`
 //! says; here bytes are moved, within bounds:
 //!
-//! - [`VISITORS`] at once. While all places are taken, new ones wait in the system's queue, and a visitor that has
+//! - [`CONNECTIONS_MAX`] at once. While all places are taken, new ones wait in the system's queue, and a visitor that has
 //!   stood for [`GRACE_MS`] makes room for them: stalled ones cannot keep a probe out.
 //! - [`VISIT_MS`] from the first byte expected to the last one taken.
 //! - one reply made in a turn of the loop, so that a flood of scrapes costs clients little.
 
-use super::listener::{Accepted, Listener, farewell};
+use super::listener::{Accepted, Listener, lingering_close};
 use crate::admin::{self, REQUEST_BYTES_MAX, Readiness, Reply, Step};
 use crate::server::Server;
 use crate::time::{Millis, Now};
@@ -16,7 +16,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
 /// Connections at once.
-pub const VISITORS: usize = 8;
+pub const CONNECTIONS_MAX: usize = 8;
 /// How long a connection may take in all.
 const VISIT_MS: u64 = 2_000;
 /// A connection that has taken this long may be closed for a new one.
@@ -57,7 +57,7 @@ pub struct AdminPort {
 
 impl AdminPort {
     /// Bytes that the port reserves; they are touched as connections come in at once.
-    pub const MEMORY_BYTES: usize = VISITORS * (REQUEST_BYTES_MAX + Reply::MEMORY_BYTES);
+    pub const MEMORY_BYTES: usize = CONNECTIONS_MAX * (REQUEST_BYTES_MAX + Reply::MEMORY_BYTES);
 
     /// Binds and listens.
     ///
@@ -73,7 +73,7 @@ impl AdminPort {
         };
         Ok(AdminPort {
             listener: Listener::bind(address)?,
-            places: (0..VISITORS).map(|_| place()).collect(),
+            places: (0..CONNECTIONS_MAX).map(|_| place()).collect(),
             first_token: 0,
             retry_at: None,
             postponed: false,
@@ -88,7 +88,7 @@ impl AdminPort {
         self.listener.local_address()
     }
 
-    /// Registers the listener at `first`; the [`VISITORS`] tokens behind it are the connections'.
+    /// Registers the listener at `first`; the [`CONNECTIONS_MAX`] tokens behind it are the connections'.
     ///
     /// # Errors
     /// What the system says.
@@ -166,7 +166,7 @@ impl AdminPort {
         }
         self.retry_at = None;
         // Aborted connections count too, so that a turn has an end.
-        for _ in 0..VISITORS {
+        for _ in 0..CONNECTIONS_MAX {
             if !self.listener.waiting {
                 return;
             }
@@ -183,7 +183,7 @@ impl AdminPort {
                 Accepted::Client(stream, _) => {
                     self.places[index].take(stream, registry, Token(self.first_token + 1 + index), now);
                 }
-                Accepted::TurnedAway(stream, _) => {
+                Accepted::Rejected(stream, _) => {
                     drop(stream);
                     self.listener.restore_reserve();
                 }
@@ -266,7 +266,7 @@ impl Place {
 
     fn close(&mut self, registry: &Registry) {
         if let Some(mut visitor) = self.visitor.take() {
-            farewell(&mut visitor.stream);
+            lingering_close(&mut visitor.stream);
             let _ = registry.deregister(&mut visitor.stream);
         }
     }

@@ -33,7 +33,7 @@ pub enum Accepted {
     /// A client.
     Client(TcpStream, SocketAddr),
     /// A client that came when no descriptor was left: to be told so and closed at once.
-    TurnedAway(TcpStream, SocketAddr),
+    Rejected(TcpStream, SocketAddr),
     /// Nobody waits.
     Nobody,
     /// Nobody can be accepted until a descriptor is free again.
@@ -117,7 +117,7 @@ impl Listener {
             return Accepted::NoDescriptors;
         }
         match self.socket.accept() {
-            Ok((stream, peer)) => Accepted::TurnedAway(stream, peer),
+            Ok((stream, peer)) => Accepted::Rejected(stream, peer),
             Err(error) => {
                 self.waiting = error.kind() != io::ErrorKind::WouldBlock;
                 self.restore_reserve();
@@ -138,7 +138,7 @@ fn tune(socket: &Socket) {
 
 /// Before a close by the server: bytes of the peer that nobody read would make the system reset the connection, and
 /// the peer lose the last reply. What has come is read away, within a bound.
-pub fn farewell(stream: &mut TcpStream) {
+pub fn lingering_close(stream: &mut TcpStream) {
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut bin = [0; 16 * 1024];
     for _ in 0..16 {

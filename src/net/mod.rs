@@ -1,29 +1,29 @@
 //! Sockets and the one loop over them: the only part of the server that does I/O or reads a clock.
 
+mod acceptor;
 mod admin;
 mod clock;
-mod entrance;
 mod handle;
 mod listener;
 mod log_level;
+mod loop_stats;
 mod notify;
 mod peers;
 mod process;
 mod reactor;
 mod signal;
-mod turns;
 mod udp;
 mod udp_health;
 
-use crate::datagram::{self, Datagrams};
 use crate::engine::{Engine, settings::EngineConfig};
+use crate::frames::{self, FrameServer};
 use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::mutation::Revision;
 use crate::server::{Server, Settings};
 use crate::store::{FIRST_REVISION_MAX, OnFull, Store, StoreConfig};
 use admin::AdminPort;
 use listener::Listener;
-pub use process::facts as process_facts;
+pub use process::process_stats as fill_process_stats;
 use reactor::{Reactor, Sockets};
 use signal::Signals;
 use std::fmt;
@@ -32,7 +32,7 @@ use std::net::SocketAddr;
 use udp::UdpPort;
 
 pub use handle::Handle;
-pub use signal::{Fresh, Reload};
+pub use signal::{Reload, Reloaded};
 
 /// All that a server needs to know to start.
 #[derive(Clone, Debug)]
@@ -100,12 +100,12 @@ impl Budget {
     fn divide(memory_bytes: usize, max_clients: usize, admin: bool) -> Result<Budget, StartError> {
         let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
         // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
-        let per_client = Datagrams::memory_bytes(2) - Datagrams::memory_bytes(1);
+        let per_client = FrameServer::memory_bytes(2) - FrameServer::memory_bytes(1);
         let udp_clients = (share / per_client).clamp(16, UDP_CLIENTS_DEFAULT);
         let fixed = PROCESS_BYTES
             + 2 * share
             + share / 2
-            + Datagrams::memory_bytes(udp_clients)
+            + FrameServer::memory_bytes(udp_clients)
             + max_clients.min(1024) * CONNECTION_BYTES
             + if admin { AdminPort::MEMORY_BYTES } else { 0 };
         let store_bytes = memory_bytes.saturating_sub(fixed);
@@ -179,10 +179,10 @@ impl Bound {
         let admin_port = options.admin.map(bind_admin).transpose()?;
         let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
         server.engine_mut().settings.log_level = log_level::nearest(log::max_level());
-        let facts = &mut server.engine_mut().facts;
-        facts.started_unix_ms = clock::Clock::start().now().unix.0;
-        facts.tcp_port = tcp.port();
-        facts.udp_port = udp.map_or(0, |udp| udp.port());
+        let process_stats = &mut server.engine_mut().process_stats;
+        process_stats.started_unix_ms = clock::Clock::start().now().unix.0;
+        process_stats.tcp_port = tcp.port();
+        process_stats.udp_port = udp.map_or(0, |udp| udp.port());
         let sockets = Sockets { listener, udp: port, admin: admin_port, signals };
         let reactor = Reactor::new(sockets, server, options.max_clients)
             .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
@@ -240,10 +240,10 @@ fn build_server(
         },
     );
     let epoch_and_cookies = random_secret()?;
-    let datagrams = Datagrams::new(&datagram::Config {
+    let datagrams = FrameServer::new(&frames::Config {
         password: options.password.as_deref(),
         clients_max: budget.udp_clients,
-        ..datagram::Config::new((epoch_and_cookies[0] as u32).max(1), random_secret()?)
+        ..frames::Config::new((epoch_and_cookies[0] as u32).max(1), random_secret()?)
     });
     Ok(Server::new(
         engine,
@@ -259,7 +259,7 @@ fn build_server(
             address,
             log_requests: options.log_requests,
             clock_us: clock::micros,
-            process_facts: process::facts,
+            fill_process_stats: process::process_stats,
         },
     ))
 }

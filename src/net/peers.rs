@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::ops::Deref;
 
-use super::listener::farewell;
+use super::listener::lingering_close;
 
 /// Tokens from here on are clients: the slot plus this, the generation above it.
 pub const FIRST_TOKEN: usize = 16;
@@ -202,7 +202,7 @@ impl Peers {
             let reason = connection.closing().unwrap_or(CloseReason::PeerClosed);
             log::log!(reason.log_level(), "{} closed: {}", connection.peer(), reason.text());
             if reason != CloseReason::PeerClosed && reason != CloseReason::Failed {
-                farewell(&mut peer.stream);
+                lingering_close(&mut peer.stream);
             }
         }
         server.close(id);

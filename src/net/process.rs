@@ -1,28 +1,29 @@
 //! What the system knows of this process: memory, processor time, its number.
 
-use crate::engine::settings::Facts;
+use crate::engine::settings::ProcessStats;
 use std::fs::File;
 use std::io::Read;
 
 /// Fills in the facts of the process. What cannot be read stays as it was.
-pub fn facts(facts: &mut Facts) {
-    facts.process_id = std::process::id();
+pub fn process_stats(process_stats: &mut ProcessStats) {
+    process_stats.process_id = std::process::id();
     // Since Linux 6.2 the size of this directory is the count of its entries, which else would have to be listed.
-    facts.open_descriptors = std::fs::metadata("/proc/self/fd").map_or(0, |found| found.len());
-    facts.max_descriptors =
+    process_stats.open_descriptors = std::fs::metadata("/proc/self/fd").map_or(0, |found| found.len());
+    process_stats.max_descriptors =
         rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(0);
     let mut bytes = [0; 4096];
     if let Some(text) = read("/proc/self/status", &mut bytes) {
-        facts.resident_bytes = kibibytes(text, "VmRSS:").unwrap_or(facts.resident_bytes);
-        facts.resident_peak_bytes = kibibytes(text, "VmHWM:").unwrap_or(facts.resident_peak_bytes);
+        process_stats.resident_bytes = kibibytes(text, "VmRSS:").unwrap_or(process_stats.resident_bytes);
+        process_stats.resident_peak_bytes =
+            kibibytes(text, "VmHWM:").unwrap_or(process_stats.resident_peak_bytes);
     }
     if let Some(text) = read("/proc/self/stat", &mut bytes) {
         // Behind the name, which may hold anything but is in brackets, user and system time are fields 12 and 13.
         let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
         let mut times = fields.split_ascii_whitespace().skip(11).map(|field| field.parse::<u64>());
         if let (Some(Ok(user)), Some(Ok(system))) = (times.next(), times.next()) {
-            facts.cpu_user_us = user * TICK_US;
-            facts.cpu_system_us = system * TICK_US;
+            process_stats.cpu_user_us = user * TICK_US;
+            process_stats.cpu_system_us = system * TICK_US;
         }
     }
 }
@@ -48,8 +49,8 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_a_number() {
-        let mut found = Facts::default();
-        facts(&mut found);
+        let mut found = ProcessStats::default();
+        process_stats(&mut found);
         assert!(found.resident_bytes > 100_000 && found.resident_peak_bytes >= found.resident_bytes);
         assert_eq!(found.process_id, std::process::id());
         assert!(found.max_descriptors > 2 && found.open_descriptors <= found.max_descriptors);

@@ -8,14 +8,14 @@
 //!
 //! Connections with work left over stay in the queue of [`Peers`], and then the next poll does not wait.
 
-use super::admin::{AdminPort, VISITORS};
+use super::acceptor::Acceptor;
+use super::admin::{AdminPort, CONNECTIONS_MAX};
 use super::clock::Clock;
-use super::entrance::Entrance;
 use super::listener::Listener;
 use super::log_level;
+use super::loop_stats::LoopStats;
 use super::peers::{FIRST_TOKEN, GROUP_LEN, Peers};
 use super::signal::Signals;
-use super::turns::Turns;
 use super::udp::UdpPort;
 use crate::admin::Readiness;
 use crate::connection::ConnectionId;
@@ -56,11 +56,11 @@ pub struct Sockets {
 pub struct Reactor {
     poll: Poll,
     clock: Clock,
-    entrance: Entrance,
+    acceptor: Acceptor,
     udp: Option<UdpPort>,
     admin: Option<AdminPort>,
     signals: Signals,
-    turns: Turns,
+    loop_stats: LoopStats,
     server: Server,
     peers: Peers,
     /// The clients that are served just now; kept for its memory.
@@ -83,8 +83,8 @@ impl Reactor {
         let poll = Poll::new()?;
         let log_level = server.engine().settings.log_level;
         let registry = poll.registry();
-        let mut entrance = Entrance::new(listener);
-        entrance.register(registry, LISTENER)?;
+        let mut acceptor = Acceptor::new(listener);
+        acceptor.register(registry, LISTENER)?;
         if let Some(udp) = &mut udp {
             registry.register(udp.source(), DATAGRAMS, Interest::READABLE)?;
         }
@@ -97,11 +97,11 @@ impl Reactor {
         Ok(Reactor {
             poll,
             clock: Clock::start(),
-            entrance,
+            acceptor,
             udp,
             admin,
             signals,
-            turns: Turns::default(),
+            loop_stats: LoopStats::default(),
             server,
             peers: Peers::new(max_clients),
             group: Vec::with_capacity(GROUP_LEN),
@@ -133,7 +133,7 @@ impl Reactor {
             if let Some(udp) = &mut self.udp {
                 udp.serve(&mut self.server, now);
             }
-            self.entrance.accept(&mut self.server, &mut self.peers, self.poll.registry(), now);
+            self.acceptor.accept(&mut self.server, &mut self.peers, self.poll.registry(), now);
             // After reading: what arrived while this process was stopped is not the client's delay.
             self.server.handle_deadlines(now);
             more_maintenance = self.server.maintain(now, MAINTENANCE_STEPS);
@@ -146,9 +146,9 @@ impl Reactor {
             if self.has_stopped(now.monotonic) {
                 return Ok(());
             }
-            let facts = &mut self.server.engine_mut().facts;
+            let process_stats = &mut self.server.engine_mut().process_stats;
             let took_us = self.clock.micros().saturating_sub(began_us);
-            self.turns.took(now.monotonic.0, took_us, facts);
+            self.loop_stats.record_turn(now.monotonic.0, took_us, process_stats);
             // How long the poll may wait counts from here: the turn's own reading, moved on, saves one of both clocks.
             now.monotonic = now.monotonic.plus(took_us / 1_000);
             now.unix = now.unix.plus(took_us / 1_000);
@@ -176,7 +176,7 @@ impl Reactor {
     }
 
     fn timeout(&self, now: Now, more_maintenance: bool) -> Option<Duration> {
-        let accepting = self.entrance.patience();
+        let accepting = self.acceptor.poll_timeout();
         let datagrams = self.udp.as_ref().is_some_and(|udp| udp.readable);
         if more_maintenance || self.peers.queued_count() > 0 || datagrams || accepting == Some(Duration::ZERO)
         {
@@ -191,10 +191,10 @@ impl Reactor {
 
     /// Notes what the events say; nothing is read or written yet.
     fn mark_ready(&mut self, events: &Events, now: Now) {
-        self.entrance.retry();
+        self.acceptor.retry();
         for event in events {
             match event.token() {
-                LISTENER => self.entrance.mark_ready(),
+                LISTENER => self.acceptor.mark_ready(),
                 DATAGRAMS => {
                     if let Some(udp) = &mut self.udp {
                         udp.readable = true;
@@ -229,7 +229,7 @@ impl Reactor {
     }
 
     fn take_attention(&mut self) {
-        while let Some(id) = self.server.poll_attention() {
+        while let Some(id) = self.server.poll_wake() {
             self.peers.enqueue(id);
         }
     }
@@ -250,7 +250,7 @@ impl Reactor {
             for &id in &self.group {
                 self.peers.write(&mut self.server, id, now);
                 if self.server.is_finished(id) && self.peers.close(&mut self.server, id) {
-                    self.entrance.descriptor_freed();
+                    self.acceptor.descriptor_freed();
                 }
             }
         }
@@ -263,7 +263,7 @@ impl Reactor {
         }
         log::info!("stopping on {why}; connections to flush: {}", self.server.connection_count());
         self.stop_at = Some(now.plus(STOP_MS));
-        self.entrance.close(self.poll.registry());
+        self.acceptor.close(self.poll.registry());
         if let Some(mut udp) = self.udp.take() {
             let _ = self.poll.registry().deregister(udp.source());
         }
@@ -289,4 +289,4 @@ impl Reactor {
     }
 }
 
-const _: () = assert!(ADMIN.0 + VISITORS < FIRST_TOKEN);
+const _: () = assert!(ADMIN.0 + CONNECTIONS_MAX < FIRST_TOKEN);

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 /// What may change while a server runs; what is `None` stays.
 #[derive(Default)]
-pub struct Fresh {
+pub struct Reloaded {
     /// What AUTH and the tags of frames must be made with from now on, at most
     /// [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX) bytes. Clients that are authenticated stay so.
     pub password: Option<Vec<u8>>,
@@ -19,7 +19,7 @@ pub struct Fresh {
 
 /// Called for each SIGHUP, between two turns of the loop: it should take no longer than reading a small file. It tells
 /// of its failures itself, and then leaves things as they are.
-pub type Reload = Box<dyn FnMut() -> Fresh + Send>;
+pub type Reload = Box<dyn FnMut() -> Reloaded + Send>;
 
 /// The reading ends of the signals' pipes.
 pub struct Signals {
@@ -53,7 +53,7 @@ impl Signals {
             stream.set_nonblocking(true)?;
         }
         let (stop, reload) = (UnixStream::from_std(stop), UnixStream::from_std(reload));
-        let signals = Signals { stop, reload, hook: Box::new(Fresh::default) };
+        let signals = Signals { stop, reload, hook: Box::new(Reloaded::default) };
         Ok((signals, [stop_writer, reload_writer]))
     }
 
@@ -69,7 +69,7 @@ impl Signals {
 
     /// Asks for what may have changed, and gives it to the server and to the log.
     pub fn reload(&mut self, server: &mut Server) {
-        let Fresh { password, log_level } = (self.hook)();
+        let Reloaded { password, log_level } = (self.hook)();
         if let Some(password) = password {
             server.change_password(&password);
         }

@@ -16,7 +16,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 
-/// Datagrams of one system call.
+/// FrameServer of one system call.
 const BATCH_LEN: usize = 32;
 /// Batches of one turn of the loop, after which TCP has its turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -32,7 +32,7 @@ pub struct UdpPort {
     send_headers: MultiHeaders<SockaddrStorage>,
     received: Box<[[u8; SLOT_BYTES]]>,
     replies: Box<[[u8; DATAGRAM_BYTES_MAX]]>,
-    /// Datagrams may be waiting: only an answer of "nothing" clears it.
+    /// FrameServer may be waiting: only an answer of "nothing" clears it.
     pub readable: bool,
     health: Health,
 }
@@ -158,7 +158,7 @@ impl UdpPort {
     /// Counts an error, and leaves a socket that fails again and again alone for a while.
     #[cold]
     fn receive_failed(&mut self, error: Errno, server: &mut Server, now: Millis) {
-        server.engine_mut().facts.udp_receive_errors += 1;
+        server.engine_mut().process_stats.udp_receive_errors += 1;
         self.note_failure(error, now);
         log::debug!("receiving datagrams: {error}");
         self.readable = self.health.failure(now).is_none();
@@ -206,7 +206,7 @@ impl UdpPort {
             }
         }
         if lost > 0 {
-            server.engine_mut().facts.udp_send_errors += lost as u64;
+            server.engine_mut().process_stats.udp_send_errors += lost as u64;
         }
     }
 }
@@ -226,8 +226,8 @@ fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datagram::{self, Datagrams};
     use crate::engine::{Engine, settings::EngineConfig};
+    use crate::frames::{self, FrameServer};
     use crate::limits::MIB;
     use crate::server::Settings;
     use crate::store::{Store, StoreConfig};
@@ -238,7 +238,7 @@ mod tests {
         let config = StoreConfig { memory_bytes: 4 * MIB, ..StoreConfig::default() };
         let engine = Engine::new(Store::new(config, [1, 2]).unwrap(), EngineConfig::default());
         let datagrams =
-            Datagrams::new(&datagram::Config { clients_max: 4, ..datagram::Config::new(1, [3, 4]) });
+            FrameServer::new(&frames::Config { clients_max: 4, ..frames::Config::new(1, [3, 4]) });
         let small = Settings { max_clients: 4, input_bytes: MIB, output_bytes: MIB, ..Settings::default() };
         Server::new(engine, datagrams, small)
     }
@@ -259,13 +259,13 @@ mod tests {
             turns += 1;
             assert!(turns < 100, "it gives up for a while");
         }
-        let errors = server.engine().facts.udp_receive_errors;
+        let errors = server.engine().process_stats.udp_receive_errors;
         assert_eq!(port.failure(Millis(1)), Some((Errno::ENOTSOCK.desc(), errors)));
         port.serve(&mut server, at(1));
-        assert_eq!(server.engine().facts.udp_receive_errors, errors, "not before its time");
+        assert_eq!(server.engine().process_stats.udp_receive_errors, errors, "not before its time");
         let retry = port.next_deadline(Millis(1)).unwrap();
         port.serve(&mut server, at(retry.0));
-        assert_eq!(server.engine().facts.udp_receive_errors, errors + 1);
+        assert_eq!(server.engine().process_stats.udp_receive_errors, errors + 1);
 
         let whole = UdpPort::bind(([127, 0, 0, 1], 0).into()).unwrap();
         port.socket = whole.socket;

@@ -12,15 +12,15 @@
 //! ```
 //!
 //! The look ahead executes nothing and changes nothing. What it says of a command's *bytes* is final, for they stay in
-//! the ring until the command has run; what it says of the *store* is a hint ([`Sight`]), since a command before it
+//! the ring until the command has run; what it says of the *store* is a hint ([`LookupHint`]), since a command before it
 //! may have changed anything. Whatever is not plain (another verb, a transaction, a client that waits, a pause, a full
 //! output) is left to `step`, which knows nothing of all this.
 
 use super::{Progress, Server};
 use crate::connection::{Connection, ConnectionId};
-use crate::engine::{quick::Quick, session::ReplyMode};
+use crate::engine::{fast_path::FastCommand, session::ReplyMode};
 use crate::limits::REPLY_ROOM_BYTES;
-use crate::store::Sight;
+use crate::store::LookupHint;
 use crate::time::Now;
 use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out};
 use crate::wire::quick::{self, Span};
@@ -38,9 +38,9 @@ const _: () = assert!(crate::limits::INLINE_VALUE_BYTES_MAX + BULK_OVERHEAD_BYTE
 /// A command that was decoded ahead; its places are in the connection's input as it was then.
 #[derive(Clone, Copy)]
 struct Planned {
-    sight: Sight,
+    hint: LookupHint,
     /// `None`: it is left to `step`.
-    quick: Option<Quick>,
+    fast: Option<FastCommand>,
     key: Span,
     value: Span,
     end: usize,
@@ -48,7 +48,7 @@ struct Planned {
 
 /// The next commands of one connection: items of the batch.
 #[derive(Clone)]
-struct Lane {
+struct ConnBatch {
     id: ConnectionId,
     /// Those that are still to run.
     items: Range<usize>,
@@ -64,20 +64,20 @@ struct Lane {
 /// What is planned now: the items of a group's lanes, and behind them those of a connection that goes on by itself.
 pub(super) struct Batch {
     items: Vec<Planned>,
-    lanes: Vec<Lane>,
-    /// Calls of each [`Quick`] that are not counted yet.
-    calls: [u64; Quick::ALL.len()],
+    conns: Vec<ConnBatch>,
+    /// Calls of each [`FastCommand`] that are not counted yet.
+    calls: [u64; FastCommand::ALL.len()],
 }
 
 impl Batch {
     pub(super) fn new() -> Batch {
-        let (items, lanes) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(BATCH));
-        Batch { items, lanes, calls: [0; Quick::ALL.len()] }
+        let (items, conns) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(BATCH));
+        Batch { items, conns, calls: [0; FastCommand::ALL.len()] }
     }
 
     /// Whether the next command of a lane is one that runs without `step`.
-    fn is_quick(&self, lane: &Lane) -> bool {
-        self.items[lane.items.clone()].first().is_some_and(|item| item.quick.is_some())
+    fn is_fast(&self, conn: &ConnBatch) -> bool {
+        self.items[conn.items.clone()].first().is_some_and(|item| item.fast.is_some())
     }
 }
 
@@ -99,68 +99,68 @@ impl Server {
         now: Now,
         unfinished: &mut Vec<ConnectionId>,
     ) -> &'g [ConnectionId] {
-        let mut lanes = std::mem::take(&mut self.batch.lanes);
+        let mut conns = std::mem::take(&mut self.batch.conns);
         self.batch.items.clear();
-        lanes.clear();
+        conns.clear();
         let mut rest = group;
         while self.batch.items.len() < BATCH
-            && lanes.len() < BATCH
+            && conns.len() < BATCH
             && let Some((id, others)) = rest.split_first()
         {
             rest = others;
-            let lane = self.plan(*id, BATCH - self.batch.items.len());
-            lanes.push(lane);
+            let conn = self.plan(*id, BATCH - self.batch.items.len());
+            conns.push(conn);
         }
-        self.look(0);
+        self.prefetch_record(0);
         let began_us = (self.settings.clock_us)();
-        for lane in &mut lanes {
-            self.run_lane(lane, now);
+        for conn in &mut conns {
+            self.run_planned(conn, now);
         }
         self.count(began_us);
-        for lane in &lanes {
-            if self.go_on(lane.clone(), now) {
-                unfinished.push(lane.id);
+        for conn in &conns {
+            if self.run_connection(conn.clone(), now) {
+                unfinished.push(conn.id);
             }
         }
-        self.batch.lanes = lanes;
+        self.batch.conns = conns;
         rest
     }
 
     /// The connections of the last batch, in the order in which their lanes ran, and how many commands ran there; what
     /// each ran beyond that came after all lanes, in the same order.
     pub fn batch_order(&self) -> impl Iterator<Item = (ConnectionId, usize)> + '_ {
-        self.batch.lanes.iter().map(|lane| (lane.id, lane.ran))
+        self.batch.conns.iter().map(|conn| (conn.id, conn.ran))
     }
 
     /// Runs what this connection has sent, as far as its replies have room. True: there is more to do at once, but
     /// others come first.
     pub fn run(&mut self, id: ConnectionId, now: Now) -> bool {
         self.batch.items.clear();
-        let nothing = Lane { id, items: 0..0, ran: 0, done: 0, input_len: 0 };
-        self.go_on(nothing, now)
+        let nothing = ConnBatch { id, items: 0..0, ran: 0, done: 0, input_len: 0 };
+        self.run_connection(nothing, now)
     }
 
     /// Goes on with a connection: what is left of its lane, then what it has beyond that.
-    fn go_on(&mut self, mut lane: Lane, now: Now) -> bool {
-        let (id, mark, mut ran) = (lane.id, self.batch.items.len(), lane.ran);
+    fn run_connection(&mut self, mut conn: ConnBatch, now: Now) -> bool {
+        let (id, mark, mut ran) = (conn.id, self.batch.items.len(), conn.ran);
         let mut more = true;
         while more && ran < COMMANDS_PER_TURN {
-            if lane.items.is_empty() {
+            if conn.items.is_empty() {
                 if self.get(id).is_some_and(|connection| connection.input.is_empty()) {
                     self.wait_for_input(id, now);
                     more = false;
                     break;
                 }
                 self.batch.items.truncate(mark);
-                lane = self.plan(id, BATCH.min(COMMANDS_PER_TURN - ran));
-                self.look(mark);
+                conn = self.plan(id, BATCH.min(COMMANDS_PER_TURN - ran));
+                self.prefetch_record(mark);
             }
-            if self.batch.is_quick(&lane) {
-                let (before, began_us) = (lane.ran, (self.settings.clock_us)());
-                self.run_lane(&mut lane, now);
+            if self.batch.is_fast(&conn) {
+                let (before, began_us) = (conn.ran, (self.settings.clock_us)());
+                self.run_planned(&mut conn, now);
                 self.count(began_us);
-                ran += lane.ran - before;
-                if lane.ran > before {
+                ran += conn.ran - before;
+                if conn.ran > before {
                     continue;
                 }
             }
@@ -170,14 +170,14 @@ impl Server {
                 Progress::Deferred => break,
             }
             ran += 1;
-            self.pass(&mut lane);
+            self.skip_planned(&mut conn);
         }
         self.batch.items.truncate(mark);
         self.waits.input = false;
         let Server { connections, output, .. } = self;
         let connection = connections.get_mut(id.index as usize);
         if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
-            connection.in_line = more;
+            connection.runnable = more;
             connection.output.detach_if_empty(output);
         }
         self.update_deadline(id, now.monotonic);
@@ -186,100 +186,102 @@ impl Server {
 
     /// Decodes up to `count_max` of the next commands of a connection, hashes their keys and asks for the lines of the
     /// index that they need.
-    fn plan(&mut self, id: ConnectionId, count_max: usize) -> Lane {
+    fn plan(&mut self, id: ConnectionId, count_max: usize) -> ConnBatch {
         let first = self.batch.items.len();
-        let mut lane = Lane { id, items: first..first, ran: 0, done: 0, input_len: 0 };
+        let mut conn = ConnBatch { id, items: first..first, ran: 0, done: 0, input_len: 0 };
         let Server { engine, connections, input, batch, .. } = self;
         let connection = connections.get(id.index as usize).filter(|connection| {
-            connection.generation == id.generation && !connection.input.is_empty() && is_plain(connection)
+            connection.generation == id.generation
+                && !connection.input.is_empty()
+                && fast_path_ready(connection)
         });
-        let Some(connection) = connection else { return lane };
-        lane.input_len = connection.input.len();
+        let Some(connection) = connection else { return conn };
+        conn.input_len = connection.input.len();
         let (bytes, db) = (connection.input.readable(input), connection.session.db);
         let mut at = 0;
-        while lane.items.end < first + count_max
+        while conn.items.end < first + count_max
             && let Some(command) = quick::decode(bytes, at)
         {
             at = command.end;
-            let quick = Quick::of(command.short, command.count);
-            let sight = engine.store.sight(db, command.first.of(bytes));
+            let fast = FastCommand::of(command.short, command.count);
+            let hint = engine.store.hint(db, command.first.of(bytes));
             let (key, value, end) = (command.first, command.second, command.end);
-            batch.items.push(Planned { sight, quick, key, value, end });
-            lane.items.end += 1;
+            batch.items.push(Planned { hint, fast, key, value, end });
+            conn.items.end += 1;
         }
-        lane
+        conn
     }
 
     /// Finds the records of the items from number `first` on, and asks for their lines.
-    fn look(&mut self, first: usize) {
+    fn prefetch_record(&mut self, first: usize) {
         for item in &mut self.batch.items[first..] {
-            self.engine.store.look(&mut item.sight);
+            self.engine.store.prefetch_record(&mut item.hint);
         }
     }
 
     /// Runs the commands of a lane up to the first one that is for `step`.
-    fn run_lane(&mut self, lane: &mut Lane, now: Now) {
-        if !self.batch.is_quick(lane) || !self.is_plain_day() {
+    fn run_planned(&mut self, conn: &mut ConnBatch, now: Now) {
+        if !self.batch.is_fast(conn) || !self.fast_path_enabled() {
             return;
         }
         let Server { engine, connections, input, output, batch, .. } = self;
-        let connection = &mut connections[lane.id.index as usize];
-        if !is_plain(connection) {
+        let connection = &mut connections[conn.id.index as usize];
+        if !fast_path_ready(connection) {
             return;
         }
         let Some(sink) = connection.output.sink(REPLY_ROOM_BYTES, output) else { return };
         let bytes = connection.input.readable(input);
         let (db, protocol) = (connection.session.db, connection.session.protocol);
-        let (done_before, mut written, mut last) = (lane.done, 0, None);
+        let (done_before, mut written, mut last) = (conn.done, 0, None);
         let mut refused = None;
-        for item in &batch.items[lane.items.clone()] {
+        for item in &batch.items[conn.items.clone()] {
             let sink = &mut sink[written..];
-            let Some(quick) = item.quick.filter(|_| sink.len() >= REPLY_ROOM_BYTES) else { break };
-            let key = (db, item.key.of_rest(bytes, done_before), &item.sight);
-            match quick {
-                Quick::Get => {
-                    let Some(len) = engine.quick_get(key, (protocol, sink), now.unix) else { break };
+            let Some(fast) = item.fast.filter(|_| sink.len() >= REPLY_ROOM_BYTES) else { break };
+            let key = (db, item.key.of_rest(bytes, done_before), &item.hint);
+            match fast {
+                FastCommand::Get => {
+                    let Some(len) = engine.fast_get(key, (protocol, sink), now.unix) else { break };
                     written += len;
                 }
-                Quick::Set | Quick::Put => {
+                FastCommand::Set | FastCommand::Put => {
                     let value = item.value.of_rest(bytes, done_before);
-                    match engine.quick_set(key, (value, sink), now.unix) {
+                    match engine.fast_set(key, (value, sink), now.unix) {
                         Ok(len) => written += len,
                         Err(reason) => refused = Some(reason),
                     }
                 }
             }
-            batch.calls[quick as usize] += 1;
-            last = Some(quick);
-            lane.items.start += 1;
-            lane.ran += 1;
-            lane.done = item.end;
+            batch.calls[fast as usize] += 1;
+            last = Some(fast);
+            conn.items.start += 1;
+            conn.ran += 1;
+            conn.done = item.end;
             if refused.is_some() {
                 break;
             }
         }
         let Some(last) = last else { return };
         connection.output.wrote(written);
-        connection.input.consume(lane.done - done_before);
+        connection.input.consume(conn.done - done_before);
         connection.last_verb = Some(last.verb());
         connection.framed = Some(false);
-        connection.began = None;
+        connection.request_started = None;
         if let Some(reason) = refused {
             let mut out = Out::new(&mut connection.output, output, protocol);
-            engine.quick_refused(last, reason, &mut out);
+            engine.fast_refused(last, reason, &mut out);
         }
     }
 
     /// The command at the front of a lane has been left to `step`, which has made progress or not.
-    fn pass(&mut self, lane: &mut Lane) {
-        let Some(item) = self.batch.items[lane.items.clone()].first() else { return };
-        let input_len = self.get(lane.id).map_or(0, |connection| connection.input.len());
-        if input_len + item.end == lane.input_len {
-            lane.items.start += 1;
-            lane.done = item.end;
+    fn skip_planned(&mut self, conn: &mut ConnBatch) {
+        let Some(item) = self.batch.items[conn.items.clone()].first() else { return };
+        let input_len = self.get(conn.id).map_or(0, |connection| connection.input.len());
+        if input_len + item.end == conn.input_len {
+            conn.items.start += 1;
+            conn.done = item.end;
         } else {
             // It goes on, or it changed what follows: what is left is planned anew.
-            lane.items.end = lane.items.start;
+            conn.items.end = conn.items.start;
         }
     }
 
@@ -290,13 +292,13 @@ impl Server {
             return;
         }
         let spent_us = (self.settings.clock_us)().saturating_sub(began_us);
-        for ((_, verb), calls) in Quick::ALL.into_iter().zip(std::mem::take(&mut self.batch.calls)) {
+        for ((_, verb), calls) in FastCommand::ALL.into_iter().zip(std::mem::take(&mut self.batch.calls)) {
             self.engine.metrics.called_many(verb, calls, spent_us * calls / total);
         }
     }
 
     /// Whether a command needs nothing but to be run: none is held, logged, or timed by itself.
-    fn is_plain_day(&self) -> bool {
+    fn fast_path_enabled(&self) -> bool {
         let slower_than_us = self.engine.settings.slowlog_slower_than_us;
         let timed = (0..TIMED_BY_ITSELF_US).contains(&slower_than_us);
         self.pause.is_off() && !self.settings.log_requests && !timed
@@ -304,7 +306,7 @@ impl Server {
 }
 
 /// Whether the connection's next command may run at once, if it is one that can be planned.
-fn is_plain(connection: &Connection) -> bool {
+fn fast_path_ready(connection: &Connection) -> bool {
     connection.closing.is_none()
         && connection.body.is_none()
         && connection.job.is_none()

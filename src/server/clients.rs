@@ -270,7 +270,7 @@ impl Server {
             self.pause = Pause::default();
             for (index, connection) in &self.connections {
                 if !connection.input.is_empty() {
-                    self.attention.push(index as u32);
+                    self.wake_queue.push(index as u32);
                 }
             }
         }
@@ -341,7 +341,7 @@ impl Server {
                 me = true;
             } else {
                 connection.close(CloseReason::Killed);
-                self.attention.push(index as u32);
+                self.wake_queue.push(index as u32);
             }
         }
         if counts {

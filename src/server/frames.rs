@@ -3,7 +3,7 @@
 
 use super::{Progress, Server};
 use crate::connection::{CloseReason, ConnectionId};
-use crate::datagram::{Handled, Incoming};
+use crate::frames::{Handled, Incoming};
 use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, RING_BYTES, STREAM_FRAME_BYTES_MAX};
 use crate::time::Now;
 use crate::wire::encode::Out;
@@ -26,7 +26,7 @@ impl Server {
     ) -> Option<usize> {
         let incoming = Incoming { from, bytes, now };
         let started = if self.settings.log_requests { (self.settings.clock_us)() } else { 0 };
-        let handled = self.datagrams.handle(&mut self.engine.store, &incoming, reply);
+        let handled = self.frames.handle(&mut self.engine.store, &incoming, reply);
         if self.settings.log_requests {
             let reply_len = if let Handled::Reply(len) = handled { len } else { 0 };
             let micros = (self.settings.clock_us)().saturating_sub(started);
@@ -44,7 +44,8 @@ impl Server {
 
     /// Serves the frame at the front of a framed connection's input.
     pub(super) fn step_framed(&mut self, id: ConnectionId, now: Now) -> Progress {
-        let Server { engine, connections, input, output, datagrams, frame_reply, settings, .. } = self;
+        let Server { engine, connections, input, output, frames: datagrams, frame_reply, settings, .. } =
+            self;
         let connection = &mut connections[id.index as usize];
         connection.input.straighten(input);
         let bytes = connection.input.readable(input);
@@ -75,7 +76,7 @@ impl Server {
             Handled::Reply(len) => {
                 out.raw(&frame_reply[..len]);
                 connection.input.consume(consumed);
-                connection.began = None;
+                connection.request_started = None;
             }
             Handled::Silent => connection.input.consume(consumed),
             Handled::Rejected(reason) => {

@@ -9,7 +9,7 @@
 //! ```
 
 use super::Server;
-use super::relief::Relief;
+use super::backpressure::Pressure;
 use crate::connection::{Body, CloseReason, Connection, ConnectionId};
 use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
 use crate::mutation::{LargeId, Refused};
@@ -33,7 +33,7 @@ enum Room {
     /// `len` bytes into a large value, to which `remaining` are still to come.
     Large { id: LargeId, len: u64, remaining: u64 },
     /// `len` bytes nowhere: the value was refused.
-    Bin { len: usize },
+    Discard { len: usize },
 }
 
 /// As many bytes as memory can hold, at most.
@@ -56,7 +56,7 @@ impl Server {
                 let len = space.len().min(clamped(len));
                 Some(&mut space[..len])
             }
-            Room::Bin { len } => Some(&mut self.discard[..len]),
+            Room::Discard { len } => Some(&mut self.discard[..len]),
         }
     }
 
@@ -75,7 +75,7 @@ impl Server {
         let (count, remaining) = match room {
             Room::Ring => (0, 0),
             Room::Large { id, len, remaining } => (engine.store.large_spaces(id, len, spaces), remaining),
-            Room::Bin { len } => {
+            Room::Discard { len } => {
                 spaces[0] = IoSliceMut::new(&mut discard[..len]);
                 (1, connection.body.map_or(0, |body| body.remaining))
             }
@@ -94,7 +94,7 @@ impl Server {
         self.engine.metrics.counters.received_bytes += len as u64;
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
         connection.active = now.monotonic;
-        connection.in_line = true;
+        connection.runnable = true;
         let Some(body) = &mut connection.body else {
             connection.input.commit(len);
             return;
@@ -107,7 +107,7 @@ impl Server {
         connection.body_progress_len += taken as u64;
         if connection.body_progress_len >= BODY_PROGRESS_BYTES {
             connection.body_progress_len = 0;
-            connection.began = Some(now.monotonic);
+            connection.request_started = Some(now.monotonic);
         }
         connection.input.commit(len - taken);
         self.end_body_if_whole(id);
@@ -124,8 +124,8 @@ impl Server {
     /// The peer has sent all it will send. What is whole is still executed and answered.
     pub fn input_ended(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.ended.get_or_insert(CloseReason::PeerClosed);
-            connection.in_line = true;
+            connection.end_reason.get_or_insert(CloseReason::PeerClosed);
+            connection.runnable = true;
         }
     }
 
@@ -175,7 +175,7 @@ impl Server {
     /// Where the next bytes go, room made for them.
     fn input_room(&mut self, id: ConnectionId, now: Now) -> Option<Room> {
         let connection = self.get(id)?;
-        if connection.closing.is_some() || connection.ended.is_some() || connection.job.is_some() {
+        if connection.closing.is_some() || connection.end_reason.is_some() || connection.job.is_some() {
             return None;
         }
         let Some(body) = connection.body else {
@@ -191,7 +191,7 @@ impl Server {
                 Err(refused) => self.refuse_body(id, refused),
             }
         }
-        Some(Room::Bin { len: self.discard.len().min(clamped(body.remaining)) })
+        Some(Room::Discard { len: self.discard.len().min(clamped(body.remaining)) })
     }
 
     /// The value under way found no room: the rest of it is thrown away, and its command will be told.
@@ -237,8 +237,8 @@ impl Server {
             if done {
                 return true;
             }
-            match self.relieve_input() {
-                Relief::Closed(other) if other != id => {}
+            match self.input_pressure() {
+                Pressure::Closed(other) if other != id => {}
                 _ => return false,
             }
         }
@@ -252,6 +252,6 @@ impl Server {
         let mut taken = std::mem::replace(connection, placeholder);
         self.release_held(&mut taken);
         self.connections[id.index as usize] = taken;
-        self.attention.push(id.index);
+        self.wake_queue.push(id.index);
     }
 }

@@ -10,12 +10,12 @@
 //! 4. `output` and `output_sent` until there is no output, or the socket takes no more: then `output_blocked`.
 //! 5. `is_finished` tells that a closing connection has said its last; then, or when the socket fails, `close`.
 //!
-//! Between turns: `poll_deadline` and `handle_deadlines`, `maintain`, and `poll_attention` for connections that
+//! Between turns: `poll_deadline` and `handle_deadlines`, `maintain`, and `poll_wake` for connections that
 //! another connection's command has changed.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `attention.rs` | the queue of connections to look at although their sockets said nothing |
+//! | `wake_queue.rs` | the queue of connections to look at although their sockets said nothing |
 //! | `input.rs` | from received bytes to whole commands; large arguments into the store |
 //! | `batch.rs` | the common commands of many connections at once: decoded and looked up ahead, then run in order |
 //! | `run.rs` | commands in order, each only when its reply has room |
@@ -24,36 +24,36 @@
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
-//! | `pace.rs` | commands a second |
-//! | `relief.rs` | exhausted buffers: who waits, and who has to go |
+//! | `ops_rate.rs` | commands a second |
+//! | `pressure.rs` | exhausted buffers: who waits, and who has to go |
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
 
-mod attention;
+mod backpressure;
 mod batch;
 mod clients;
-mod deadlines;
 mod frames;
 mod input;
+mod ops_rate;
 mod output;
-mod pace;
-mod relief;
 mod request_log;
 mod run;
+mod timeouts;
 mod transaction;
+mod wake_queue;
 
 pub use output::Socket;
 
-use crate::buffers::Buffers;
+use crate::buffer::arena::Arena;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::datagram::Datagrams;
-use crate::engine::{Engine, session::Session, settings::Facts};
+use crate::engine::{Engine, session::Session, settings::ProcessStats};
+use crate::frames::FrameServer;
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::time::Now;
 use crate::timers::Timers;
 use crate::wire::arguments::ArgTable;
-use attention::Attention;
 use core::net::SocketAddr;
 use slab::Slab;
+use wake_queue::WakeQueue;
 
 /// What a client that comes when all places are taken is told.
 pub const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -82,7 +82,7 @@ pub struct Settings {
     /// Microseconds of a clock that never goes back; only differences of it are looked at. A simulator gives its own.
     pub clock_us: fn() -> u64,
     /// Fills in what INFO shows of the process; called when INFO is.
-    pub process_facts: fn(&mut Facts),
+    pub fill_process_stats: fn(&mut ProcessStats),
 }
 
 impl Default for Settings {
@@ -98,7 +98,7 @@ impl Default for Settings {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             log_requests: false,
             clock_us: || 0,
-            process_facts: |_| {},
+            fill_process_stats: |_| {},
         }
     }
 }
@@ -107,10 +107,10 @@ impl Default for Settings {
 pub struct Server {
     engine: Engine,
     connections: Slab<Connection>,
-    input: Buffers,
-    output: Buffers,
+    input: Arena,
+    output: Arena,
     /// What transactions queue and watch.
-    queues: Buffers,
+    queues: Arena,
     args: ArgTable,
     batch: batch::Batch,
     timers: Timers,
@@ -118,16 +118,16 @@ pub struct Server {
     next_generation: u32,
     next_session_id: u64,
     /// Connections to look at although nothing came from their sockets.
-    attention: Attention,
+    wake_queue: WakeQueue,
     /// Where bytes go that nobody wants.
     discard: Box<[u8]>,
     pause: clients::Pause,
-    pace: pace::Pace,
-    waits: relief::Waits,
+    ops_rate: ops_rate::OpsRate,
+    waits: backpressure::Waits,
     stop_requested: bool,
     /// What CONFIG GET timeout said at the start: while it says that, `Settings` holds, in milliseconds.
     idle_timeout_s_at_start: u32,
-    datagrams: Datagrams,
+    frames: FrameServer,
     frame_reply: Box<[u8]>,
 }
 
@@ -153,26 +153,26 @@ enum Progress {
 
 impl Server {
     /// A server over `engine`. All of its memory is reserved here.
-    pub fn new(engine: Engine, datagrams: Datagrams, settings: Settings) -> Server {
+    pub fn new(engine: Engine, frames: FrameServer, settings: Settings) -> Server {
         Server {
             idle_timeout_s_at_start: engine.settings.idle_timeout_s,
             engine,
             connections: Slab::with_capacity(settings.max_clients),
-            input: Buffers::new(settings.input_bytes),
-            output: Buffers::new(settings.output_bytes),
-            queues: Buffers::new(settings.queue_bytes),
+            input: Arena::new(settings.input_bytes),
+            output: Arena::new(settings.output_bytes),
+            queues: Arena::new(settings.queue_bytes),
             args: ArgTable::with_capacity(ARGUMENTS_MAX),
             batch: batch::Batch::new(),
             timers: Timers::new(settings.max_clients),
             next_generation: 0,
             next_session_id: 1,
-            attention: Attention::new(settings.max_clients),
+            wake_queue: WakeQueue::new(settings.max_clients),
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             pause: clients::Pause::default(),
-            pace: pace::Pace::default(),
-            waits: relief::Waits::default(),
+            ops_rate: ops_rate::OpsRate::default(),
+            waits: backpressure::Waits::default(),
             stop_requested: false,
-            datagrams,
+            frames,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
             settings,
         }
@@ -205,7 +205,7 @@ impl Server {
         if self.get(id).is_none() {
             return;
         }
-        self.waits = relief::Waits::default();
+        self.waits = backpressure::Waits::default();
         let mut connection = self.connections.remove(id.index as usize);
         connection.closing.unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
@@ -247,9 +247,9 @@ impl Server {
     }
 
     /// A connection to run and write although its socket said nothing; call until `None` once a turn.
-    pub fn poll_attention(&mut self) -> Option<ConnectionId> {
+    pub fn poll_wake(&mut self) -> Option<ConnectionId> {
         loop {
-            let index = self.attention.pop()?;
+            let index = self.wake_queue.pop()?;
             if let Some(connection) = self.connections.get(index as usize) {
                 return Some(ConnectionId { index, generation: connection.generation });
             }
@@ -259,13 +259,15 @@ impl Server {
     /// Work that the server owes itself: expiry, cleaning, flushing, in bounded slices. True: there is more at once.
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_pause(now.monotonic);
-        self.note_pace(now);
+        self.note_ops_rate(now);
         self.engine.store.maintain(now.unix, steps)
     }
 
-    fn note_pace(&mut self, now: Now) {
-        if let Some(pace) = self.pace.note(now.monotonic, self.engine.metrics.counters.commands_processed) {
-            self.engine.facts.commands_per_second = pace;
+    fn note_ops_rate(&mut self, now: Now) {
+        if let Some(ops_rate) =
+            self.ops_rate.note(now.monotonic, self.engine.metrics.counters.commands_processed)
+        {
+            self.engine.process_stats.commands_per_second = ops_rate;
         }
     }
 
@@ -275,7 +277,7 @@ impl Server {
     /// If it is longer than [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX).
     pub fn change_password(&mut self, password: &[u8]) {
         self.engine.set_password(password);
-        self.datagrams.set_password(password);
+        self.frames.set_password(password);
     }
 
     /// Whether a client has asked for the server's end.
@@ -312,8 +314,8 @@ impl Server {
     }
 
     /// Frames at the server: their sessions and counters.
-    pub fn datagrams(&self) -> &Datagrams {
-        &self.datagrams
+    pub fn frames(&self) -> &FrameServer {
+        &self.frames
     }
 
     /// Panics where the state contradicts itself; for tests and the simulator.

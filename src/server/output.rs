@@ -3,7 +3,7 @@
 use super::Server;
 use crate::connection::{CloseReason, ConnectionId};
 use crate::limits::RING_BYTES;
-use crate::mutation::LargeTrail;
+use crate::mutation::ChainPosition;
 use crate::store::LargeCursor;
 use crate::time::Now;
 use crate::wire::output::Pending;
@@ -54,8 +54,8 @@ impl Server {
                 }
                 Pending::Large { id, offset, len } => {
                     let front = connection.output.front_large(&self.output).filter(|_| filler.count == 0);
-                    let trail = front.map_or(LargeTrail::NONE, |(_, _, trail)| trail);
-                    let mut cursor = LargeCursor::follow(id, offset, trail);
+                    let position = front.map_or(ChainPosition::NONE, |(_, _, position)| position);
+                    let mut cursor = LargeCursor::follow(id, offset, position);
                     let end = offset + len;
                     while cursor.offset < end && !filler.is_full() {
                         let piece = self.engine.store.large_slice(&mut cursor);
@@ -90,15 +90,15 @@ impl Server {
                 engine.store.large_release(large);
             }
         }
-        if let Some((id, sent, trail)) = output.front_large(arena) {
-            let mut cursor = LargeCursor::follow(id, sent, trail);
-            engine.store.large_settle(&mut cursor);
-            output.set_trail(cursor.trail());
+        if let Some((id, sent, position)) = output.front_large(arena) {
+            let mut cursor = LargeCursor::follow(id, sent, position);
+            engine.store.advance_position(&mut cursor);
+            output.set_position(cursor.position());
         }
         connection.progressed = now.monotonic;
         connection.active = now.monotonic;
         connection.stalled = false;
-        connection.in_line |= !connection.input.is_empty();
+        connection.runnable |= !connection.input.is_empty();
         if connection.output.is_empty() {
             self.update_deadline(id, now.monotonic);
         }
@@ -129,7 +129,7 @@ impl Server {
             return true;
         }
         socket.readable
-            && connection.ended.is_none()
+            && connection.end_reason.is_none()
             && connection.job.is_none()
             && (connection.body.is_some() || connection.output.pending_len() < RING_BYTES as u64)
     }
@@ -146,7 +146,7 @@ impl Server {
         let is_asking = connection.job.is_some() || !connection.input.is_empty();
         match connection.body {
             None if is_asking => {
-                connection.ended.get_or_insert(CloseReason::Stopping);
+                connection.end_reason.get_or_insert(CloseReason::Stopping);
             }
             _ => connection.close(CloseReason::Stopping),
         }

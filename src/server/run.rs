@@ -1,10 +1,10 @@
 //! One command after the other: decode it, run it when its reply has room, consume its input only once it is answered.
 //! (`batch.rs` runs the most common ones many at a time.)
 
-use super::{Progress, Server, Source, clients::Action, relief::Relief, request_log::Line};
+use super::{Progress, Server, Source, backpressure::Pressure, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{Flow, Spent};
+use crate::engine::{Flow, Timing};
 use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES, VALUE_BYTES_MAX};
 use crate::reply::ErrorKind;
 use crate::time::Now;
@@ -52,7 +52,7 @@ impl Server {
             Ok(Step::NeedMore) => return self.wait_for_input(id, now),
             Ok(Step::Skip { consumed }) => connection.input.consume(consumed),
             Ok(Step::Body { at, len }) => {
-                connection.began = Some(now.monotonic);
+                connection.request_started = Some(now.monotonic);
                 connection.body_progress_len = 0;
                 connection.has_large = true;
                 self.begin_body(id, at, len, now);
@@ -76,13 +76,13 @@ impl Server {
         let connection = &mut connections[id.index as usize];
         if connection.input.is_empty() && connection.body.is_none() {
             connection.input.release(input);
-            connection.began = None;
+            connection.request_started = None;
         } else {
             // A client that stops here, on purpose or not, holds no more than it has to.
             connection.input.shrink(input);
-            connection.began.get_or_insert(now.monotonic);
+            connection.request_started.get_or_insert(now.monotonic);
         }
-        if let Some(reason) = connection.ended {
+        if let Some(reason) = connection.end_reason {
             connection.close(reason);
         }
         Progress::Waiting
@@ -106,10 +106,10 @@ impl Server {
             if waiting {
                 return Progress::Waiting;
             }
-            match self.relieve_output() {
-                Relief::Closed(_) => {}
-                Relief::Wait => return Progress::Deferred,
-                Relief::Nothing => return Progress::Waiting,
+            match self.output_pressure() {
+                Pressure::Closed(_) => {}
+                Pressure::Wait => return Progress::Deferred,
+                Pressure::Nothing => return Progress::Waiting,
             }
         }
     }
@@ -117,7 +117,7 @@ impl Server {
     /// Runs the whole command of `len` bytes at the front of the input.
     fn run_command(&mut self, id: ConnectionId, len: usize, now: Now, timed: bool) -> Progress {
         // Whole: from now on it is the server that takes its time, or the client that does not take the answer.
-        self.connections[id.index as usize].began = None;
+        self.connections[id.index as usize].request_started = None;
         let timed = timed || self.settings.log_requests;
         let started = if timed { (self.settings.clock_us)() } else { 0 };
         let before = Before {
@@ -136,7 +136,7 @@ impl Server {
                 Flow::Done
             }
             Prepared::Runnable(verb) => {
-                self.refresh_facts(verb, now);
+                self.refresh_stats(verb, now);
                 let flow = self.execute(id, verb, Source::Input { len }, now);
                 if timed {
                     let micros = (self.settings.clock_us)().saturating_sub(started);
@@ -165,11 +165,11 @@ impl Server {
         }
         let mut peer = [0; PEER_TEXT_BYTES];
         let peer = if engine.is_slow(verb, micros) { text_of(connection.peer, &mut peer) } else { b"" };
-        engine.took(&connection.session, verb, &args.args(bytes), Spent { micros, peer, now });
+        engine.record_latency(&connection.session, verb, &args.args(bytes), Timing { micros, peer, now });
     }
 
     /// Brings up to date what only the server knows, where the verb shows it.
-    fn refresh_facts(&mut self, verb: &Verb, now: Now) {
+    fn refresh_stats(&mut self, verb: &Verb, now: Now) {
         if matches!(verb.id, VerbId::Info | VerbId::MemoryStats | VerbId::Lastsave) {
             self.refresh(now);
         }
@@ -177,18 +177,18 @@ impl Server {
 
     /// Brings the engine's facts and counters up to date; reads what the system says of the process.
     pub fn refresh(&mut self, now: Now) {
-        self.note_pace(now);
+        self.note_ops_rate(now);
         let buffer_bytes = self.buffer_bytes() as u64;
-        let facts = &mut self.engine.facts;
-        facts.connected_clients = self.connections.len() as u64;
-        facts.buffer_bytes = buffer_bytes;
-        facts.uptime_ms = now.monotonic.0;
-        let sessions = self.datagrams.sessions();
-        facts.frame_sessions = sessions.len() as u64;
-        facts.frame_sessions_opened = sessions.opened();
-        facts.frame_sessions_dropped = sessions.dropped();
-        (self.settings.process_facts)(facts);
-        self.engine.metrics.datagrams = *self.datagrams.counters();
+        let process_stats = &mut self.engine.process_stats;
+        process_stats.connected_clients = self.connections.len() as u64;
+        process_stats.buffer_bytes = buffer_bytes;
+        process_stats.uptime_ms = now.monotonic.0;
+        let sessions = self.frames.sessions();
+        process_stats.frame_sessions = sessions.len() as u64;
+        process_stats.frame_sessions_opened = sessions.opened();
+        process_stats.frame_sessions_dropped = sessions.dropped();
+        (self.settings.fill_process_stats)(process_stats);
+        self.engine.metrics.datagrams = *self.frames.counters();
     }
 
     /// Looks the command up and decides whether it runs now; the argument table stays as it is.
@@ -208,7 +208,7 @@ impl Server {
         let Some(verb) = engine.admit(session, &args, &mut out) else {
             // Its own refusal has been answered; the next command's arguments are not to blame for this one's.
             *refused = None;
-            transaction.broken |= transaction.open;
+            transaction.dirty |= transaction.open;
             return Prepared::Answered;
         };
         *last_verb = Some(verb);
@@ -216,13 +216,13 @@ impl Server {
             return Prepared::Held;
         }
         if let Some(refused) = refused.take() {
-            transaction.broken |= transaction.open;
+            transaction.dirty |= transaction.open;
             engine.refuse(session, Some(verb.id), &crate::engine::refused(refused), &mut out);
             return Prepared::Answered;
         }
         if transaction.open && !super::transaction::runs_at_once(verb) {
             if verb.flags.has(Flags::NO_MULTI) {
-                transaction.broken = true;
+                transaction.dirty = true;
                 engine.refuse(session, Some(verb.id), &ErrorKind::NotInsideMulti.plain(), &mut out);
                 return Prepared::Answered;
             }
@@ -233,7 +233,7 @@ impl Server {
                     Prepared::Queued
                 }
                 Err(error) => {
-                    transaction.broken = true;
+                    transaction.dirty = true;
                     engine.refuse(session, Some(verb.id), &error, &mut out);
                     Prepared::Answered
                 }
@@ -287,7 +287,7 @@ impl Server {
             return Progress::Waiting;
         }
         if connection.output.overflowed() {
-            if let Flow::Again(job) = flow {
+            if let Flow::Yield(job) = flow {
                 self.engine.abandon(job);
             }
             // Held, so that its large arguments are found and released.
@@ -295,12 +295,12 @@ impl Server {
             self.drop_at_once(id, CloseReason::OutputFull);
             return Progress::Waiting;
         }
-        if let Flow::Again(job) = flow {
+        if let Flow::Yield(job) = flow {
             connection.decoder.hold(len);
             connection.job = Some(job);
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
-                self.attention.push(id.index);
+                self.wake_queue.push(id.index);
             }
             return Progress::Waiting;
         }
@@ -340,7 +340,7 @@ impl Server {
             reply_len: connection.output.pending_len().saturating_sub(before.output_len),
             outcome: match flow {
                 _ if self.engine.metrics.counters.error_replies > before.error_count => "error",
-                Flow::Again(_) => "unfinished",
+                Flow::Yield(_) => "unfinished",
                 Flow::Done | Flow::Close => "ok",
             },
             micros: (self.settings.clock_us)().saturating_sub(before.started_us),

@@ -8,14 +8,14 @@
 //! ```
 
 use super::{Server, Source};
-use crate::buffers::Buffers;
+use crate::buffer::arena::Arena;
+use crate::buffer::ring::Ring;
 use crate::command::{Verb, VerbId};
 use crate::connection::{ConnectionId, Transaction};
 use crate::engine::{Flow, session::ReplyMode};
 use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, LargeId, Revision};
 use crate::reply::{Error, ErrorKind, Part};
-use crate::ring::Ring;
 use crate::time::{Millis, Now};
 use crate::wire::arguments::{Arg, ArgTable, Args};
 use crate::wire::encode::Out;
@@ -38,7 +38,7 @@ impl Transaction {
     ///
     /// # Errors
     /// There is no room; nothing was queued.
-    pub(super) fn enqueue(&mut self, args: &Args<'_>, queues: &mut Buffers) -> Result<(), Error<'static>> {
+    pub(super) fn enqueue(&mut self, args: &Args<'_>, queues: &mut Arena) -> Result<(), Error<'static>> {
         let body_len: usize = args
             .iter()
             .map(|arg| match arg {
@@ -72,7 +72,7 @@ impl Transaction {
 
     /// Puts the first queued command's arguments into the table and calls `large` for each large one; the length of
     /// the entry comes back.
-    fn load(&self, table: &mut ArgTable, queues: &Buffers, mut large: impl FnMut(LargeId)) -> usize {
+    fn load(&self, table: &mut ArgTable, queues: &Arena, mut large: impl FnMut(LargeId)) -> usize {
         let bytes = self.queue.readable(queues);
         let body_len = word(bytes, 0) as usize;
         table.reset();
@@ -158,7 +158,7 @@ impl Server {
         if !transaction.open {
             return self.fail(id, VerbId::Exec, ErrorKind::ExecWithoutMulti);
         }
-        if transaction.broken {
+        if transaction.dirty {
             self.drop_transaction(id);
             return self.fail(id, VerbId::Exec, ErrorKind::ExecAborted);
         }
@@ -204,7 +204,7 @@ impl Server {
                 break;
             };
             flow = match self.execute(id, verb, Source::Queue, now) {
-                Flow::Again(job) => {
+                Flow::Yield(job) => {
                     let connection = &mut self.connections[id.index as usize];
                     connection.job = Some(job);
                     let protocol = connection.session.protocol;
@@ -243,7 +243,7 @@ impl Server {
             let changed = match engine.store.get(Database(*database), key, unix) {
                 Some(entry) => entry.revision.0 != then,
                 None if then & WATCHED_ABSENT == 0 => true,
-                None => engine.store.may_have_gone_since(key, Revision(then & !WATCHED_ABSENT)),
+                None => engine.store.maybe_removed_since(key, Revision(then & !WATCHED_ABSENT)),
             };
             if changed {
                 return true;
@@ -262,7 +262,7 @@ impl Server {
 }
 
 /// Gives back all that a transaction holds. The argument table, which may hold the command that ends it, is left alone.
-pub(super) fn release(transaction: &mut Transaction, queues: &mut Buffers, mut unpin: impl FnMut(LargeId)) {
+pub(super) fn release(transaction: &mut Transaction, queues: &mut Arena, mut unpin: impl FnMut(LargeId)) {
     let bytes = transaction.queue.readable(queues);
     let mut at = 0;
     while at < bytes.len() {
@@ -284,13 +284,13 @@ pub(super) fn release(transaction: &mut Transaction, queues: &mut Buffers, mut u
 }
 
 /// Room for `len` more bytes in a straight ring.
-fn make_room(ring: &mut Ring, len: usize, queues: &mut Buffers) -> bool {
+fn make_room(ring: &mut Ring, len: usize, queues: &mut Arena) -> bool {
     // As short as it can be, for all clients' transactions share this memory and most are short.
     ring.free() >= len || ring.grow(queues, (ring.len() + len).next_power_of_two())
 }
 
 /// Appends where there is room.
-fn append(ring: &mut Ring, bytes: &[u8], queues: &mut Buffers) {
+fn append(ring: &mut Ring, bytes: &[u8], queues: &mut Arena) {
     let written = ring.write(queues, bytes);
     debug_assert!(written, "room was made");
 }

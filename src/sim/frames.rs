@@ -3,7 +3,7 @@
 
 use super::model::{Effect, Model};
 use super::violation::{Violation, show, violation};
-use crate::datagram::counters::Counters;
+use crate::frames::counters::Counters;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::wire::frame::{self, Direction, FRAME_LEN_MIN, Frame, Op, Status, flags};
 use crate::wire::number::parse_i64;
@@ -42,16 +42,16 @@ impl Body {
 
 /// What a write was answered when it ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kept {
+struct CachedReply {
     status: Status,
     argument: u64,
     expect: u64,
 }
 
-impl Kept {
-    fn of(reply: &Frame<'_>) -> Kept {
+impl CachedReply {
+    fn of(reply: &Frame<'_>) -> CachedReply {
         let status = reply.head.status().unwrap_or(Status::BadOp);
-        Kept { status, argument: reply.head.argument, expect: reply.head.expect }
+        CachedReply { status, argument: reply.head.argument, expect: reply.head.expect }
     }
 }
 
@@ -100,7 +100,7 @@ struct Name {
 #[derive(Default)]
 pub struct Frames {
     asked: HashMap<(u64, u32), Vec<Body>>,
-    ran: HashMap<Name, Kept>,
+    ran: HashMap<Name, CachedReply>,
     /// Of each client, the number of its latest session as far as it was told, and how many were opened by streams.
     sessions: HashMap<u64, (u64, u32)>,
     pub tally: Tally,
@@ -169,7 +169,7 @@ impl Frames {
             Class::Read => (0, 0, 1),
             Class::Other => (0, 0, 0),
         };
-        let status = Kept::of(&reply).status as usize;
+        let status = CachedReply::of(&reply).status as usize;
         if delta != want || after.answered[status] != before.answered[status] + 1 {
             let text = format!("counted as (run, repeated, read) {delta:?}, and was {class:?}");
             return Err(violation(request.key, text));
@@ -185,7 +185,7 @@ impl Frames {
         place: Place,
         model: &mut Model,
     ) -> Result<Class, Violation> {
-        let (head, kept) = (&request.head, Kept::of(reply));
+        let (head, kept) = (&request.head, CachedReply::of(reply));
         let echoes = reply.head.client_id == head.client_id
             && reply.head.sequence == head.sequence
             && reply.head.attempt == head.attempt
@@ -233,7 +233,7 @@ impl Frames {
     fn account_write(
         &mut self,
         (request, op): (&Frame<'_>, Op),
-        kept: Kept,
+        kept: CachedReply,
         place: Place,
         model: &mut Model,
     ) -> Result<Class, Violation> {
@@ -350,7 +350,7 @@ fn predict(frame: &Frame<'_>, op: Op, model: &Model, unix: u64) -> Wanted {
 
 fn explain_write(
     (request, op): (&Frame<'_>, Op),
-    kept: Kept,
+    kept: CachedReply,
     place: Place,
     model: &mut Model,
 ) -> Result<(), Violation> {
@@ -387,7 +387,7 @@ fn explain_get(
     place: Place,
     model: &mut Model,
 ) -> Result<(), Violation> {
-    let kept = Kept::of(reply);
+    let kept = CachedReply::of(reply);
     let tag_len = if request.has_tag() { TAG_LEN } else { 0 };
     let room = DATAGRAM_BYTES_MAX - FRAME_LEN_MIN - tag_len;
     loop {

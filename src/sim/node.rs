@@ -2,8 +2,8 @@
 //! store was told to change. This file alone knows how a `Server` is called.
 
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::datagram::{self, Datagrams, counters::Counters, sessions::Sessions};
 use crate::engine::{Engine, EngineConfig};
+use crate::frames::{self, FrameServer, counters::Counters, sessions::Sessions};
 use crate::limits::{DATAGRAM_BYTES_MAX, KIB};
 use crate::metrics::Closes;
 use crate::mutation::{Database, Mutation, NewValue, Revision};
@@ -147,9 +147,9 @@ impl Node {
             .or_else(smallest)
             .expect("a store takes the memory that it says it needs");
         let log: Rc<RefCell<Vec<Logged>>> = Rc::default();
-        let ear = Rc::clone(&log);
+        let recorder = Rc::clone(&log);
         store.set_listener(Some(Box::new(move |mutation, revision| {
-            ear.borrow_mut().push(Logged { revision: revision.0, change: owned(mutation) });
+            recorder.borrow_mut().push(Logged { revision: revision.0, change: owned(mutation) });
         })));
         let engine = EngineConfig {
             password: config.password.clone(),
@@ -158,11 +158,11 @@ impl Node {
             seed: config.hash_secret[0],
             ..EngineConfig::default()
         };
-        let datagrams = datagram::Config {
+        let datagrams = frames::Config {
             password: config.password.as_deref(),
             clients_max: config.sessions_max,
             lease_ms: config.lease_ms,
-            ..datagram::Config::new(config.epoch, config.secret)
+            ..frames::Config::new(config.epoch, config.secret)
         };
         let settings = Settings {
             max_clients: config.max_clients,
@@ -173,7 +173,7 @@ impl Node {
             queue_bytes: 64 * KIB,
             ..Settings::default()
         };
-        let server = Server::new(Engine::new(store, engine), Datagrams::new(&datagrams), settings);
+        let server = Server::new(Engine::new(store, engine), FrameServer::new(&datagrams), settings);
         Node { server, log, reply: Box::new([0; DATAGRAM_BYTES_MAX]), epoch: config.epoch }
     }
 
@@ -320,7 +320,7 @@ impl Node {
 
     /// A connection that wants to be looked at although nothing came from its socket.
     pub fn attention(&mut self) -> Option<ConnectionId> {
-        self.server.poll_attention()
+        self.server.poll_wake()
     }
 
     /// What the server does between requests: expiry, cleaning.
@@ -339,11 +339,11 @@ impl Node {
     }
 
     pub fn counters(&self) -> &Counters {
-        self.server.datagrams().counters()
+        self.server.frames().counters()
     }
 
     pub fn sessions(&self) -> &Sessions {
-        self.server.datagrams().sessions()
+        self.server.frames().sessions()
     }
 
     pub fn store(&self) -> &Store {

@@ -1,4 +1,4 @@
-//! Datagrams of the simulated world: where they go, and those that are remembered.
+//! FrameServer of the simulated world: where they go, and those that are remembered.
 
 use std::net::SocketAddr;
 

@@ -72,7 +72,7 @@ sums! {
     client_malformed;
     client_sessions;
     client_ports;
-    /// Datagrams that arrived after a younger one.
+    /// FrameServer that arrived after a younger one.
     reordered;
     /// What servers have counted.
     sessions_opened;

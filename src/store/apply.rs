@@ -2,8 +2,8 @@
 //! every one that happens is told to the listener under the revision that it drew. Room is found before anything is
 //! changed.
 
-use super::clean::Facts;
-use super::expiry::Departure;
+use super::clean::RecordMeta;
+use super::expiry::RemoveReason;
 use super::index::Address;
 use super::record::{self, Content, EXPIRY_MAX, LARGE_BYTES, Record};
 use super::room::Want;
@@ -28,7 +28,7 @@ fn appended(mutation: &Mutation<'_>) -> usize {
 }
 
 /// The key whose state a change builds on.
-fn built_on<'a>(mutation: &Mutation<'a>) -> Option<(Database, &'a [u8])> {
+fn source_key<'a>(mutation: &Mutation<'a>) -> Option<(Database, &'a [u8])> {
     match *mutation {
         Mutation::Put { db, key, .. }
         | Mutation::Write { db, key, .. }
@@ -46,7 +46,7 @@ fn built_on<'a>(mutation: &Mutation<'a>) -> Option<(Database, &'a [u8])> {
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     pub at: Option<Address>,
-    moves: u64,
+    layout_epoch: u64,
 }
 
 /// Which key: its space and the hash of its bytes.
@@ -70,12 +70,19 @@ impl NewRecord<'_> {
         record::size(self.key.bytes.len(), self.content.stored_len(), self.expiry.is_some())
     }
 
-    pub fn facts(&self, revision: Revision) -> Facts {
+    pub fn meta(&self, revision: Revision) -> RecordMeta {
         let large = match self.content {
             Content::Inline(_) => None,
             Content::Large(id) => Some(id),
         };
-        Facts { space: self.key.space, size: self.size(), dead: false, revision, expiry: self.expiry, large }
+        RecordMeta {
+            space: self.key.space,
+            size: self.size(),
+            dead: false,
+            revision,
+            expiry: self.expiry,
+            large,
+        }
     }
 
     pub fn write(&self, revision: Revision, bytes: &mut [u8]) {
@@ -96,7 +103,7 @@ pub(super) struct Target<'a> {
 /// A value that outlives the record it was in: its bytes are in the scratch buffer, or it is large, with one reference
 /// more.
 #[derive(Clone, Copy)]
-pub(super) enum Held {
+pub(super) enum SavedValue {
     Scratch(usize),
     Large(LargeId),
 }
@@ -117,11 +124,11 @@ impl Store {
         // Whoever asks for a change may have looked at its key before, and what the listener is told must make
         // sense to one who has only heard what was told before: the key is not evicted until the change is made.
         if self.config.on_full == OnFull::Evict {
-            let key = built_on(mutation).map(|(db, key)| self.key(db, key));
+            let key = source_key(mutation).map(|(db, key)| self.key(db, key));
             self.protected = key.map(|key| (key.space, key.hash));
         }
         // Paid first, so that what cleaning meets (expired keys) is told before this change.
-        self.pay(appended(mutation), now);
+        self.gc_assist(appended(mutation), now);
         let applied = self.change(mutation, now);
         self.protected = None;
         applied
@@ -141,16 +148,16 @@ impl Store {
         if self.config.on_full == OnFull::Evict {
             self.protected = Some((key.space, key.hash));
         }
-        self.pay(appended(mutation), now);
+        self.gc_assist(appended(mutation), now);
         let applied = self.put(key, (value, expiry), now);
         self.protected = None;
-        self.tell(mutation, applied?.revision);
+        self.publish_change(mutation, applied?.revision);
         Ok(())
     }
 
     /// Tells the listener of a change.
     #[inline]
-    pub(super) fn tell(&mut self, mutation: &Mutation<'_>, revision: Revision) {
+    pub(super) fn publish_change(&mut self, mutation: &Mutation<'_>, revision: Revision) {
         if let Some(listener) = &mut self.listener {
             listener(mutation, revision);
         }
@@ -176,19 +183,19 @@ impl Store {
                 self.copy((self.key(db, from), self.key(to_db, to)), now)?.0
             }
             // A record that departs is told of by itself.
-            Mutation::Delete { db, key } => return Ok(self.remove(db, key, Departure::Deleted, now)),
-            Mutation::Expire { db, key } => return Ok(self.remove(db, key, Departure::Expired, now)),
-            Mutation::Evict { db, key } => return Ok(self.remove(db, key, Departure::Evicted, now)),
+            Mutation::Delete { db, key } => return Ok(self.remove(db, key, RemoveReason::Deleted, now)),
+            Mutation::Expire { db, key } => return Ok(self.remove(db, key, RemoveReason::Expired, now)),
+            Mutation::Evict { db, key } => return Ok(self.remove(db, key, RemoveReason::Evicted, now)),
             Mutation::Flush { db } => self.flush(db),
             Mutation::Swap { a, b } => {
-                self.space_of.swap(usize::from(a.0), usize::from(b.0));
-                let revision = self.draw();
-                self.departures.note_all(revision);
+                self.keyspace_of.swap(usize::from(a.0), usize::from(b.0));
+                let revision = self.next_revision();
+                self.removals.note_all(revision);
                 Applied { revision, existed: true, value_len: 0 }
             }
         };
         if applied.revision > Revision(0) {
-            self.tell(mutation, applied.revision);
+            self.publish_change(mutation, applied.revision);
         }
         Ok(applied)
     }
@@ -208,15 +215,19 @@ impl Store {
         if let Some(expired) = at
             && self.record(expired).expired(now)
         {
-            self.depart(expired, Departure::Expired);
+            self.remove_record(expired, RemoveReason::Expired);
             at = None;
         }
-        Found { at, moves: self.moves }
+        Found { at, layout_epoch: self.layout_epoch }
     }
 
     /// Where the record is now.
     fn again(&self, key: Key<'_>, found: Found) -> Option<Address> {
-        if found.moves == self.moves { found.at } else { self.locate(key.space, key.hash, key.bytes) }
+        if found.layout_epoch == self.layout_epoch {
+            found.at
+        } else {
+            self.locate(key.space, key.hash, key.bytes)
+        }
     }
 
     fn put(
@@ -261,100 +272,101 @@ impl Store {
         let new = &NewRecord { expiry: new.expiry.map(|expiry| Millis(expiry.0.min(EXPIRY_MAX))), ..*new };
         let (key, size) = (new.key, new.size());
         let old = self.again(key, found);
-        let credit = old.map_or(0, |at| self.record(at).size());
+        let replaced_bytes = old.map_or(0, |at| self.record(at).size());
         match old {
-            Some(at) if credit == size => return Ok(self.overwrite(at, new)),
+            Some(at) if replaced_bytes == size => return Ok(self.overwrite(at, new)),
             Some(_) => {}
             None => self.leaf_room(now)?,
         }
-        let (found, class) = (Found { at: old, moves: self.moves }, Store::class_of(new.expiry, now));
-        let segment = self.acquire(Want::Record { class, size, credit }, now)?;
+        let (found, class) =
+            (Found { at: old, layout_epoch: self.layout_epoch }, Store::class_of(new.expiry, now));
+        let segment = self.acquire(Want::Record { class, size, replaced_bytes }, now)?;
         // Whatever made room may have moved the old record, or evicted it.
         let old = self.again(key, found);
-        let facts = new.facts(Revision(self.revision.0 + 1));
-        let offset = self.append(segment, &facts);
-        new.write(facts.revision, &mut self.pool.bytes_mut(segment)[offset..]);
+        let meta = new.meta(Revision(self.revision.0 + 1));
+        let offset = self.append(segment, &meta);
+        new.write(meta.revision, &mut self.pool.bytes_mut(segment)[offset..]);
         let at = address(&self.pool, segment, offset);
-        let index = &mut self.spaces[key.space].index;
+        let index = &mut self.keyspaces[key.space].index;
         if let Some(old) = old {
             let replaced = index.replace(&mut self.leaves, key.hash, old, at);
             assert!(replaced, "a record that was found is in its index");
             let (segment, offset) = split(&self.pool, old);
-            self.kill(segment, offset);
+            self.free_record(segment, offset);
         } else if index.insert(&mut self.leaves, key.hash, at).is_err() {
-            self.bury(segment, offset, size);
+            self.mark_record_dead(segment, offset, size);
             return self.refuse();
         }
-        self.moves += 1;
-        self.remember(&facts);
-        self.draw();
-        Ok(facts.revision)
+        self.layout_epoch += 1;
+        self.charge(&meta);
+        self.next_revision();
+        Ok(meta.revision)
     }
 
     /// Writes a record over one of the same size and key.
     pub(super) fn overwrite(&mut self, at: Address, new: &NewRecord<'_>) -> Revision {
         let (segment, offset) = split(&self.pool, at);
-        let old = self.facts(segment, offset);
-        let facts = new.facts(self.draw());
-        self.forget(&old);
-        self.remember(&facts);
-        new.write(facts.revision, &mut self.pool.bytes_mut(segment)[offset..]);
-        if let Some(expiry) = facts.expiry {
+        let old = self.meta(segment, offset);
+        let meta = new.meta(self.next_revision());
+        self.uncharge(&old);
+        self.charge(&meta);
+        new.write(meta.revision, &mut self.pool.bytes_mut(segment)[offset..]);
+        if let Some(expiry) = meta.expiry {
             self.expires(segment, expiry);
         }
         if let Some(id) = old.large {
             self.large_release(id);
         }
-        facts.revision
+        meta.revision
     }
 
-    fn remove(&mut self, db: Database, key: &[u8], why: Departure, now: Millis) -> Applied {
+    fn remove(&mut self, db: Database, key: &[u8], why: RemoveReason, now: Millis) -> Applied {
         let key = self.key(db, key);
         let Some(at) = self.locate(key.space, key.hash, key.bytes) else { return NOTHING };
         let existed = !self.record(at).expired(now);
-        let why = if existed { why } else { Departure::Expired };
-        let revision = self.depart(at, why);
+        let why = if existed { why } else { RemoveReason::Expired };
+        let revision = self.remove_record(at, why);
         if existed { Applied { revision, existed, value_len: 0 } } else { NOTHING }
     }
 
     /// Takes the value out of a record that may move or go.
-    pub(super) fn hold(&mut self, at: Address) -> Held {
+    pub(super) fn save_value(&mut self, at: Address) -> SavedValue {
         let (segment, offset) = split(&self.pool, at);
         match Record::read(&self.pool.bytes(segment)[offset..]).content {
             Content::Inline(bytes) => {
                 self.scratch[..bytes.len()].copy_from_slice(bytes);
-                Held::Scratch(bytes.len())
+                SavedValue::Scratch(bytes.len())
             }
             Content::Large(id) => {
                 self.larges.retain(id);
-                Held::Large(id)
+                SavedValue::Large(id)
             }
         }
     }
 
     /// Gives a key the value that is held. Refused: the value is let go.
-    pub(super) fn store_held(
+    pub(super) fn store_saved(
         &mut self,
         target: Target<'_>,
-        held: Held,
+        saved: SavedValue,
         now: Millis,
     ) -> Result<(Revision, u64), Refused> {
         let Target { key, found, expiry } = target;
-        match held {
-            Held::Large(id) => {
+        match saved {
+            SavedValue::Large(id) => {
                 let stored = self.store(&NewRecord { key, content: Content::Large(id), expiry }, found, now);
                 let revision = self.or_release(id, stored)?;
                 Ok((revision, self.larges.len(id)))
             }
-            Held::Scratch(len) if !self.is_inline(key.bytes, len) => {
+            SavedValue::Scratch(len) if !self.is_inline(key.bytes, len) => {
                 let id = self.large_begin(len as u64, now)?;
                 let scratch = std::mem::take(&mut self.scratch);
                 let filled = self.large_append(id, &scratch[..len], now);
                 self.scratch = scratch;
                 self.or_release(id, filled)?;
-                self.store_held(target, Held::Large(id), now)
+                self.store_saved(target, SavedValue::Large(id), now)
             }
-            Held::Scratch(len) => {
+            SavedValue::Scratch(len) => {
                 let scratch = std::mem::take(&mut self.scratch);
                 let content = Content::Inline(&scratch[..len]);
                 let stored = self.store(&NewRecord { key, content, expiry }, found, now);
@@ -367,8 +379,8 @@ impl Store {
     fn set_expiry(&mut self, key: Key<'_>, expiry: Option<Millis>, now: Millis) -> Result<Applied, Refused> {
         let found = self.locate_live(key, now);
         let Some(at) = found.at else { return Ok(NOTHING) };
-        let held = self.hold(at);
-        let (revision, value_len) = self.store_held(Target { key, found, expiry }, held, now)?;
+        let saved = self.save_value(at);
+        let (revision, value_len) = self.store_saved(Target { key, found, expiry }, saved, now)?;
         Ok(Applied { revision, existed: true, value_len })
     }
 
@@ -377,12 +389,12 @@ impl Store {
         if applied.revision > Revision(0)
             && let Some(at) = self.again(from, found)
         {
-            let removed = self.spaces[from.space].index.remove(&mut self.leaves, from.hash, at);
+            let removed = self.keyspaces[from.space].index.remove(&mut self.leaves, from.hash, at);
             assert!(removed, "a record that was found is in its index");
             let (segment, offset) = split(&self.pool, at);
-            self.kill(segment, offset);
-            self.moves += 1;
-            self.departures.note(from.hash, self.revision);
+            self.free_record(segment, offset);
+            self.layout_epoch += 1;
+            self.removals.note(from.hash, self.revision);
         }
         Ok(applied)
     }
@@ -396,23 +408,23 @@ impl Store {
         if (from.space, from.bytes) == (to.space, to.bytes) {
             return Ok((Applied { existed: true, value_len, ..NOTHING }, found));
         }
-        let held = self.hold(at);
+        let saved = self.save_value(at);
         let target = Target { key: to, found: self.locate_live(to, now), expiry };
-        let (revision, value_len) = self.store_held(target, held, now)?;
+        let (revision, value_len) = self.store_saved(target, saved, now)?;
         Ok((Applied { revision, existed: true, value_len }, found))
     }
 
     fn flush(&mut self, db: Option<Database>) -> Applied {
-        let revision = self.draw();
-        self.moves += 1;
-        self.departures.note_all(revision);
+        let revision = self.next_revision();
+        self.layout_epoch += 1;
+        self.removals.note_all(revision);
         let chosen = db.map(|db| self.space(db));
-        for (at, space) in self.spaces.iter_mut().enumerate() {
+        for (at, space) in self.keyspaces.iter_mut().enumerate() {
             if chosen.is_some_and(|chosen| chosen != at) {
                 continue;
             }
             space.index.clear(&mut self.leaves);
-            self.condemned += space.live;
+            self.pending_free_bytes += space.live;
             (space.live, space.expiring, space.expiry_sum) = (0, 0, 0);
             space.flushed = revision;
         }

@@ -13,7 +13,7 @@ use super::index::Address;
 use super::pool::SegmentId;
 use super::record::{self, Content, Record};
 use super::segments::{MOVED, Queue};
-use super::{OnFull, Store, address, expiry::Departure, split};
+use super::{OnFull, Store, address, expiry::RemoveReason, split};
 use crate::mutation::{LargeId, Mutation, Revision};
 use crate::time::Millis;
 
@@ -33,7 +33,7 @@ pub(super) struct Victim {
 
 /// The parts of a record that outlive a look at it.
 #[derive(Clone, Copy)]
-pub(super) struct Facts {
+pub(super) struct RecordMeta {
     pub space: usize,
     pub size: usize,
     pub dead: bool,
@@ -42,13 +42,13 @@ pub(super) struct Facts {
     pub large: Option<LargeId>,
 }
 
-impl Facts {
-    pub fn of(record: &Record<'_>) -> Facts {
+impl RecordMeta {
+    pub fn of(record: &Record<'_>) -> RecordMeta {
         let large = match record.content {
             Content::Inline(_) => None,
             Content::Large(id) => Some(id),
         };
-        Facts {
+        RecordMeta {
             space: usize::from(record.space),
             size: record.size(),
             dead: record.dead,
@@ -61,41 +61,41 @@ impl Facts {
 
 impl Store {
     /// The record at an offset of a segment.
-    pub(super) fn facts(&self, segment: SegmentId, offset: usize) -> Facts {
-        Facts::of(&Record::read(&self.pool.bytes(segment)[offset..]))
+    pub(super) fn meta(&self, segment: SegmentId, offset: usize) -> RecordMeta {
+        RecordMeta::of(&Record::read(&self.pool.bytes(segment)[offset..]))
     }
 
     /// Whether a record was flushed: it is in no index, and whoever meets it clears it away.
-    pub(super) fn flushed(&self, facts: &Facts) -> bool {
-        facts.revision <= self.spaces[facts.space].flushed
+    pub(super) fn flushed(&self, meta: &RecordMeta) -> bool {
+        meta.revision <= self.keyspaces[meta.space].flushed
     }
 
     /// Counts a record that is now its key's.
-    pub(super) fn remember(&mut self, facts: &Facts) {
-        let space = &mut self.spaces[facts.space];
-        space.live += facts.size as u64;
-        if let Some(expiry) = facts.expiry {
+    pub(super) fn charge(&mut self, meta: &RecordMeta) {
+        let space = &mut self.keyspaces[meta.space];
+        space.live += meta.size as u64;
+        if let Some(expiry) = meta.expiry {
             space.expiring += 1;
             space.expiry_sum += u128::from(expiry.0);
         }
     }
 
-    /// Takes back what `remember` counted.
-    pub(super) fn forget(&mut self, facts: &Facts) {
-        if self.flushed(facts) {
-            self.condemned -= facts.size as u64;
+    /// Takes back what `charge` counted.
+    pub(super) fn uncharge(&mut self, meta: &RecordMeta) {
+        if self.flushed(meta) {
+            self.pending_free_bytes -= meta.size as u64;
             return;
         }
-        let space = &mut self.spaces[facts.space];
-        space.live -= facts.size as u64;
-        if let Some(expiry) = facts.expiry {
+        let space = &mut self.keyspaces[meta.space];
+        space.live -= meta.size as u64;
+        if let Some(expiry) = meta.expiry {
             space.expiring -= 1;
             space.expiry_sum -= u128::from(expiry.0);
         }
     }
 
     /// A record's bytes are of no use any more.
-    pub(super) fn bury(&mut self, segment: SegmentId, offset: usize, size: usize) {
+    pub(super) fn mark_record_dead(&mut self, segment: SegmentId, offset: usize, size: usize) {
         record::mark_dead(&mut self.pool.bytes_mut(segment)[offset..]);
         if self.table.died(segment, size) {
             self.free_segment(segment);
@@ -103,41 +103,41 @@ impl Store {
     }
 
     /// A record that is in no index (any more) dies, and so may its large value.
-    pub(super) fn kill(&mut self, segment: SegmentId, offset: usize) {
-        let facts = self.facts(segment, offset);
-        self.forget(&facts);
-        self.bury(segment, offset, facts.size);
-        if let Some(id) = facts.large {
+    pub(super) fn free_record(&mut self, segment: SegmentId, offset: usize) {
+        let meta = self.meta(segment, offset);
+        self.uncharge(&meta);
+        self.mark_record_dead(segment, offset, meta.size);
+        if let Some(id) = meta.large {
             self.larges.release(id, &mut self.pool, &mut self.table);
         }
     }
 
     /// Takes a key out of its index, tells why, and kills its record.
-    pub(super) fn depart(&mut self, at: Address, why: Departure) -> Revision {
-        let revision = self.draw();
-        self.moves += 1;
+    pub(super) fn remove_record(&mut self, at: Address, why: RemoveReason) -> Revision {
+        let revision = self.next_revision();
+        self.layout_epoch += 1;
         let (segment, offset) = split(&self.pool, at);
         let record = Record::read(&self.pool.bytes(segment)[offset..]);
         let (db, key) = (self.database_of(record.space), record.key);
         let mutation = match why {
-            Departure::Expired => Mutation::Expire { db, key },
-            Departure::Evicted => Mutation::Evict { db, key },
-            Departure::Deleted => Mutation::Delete { db, key },
+            RemoveReason::Expired => Mutation::Expire { db, key },
+            RemoveReason::Evicted => Mutation::Evict { db, key },
+            RemoveReason::Deleted => Mutation::Delete { db, key },
         };
-        let index = &mut self.spaces[usize::from(record.space)].index;
+        let index = &mut self.keyspaces[usize::from(record.space)].index;
         let hash = self.hasher.hash(key);
         let was_there = index.remove(&mut self.leaves, hash, at);
         assert!(was_there, "a record that lives is in its index");
-        self.departures.note(hash, revision);
+        self.removals.note(hash, revision);
         if let Some(listener) = &mut self.listener {
             listener(&mutation, revision);
         }
         match why {
-            Departure::Expired => self.counters.expired += 1,
-            Departure::Evicted => self.counters.evicted += 1,
-            Departure::Deleted => {}
+            RemoveReason::Expired => self.counters.expired += 1,
+            RemoveReason::Evicted => self.counters.evicted += 1,
+            RemoveReason::Deleted => {}
         }
-        self.kill(segment, offset);
+        self.free_record(segment, offset);
         revision
     }
 
@@ -145,7 +145,7 @@ impl Store {
     /// cost, in bytes; `None`: nothing to clean.
     pub(super) fn clean_step(&mut self, now: Millis, dead_steps: usize) -> Option<usize> {
         if self.victim.is_none() {
-            let segment = self.table.deadest(dead_steps)?;
+            let segment = self.table.most_garbage(dead_steps)?;
             self.victim = Some(Victim { segment, offset: 0, evict: false });
         }
         self.victim_step(now)
@@ -157,12 +157,12 @@ impl Store {
         let (hashes, count) = self.look_ahead(&victim);
         let (mut offset, mut cost) = (victim.offset, 0);
         for hash in &hashes[..count] {
-            let facts = self.facts(victim.segment, offset);
+            let meta = self.meta(victim.segment, offset);
             cost += RECORD_COST;
-            if !facts.dead {
-                cost += self.settle_record(&victim, offset, (&facts, *hash), now)?;
+            if !meta.dead {
+                cost += self.clean_record(&victim, offset, (&meta, *hash), now)?;
             }
-            offset += facts.size;
+            offset += meta.size;
             let Some(victim) = &mut self.victim else {
                 // The last record that lived has left, and the segment is free.
                 self.counters.cleaned_segments += 1;
@@ -187,19 +187,19 @@ impl Store {
                 break;
             }
             let record = Record::read(&bytes[offset..]);
-            let facts = Facts::of(&record);
-            if !facts.dead && !self.flushed(&facts) {
+            let meta = RecordMeta::of(&record);
+            if !meta.dead && !self.flushed(&meta) {
                 *hash = self.hasher.hash(record.key);
-                ahead[count] = (facts.space, *hash, offset);
+                ahead[count] = (meta.space, *hash, offset);
                 count += 1;
-                moved += facts.size;
+                moved += meta.size;
             }
-            offset += facts.size;
+            offset += meta.size;
             seen += 1;
         }
         let is_there = |(space, hash, offset): &(usize, u64, usize)| {
             let at = address(&self.pool, victim.segment, *offset);
-            self.spaces[*space].index.find(&self.leaves, *hash, |found| found == at).is_some()
+            self.keyspaces[*space].index.find(&self.leaves, *hash, |found| found == at).is_some()
         };
         let found = ahead[..count].iter().filter(|ahead| is_there(ahead)).count();
         assert!(found == count, "a record that lives is in its index");
@@ -207,36 +207,36 @@ impl Store {
     }
 
     /// Does with one of the victim's records what is to be done. Returns the bytes moved.
-    fn settle_record(
+    fn clean_record(
         &mut self,
         victim: &Victim,
         offset: usize,
-        (facts, hash): (&Facts, u64),
+        (meta, hash): (&RecordMeta, u64),
         now: Millis,
     ) -> Option<usize> {
-        if self.flushed(facts) {
-            self.kill(victim.segment, offset);
+        if self.flushed(meta) {
+            self.free_record(victim.segment, offset);
             return Some(0);
         }
         let at = address(&self.pool, victim.segment, offset);
-        if facts.expiry.is_some_and(|expiry| expiry <= now) {
-            self.depart(at, Departure::Expired);
+        if meta.expiry.is_some_and(|expiry| expiry <= now) {
+            self.remove_record(at, RemoveReason::Expired);
             return Some(0);
         }
         let class = if victim.evict {
-            let Some(class) = self.survives(victim, at, hash, facts) else {
-                self.depart(at, Departure::Evicted);
+            let Some(class) = self.survives(victim, at, hash, meta) else {
+                self.remove_record(at, RemoveReason::Evicted);
                 return Some(0);
             };
             class
         } else if self.config.on_full == OnFull::Evict && self.table.queue_of(victim.segment) == Queue::Main {
             MOVED
-        } else if facts.expiry.is_some() || self.config.on_full == OnFull::Evict {
-            Store::class_of(facts.expiry, now)
+        } else if meta.expiry.is_some() || self.config.on_full == OnFull::Evict {
+            Store::class_of(meta.expiry, now)
         } else {
             MOVED
         };
-        self.relocate(victim.segment, offset, facts, (hash, class))
+        self.relocate(victim.segment, offset, meta, (hash, class))
     }
 
     /// Moves a record to an open segment. `None`: there is no room.
@@ -244,26 +244,26 @@ impl Store {
         &mut self,
         from: SegmentId,
         offset: usize,
-        facts: &Facts,
+        meta: &RecordMeta,
         (hash, class): (u64, usize),
     ) -> Option<usize> {
-        let to = self.place_moved(class, facts.size)?;
-        let target = self.append(to, facts);
+        let to = self.place_moved(class, meta.size)?;
+        let target = self.append(to, meta);
         let (source, bytes) = self.pool.pair_mut(from, to);
-        bytes[target..target + facts.size].copy_from_slice(&source[offset..offset + facts.size]);
+        bytes[target..target + meta.size].copy_from_slice(&source[offset..offset + meta.size]);
         let (old, new) = (address(&self.pool, from, offset), address(&self.pool, to, target));
-        let moved = self.spaces[facts.space].index.replace(&mut self.leaves, hash, old, new);
+        let moved = self.keyspaces[meta.space].index.replace(&mut self.leaves, hash, old, new);
         assert!(moved, "a record that lives is in its index");
-        self.bury(from, offset, facts.size);
-        self.moves += 1;
-        self.counters.cleaned_bytes += facts.size as u64;
-        Some(facts.size)
+        self.mark_record_dead(from, offset, meta.size);
+        self.layout_epoch += 1;
+        self.counters.cleaned_bytes += meta.size as u64;
+        Some(meta.size)
     }
 
     /// Takes room for a record in an open segment that has it. Returns its offset.
-    pub(super) fn append(&mut self, segment: SegmentId, facts: &Facts) -> usize {
-        let offset = self.table.appended(segment, facts.size, facts.expiry.map(|expiry| expiry.0));
-        if let Some(expiry) = facts.expiry {
+    pub(super) fn append(&mut self, segment: SegmentId, meta: &RecordMeta) -> usize {
+        let offset = self.table.appended(segment, meta.size, meta.expiry.map(|expiry| expiry.0));
+        if let Some(expiry) = meta.expiry {
             self.expires(segment, expiry);
         }
         offset

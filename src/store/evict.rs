@@ -11,7 +11,7 @@
 
 use super::index::Address;
 use super::segments::{MOVED, Queue};
-use super::{Store, bytes_at, clean::Facts, clean::Victim, record};
+use super::{Store, bytes_at, clean::RecordMeta, clean::Victim, record};
 use crate::time::Millis;
 
 /// Sealed segments out of which one belongs to the small queue.
@@ -40,20 +40,20 @@ impl Store {
         victim: &Victim,
         at: Address,
         hash: u64,
-        facts: &Facts,
+        meta: &RecordMeta,
     ) -> Option<usize> {
-        if self.protected == Some((facts.space, hash)) || record::is_pinned(bytes_at(&self.pool, at)) {
+        if self.protected == Some((meta.space, hash)) || record::is_pinned(bytes_at(&self.pool, at)) {
             return Some(MOVED);
         }
-        let index = &mut self.spaces[facts.space].index;
+        let index = &mut self.keyspaces[meta.space].index;
         let uses = index.frequency(&self.leaves, hash, at).unwrap_or(0);
         let limit = KEPT_SEGMENTS_MAX * self.config.segment_bytes as u64;
         if uses == 0 || self.kept > limit {
-            self.kept = self.kept.saturating_sub(facts.size as u64 * KEPT_SEGMENTS_MAX);
+            self.kept = self.kept.saturating_sub(meta.size as u64 * KEPT_SEGMENTS_MAX);
             return None;
         }
-        self.kept += facts.size as u64;
-        self.counters.kept_bytes += facts.size as u64;
+        self.kept += meta.size as u64;
+        self.counters.kept_bytes += meta.size as u64;
         let left = if self.table.queue_of(victim.segment) == Queue::Small { 0 } else { uses - 1 };
         index.set_frequency(&mut self.leaves, hash, at, left);
         Some(MOVED)

@@ -19,7 +19,7 @@ const STEP_RECORDS: usize = 64;
 
 /// Why a key goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Departure {
+pub(super) enum RemoveReason {
     Expired,
     Evicted,
     Deleted,
@@ -57,7 +57,7 @@ impl Sweep {
     }
 
     /// A segment is free: a walk over it is over.
-    pub fn forget(&mut self, id: SegmentId) {
+    pub fn uncharge(&mut self, id: SegmentId) {
         if self.segment == id.0 {
             self.offset = 0;
         }
@@ -77,7 +77,7 @@ impl Store {
     }
 
     pub(super) fn sweep_is_due(&self, now: Millis) -> bool {
-        self.sweep.active || self.condemned > 0 || self.sweep.next_due <= now.0
+        self.sweep.active || self.pending_free_bytes > 0 || self.sweep.next_due <= now.0
     }
 
     /// Goes on with the round, or begins one if something is due. False: nothing is.
@@ -99,7 +99,7 @@ impl Store {
             }
             let row = self.table.get(SegmentId(self.sweep.segment));
             let (holds, due) = (matches!(row.state, State::Open | State::Sealed), row.due());
-            if holds && row.used > 0 && (self.condemned > 0 || due <= now.0) {
+            if holds && row.used > 0 && (self.pending_free_bytes > 0 || due <= now.0) {
                 (self.sweep.min, self.sweep.max) = (u64::MAX, 0);
                 self.walk_step(now);
                 return true;
@@ -120,16 +120,16 @@ impl Store {
             if offset >= self.table.get(id).used as usize {
                 break;
             }
-            let facts = self.facts(id, offset);
-            self.sweep.offset = offset + facts.size;
-            if facts.dead {
+            let meta = self.meta(id, offset);
+            self.sweep.offset = offset + meta.size;
+            if meta.dead {
                 continue;
             }
-            if self.flushed(&facts) {
-                self.kill(id, offset);
-            } else if facts.expiry.is_some_and(|expiry| expiry <= now) {
-                self.depart(address(&self.pool, id, offset), Departure::Expired);
-            } else if let Some(expiry) = facts.expiry {
+            if self.flushed(&meta) {
+                self.free_record(id, offset);
+            } else if meta.expiry.is_some_and(|expiry| expiry <= now) {
+                self.remove_record(address(&self.pool, id, offset), RemoveReason::Expired);
+            } else if let Some(expiry) = meta.expiry {
                 self.sweep.min = self.sweep.min.min(expiry.0);
                 self.sweep.max = self.sweep.max.max(expiry.0);
             }

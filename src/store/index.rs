@@ -127,7 +127,7 @@ impl Index {
     }
 
     /// Asks memory for what [`find`](Self::find) of this hash will read, and gives the leaf, for
-    /// [`Leaves::glimpse`].
+    /// [`Leaves::probe`].
     #[inline]
     pub fn prefetch(&self, leaves: &Leaves, hash: u64) -> u32 {
         let id = self.leaf_id(hash);

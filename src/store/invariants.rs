@@ -11,7 +11,7 @@ impl Store {
         self.pool.invariants();
         self.table.invariants();
         self.larges.invariants(&self.table);
-        self.leaves.invariants(self.spaces.iter().map(|space| &space.index));
+        self.leaves.invariants(self.keyspaces.iter().map(|space| &space.index));
         let memory = self.memory();
         let parts = memory.live + memory.dead + memory.tail + memory.free + memory.index + memory.large;
         assert_eq!(parts + memory.large_free + memory.reserved, memory.limit);
@@ -20,8 +20,8 @@ impl Store {
 
     /// Every record that lives is in its index once, and sums are as counted.
     fn record_invariants(&self) {
-        let mut seen = vec![(0_u64, 0_u64, 0_u64); self.spaces.len()];
-        let mut condemned = 0;
+        let mut seen = vec![(0_u64, 0_u64, 0_u64); self.keyspaces.len()];
+        let mut pending_free_bytes = 0;
         for id in (0..self.table.len()).map(SegmentId) {
             let row = self.table.get(id);
             let (mut offset, mut live) = (0, 0);
@@ -32,8 +32,8 @@ impl Store {
                 if !record.dead {
                     assert!(!record::is_pinned(&self.pool.bytes(id)[offset..]), "nothing stays pinned");
                     live += size;
-                    if record.revision <= self.spaces[space].flushed {
-                        condemned += size as u64;
+                    if record.revision <= self.keyspaces[space].flushed {
+                        pending_free_bytes += size as u64;
                     } else {
                         let found = self.locate(space, self.hasher.hash(record.key), record.key);
                         assert_eq!(found, Some(address(&self.pool, id, offset)));
@@ -50,8 +50,8 @@ impl Store {
             assert_eq!(live, row.live as usize);
             assert!(row.state != State::Sealed || live > 0, "a segment without life is free");
         }
-        assert_eq!(condemned, self.condemned);
-        for (space, (len, live, expiring)) in self.spaces.iter().zip(seen) {
+        assert_eq!(pending_free_bytes, self.pending_free_bytes);
+        for (space, (len, live, expiring)) in self.keyspaces.iter().zip(seen) {
             assert_eq!((space.index.len(), space.live, space.expiring), (len, live, expiring));
         }
     }

@@ -17,7 +17,7 @@
 
 use super::pool::{Pool, SegmentId};
 use super::segments::{BLOCKS, NONE, Segments, State};
-use crate::mutation::{LargeId, LargeTrail};
+use crate::mutation::{ChainPosition, LargeId};
 
 mod cursor;
 
@@ -42,7 +42,7 @@ struct Object {
     last_block: u32,
     block_count: u32,
     /// The span that the next byte goes to, or the last one before the blocks.
-    fill_trail: LargeTrail,
+    fill_trail: ChainPosition,
     references: u32,
     /// The next free or condemned object.
     next: u32,
@@ -58,7 +58,7 @@ impl Object {
         first_block: NONE,
         last_block: NONE,
         block_count: 0,
-        fill_trail: LargeTrail::NONE,
+        fill_trail: ChainPosition::NONE,
         references: 0,
         next: NONE,
     };
@@ -81,7 +81,7 @@ pub struct Larges {
     objects: Vec<Object>,
     objects_max: usize,
     free: u32,
-    condemned: u32,
+    pending_free_bytes: u32,
     condemned_spans: u32,
     condemned_blocks: u32,
     object_count: u32,
@@ -111,7 +111,7 @@ impl Larges {
             objects: Vec::with_capacity(objects_max),
             objects_max,
             free: NONE,
-            condemned: NONE,
+            pending_free_bytes: NONE,
             condemned_spans: 0,
             condemned_blocks: 0,
             object_count: 0,
@@ -262,12 +262,12 @@ impl Larges {
         self.object_mut(id).len = len as u32;
         let mut cursor = self.fill_cursor(id);
         self.settle(&mut cursor);
-        self.object_mut(id).fill_trail = cursor.trail();
+        self.object_mut(id).fill_trail = cursor.position();
     }
 
     /// Drops a reference; with the last one the value is condemned, and freed at once if it is small.
     pub fn release(&mut self, id: LargeId, pool: &mut Pool, table: &mut Segments) {
-        let condemned = self.condemned;
+        let pending_free_bytes = self.pending_free_bytes;
         let object = self.object_mut(id);
         object.references -= 1;
         if object.references > 0 {
@@ -275,8 +275,8 @@ impl Larges {
         }
         let pieces = object.span_count + object.block_count;
         let (spans, blocks) = (object.span_count, object.block_count);
-        object.next = condemned;
-        self.condemned = id.0;
+        object.next = pending_free_bytes;
+        self.pending_free_bytes = id.0;
         self.condemned_spans += spans;
         self.condemned_blocks += blocks;
         if pieces <= PIECES_AT_ONCE {
@@ -286,9 +286,9 @@ impl Larges {
 
     /// Frees up to `pieces_max` pieces of condemned values. True: something was freed.
     pub fn release_step(&mut self, pieces_max: u32, pool: &mut Pool, table: &mut Segments) -> bool {
-        let had = self.condemned != NONE;
+        let had = self.pending_free_bytes != NONE;
         for _ in 0..=pieces_max {
-            let id = self.condemned;
+            let id = self.pending_free_bytes;
             if id == NONE {
                 break;
             }
@@ -306,7 +306,7 @@ impl Larges {
                 self.condemned_blocks -= 1;
                 self.free_block(object.first_block, pool, table);
             } else {
-                self.condemned = object.next;
+                self.pending_free_bytes = object.next;
                 self.objects[id as usize].next = self.free;
                 self.free = id;
                 self.object_count -= 1;
@@ -317,13 +317,13 @@ impl Larges {
 
     /// Whether condemned values wait for [`release_step`](Self::release_step).
     pub fn has_condemned(&self) -> bool {
-        self.condemned != NONE
+        self.pending_free_bytes != NONE
     }
 
     /// Moves up to `blocks_max` blocks out of the carved segment with the fewest, if the others have room for all of
     /// them, so that it falls free. True: something was moved.
     pub fn compact_step(&mut self, blocks_max: usize, pool: &mut Pool, table: &mut Segments) -> bool {
-        let free = table.totals().count(State::Carved) * BLOCKS as u32 - self.used_blocks;
+        let free = table.totals().count(State::BlockSlab) * BLOCKS as u32 - self.used_blocks;
         if free < BLOCKS as u32 {
             return false;
         }
@@ -331,7 +331,7 @@ impl Larges {
         let mut moved = false;
         for _ in 0..blocks_max {
             let used = table.get(from).blocks;
-            if table.get(from).state != State::Carved || used == 0 {
+            if table.get(from).state != State::BlockSlab || used == 0 {
                 break;
             }
             let Some(to) = table.fullest_carved(Some(from)) else { break };
@@ -426,8 +426,8 @@ impl Larges {
             }
         }
         assert_eq!((spans, blocks), (table.totals().count(State::Span), self.used_blocks));
-        let condemned = list(self.condemned).map(|id| &self.objects[id as usize]);
-        let sums = condemned.fold((0, 0), |sum, o| (sum.0 + o.span_count, sum.1 + o.block_count));
+        let pending_free_bytes = list(self.pending_free_bytes).map(|id| &self.objects[id as usize]);
+        let sums = pending_free_bytes.fold((0, 0), |sum, o| (sum.0 + o.span_count, sum.1 + o.block_count));
         assert_eq!(sums, (self.condemned_spans, self.condemned_blocks));
     }
 }

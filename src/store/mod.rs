@@ -16,20 +16,20 @@
 //! A flush draws a revision and notes it for the keyspace: records that are not younger are dead from then on, wherever
 //! they lie, and whoever comes across them in a walk clears them away. So a flush costs the same however much it takes.
 
-mod ahead;
 mod apply;
 pub mod bitset;
 mod clean;
-mod departures;
 mod evict;
 mod expiry;
 pub mod hash;
 pub mod index;
 mod invariants;
 mod large;
+mod lookup;
 pub mod pool;
 mod prefetch;
 mod record;
+mod removal_sketch;
 mod room;
 mod segments;
 mod staged;
@@ -41,16 +41,16 @@ mod write;
 use crate::limits;
 use crate::mutation::{Database, LargeId, Mutation, Revision};
 use crate::time::Millis;
-pub use ahead::Sight;
 use clean::Victim;
-use departures::Departures;
 use expiry::Sweep;
 use hash::KeyHasher;
 use index::{Address, Index, Leaves};
 pub use large::LargeCursor;
 use large::Larges;
+pub use lookup::LookupHint;
 use pool::{Pool, SegmentId};
 use record::{Content, Record};
+use removal_sketch::RemovalSketch;
 use segments::{Segments, State};
 
 /// A key and what it has, borrowed from the store.
@@ -191,7 +191,7 @@ pub struct StoreCounters {
 pub type Listener = Box<dyn FnMut(&Mutation<'_>, Revision)>;
 
 /// The keys of one database, wherever SWAPDB puts them.
-struct Space {
+struct Keyspace {
     index: Index,
     /// Bytes of its records.
     live: u64,
@@ -217,23 +217,23 @@ pub struct Store {
     leaves: Leaves,
     larges: Larges,
     hasher: KeyHasher,
-    spaces: Box<[Space]>,
+    keyspaces: Box<[Keyspace]>,
     /// The space of each database.
-    space_of: [u8; limits::DATABASES_MAX as usize],
+    keyspace_of: [u8; limits::DATABASES_MAX as usize],
     revision: Revision,
-    departures: Departures,
+    removals: RemovalSketch,
     listener: Option<Listener>,
     counters: StoreCounters,
     /// Bytes of flushed records that are still counted as live.
-    condemned: u64,
+    pending_free_bytes: u64,
     victim: Option<Victim>,
     sweep: Sweep,
     /// Bytes of cleaning that writes owe.
-    debt: u64,
+    gc_debt: u64,
     /// Bytes that eviction kept since it last freed something.
     kept: u64,
     /// Grows whenever a record moves or goes: what was looked up before may be elsewhere.
-    moves: u64,
+    layout_epoch: u64,
     /// Space and hash of the key whose value a change builds on: eviction passes it by until the change is made.
     protected: Option<(usize, u64)>,
     /// Where values are put together that a write changes in part.
@@ -299,31 +299,31 @@ impl Store {
         let segments = segments.unwrap_or(SEGMENTS_MIN);
         let pool = Pool::new(config.segment_bytes, segments, config.leaf_buckets);
         let leaves = Leaves::new(pool.leaf_allocator(), config.leaf_buckets);
-        let space = |_| Space {
+        let space = |_| Keyspace {
             index: Index::new(&leaves),
             live: 0,
             expiring: 0,
             expiry_sum: 0,
             flushed: Revision(0),
         };
-        let spaces = (0..config.databases).map(space).collect();
+        let keyspaces = (0..config.databases).map(space).collect();
         Ok(Store {
             table: Segments::new(segments, config.segment_bytes),
             larges: Larges::new(segments, config.segment_bytes),
             hasher: KeyHasher::new(secret),
-            spaces,
-            space_of: std::array::from_fn(|db| db as u8),
+            keyspaces,
+            keyspace_of: std::array::from_fn(|db| db as u8),
             revision: config.first_revision,
-            departures: Departures::new(),
+            removals: RemovalSketch::new(),
             listener: None,
             counters: StoreCounters::default(),
-            condemned: 0,
+            pending_free_bytes: 0,
             victim: None,
             sweep: Sweep::default(),
-            debt: 0,
+            gc_debt: 0,
             kept: 0,
             protected: None,
-            moves: 0,
+            layout_epoch: 0,
             scratch: vec![0; config.segment_bytes / 8].into_boxed_slice(),
             pool,
             leaves,
@@ -353,11 +353,11 @@ impl Store {
 
     #[inline]
     fn space(&self, db: Database) -> usize {
-        usize::from(self.space_of[usize::from(db.0)])
+        usize::from(self.keyspace_of[usize::from(db.0)])
     }
 
     fn database_of(&self, space: u8) -> Database {
-        let db = self.space_of.iter().position(|of| *of == space);
+        let db = self.keyspace_of.iter().position(|of| *of == space);
         Database(db.expect("every space has a database") as u8)
     }
 
@@ -365,7 +365,7 @@ impl Store {
     #[inline]
     fn locate(&self, space: usize, hash: u64, key: &[u8]) -> Option<Address> {
         let is = |address| record::has_key(bytes_at(&self.pool, address), key);
-        self.spaces[space].index.find(&self.leaves, hash, is)
+        self.keyspaces[space].index.find(&self.leaves, hash, is)
     }
 
     #[inline]
@@ -391,12 +391,12 @@ impl Store {
             OnFull::Refuse => self.locate(space, hash, key),
             OnFull::Evict => {
                 let is = |address| record::has_key(bytes_at(&self.pool, address), key);
-                self.spaces[space].index.find_and_count(&mut self.leaves, hash, is)
+                self.keyspaces[space].index.find_and_count(&mut self.leaves, hash, is)
             }
         };
         let address = found?;
         if self.record(address).expired(now) {
-            self.depart(address, expiry::Departure::Expired);
+            self.remove_record(address, expiry::RemoveReason::Expired);
             return None;
         }
         Some(self.entry(address))
@@ -410,13 +410,13 @@ impl Store {
     }
 
     /// Whether a key may have gone after that revision; yes is certain for one that has.
-    pub fn may_have_gone_since(&self, key: &[u8], revision: Revision) -> bool {
-        self.departures.since(self.hasher.hash(key), revision)
+    pub fn maybe_removed_since(&self, key: &[u8], revision: Revision) -> bool {
+        self.removals.since(self.hasher.hash(key), revision)
     }
 
     /// Keys of a database; expired ones count until they are met.
     pub fn len(&self, db: Database) -> u64 {
-        self.spaces[self.space(db)].index.len()
+        self.keyspaces[self.space(db)].index.len()
     }
 
     /// Whether a database has no keys.
@@ -426,12 +426,12 @@ impl Store {
 
     /// Keys of a database that have an expiry.
     pub fn expiring(&self, db: Database) -> u64 {
-        self.spaces[self.space(db)].expiring
+        self.keyspaces[self.space(db)].expiring
     }
 
     /// Mean time to live of those keys, in milliseconds.
     pub fn average_ttl_ms(&self, db: Database, now: Millis) -> u64 {
-        let space = &self.spaces[self.space(db)];
+        let space = &self.keyspaces[self.space(db)];
         let mean = space.expiry_sum.checked_div(u128::from(space.expiring)).unwrap_or(0);
         (mean as u64).saturating_sub(now.0)
     }
@@ -446,7 +446,7 @@ impl Store {
         now: Millis,
         visit: &mut dyn FnMut(&Entry<'_>),
     ) -> u64 {
-        self.spaces[self.space(db)].index.scan(&self.leaves, cursor, count, |address| {
+        self.keyspaces[self.space(db)].index.scan(&self.leaves, cursor, count, |address| {
             if !self.record(address).expired(now) {
                 visit(&self.entry(address));
             }
@@ -455,7 +455,7 @@ impl Store {
 
     /// A key chosen by `seed`, which is to be random. `None`: no key was found that has not expired.
     pub fn random(&self, db: Database, seed: u64, now: Millis) -> Option<Entry<'_>> {
-        let index = &self.spaces[self.space(db)].index;
+        let index = &self.keyspaces[self.space(db)].index;
         // Among many expired keys a few tries are enough, or there is hardly one to find.
         (0..16_u64).find_map(|attempt| {
             let seed = seed.wrapping_add(attempt.wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -468,7 +468,7 @@ impl Store {
     /// before memory runs short. True: more is waiting.
     pub fn maintain(&mut self, now: Millis, steps: usize) -> bool {
         for _ in 0..steps {
-            if !self.settle_step(now) && !self.tidy_step(now) {
+            if !self.reclaim_due(now) && !self.compact_ahead(now) {
                 return false;
             }
         }
@@ -493,7 +493,7 @@ impl Store {
             free: u64::from(self.pool.free_count()) * bytes,
             index: segments(State::Leaves),
             large,
-            large_free: segments(State::Span) + segments(State::Carved) - large,
+            large_free: segments(State::Span) + segments(State::BlockSlab) - large,
             reserved: self.config.memory_bytes as u64 - u64::from(self.pool.segment_count()) * bytes,
             touched: u64::from(self.pool.touched_count()) * bytes,
         }
@@ -510,7 +510,7 @@ impl Store {
     }
 
     /// Draws a revision.
-    fn draw(&mut self) -> Revision {
+    fn next_revision(&mut self) -> Revision {
         self.revision.0 += 1;
         self.revision
     }

@@ -28,11 +28,11 @@ const CLASS_MS: u64 = 4000;
 /// What a change needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Want {
-    /// Room for a record of `size` bytes in a segment of the class; `credit` bytes of an older record will die.
-    Record { class: usize, size: usize, credit: usize },
+    /// Room for a record of `size` bytes in a segment of the class; `replaced_bytes` bytes of an older record will die.
+    Record { class: usize, size: usize, replaced_bytes: usize },
     /// The same for a record of a write batch, of which `staged` bytes are in the log already; when all of it is
-    /// there, `credit` bytes of older records will die.
-    Staged { class: usize, size: usize, staged: usize, credit: usize },
+    /// there, `replaced_bytes` bytes of older records will die.
+    Staged { class: usize, size: usize, staged: usize, replaced_bytes: usize },
     /// A free segment.
     Segment,
 }
@@ -50,7 +50,7 @@ impl Store {
     }
 
     /// Free segments below which writes begin to owe cleaning.
-    pub(super) fn comfort(&self) -> u32 {
+    pub(super) fn low_watermark(&self) -> u32 {
         match self.config.on_full {
             OnFull::Refuse => RESERVE_SEGMENTS + (self.pool.segment_count() / 64).clamp(2, 64),
             OnFull::Evict => RESERVE_SEGMENTS + 3,
@@ -79,7 +79,7 @@ impl Store {
     }
 
     fn live(&self) -> u64 {
-        self.table.totals().live - self.condemned
+        self.table.totals().live - self.pending_free_bytes
     }
 
     fn permitted(&self, want: Want) -> bool {
@@ -87,11 +87,12 @@ impl Store {
             return true;
         }
         match want {
-            Want::Record { size, credit, .. } => {
-                size <= credit || self.live() + (size - credit) as u64 <= self.log_limit(0)
+            Want::Record { size, replaced_bytes, .. } => {
+                size <= replaced_bytes || self.live() + (size - replaced_bytes) as u64 <= self.log_limit(0)
             }
-            Want::Staged { size, staged, credit, .. } => {
-                staged + size <= credit || self.live() + size as u64 <= self.log_limit(0) + credit as u64
+            Want::Staged { size, staged, replaced_bytes, .. } => {
+                staged + size <= replaced_bytes
+                    || self.live() + size as u64 <= self.log_limit(0) + replaced_bytes as u64
             }
             Want::Segment => self.live() <= self.log_limit(1),
         }
@@ -120,7 +121,7 @@ impl Store {
             if permitted && let Some(segment) = self.take(want) {
                 return Ok(segment);
             }
-            let progress = if permitted { self.reclaim_step(now, 1) } else { self.settle_step(now) };
+            let progress = if permitted { self.reclaim_step(now, 1) } else { self.reclaim_due(now) };
             if !progress {
                 break;
             }
@@ -142,7 +143,7 @@ impl Store {
             return Some(id);
         }
         let free = self.pool.free_count();
-        if free > self.comfort() {
+        if free > self.low_watermark() {
             return self.open_segment(class);
         }
         let other = (0..MOVED).find_map(|class| self.with_room(class, size));
@@ -158,7 +159,7 @@ impl Store {
         if let Some(id) = self.with_room(class, size) {
             return Some(id);
         }
-        if class != MOVED && self.pool.free_count() > self.comfort() {
+        if class != MOVED && self.pool.free_count() > self.low_watermark() {
             return self.open_segment(class);
         }
         if let Some(id) = self.with_room(MOVED, size) {
@@ -196,7 +197,7 @@ impl Store {
         if self.victim.is_some_and(|victim| victim.segment == id) {
             self.victim = None;
         }
-        self.sweep.forget(id);
+        self.sweep.uncharge(id);
         self.table.freed(id);
         self.pool.give_back(id);
     }
@@ -237,7 +238,7 @@ impl Store {
             if fits(self) {
                 return Ok(());
             }
-            if !self.settle_step(now) {
+            if !self.reclaim_due(now) {
                 break;
             }
         }
@@ -245,7 +246,7 @@ impl Store {
     }
 
     /// One step of work that is due whether memory is short or not. False: nothing is.
-    pub(super) fn settle_step(&mut self, now: Millis) -> bool {
+    pub(super) fn reclaim_due(&mut self, now: Millis) -> bool {
         if self.larges.has_condemned() {
             return self.larges.release_step(16, &mut self.pool, &mut self.table);
         }
@@ -263,17 +264,18 @@ impl Store {
     }
 
     /// One step towards more free segments while there are few. False: there are enough, or no more can be had.
-    pub(super) fn tidy_step(&mut self, now: Millis) -> bool {
-        self.pool.free_count() < self.comfort() && (self.compact_step() || self.clean_step(now, 2).is_some())
+    pub(super) fn compact_ahead(&mut self, now: Millis) -> bool {
+        self.pool.free_count() < self.low_watermark()
+            && (self.compact_step() || self.clean_step(now, 2).is_some())
     }
 
     /// Whether [`maintain`](Store::maintain) has something to do.
     pub(super) fn has_work(&self, now: Millis) -> bool {
-        let short = self.pool.free_count() < self.comfort();
+        let short = self.pool.free_count() < self.low_watermark();
         self.larges.has_condemned()
             || self.leaves.has_condemned()
             || self.sweep_is_due(now)
-            || short && (self.victim.is_some() || self.table.deadest(2).is_some())
+            || short && (self.victim.is_some() || self.table.most_garbage(2).is_some())
     }
 
     /// Packs blocks of large values and leaves of the index, so that whole segments fall free. False: they are packed.
@@ -284,7 +286,7 @@ impl Store {
     /// One step towards a free segment, whatever it takes. False: there is none to be had.
     pub(super) fn reclaim_step(&mut self, now: Millis, dead_steps: usize) -> bool {
         // A segment with a fair share of dead records gives more than going on with a sweep.
-        if self.clean_step(now, 4).is_some() || self.settle_step(now) || self.compact_step() {
+        if self.clean_step(now, 4).is_some() || self.reclaim_due(now) || self.compact_step() {
             return true;
         }
         match self.config.on_full {
@@ -296,27 +298,27 @@ impl Store {
 
     /// Does the cleaning that `bytes` of new records owe: the more, the fewer segments are free, so that it never comes
     /// all at once.
-    pub(super) fn pay(&mut self, bytes: usize, now: Millis) {
-        let (free, comfort) = (u64::from(self.pool.free_count()), u64::from(self.comfort()));
-        if free >= comfort {
-            self.debt = 0;
+    pub(super) fn gc_assist(&mut self, bytes: usize, now: Millis) {
+        let (free, low_watermark) = (u64::from(self.pool.free_count()), u64::from(self.low_watermark()));
+        if free >= low_watermark {
+            self.gc_debt = 0;
             return;
         }
-        if self.larges.has_condemned() || self.leaves.has_condemned() || self.condemned > 0 {
-            self.settle_step(now);
+        if self.larges.has_condemned() || self.leaves.has_condemned() || self.pending_free_bytes > 0 {
+            self.reclaim_due(now);
         }
-        self.debt += bytes as u64 * (comfort - free) * 16 / comfort;
-        self.debt = self.debt.min(self.config.segment_bytes as u64);
-        while self.debt >= self.config.segment_bytes as u64 / 16 {
+        self.gc_debt += bytes as u64 * (low_watermark - free) * 16 / low_watermark;
+        self.gc_debt = self.gc_debt.min(self.config.segment_bytes as u64);
+        while self.gc_debt >= self.config.segment_bytes as u64 / 16 {
             let done = match self.config.on_full {
                 OnFull::Refuse => self.clean_step(now, 2),
                 OnFull::Evict => self.clean_step(now, 4).or_else(|| self.evict_step(now)),
             };
             let Some(done) = done else {
-                self.debt = 0;
+                self.gc_debt = 0;
                 return;
             };
-            self.debt = self.debt.saturating_sub(done as u64);
+            self.gc_debt = self.gc_debt.saturating_sub(done as u64);
         }
     }
 }

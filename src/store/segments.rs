@@ -44,7 +44,7 @@ pub enum State {
     /// One piece of a large value.
     Span,
     /// Blocks of large values.
-    Carved,
+    BlockSlab,
 }
 
 const STATES: usize = 6;
@@ -192,7 +192,7 @@ impl Segments {
         assert!(row.state == State::Free);
         *row = Segment { state, ..Segment::EMPTY };
         self.totals.counts[state as usize] += 1;
-        if state == State::Carved {
+        if state == State::BlockSlab {
             self.link(id, DEAD, CARVED_LISTS);
         }
     }
@@ -236,7 +236,7 @@ impl Segments {
             self.totals.dead -= u64::from(row.used);
             self.totals.waste -= self.segment_bytes as u64 - u64::from(row.used);
         }
-        if row.state == State::Carved {
+        if row.state == State::BlockSlab {
             self.unlink(id, DEAD, usize::from(row.list));
         }
         self.totals.counts[row.state as usize] -= 1;
@@ -294,7 +294,7 @@ impl Segments {
     }
 
     /// The sealed segment with the most dead bytes, if at least `steps` thirty-seconds of a segment are.
-    pub fn deadest(&self, steps: usize) -> Option<SegmentId> {
+    pub fn most_garbage(&self, steps: usize) -> Option<SegmentId> {
         (steps..=DEAD_STEPS).rev().map(|list| self.lists[list].0).find(|id| *id != NONE).map(SegmentId)
     }
 
@@ -332,7 +332,7 @@ impl Segments {
     pub fn take_block(&mut self, id: SegmentId) -> Option<usize> {
         let row = &mut self.rows[id.0 as usize];
         let block = row.blocks.trailing_ones() as usize;
-        if row.state != State::Carved || block >= BLOCKS {
+        if row.state != State::BlockSlab || block >= BLOCKS {
             return None;
         }
         row.blocks |= 1 << block;
@@ -344,7 +344,7 @@ impl Segments {
     #[must_use]
     pub fn give_back_block(&mut self, id: SegmentId, block: usize) -> bool {
         let row = &mut self.rows[id.0 as usize];
-        assert!(row.state == State::Carved && row.blocks >> block & 1 == 1, "a block is given back once");
+        assert!(row.state == State::BlockSlab && row.blocks >> block & 1 == 1, "a block is given back once");
         row.blocks &= !(1 << block);
         self.relist_carved(id);
         self.get(id).blocks == 0
@@ -402,7 +402,7 @@ impl Segments {
                 sums.waste += self.segment_bytes as u64 - u64::from(row.used);
                 listed[AGE] += 1;
             }
-            listed[DEAD] += usize::from(matches!(row.state, State::Sealed | State::Carved));
+            listed[DEAD] += usize::from(matches!(row.state, State::Sealed | State::BlockSlab));
         }
         assert_eq!(sums, self.totals);
         let walk = |kind: usize, list: usize| {
@@ -417,7 +417,7 @@ impl Segments {
                 listed[DEAD] -= 1;
                 match row.state {
                     State::Sealed => assert_eq!(self.dead_list(SegmentId(id)), list),
-                    State::Carved => assert_eq!(CARVED_LISTS + row.blocks.count_ones() as usize, list),
+                    State::BlockSlab => assert_eq!(CARVED_LISTS + row.blocks.count_ones() as usize, list),
                     state => panic!("{state:?} is on a list"),
                 }
             }

@@ -32,7 +32,7 @@
 //! large values that the store itself has to put together.
 
 use super::apply::{Key, NewRecord};
-use super::expiry::Departure;
+use super::expiry::RemoveReason;
 use super::index::Address;
 use super::record::{self, Content, LARGE_BYTES};
 use super::room::Want;
@@ -48,7 +48,7 @@ struct WriteBatch {
     /// Bytes of staged records.
     staged: usize,
     /// Bytes of records that die when those are published.
-    credit: usize,
+    replaced_bytes: usize,
 }
 
 /// One pair of the batch; the first has the number 1.
@@ -60,7 +60,7 @@ struct Pair<'a> {
 }
 
 /// The records of a key while a batch is staged.
-struct Twins {
+struct OldAndStaged {
     /// What the key has.
     old: Option<Address>,
     /// What it is to have.
@@ -81,16 +81,16 @@ impl Store {
             return self.put_each(db, pairs, now);
         }
         self.batch_room(db, pairs.clone(), now)?;
-        let mut batch = WriteBatch { base: self.revision, staged: 0, credit: 0 };
+        let mut batch = WriteBatch { base: self.revision, staged: 0, replaced_bytes: 0 };
         for (pair, number) in pairs.clone().zip(1..) {
             let pair = self.pair(db, pair, number);
             if let Err(refused) = self.stage(&mut batch, pair, now) {
                 pairs
                     .take(number as usize - 1)
-                    .for_each(|pair| _ = self.unstage(&mut batch, self.key(db, pair.0)));
+                    .for_each(|pair| _ = self.rollback_key(&mut batch, self.key(db, pair.0)));
                 debug_assert_eq!(batch.staged, 0, "nothing of the batch is left");
                 debug_assert!(
-                    batch.credit == 0 || self.config.on_full == OnFull::Evict,
+                    batch.replaced_bytes == 0 || self.config.on_full == OnFull::Evict,
                     "what was to die is back"
                 );
                 return Err(refused);
@@ -99,7 +99,7 @@ impl Store {
         for (pair, number) in pairs.zip(1..) {
             let (key, value) = pair;
             let revision = self.publish(&batch, self.pair(db, pair, number));
-            self.tell(&Mutation::Put { db, key, value, expiry: None }, revision);
+            self.publish_change(&Mutation::Put { db, key, value, expiry: None }, revision);
         }
         Ok(())
     }
@@ -170,29 +170,29 @@ impl Store {
         }
     }
 
-    fn twins(&self, batch: &WriteBatch, key: Key<'_>) -> Twins {
-        let mut twins = Twins { old: None, staged: None };
-        self.spaces[key.space].index.find(&self.leaves, key.hash, |at| {
+    fn old_and_staged(&self, batch: &WriteBatch, key: Key<'_>) -> OldAndStaged {
+        let mut old_and_staged = OldAndStaged { old: None, staged: None };
+        self.keyspaces[key.space].index.find(&self.leaves, key.hash, |at| {
             let bytes = bytes_at(&self.pool, at);
             if record::has_key(bytes, key.bytes) {
                 let staged = record::is_pinned(bytes) && record::revision(bytes) > batch.base;
-                *(if staged { &mut twins.staged } else { &mut twins.old }) = Some(at);
+                *(if staged { &mut old_and_staged.staged } else { &mut old_and_staged.old }) = Some(at);
             }
             false
         });
-        twins
+        old_and_staged
     }
 
     /// Takes what memory a pair needs. Refused: there is no staged record of its key.
     fn stage(&mut self, batch: &mut WriteBatch, pair: Pair<'_>, now: Millis) -> Result<(), Refused> {
         let size = self.pair_size(pair.key.bytes, pair.value);
-        self.pay(size, now);
+        self.gc_assist(size, now);
         // Of a key that is given twice, the pair before counts no more.
-        let mut old = self.unstage(batch, pair.key);
+        let mut old = self.rollback_key(batch, pair.key);
         if let Some(at) = old
             && self.record(at).expired(now)
         {
-            self.depart(at, Departure::Expired);
+            self.remove_record(at, RemoveReason::Expired);
             old = None;
         }
         let (old_size, content) = (old.map_or(0, |at| self.record(at).size()), self.content(pair));
@@ -219,38 +219,38 @@ impl Store {
         staged
     }
 
-    /// Appends a record beside that of its key, which has `credit` bytes.
+    /// Appends a record beside that of its key, which has `replaced_bytes` bytes.
     fn stage_record(
         &mut self,
         batch: &mut WriteBatch,
-        (pair, content, credit): (Pair<'_>, Content<'_>, usize),
+        (pair, content, replaced_bytes): (Pair<'_>, Content<'_>, usize),
         now: Millis,
     ) -> Result<(), Refused> {
         let new = NewRecord { key: pair.key, content, expiry: None };
         let (class, size) = (Store::class_of(None, now), new.size());
         self.leaf_room(now)?;
-        let credits = batch.credit + credit;
+        let credits = batch.replaced_bytes + replaced_bytes;
         let segment =
-            self.acquire(Want::Staged { class, size, staged: batch.staged, credit: credits }, now)?;
-        let facts = new.facts(Revision(batch.base.0 + pair.number));
-        let offset = self.append(segment, &facts);
+            self.acquire(Want::Staged { class, size, staged: batch.staged, replaced_bytes: credits }, now)?;
+        let meta = new.meta(Revision(batch.base.0 + pair.number));
+        let offset = self.append(segment, &meta);
         let bytes = &mut self.pool.bytes_mut(segment)[offset..];
-        new.write(facts.revision, bytes);
+        new.write(meta.revision, bytes);
         record::pin(bytes);
         let at = address(&self.pool, segment, offset);
-        if self.spaces[pair.key.space].index.insert(&mut self.leaves, pair.key.hash, at).is_err() {
-            self.bury(segment, offset, size);
+        if self.keyspaces[pair.key.space].index.insert(&mut self.leaves, pair.key.hash, at).is_err() {
+            self.mark_record_dead(segment, offset, size);
             return self.refuse();
         }
-        self.moves += 1;
-        self.remember(&facts);
-        (batch.staged, batch.credit) = (batch.staged + size, credits);
+        self.layout_epoch += 1;
+        self.charge(&meta);
+        (batch.staged, batch.replaced_bytes) = (batch.staged + size, credits);
         Ok(())
     }
 
     /// Makes a key what it was before it was staged, if it was, and gives the record that it has.
-    fn unstage(&mut self, batch: &mut WriteBatch, key: Key<'_>) -> Option<Address> {
-        let Twins { old, staged } = self.twins(batch, key);
+    fn rollback_key(&mut self, batch: &mut WriteBatch, key: Key<'_>) -> Option<Address> {
+        let OldAndStaged { old, staged } = self.old_and_staged(batch, key);
         if let Some(at) = old
             && record::is_pinned(bytes_at(&self.pool, at))
         {
@@ -259,7 +259,7 @@ impl Store {
         }
         if let Some(at) = staged {
             batch.staged -= self.record(at).size();
-            batch.credit -= old.map_or(0, |at| self.record(at).size());
+            batch.replaced_bytes -= old.map_or(0, |at| self.record(at).size());
             self.unlink(key, at);
         }
         old
@@ -267,18 +267,18 @@ impl Store {
 
     /// Takes a record out of its index and kills it.
     fn unlink(&mut self, key: Key<'_>, at: Address) {
-        let removed = self.spaces[key.space].index.remove(&mut self.leaves, key.hash, at);
+        let removed = self.keyspaces[key.space].index.remove(&mut self.leaves, key.hash, at);
         assert!(removed, "a record that was found is in its index");
         let (segment, offset) = split(&self.pool, at);
-        self.kill(segment, offset);
-        self.moves += 1;
+        self.free_record(segment, offset);
+        self.layout_epoch += 1;
     }
 
     /// Makes what was staged for a pair the key's value, under the revision that is given back.
     fn publish(&mut self, batch: &WriteBatch, pair: Pair<'_>) -> Revision {
-        let (twins, content) = (self.twins(batch, pair.key), self.content(pair));
-        let Some(at) = twins.staged else {
-            let old = twins.old.expect("a pair that was staged is there");
+        let (old_and_staged, content) = (self.old_and_staged(batch, pair.key), self.content(pair));
+        let Some(at) = old_and_staged.staged else {
+            let old = old_and_staged.old.expect("a pair that was staged is there");
             return match content {
                 Some(content) if self.record(old).size() == self.pair_size(pair.key.bytes, pair.value) => {
                     if let Content::Large(id) = content {
@@ -287,18 +287,18 @@ impl Store {
                     self.overwrite(old, &NewRecord { key: pair.key, content, expiry: None })
                 }
                 // A later pair has the same key: it is as if this one had been written over at once.
-                _ => self.draw(),
+                _ => self.next_revision(),
             };
         };
         let number = record::revision(bytes_at(&self.pool, at)).0 - batch.base.0;
         assert!(number >= pair.number, "a key's staged record is its last pair's");
-        let revision = self.draw();
+        let revision = self.next_revision();
         if number > pair.number {
             return revision;
         }
-        if let Some(old) = twins.old {
+        if let Some(old) = old_and_staged.old {
             if self.config.on_full == OnFull::Evict {
-                let index = &mut self.spaces[pair.key.space].index;
+                let index = &mut self.keyspaces[pair.key.space].index;
                 let uses = index.frequency(&self.leaves, pair.key.hash, old).unwrap_or(0);
                 index.set_frequency(&mut self.leaves, pair.key.hash, at, uses);
             }

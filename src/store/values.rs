@@ -51,10 +51,15 @@ impl Store {
         self.large_reserve(id, filled + len.min(self.config.max_value_bytes - filled), now)
     }
 
-    /// The next bytes to be filled, in order, in as many pieces as there are or fit into `spaces`, at most `len_max`
+    /// The next bytes to be filled, in order, in as many pieces as there are or fit into `keyspaces`, at most `len_max`
     /// bytes: what [`large_make_room`](Self::large_make_room) made. The number of pieces.
-    pub fn large_spaces<'a>(&'a mut self, id: LargeId, len_max: u64, spaces: &mut [IoSliceMut<'a>]) -> usize {
-        self.larges.spaces(&mut self.pool, id, len_max, spaces)
+    pub fn large_spaces<'a>(
+        &'a mut self,
+        id: LargeId,
+        len_max: u64,
+        keyspaces: &mut [IoSliceMut<'a>],
+    ) -> usize {
+        self.larges.keyspaces(&mut self.pool, id, len_max, keyspaces)
     }
 
     /// Says that the first `n` bytes of the space were filled.
@@ -107,7 +112,7 @@ impl Store {
     }
 
     /// Moves a cursor's trail up to its offset, so that following it takes few steps however long the value is.
-    pub fn large_settle(&self, cursor: &mut LargeCursor) {
+    pub fn advance_position(&self, cursor: &mut LargeCursor) {
         self.larges.settle(cursor);
     }
 
@@ -119,7 +124,7 @@ impl Store {
             match self.larges.need(id, len) {
                 Need::Nothing => return Ok(()),
                 Need::Span => {
-                    self.pay(self.config.segment_bytes, now);
+                    self.gc_assist(self.config.segment_bytes, now);
                     let segment = self.acquire(room::Want::Segment, now)?;
                     self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
                 }
@@ -129,7 +134,7 @@ impl Store {
                     // Making room may have freed a block elsewhere.
                     match self.table.fullest_carved(None) {
                         Some(_) => self.pool.give_back(segment),
-                        None => self.table.taken(segment, State::Carved),
+                        None => self.table.taken(segment, State::BlockSlab),
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //! unless someone else holds it too.
 
 use super::Store;
-use super::apply::{Held, Key, Target};
+use super::apply::{Key, SavedValue, Target};
 use super::large::LargeCursor;
 use crate::mutant::{self, Mutant};
 use crate::mutation::{Applied, LargeId, Refused, Revision};
@@ -23,23 +23,23 @@ impl Store {
         let end = if bytes.is_empty() { 0 } else { offset.saturating_add(bytes.len() as u64) };
         let len = old_len.max(end);
         self.check_value_len(len)?;
-        let held = found.at.map_or(Held::Scratch(0), |at| self.hold(at));
-        let (revision, value_len) = match held {
-            Held::Large(id) => self.write_large(target, id, (offset, bytes, len), now)?,
-            Held::Scratch(_) if self.is_inline(key.bytes, len as usize) => {
+        let saved = found.at.map_or(SavedValue::Scratch(0), |at| self.save_value(at));
+        let (revision, value_len) = match saved {
+            SavedValue::Large(id) => self.write_large(target, id, (offset, bytes, len), now)?,
+            SavedValue::Scratch(_) if self.is_inline(key.bytes, len as usize) => {
                 let (old_len, len, at) = (old_len as usize, len as usize, offset.min(len) as usize);
                 self.scratch[old_len..len].fill(0);
                 self.scratch[at..at + bytes.len()].copy_from_slice(bytes);
-                self.store_held(target, Held::Scratch(len), now)?
+                self.store_saved(target, SavedValue::Scratch(len), now)?
             }
-            Held::Scratch(old_len) => {
+            SavedValue::Scratch(old_len) => {
                 let id = self.large_begin(len, now)?;
                 let scratch = std::mem::take(&mut self.scratch);
                 let filled = self.large_append(id, &scratch[..old_len], now);
                 self.scratch = scratch;
                 let filled = filled.and_then(|()| self.fill_large(id, (offset, bytes, len), now));
                 self.or_release(id, filled)?;
-                self.store_held(target, Held::Large(id), now)?
+                self.store_saved(target, SavedValue::Large(id), now)?
             }
         };
         Ok(Applied { revision, existed, value_len })
@@ -62,7 +62,7 @@ impl Store {
         }
         let filled = self.fill_large(own, (offset, bytes, len), now);
         self.or_release(own, filled)?;
-        self.store_held(target, Held::Large(own), now)
+        self.store_saved(target, SavedValue::Large(own), now)
     }
 
     /// A copy of a large value, to become `len` bytes long.

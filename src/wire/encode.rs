@@ -1,7 +1,7 @@
 //! Replies as bytes, in RESP2 or RESP3.
 
 use crate::{
-    buffers::Buffers,
+    buffer::arena::Arena,
     limits::RING_BYTES,
     mutation::LargeId,
     wire::{
@@ -145,7 +145,7 @@ pub const OK: &[u8; 5] = b"+OK\r\n";
 #[derive(Debug)]
 pub struct Out<'a> {
     output: &'a mut Output,
-    arena: &'a mut Buffers,
+    arena: &'a mut Arena,
     protocol: Protocol,
     bytes_max: usize,
     muted: bool,
@@ -155,7 +155,7 @@ impl<'a> Out<'a> {
     /// A sink into `output`, which may take up to a quarter of the arena.
     #[must_use]
     #[inline]
-    pub fn new(output: &'a mut Output, arena: &'a mut Buffers, protocol: Protocol) -> Out<'a> {
+    pub fn new(output: &'a mut Output, arena: &'a mut Arena, protocol: Protocol) -> Out<'a> {
         let bytes_max = (arena.capacity() / 4).max(RING_BYTES);
         Out { output, arena, protocol, bytes_max, muted: false }
     }

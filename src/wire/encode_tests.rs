@@ -1,12 +1,12 @@
 //! Tests of replies and of the output.
 
 use super::*;
-use crate::{limits::KIB, mutation::LargeTrail, random::Random, wire::number::parse_u64};
+use crate::{limits::KIB, mutation::ChainPosition, random::Random, wire::number::parse_u64};
 use std::collections::HashMap;
 
 /// The bytes that a reply makes.
 fn encoded(protocol: Protocol, reply: impl FnOnce(&mut Out<'_>)) -> Vec<u8> {
-    let (mut output, mut arena) = (Output::new(), Buffers::new(16 * RING_BYTES));
+    let (mut output, mut arena) = (Output::new(), Arena::new(16 * RING_BYTES));
     reply(&mut Out::new(&mut output, &mut arena, protocol));
     let mut bytes = Vec::new();
     output.copy_plain(&arena, &mut bytes);
@@ -84,7 +84,7 @@ fn protocol_errors_have_the_texts_of_redis() {
 
 #[test]
 fn an_output_holds_a_buffer_only_while_it_holds_bytes() {
-    let (mut output, mut arena) = (Output::new(), Buffers::new(64 * RING_BYTES));
+    let (mut output, mut arena) = (Output::new(), Arena::new(64 * RING_BYTES));
     let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
     assert_eq!((out.room(), out.is_empty()), (RING_BYTES, true));
     out.bulk(&[b'x'; 40 * KIB]);
@@ -98,7 +98,7 @@ fn an_output_holds_a_buffer_only_while_it_holds_bytes() {
 
 #[test]
 fn what_does_not_fit_overflows_for_good() {
-    let (mut output, mut arena) = (Output::new(), Buffers::new(4 * RING_BYTES));
+    let (mut output, mut arena) = (Output::new(), Arena::new(4 * RING_BYTES));
     let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
     out.simple("kept");
     out.bulk(&[0; RING_BYTES]);
@@ -114,7 +114,7 @@ fn what_does_not_fit_overflows_for_good() {
 
 #[test]
 fn a_muted_sink_takes_nothing() {
-    let (mut output, mut arena) = (Output::new(), Buffers::new(4 * RING_BYTES));
+    let (mut output, mut arena) = (Output::new(), Arena::new(4 * RING_BYTES));
     let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
     out.mute(true);
     out.ok();
@@ -138,7 +138,7 @@ fn replies_of_several_parts_are_all_or_nothing() {
         [(large, "$10\r\n\r\n".len() + MARKER_BYTES), (verbatim, "=25\r\ntxt:\r\n".len() + 21)]
     {
         for free in [len, len - 1, len - 2, len - 4, len - 6, 1] {
-            let (mut output, mut arena) = (Output::new(), Buffers::new(4 * RING_BYTES));
+            let (mut output, mut arena) = (Output::new(), Arena::new(4 * RING_BYTES));
             let mut out = Out::new(&mut output, &mut arena, Protocol::Resp3).with_bytes_max(RING_BYTES);
             assert!(out.is_empty());
             let before = vec![b'x'; RING_BYTES - free];
@@ -152,7 +152,7 @@ fn replies_of_several_parts_are_all_or_nothing() {
 
 #[test]
 fn a_sink_is_as_long_as_asked_for_or_there_is_none() {
-    let (mut output, mut arena) = (Output::new(), Buffers::new(RING_BYTES));
+    let (mut output, mut arena) = (Output::new(), Arena::new(RING_BYTES));
     let sink = output.sink(RING_BYTES, &mut arena).expect("a whole ring");
     sink[..5].copy_from_slice(b"hello");
     output.wrote(5);
@@ -172,7 +172,7 @@ fn a_sink_is_as_long_as_asked_for_or_there_is_none() {
 #[test]
 fn all_parts_are_found_across_the_end_of_the_ring() {
     for from_end in [0, 1, 10, MARKER_BYTES, MARKER_BYTES + 1, 40] {
-        let (mut output, mut arena) = (Output::new(), Buffers::new(4 * RING_BYTES));
+        let (mut output, mut arena) = (Output::new(), Arena::new(4 * RING_BYTES));
         let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
         out.raw(&vec![b'x'; RING_BYTES - 24 - from_end]);
         output.consumed((RING_BYTES - 124 - from_end) as u64, &mut arena);
@@ -210,7 +210,7 @@ struct Socket {
 
 impl Socket {
     /// One write of a random length. `false`: nothing is pending.
-    fn write(&mut self, output: &mut Output, arena: &mut Buffers, random: &mut Random) -> bool {
+    fn write(&mut self, output: &mut Output, arena: &mut Arena, random: &mut Random) -> bool {
         let n = match output.next(arena) {
             Pending::Nothing => return false,
             Pending::Bytes(a, b) => {
@@ -241,7 +241,7 @@ impl Socket {
 fn what_is_sent_is_what_was_said() {
     for seed in 0..150 {
         let mut random = Random(seed);
-        let (mut output, mut arena) = (Output::new(), Buffers::new(64 * RING_BYTES));
+        let (mut output, mut arena) = (Output::new(), Arena::new(64 * RING_BYTES));
         let mut socket = Socket { sent: Vec::new(), larges: HashMap::new(), references: HashMap::new() };
         let mut said: Vec<Vec<u8>> = Vec::new();
         for i in 0..200u32 {
@@ -296,7 +296,7 @@ fn parse_bulks(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 
 #[test]
 fn raw_large_values_have_no_header() {
-    let (mut output, mut arena) = (Output::new(), Buffers::new(16 * RING_BYTES));
+    let (mut output, mut arena) = (Output::new(), Arena::new(16 * RING_BYTES));
     let mut out = Out::new(&mut output, &mut arena, Protocol::Resp2);
     out.array(3);
     assert!(out.large_raw(LargeId(9), 5) && out.large_raw(LargeId(9), 7));
@@ -305,20 +305,20 @@ fn raw_large_values_have_no_header() {
     assert_eq!((output.front_len(&arena), output.front_large(&arena)), (4, None));
     assert_eq!(output.consumed(4, &mut arena), None);
     assert_eq!(output.next(&arena), Pending::Large { id: LargeId(9), offset: 0, len: 5 });
-    assert_eq!(output.front_large(&arena), Some((LargeId(9), 0, LargeTrail::NONE)));
+    assert_eq!(output.front_large(&arena), Some((LargeId(9), 0, ChainPosition::NONE)));
     assert_eq!(output.consumed(2, &mut arena), None);
     assert_eq!(output.next(&arena), Pending::Large { id: LargeId(9), offset: 2, len: 3 });
-    let trail = LargeTrail { span: 1, index: 0 };
-    output.set_trail(trail);
+    let position = ChainPosition { span: 1, index: 0 };
+    output.set_position(position);
     assert_eq!(output.front_len(&arena), 3);
-    assert_eq!(output.front_large(&arena), Some((LargeId(9), 2, trail)));
+    assert_eq!(output.front_large(&arena), Some((LargeId(9), 2, position)));
     let mut plain = Vec::new();
     output.copy_plain(&arena, &mut plain);
     assert_eq!(plain, b"+OK\r\n");
     assert_eq!(output.consumed(3, &mut arena), Some(LargeId(9)));
     assert_eq!(
         output.front_large(&arena),
-        Some((LargeId(9), 0, LargeTrail::NONE)),
+        Some((LargeId(9), 0, ChainPosition::NONE)),
         "the trail was the first's"
     );
     assert_eq!(output.consumed(7, &mut arena), Some(LargeId(9)));

@@ -8,11 +8,10 @@
 //! ```
 
 use crate::{
-    buffers::Buffers,
+    buffer::{arena::Arena, ring::Ring},
     limits::{RING_BYTES, VALUE_BYTES_MAX},
     mutant::{self, Mutant},
-    mutation::{LargeId, LargeTrail},
-    ring::Ring,
+    mutation::{ChainPosition, LargeId},
 };
 
 /// Bytes of a marker.
@@ -36,7 +35,7 @@ pub struct Output {
     /// Bytes of large values that are still to be sent.
     large_pending: u64,
     /// Where in that value sending stopped.
-    trail: LargeTrail,
+    position: ChainPosition,
 }
 
 const _: () = assert!(size_of::<Output>() <= 48);
@@ -70,7 +69,7 @@ impl Output {
             sent: 0,
             overflowed: false,
             large_pending: 0,
-            trail: LargeTrail::NONE,
+            position: ChainPosition::NONE,
         }
     }
 
@@ -103,14 +102,14 @@ impl Output {
     /// What is to be sent next; some of it may be sent, then [`consumed`](Output::consumed) says how much.
     #[must_use]
     #[inline]
-    pub fn next<'a>(&self, arena: &'a Buffers) -> Pending<'a> {
+    pub fn next<'a>(&self, arena: &'a Arena) -> Pending<'a> {
         self.parts(arena).next().unwrap_or(Pending::Nothing)
     }
 
     /// All that is to be sent, in order.
     #[must_use]
     #[inline]
-    pub fn parts<'a>(&self, arena: &'a Buffers) -> Parts<'a> {
+    pub fn parts<'a>(&self, arena: &'a Arena) -> Parts<'a> {
         let (a, b) = self.ring.readable_parts(arena);
         Parts { a, b, plain: self.first, sent: u64::from(self.sent) }
     }
@@ -118,7 +117,7 @@ impl Output {
     /// Bytes of the first part, 0 if there is none.
     #[must_use]
     #[inline]
-    pub fn front_len(&self, arena: &Buffers) -> u64 {
+    pub fn front_len(&self, arena: &Arena) -> u64 {
         match self.first {
             NONE => self.ring.len() as u64,
             0 => self.marker(arena).left,
@@ -126,16 +125,16 @@ impl Output {
         }
     }
 
-    /// The large value at the front, how much of it is sent, and where that ended, as [`set_trail`](Output::set_trail)
+    /// The large value at the front, how much of it is sent, and where that ended, as [`set_position`](Output::set_position)
     /// left it.
     #[must_use]
-    pub fn front_large(&self, arena: &Buffers) -> Option<(LargeId, u64, LargeTrail)> {
-        (self.first == 0).then(|| (self.marker(arena).id, u64::from(self.sent), self.trail))
+    pub fn front_large(&self, arena: &Arena) -> Option<(LargeId, u64, ChainPosition)> {
+        (self.first == 0).then(|| (self.marker(arena).id, u64::from(self.sent), self.position))
     }
 
     /// Notes where in the large value at the front sending has stopped; forgotten when it is sent to its end.
-    pub fn set_trail(&mut self, trail: LargeTrail) {
-        self.trail = trail;
+    pub fn set_position(&mut self, position: ChainPosition) {
+        self.position = position;
     }
 
     /// `n` bytes of what [`next`](Output::next) gave are sent. If that was the last of a large value, its id comes
@@ -143,7 +142,7 @@ impl Output {
     ///
     /// # Panics
     /// If `next` gave fewer.
-    pub fn consumed(&mut self, n: u64, arena: &mut Buffers) -> Option<LargeId> {
+    pub fn consumed(&mut self, n: u64, arena: &mut Arena) -> Option<LargeId> {
         let mut finished = None;
         if self.first == 0 {
             let marker = self.marker(arena);
@@ -170,7 +169,7 @@ impl Output {
     }
 
     /// Gives the buffer back where a [sink](Output::sink) was asked for and nothing was written.
-    pub fn detach_if_empty(&mut self, arena: &mut Buffers) {
+    pub fn detach_if_empty(&mut self, arena: &mut Arena) {
         if self.ring.is_empty() && self.ring.is_attached() {
             self.ring.release(arena);
         }
@@ -178,7 +177,7 @@ impl Output {
 
     /// Drops everything and gives the buffer back; `unpin` gets the id of each large value that was not sent to its
     /// end, once for each reference. An overflow is forgotten.
-    pub fn release(&mut self, arena: &mut Buffers, mut unpin: impl FnMut(LargeId)) {
+    pub fn release(&mut self, arena: &mut Arena, mut unpin: impl FnMut(LargeId)) {
         while self.first != NONE {
             self.ring.consume(self.first as usize);
             self.advance(self.first);
@@ -191,7 +190,7 @@ impl Output {
     }
 
     /// Appends a copy of the plain bytes that wait to `to`, passing over large values; for tests.
-    pub fn copy_plain(&self, arena: &Buffers, to: &mut Vec<u8>) {
+    pub fn copy_plain(&self, arena: &Arena, to: &mut Vec<u8>) {
         let (a, b) = self.ring.readable_parts(arena);
         let all = [a, b].concat();
         let (mut at, mut next) = (0, self.first);
@@ -206,7 +205,7 @@ impl Output {
     }
 
     /// Bytes that can be written without another buffer; 0 also when the arena has none left.
-    pub(super) fn room(&self, arena: &Buffers) -> usize {
+    pub(super) fn room(&self, arena: &Arena) -> usize {
         if self.ring.is_attached() {
             self.ring.free()
         } else if arena.has_ring() {
@@ -218,12 +217,12 @@ impl Output {
 
     /// Makes room for `len` bytes in a buffer of at most `bytes_max`; if that fails, the output has overflowed.
     #[inline]
-    pub(super) fn reserve(&mut self, len: usize, bytes_max: usize, arena: &mut Buffers) -> bool {
+    pub(super) fn reserve(&mut self, len: usize, bytes_max: usize, arena: &mut Arena) -> bool {
         !self.overflowed && (len <= self.ring.free() || self.grow(len, bytes_max, arena))
     }
 
     #[cold]
-    fn grow(&mut self, len: usize, bytes_max: usize, arena: &mut Buffers) -> bool {
+    fn grow(&mut self, len: usize, bytes_max: usize, arena: &mut Arena) -> bool {
         let needed = (self.ring.len() + len).max(RING_BYTES).checked_next_power_of_two();
         let grown = needed.is_some_and(|needed| needed <= bytes_max && self.ring.grow(arena, needed));
         self.overflowed = !grown;
@@ -232,7 +231,7 @@ impl Output {
 
     /// Appends three parts for which there is room.
     #[inline]
-    pub(super) fn append(&mut self, parts: [&[u8]; 3], arena: &mut Buffers) {
+    pub(super) fn append(&mut self, parts: [&[u8]; 3], arena: &mut Arena) {
         let [a, b, c] = parts;
         let (behind_a, behind_b) = (a.len(), a.len() + b.len());
         let len = behind_b + c.len();
@@ -253,7 +252,7 @@ impl Output {
     /// Where replies that need no marker may be written at once, provided that `len` bytes in one piece are free; a
     /// buffer is attached if there is none. Then [`wrote`](Output::wrote).
     #[inline]
-    pub fn sink<'a>(&mut self, len: usize, arena: &'a mut Buffers) -> Option<&'a mut [u8]> {
+    pub fn sink<'a>(&mut self, len: usize, arena: &'a mut Arena) -> Option<&'a mut [u8]> {
         if self.overflowed || !self.ring.attach(arena) {
             return None;
         }
@@ -271,7 +270,7 @@ impl Output {
     }
 
     /// Appends a marker, for which there is room, for `len` bytes (at least 1) of a large value.
-    pub(super) fn append_large(&mut self, id: LargeId, len: u64, arena: &mut Buffers) {
+    pub(super) fn append_large(&mut self, id: LargeId, len: u64, arena: &mut Arena) {
         let position = self.ring.len() as u32;
         let marker = Marker { id, left: len, next: NONE };
         self.append([&marker.to_bytes(), b"", b""], arena);
@@ -286,14 +285,14 @@ impl Output {
     }
 
     /// The marker at the front of the ring.
-    fn marker(&self, arena: &Buffers) -> Marker {
+    fn marker(&self, arena: &Arena) -> Marker {
         let (a, b) = self.ring.readable_parts(arena);
         Marker::from_parts(a, b)
     }
 
     /// Takes the marker at the front away.
     fn drop_marker(&mut self, marker: &Marker) {
-        (self.sent, self.trail) = (0, LargeTrail::NONE);
+        (self.sent, self.position) = (0, ChainPosition::NONE);
         self.large_pending -= marker.left;
         self.ring.consume(MARKER_BYTES);
         self.first = marker.next;

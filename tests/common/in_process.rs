@@ -3,8 +3,8 @@
 #![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use pannier::connection::ConnectionId;
-use pannier::datagram::{Config, Datagrams};
 use pannier::engine::{Engine, EngineConfig};
+use pannier::frames::{Config, FrameServer};
 use pannier::limits::DATAGRAM_BYTES_MAX;
 use pannier::server::{Server, Settings};
 use pannier::store::{Store, StoreConfig};
@@ -42,7 +42,7 @@ impl InProcess {
             ..EngineConfig::default()
         };
         let engine = Engine::new(store, config);
-        let datagrams = Datagrams::new(&Config { password, ..Config::new(EPOCH, [3, 4]) });
+        let datagrams = FrameServer::new(&Config { password, ..Config::new(EPOCH, [3, 4]) });
         let unix = Millis(1_700_000_000_000);
         let now = Now { monotonic: Millis(1_000), unix, unix_micros: 0 };
         InProcess { server: Server::new(engine, datagrams, settings), now }
@@ -139,7 +139,7 @@ impl InProcess {
 
     /// Runs the connections that another one's command has changed, and closes those that have said their last.
     pub fn attend(&mut self) {
-        while let Some(id) = self.server.poll_attention() {
+        while let Some(id) = self.server.poll_wake() {
             // A job goes on a slice at a time, in its own client's turn.
             if !self.server.has_job(id) {
                 self.server.run(id, self.now);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::datagram::{self, Datagrams, Handled, Incoming};
+use crate::frames::{self, FrameServer, Handled, Incoming};
 use crate::store::{Store, StoreConfig};
 use crate::time::{Millis, Now};
 use crate::wire::frame::{self, COOKIE_LEN, Direction, Head, Op};
@@ -37,7 +37,7 @@ struct World {
     now: Duration,
     flights: BinaryHeap<Flight>,
     flown: u64,
-    server: Option<(Datagrams, Store)>,
+    server: Option<(FrameServer, Store)>,
     epoch: u32,
     session: Session,
     port: u16,
@@ -69,10 +69,9 @@ impl World {
     fn restart(&mut self, password: Option<&[u8]>) {
         self.epoch += 1;
         let secret = [self.draw(), self.draw()];
-        let config =
-            datagram::Config { password, clients_max: 2, ..datagram::Config::new(self.epoch, secret) };
+        let config = frames::Config { password, clients_max: 2, ..frames::Config::new(self.epoch, secret) };
         let store = StoreConfig { memory_bytes: 4 << 20, ..StoreConfig::default() };
-        self.server = Some((Datagrams::new(&config), Store::new(store, [1, 2]).expect("enough")));
+        self.server = Some((FrameServer::new(&config), Store::new(store, [1, 2]).expect("enough")));
     }
 
     fn draw(&mut self) -> u64 {

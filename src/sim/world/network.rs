@@ -8,7 +8,7 @@ use crate::sim::packet::{Packet, To};
 use crate::sim::violation::{Violation, violation};
 use std::net::SocketAddr;
 
-/// Datagrams that are remembered, to be sent again.
+/// FrameServer that are remembered, to be sent again.
 const RECORDED: usize = 64;
 
 impl World {

@@ -118,7 +118,7 @@ pub struct Leaves {
     /// Handles that are not in use, linked by `next`.
     free: u32,
     /// Leaves of databases that were cleared, linked by `next`.
-    condemned: u32,
+    pending_free_bytes: u32,
     condemned_count: usize,
     leaf_buckets: usize,
 }
@@ -132,7 +132,15 @@ impl Leaves {
         assert!(leaf_buckets <= LEAF_BUCKETS_MAX);
         let arena = Vec::with_capacity(allocator.capacity());
         let homes = Vec::with_capacity(allocator.capacity());
-        Leaves { allocator, arena, homes, free: NONE, condemned: NONE, condemned_count: 0, leaf_buckets }
+        Leaves {
+            allocator,
+            arena,
+            homes,
+            free: NONE,
+            pending_free_bytes: NONE,
+            condemned_count: 0,
+            leaf_buckets,
+        }
     }
 
     /// Whether the store should give a segment to the leaves before the next insert, which may be refused otherwise.
@@ -154,7 +162,7 @@ impl Leaves {
 
     /// Whether leaves of cleared databases wait for [`drain_condemned`](Self::drain_condemned).
     pub fn has_condemned(&self) -> bool {
-        self.condemned != NONE
+        self.pending_free_bytes != NONE
     }
 
     /// Bytes of the pool that one leaf uses.
@@ -208,7 +216,7 @@ impl Leaves {
     /// The address of some key of this hash in a leaf that [`Index::prefetch`] named; only a hint, whatever has happened
     /// to the leaf since.
     #[inline]
-    pub fn glimpse(&self, id: u32, hash: u64) -> Option<Address> {
+    pub fn probe(&self, id: u32, hash: u64) -> Option<Address> {
         self.arena.get(id as usize)?.find(kept(hash), |_| true).map(Entry::address)
     }
 
@@ -289,8 +297,8 @@ impl Leaves {
 
     /// Puts a whole list of leaves, from `head` to `tail`, among the condemned.
     pub(super) fn condemn(&mut self, head: u32, tail: u32, count: usize) {
-        self.get_mut(tail).next = self.condemned;
-        self.condemned = head;
+        self.get_mut(tail).next = self.pending_free_bytes;
+        self.pending_free_bytes = head;
         self.condemned_count += count;
     }
 
@@ -298,12 +306,12 @@ impl Leaves {
     /// waiting.
     pub fn drain_condemned(&mut self, leaves_max: usize, mut visit: impl FnMut(Address)) -> bool {
         for _ in 0..leaves_max {
-            let id = self.condemned;
+            let id = self.pending_free_bytes;
             if id == NONE {
                 return false;
             }
             self.get(id).entries().for_each(|entry| visit(entry.address()));
-            self.condemned = self.get(id).next;
+            self.pending_free_bytes = self.get(id).next;
             self.condemned_count -= 1;
             self.free(id);
         }
@@ -335,7 +343,7 @@ impl Leaves {
             let next = |id: &u32| Some(self.get(*id).next).filter(|id| *id != NONE);
             std::iter::successors(Some(head).filter(|id| *id != NONE), next).count()
         };
-        assert_eq!(count(self.condemned), self.condemned_count);
+        assert_eq!(count(self.pending_free_bytes), self.condemned_count);
         assert_eq!(owned + self.condemned_count, self.leaf_count());
         assert_eq!(self.leaf_count() + count(self.free), self.arena.len());
         for leaf in &self.arena {

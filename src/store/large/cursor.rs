@@ -8,7 +8,7 @@
 
 use super::super::pool::{Piece, Pool, SegmentId};
 use super::{Larges, NONE};
-use crate::mutation::{LargeId, LargeTrail};
+use crate::mutation::{ChainPosition, LargeId};
 use std::io::IoSliceMut;
 
 /// Pieces that are filled at once, at most: all blocks of a tail and a few spans.
@@ -22,23 +22,23 @@ pub struct LargeCursor {
     /// Bytes before the place.
     pub offset: u64,
     /// A span that was found before, so that the next one is found in one step.
-    trail: LargeTrail,
+    position: ChainPosition,
 }
 
 impl LargeCursor {
     /// A cursor at `offset`.
     pub fn new(id: LargeId, offset: u64) -> LargeCursor {
-        LargeCursor { id, offset, trail: LargeTrail::NONE }
+        LargeCursor { id, offset, position: ChainPosition::NONE }
     }
 
-    /// A cursor at `offset` that begins to look where another one of the same value has [stopped](LargeCursor::trail).
-    pub fn follow(id: LargeId, offset: u64, trail: LargeTrail) -> LargeCursor {
-        LargeCursor { id, offset, trail }
+    /// A cursor at `offset` that begins to look where another one of the same value has [stopped](LargeCursor::position).
+    pub fn follow(id: LargeId, offset: u64, position: ChainPosition) -> LargeCursor {
+        LargeCursor { id, offset, position }
     }
 
     /// What a later cursor can [follow](LargeCursor::follow).
-    pub fn trail(&self) -> LargeTrail {
-        self.trail
+    pub fn position(&self) -> ChainPosition {
+        self.position
     }
 
     /// Moves it `n` bytes on.
@@ -57,12 +57,12 @@ impl Larges {
         else {
             return false;
         };
-        let trail = &mut cursor.trail;
-        if trail.span == NONE || trail.index > target {
-            *trail = LargeTrail { span: object.first_span, index: 0 };
+        let position = &mut cursor.position;
+        if position.span == NONE || position.index > target {
+            *position = ChainPosition { span: object.first_span, index: 0 };
         }
-        while trail.index < target {
-            *trail = LargeTrail { span: self.next[trail.span as usize], index: trail.index + 1 };
+        while position.index < target {
+            *position = ChainPosition { span: self.next[position.span as usize], index: position.index + 1 };
         }
         is_within
     }
@@ -72,7 +72,7 @@ impl Larges {
         let span_bytes = self.segment_bytes as u64;
         if self.settle(cursor) {
             let within = (cursor.offset % span_bytes) as usize;
-            return (self.place(cursor.trail.span).0, within, self.segment_bytes - within);
+            return (self.place(cursor.position.span).0, within, self.segment_bytes - within);
         }
         let object = self.object(cursor.id);
         let offset = cursor.offset - u64::from(object.span_count) * span_bytes;
@@ -105,18 +105,18 @@ impl Larges {
         self.slice_mut(pool, &mut self.fill_cursor(id))
     }
 
-    /// As many pieces of the unfilled bytes, in order, as fit into `spaces`, at most `len_max` bytes; how many.
-    pub fn spaces<'a>(
+    /// As many pieces of the unfilled bytes, in order, as fit into `keyspaces`, at most `len_max` bytes; how many.
+    pub fn keyspaces<'a>(
         &self,
         pool: &'a mut Pool,
         id: LargeId,
         len_max: u64,
-        spaces: &mut [IoSliceMut<'a>],
+        keyspaces: &mut [IoSliceMut<'a>],
     ) -> usize {
         let mut cursor = self.fill_cursor(id);
         let mut pieces = [Piece { segment: SegmentId(0), offset: 0, len: 0 }; SPACES_MAX];
         let (mut count, mut left) = (0, len_max);
-        while count < SPACES_MAX.min(spaces.len()) && left > 0 {
+        while count < SPACES_MAX.min(keyspaces.len()) && left > 0 {
             let (segment, offset, capacity) = self.locate(&mut cursor);
             let len = left.min(capacity as u64) as usize;
             if len == 0 {
@@ -127,7 +127,7 @@ impl Larges {
             left -= len as u64;
             cursor.advance(len);
         }
-        pool.pieces_mut(&pieces[..count], spaces);
+        pool.pieces_mut(&pieces[..count], keyspaces);
         count
     }
 
@@ -138,4 +138,4 @@ impl Larges {
     }
 }
 
-const _: () = assert!(LargeTrail::NONE.span == NONE);
+const _: () = assert!(ChainPosition::NONE.span == NONE);

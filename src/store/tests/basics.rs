@@ -2,7 +2,7 @@
 
 use crate::limits::MIB;
 use crate::mutation::{Database, Mutation, NewValue, Refused};
-use crate::store::{LargeCursor, OnFull, Sight, Store, StoreConfig, Value};
+use crate::store::{LargeCursor, LookupHint, OnFull, Store, StoreConfig, Value};
 use crate::time::Millis;
 
 pub(super) const DB: Database = Database(0);
@@ -179,8 +179,8 @@ fn keys_and_expiries_have_a_longest() {
     let longer = [&longest[..], b"k"].concat();
     let size = longer.len() as u64;
     assert_eq!(put(&mut store, &longer, b"value", None), Err(Refused::KeyTooLong { size }));
-    let sight = store.sight(DB, &longer);
-    assert_eq!(store.put_seen((DB, &longer), b"value", &sight, NOW), Err(Refused::KeyTooLong { size }));
+    let hint = store.hint(DB, &longer);
+    assert_eq!(store.put_hinted((DB, &longer), b"value", &hint, NOW), Err(Refused::KeyTooLong { size }));
     for mutation in [
         Mutation::Rename { db: DB, from: &longest, to_db: DB, to: &longer },
         Mutation::Copy { db: DB, from: &longest, to_db: DB, to: &longer },
@@ -233,7 +233,7 @@ fn the_hint_says_when_something_may_expire() {
 /// What was seen ahead counts for nothing once its record is another's, or nobody's, or in another database.
 #[test]
 fn what_was_sighted_is_void_when_a_record_has_moved_or_gone() {
-    let get = |store: &mut Store, sight: &Sight| match store.get_seen(DB, b"k", sight, NOW) {
+    let get = |store: &mut Store, hint: &LookupHint| match store.get_hinted(DB, b"k", hint, NOW) {
         Some(Value::Inline(bytes)) => Some(bytes.to_vec()),
         Some(Value::Large { .. }) => panic!("it is short"),
         None => None,
@@ -241,33 +241,33 @@ fn what_was_sighted_is_void_when_a_record_has_moved_or_gone() {
     let sighted = || {
         let mut store = store(OnFull::Refuse);
         put(&mut store, b"k", b"first", None).unwrap();
-        let mut sight = store.sight(DB, b"k");
-        store.look(&mut sight);
-        assert_eq!(get(&mut store, &sight).unwrap(), b"first");
-        (store, sight)
+        let mut hint = store.hint(DB, b"k");
+        store.prefetch_record(&mut hint);
+        assert_eq!(get(&mut store, &hint).unwrap(), b"first");
+        (store, hint)
     };
     let delete = Mutation::Delete { db: DB, key: b"k" };
     let rename = Mutation::Rename { db: DB, from: b"k", to_db: DB, to: b"other" };
     let swap = Mutation::Swap { a: DB, b: Database(1) };
     for gone in [&delete, &rename, &swap, &Mutation::Flush { db: None }, &Mutation::Flush { db: Some(DB) }] {
-        let (mut store, sight) = sighted();
+        let (mut store, hint) = sighted();
         store.apply(gone, NOW).unwrap();
-        assert_eq!(get(&mut store, &sight), None, "{gone:?}");
+        assert_eq!(get(&mut store, &hint), None, "{gone:?}");
         put(&mut store, b"k", b"another", None).unwrap();
-        assert_eq!(get(&mut store, &sight).unwrap(), b"another", "{gone:?}");
+        assert_eq!(get(&mut store, &hint).unwrap(), b"another", "{gone:?}");
     }
     // A rename that writes over a record of the same size, which stays where it is.
     let (mut store, _) = sighted();
     put(&mut store, b"other", b"fifth", None).unwrap();
-    let mut sight = store.sight(DB, b"k");
-    store.look(&mut sight);
+    let mut hint = store.hint(DB, b"k");
+    store.prefetch_record(&mut hint);
     store.apply(&rename, NOW).unwrap();
-    assert_eq!((get(&mut store, &sight), value(&store, b"other", NOW).unwrap()), (None, b"first".to_vec()));
-    let (mut store, sight) = sighted();
+    assert_eq!((get(&mut store, &hint), value(&store, b"other", NOW).unwrap()), (None, b"first".to_vec()));
+    let (mut store, hint) = sighted();
     put(&mut store, b"k", b"a longer one", None).unwrap();
-    assert_eq!(get(&mut store, &sight).unwrap(), b"a longer one");
-    store.put_seen((DB, b"k"), b"once again", &sight, NOW).unwrap();
-    assert_eq!(get(&mut store, &sight).unwrap(), b"once again");
+    assert_eq!(get(&mut store, &hint).unwrap(), b"a longer one");
+    store.put_hinted((DB, b"k"), b"once again", &hint, NOW).unwrap();
+    assert_eq!(get(&mut store, &hint).unwrap(), b"once again");
 }
 
 #[test]
@@ -278,10 +278,10 @@ fn a_reader_may_go_back_before_the_place_where_another_stopped() {
     let Value::Large { id, .. } = store.peek(DB, b"k", NOW).unwrap().value else { panic!("it is large") };
     for first in [0, 70_000, 131_072, 200_000, 299_999, 300_000] {
         let mut cursor = LargeCursor::new(id, first);
-        store.large_settle(&mut cursor);
-        assert_eq!(u64::from(cursor.trail().index), (first / 65_536).min(3), "four spans, and blocks");
+        store.advance_position(&mut cursor);
+        assert_eq!(u64::from(cursor.position().index), (first / 65_536).min(3), "four spans, and blocks");
         for second in [0, 65_535, 65_536, 131_072, 262_144, 299_000] {
-            let mut cursor = LargeCursor::follow(id, second, cursor.trail());
+            let mut cursor = LargeCursor::follow(id, second, cursor.position());
             let slice = store.large_slice(&mut cursor);
             assert!(!slice.is_empty() && bytes[second as usize..].starts_with(slice), "{first} {second}");
         }

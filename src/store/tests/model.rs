@@ -4,7 +4,7 @@
 //! operations there are, and how many, is drawn from the seed too. `PANNIER_MODEL_STEPS` asks for more steps.
 
 use crate::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
-use crate::store::{LargeCursor, OnFull, Sight, Store, StoreConfig, Value};
+use crate::store::{LargeCursor, LookupHint, OnFull, Store, StoreConfig, Value};
 use crate::time::Millis;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,7 +65,7 @@ struct Harness {
     writers: Vec<Writer>,
     refused: u64,
     /// Keys that were looked up ahead, for commands that are still to come.
-    sights: Vec<(Database, Vec<u8>, Sight)>,
+    sights: Vec<(Database, Vec<u8>, LookupHint)>,
     /// When each key went last, from whatever database.
     gone: BTreeMap<Vec<u8>, Revision>,
     /// Keys that expired and that were evicted.
@@ -320,7 +320,7 @@ impl Harness {
         self.keys = keys.into_iter().map(|((db, key), kept)| ((swapped(db), key), kept)).collect();
     }
 
-    fn look(&mut self) {
+    fn prefetch_record(&mut self) {
         let (db, key) = (self.db(), self.key());
         let kept = self.kept(db, &key);
         let found = self.store.get(db, &key, self.now).is_some();
@@ -385,7 +385,7 @@ impl Harness {
             10 => self.publish(),
             11 => self.retain(),
             12 if self.random.below(2) == 0 => self.look_ahead(),
-            12 => self.look(),
+            12 => self.prefetch_record(),
             13 if self.random.below(40) == 0 => self.scan(),
             13 | 14 => {
                 self.store.maintain(self.now, 3);
@@ -419,10 +419,10 @@ impl Harness {
         }
         for (key, revision) in &self.gone {
             assert!(
-                self.store.may_have_gone_since(key, Revision(revision.0 - 1)),
+                self.store.maybe_removed_since(key, Revision(revision.0 - 1)),
                 "a key that went has gone"
             );
-            assert!(!self.store.may_have_gone_since(key, self.last), "nothing has gone since now");
+            assert!(!self.store.maybe_removed_since(key, self.last), "nothing has gone since now");
         }
         assert_eq!(self.store.revision(), self.last);
         let counters = self.store.statistics();

@@ -96,21 +96,21 @@ impl Harness {
     /// Looks keys up ahead, and uses what was seen of one before: however old it is, it makes no difference.
     pub fn look_ahead(&mut self) {
         let (db, key) = (self.db(), self.key());
-        let mut sight = self.store.sight(db, &key);
+        let mut hint = self.store.hint(db, &key);
         if self.random.below(4) > 0 {
-            self.store.look(&mut sight);
+            self.store.prefetch_record(&mut hint);
         }
-        self.sights.push((db, key, sight));
+        self.sights.push((db, key, hint));
         if self.sights.len() < 5 {
             return;
         }
-        let (db, key, sight) = self.sights.swap_remove(self.random.below(5));
+        let (db, key, hint) = self.sights.swap_remove(self.random.below(5));
         let kept = self.kept(db, &key);
         if self.random.below(2) == 0 {
-            let found = self.store.get_seen(db, &key, &sight, self.now).is_some();
+            let found = self.store.get_hinted(db, &key, &hint, self.now).is_some();
             assert_eq!(found, kept.is_some());
             if let Some(kept) = kept {
-                let value = self.store.get_seen(db, &key, &sight, self.now).expect("it was there");
+                let value = self.store.get_hinted(db, &key, &hint, self.now).expect("it was there");
                 assert!(!matches!(value, Value::Inline(bytes) if bytes != kept.value));
                 assert_eq!(value.len(), kept.value.len() as u64);
             }
@@ -118,7 +118,7 @@ impl Harness {
             return;
         }
         let value = self.value();
-        match self.store.put_seen((db, &key), &value, &sight, self.now) {
+        match self.store.put_hinted((db, &key), &value, &hint, self.now) {
             Ok(()) => {
                 assert!(self.listen(), "a change is told");
                 let kept = Kept { value, expiry: None, revision: self.last };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use crate::datagram::cookie::address_bytes;
+use crate::frames::cookie::address_bytes;
 use crate::time::Millis;
 
 /// Buckets; addresses share them by a keyed hash, so that memory is fixed.

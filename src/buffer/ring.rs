@@ -1,4 +1,4 @@
-//! A connection's bytes on their way in or out: a ring over a buffer of the [`Buffers`] arena.
+//! A connection's bytes on their way in or out: a ring over a buffer of the [`Arena`] arena.
 //!
 //! ```text
 //!   0         head               head + len        capacity          (positions modulo the capacity)
@@ -9,7 +9,7 @@
 //! a request or a reply is under way, so idle connections cost no buffer; a ring that waits with little in it shrinks.
 
 use crate::{
-    buffers::{Buffer, Buffers},
+    buffer::arena::{Arena, Buffer},
     limits::{BUFFER_UNIT_BYTES, RING_BYTES},
     mutant::{self, Mutant},
 };
@@ -41,7 +41,7 @@ impl Ring {
 
     /// Takes a buffer of [`RING_BYTES`] unless there is one already. `false`: the arena has none left.
     #[must_use]
-    pub fn attach(&mut self, arena: &mut Buffers) -> bool {
+    pub fn attach(&mut self, arena: &mut Arena) -> bool {
         if self.buffer.is_none() {
             self.buffer = arena.take(RING_BYTES);
         }
@@ -55,7 +55,7 @@ impl Ring {
     }
 
     /// Drops the contents and gives the buffer back.
-    pub fn release(&mut self, arena: &mut Buffers) {
+    pub fn release(&mut self, arena: &mut Arena) {
         (self.head, self.len) = (0, 0);
         if let Some(buffer) = self.buffer.take() {
             arena.give_back(buffer);
@@ -93,14 +93,14 @@ impl Ring {
     /// The bytes to be read up to the buffer's end: all of them unless they wrap around it.
     #[must_use]
     #[inline]
-    pub fn readable<'a>(&self, arena: &'a Buffers) -> &'a [u8] {
+    pub fn readable<'a>(&self, arena: &'a Arena) -> &'a [u8] {
         self.readable_parts(arena).0
     }
 
     /// All bytes to be read; the second part is empty unless they wrap around the buffer's end.
     #[must_use]
     #[inline]
-    pub fn readable_parts<'a>(&self, arena: &'a Buffers) -> (&'a [u8], &'a [u8]) {
+    pub fn readable_parts<'a>(&self, arena: &'a Arena) -> (&'a [u8], &'a [u8]) {
         let Some(buffer) = &self.buffer else { return (&[], &[]) };
         let (head, end) = (self.head as usize, self.head as usize + self.len());
         let bytes = arena.bytes(buffer);
@@ -113,7 +113,7 @@ impl Ring {
 
     /// As [`readable`](Ring::readable), to be changed in place.
     #[must_use]
-    pub fn readable_mut<'a>(&mut self, arena: &'a mut Buffers) -> &'a mut [u8] {
+    pub fn readable_mut<'a>(&mut self, arena: &'a mut Arena) -> &'a mut [u8] {
         let Some(buffer) = &self.buffer else { return &mut [] };
         let (head, end) = (self.head as usize, self.head as usize + self.len());
         let bytes = arena.bytes_mut(buffer);
@@ -131,7 +131,7 @@ impl Ring {
     /// detached; then do not read a socket into it, for the 0 that comes back looks like the end of the stream.
     #[must_use]
     #[inline]
-    pub fn writable<'a>(&self, arena: &'a mut Buffers) -> &'a mut [u8] {
+    pub fn writable<'a>(&self, arena: &'a mut Arena) -> &'a mut [u8] {
         let Some(buffer) = &self.buffer else { return &mut [] };
         let (head, end) = (self.head as usize, self.head as usize + self.len());
         let bytes = arena.bytes_mut(buffer);
@@ -171,7 +171,7 @@ impl Ring {
     }
 
     /// Moves the bytes to the front of the buffer, so that both they and the room behind them are contiguous.
-    pub fn straighten(&mut self, arena: &mut Buffers) {
+    pub fn straighten(&mut self, arena: &mut Arena) {
         let Some(buffer) = &self.buffer else { return };
         if self.head == 0 {
             return;
@@ -192,7 +192,7 @@ impl Ring {
     /// Moves to a buffer of at least `at_least` bytes, straightened, or straightens in place if this one is that
     /// long; a detached ring is attached. `false`: the arena has none; nothing has changed.
     #[must_use]
-    pub fn grow(&mut self, arena: &mut Buffers, at_least: usize) -> bool {
+    pub fn grow(&mut self, arena: &mut Arena, at_least: usize) -> bool {
         if at_least <= self.capacity() {
             self.straighten(arena);
             return true;
@@ -204,7 +204,7 @@ impl Ring {
 
     /// Moves to the shortest buffer that holds the bytes and a few more, straightened, provided that it has at most a
     /// quarter of this one's bytes (else moving costs more than it gains) and the arena has one; else nothing changes.
-    pub fn shrink(&mut self, arena: &mut Buffers) {
+    pub fn shrink(&mut self, arena: &mut Arena) {
         let needed = (self.len() + SHRUNK_FREE_BYTES).next_power_of_two().max(BUFFER_UNIT_BYTES);
         if needed <= self.capacity() / 4
             && let Some(shorter) = arena.take(needed)
@@ -214,7 +214,7 @@ impl Ring {
     }
 
     /// Moves the bytes to the front of `to`, which holds them all, and gives the buffer back that they were in.
-    fn relocate(&mut self, to: Buffer, arena: &mut Buffers) {
+    fn relocate(&mut self, to: Buffer, arena: &mut Arena) {
         if let Some(old) = self.buffer.take() {
             arena.copy_around(&old, self.head as usize, self.len(), &to);
             arena.give_back(old);
@@ -227,7 +227,7 @@ impl Ring {
     ///
     /// # Panics
     /// If the ring is not straight or holds fewer than `at + n` bytes.
-    pub fn remove_range(&mut self, at: usize, n: usize, arena: &mut Buffers) {
+    pub fn remove_range(&mut self, at: usize, n: usize, arena: &mut Arena) {
         let behind = self.len().checked_sub(at + n).expect("a range within the ring");
         assert!(self.is_straight());
         let Some(buffer) = &self.buffer else { return };
@@ -248,7 +248,7 @@ impl Ring {
     /// Appends `bytes`, all or nothing. `false`: they do not fit.
     #[must_use]
     #[inline]
-    pub fn write(&mut self, arena: &mut Buffers, bytes: &[u8]) -> bool {
+    pub fn write(&mut self, arena: &mut Arena, bytes: &[u8]) -> bool {
         if bytes.len() > self.free() {
             return false;
         }
@@ -274,7 +274,7 @@ impl Ring {
     ///
     /// # Panics
     /// If that passes the ring's end.
-    pub fn patch(&mut self, at: usize, with: &[u8], arena: &mut Buffers) {
+    pub fn patch(&mut self, at: usize, with: &[u8], arena: &mut Arena) {
         assert!(at + with.len() <= self.len());
         let Some(buffer) = &self.buffer else { return };
         let bytes = arena.bytes_mut(buffer);

@@ -12,7 +12,7 @@ const EPOCH: u32 = 77;
 const CLIENT: u64 = 5;
 
 struct Rig {
-    datagrams: Datagrams,
+    datagrams: FrameServer,
     store: Store,
     now: Now,
     from: SocketAddr,
@@ -31,7 +31,7 @@ impl Rig {
     fn new() -> Rig {
         let config = StoreConfig { memory_bytes: 8 << 20, on_full: OnFull::Refuse, ..StoreConfig::default() };
         let mut rig = Rig {
-            datagrams: Datagrams::new(&Config::new(EPOCH, [1, 2])),
+            datagrams: FrameServer::new(&Config::new(EPOCH, [1, 2])),
             store: Store::new(config, [3, 4]).expect("enough"),
             now: Now { monotonic: Millis(10), unix: Millis(1_700_000_000_000), unix_micros: 0 },
             from: SocketAddr::from(([127, 0, 0, 1], 9)),

@@ -11,7 +11,7 @@ const EPOCH: u32 = 0xE90C;
 
 /// A server, its clock, and what it has stored.
 struct Rig {
-    datagrams: Datagrams,
+    datagrams: FrameServer,
     values: HashMap<Vec<u8>, i64>,
     /// Runs of each (client, sequence).
     runs: HashMap<(u64, u32), u32>,
@@ -39,7 +39,7 @@ impl Rig {
 
     fn with(config: Config<'_>) -> Rig {
         let now = Now { monotonic: Millis(1000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
-        let datagrams = Datagrams::new(&config);
+        let datagrams = FrameServer::new(&config);
         Rig { datagrams, values: HashMap::new(), runs: HashMap::new(), now, reply: [0; _] }
     }
 
@@ -69,14 +69,18 @@ impl Rig {
         Some(Reply { head: frame.head, len })
     }
 
-    fn run(&mut self, frame: &Frame<'_>, op: Op) -> Kept {
+    fn run(&mut self, frame: &Frame<'_>, op: Op) -> CachedReply {
         *self.runs.entry((frame.head.client_id, frame.head.sequence)).or_default() += 1;
         let value = self.values.entry(frame.key.to_vec()).or_default();
         match op {
             Op::Add => *value += frame.head.argument.cast_signed(),
             _ => *value = frame.head.argument.cast_signed(),
         }
-        Kept { status: Status::Ok, argument: u64::from(frame.head.sequence), expect: value.cast_unsigned() }
+        CachedReply {
+            status: Status::Ok,
+            argument: u64::from(frame.head.sequence),
+            expect: value.cast_unsigned(),
+        }
     }
 
     /// HELLO, CHALLENGE, HELLO, OK.
@@ -507,10 +511,10 @@ fn a_write_from_before_there_was_a_password_is_not_run_again_with_a_tag() {
 
 #[test]
 fn memory_is_fixed_and_computed() {
-    let bytes = Datagrams::memory_bytes(UDP_CLIENTS_DEFAULT);
+    let bytes = FrameServer::memory_bytes(UDP_CLIENTS_DEFAULT);
     assert!((6_000_000..7_000_000).contains(&bytes), "{bytes}");
     let parts = Sessions::memory_bytes(UDP_CLIENTS_DEFAULT) + ErrorBudget::memory_bytes();
-    assert_eq!(bytes, size_of::<Datagrams>() + parts);
+    assert_eq!(bytes, size_of::<FrameServer>() + parts);
 }
 
 /// Clients that retry, a network that doubles, delays and loses, a table far too small, and time that jumps: no

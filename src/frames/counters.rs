@@ -44,7 +44,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Datagrams and stream frames that arrived.
+    /// FrameServer and stream frames that arrived.
     received;
     /// Their bytes.
     bytes_received;

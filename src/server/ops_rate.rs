@@ -7,12 +7,12 @@ const WINDOW_MS: u64 = 1_000;
 
 /// A count as it was at the beginning of the window.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct OpsRate {
     since: Millis,
     count: u64,
 }
 
-impl Pace {
+impl OpsRate {
     /// The rate since the window began, where it is long enough: then a new one begins. A count that is lower than it was
     /// was reset, and counts from zero.
     #[inline]
@@ -22,7 +22,7 @@ impl Pace {
             return None;
         }
         let grown = count.checked_sub(self.count).unwrap_or(count);
-        *self = Pace { since: now, count };
+        *self = OpsRate { since: now, count };
         Some(grown.saturating_mul(1_000) / elapsed_ms)
     }
 }
@@ -33,11 +33,11 @@ mod tests {
 
     #[test]
     fn a_rate_is_of_a_second_or_more() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.note(Millis(999), 5_000), None);
-        assert_eq!(pace.note(Millis(1_000), 5_000), Some(5_000));
-        assert_eq!(pace.note(Millis(1_999), 9_000), None);
-        assert_eq!(pace.note(Millis(3_000), 9_000), Some(2_000));
-        assert_eq!(pace.note(Millis(5_000), 10), Some(5), "after a reset");
+        let mut ops_rate = OpsRate::default();
+        assert_eq!(ops_rate.note(Millis(999), 5_000), None);
+        assert_eq!(ops_rate.note(Millis(1_000), 5_000), Some(5_000));
+        assert_eq!(ops_rate.note(Millis(1_999), 9_000), None);
+        assert_eq!(ops_rate.note(Millis(3_000), 9_000), Some(2_000));
+        assert_eq!(ops_rate.note(Millis(5_000), 10), Some(5), "after a reset");
     }
 }

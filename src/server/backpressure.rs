@@ -18,7 +18,7 @@ use std::cmp::Reverse;
 
 /// What has been done about exhausted buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relief {
+pub(super) enum Pressure {
     /// This client is closed, and what it held is free.
     Closed(ConnectionId),
     /// Others give back what they hold in this turn or the next: ask again after it.
@@ -40,53 +40,53 @@ pub(super) struct Waits {
 #[derive(Debug, Default)]
 struct Holders {
     /// Bytes of those that sit on them.
-    sitting_bytes: usize,
+    stalled_bytes: usize,
     /// The one of those that holds the most, of several the one that has for the longest time.
     largest: Option<(usize, Reverse<Millis>, ConnectionId)>,
     /// There are others, that will give theirs back.
-    moving: bool,
+    draining: bool,
 }
 
 /// A connection as a holder of buffers.
 struct Holder {
     held_bytes: usize,
-    moving: bool,
+    draining: bool,
     since: Millis,
 }
 
 impl Server {
     /// Input buffers are exhausted.
-    pub(super) fn relieve_input(&mut self) -> Relief {
+    pub(super) fn input_pressure(&mut self) -> Pressure {
         if self.waits.input {
-            return Relief::Wait;
+            return Pressure::Wait;
         }
         let holders = self.holders(|connection| Holder {
             held_bytes: connection.input.capacity(),
-            moving: match connection.closing {
-                None => connection.in_line || !connection.output.is_empty() && !connection.stalled,
+            draining: match connection.closing {
+                None => connection.runnable || !connection.output.is_empty() && !connection.stalled,
                 Some(_) => !connection.stalled,
             },
-            since: connection.began.unwrap_or(connection.progressed),
+            since: connection.request_started.unwrap_or(connection.progressed),
         });
-        let relief = self.relieve(&holders, self.input.capacity(), CloseReason::InputFull);
-        self.waits.input = relief == Relief::Wait;
-        relief
+        let pressure = self.relieve_pressure(&holders, self.input.capacity(), CloseReason::InputFull);
+        self.waits.input = pressure == Pressure::Wait;
+        pressure
     }
 
     /// Output buffers are exhausted.
-    pub(super) fn relieve_output(&mut self) -> Relief {
+    pub(super) fn output_pressure(&mut self) -> Pressure {
         if self.waits.output {
-            return Relief::Wait;
+            return Pressure::Wait;
         }
         let holders = self.holders(|connection| Holder {
             held_bytes: connection.output.capacity(),
             // Empty, it is one that is about to be answered in the same turn.
-            moving: !connection.stalled || connection.output.is_empty(),
+            draining: !connection.stalled || connection.output.is_empty(),
             since: connection.progressed,
         });
-        let relief = self.relieve(&holders, self.output.capacity(), CloseReason::OutputFull);
-        self.waits.output = relief == Relief::Wait;
-        relief
+        let pressure = self.relieve_pressure(&holders, self.output.capacity(), CloseReason::OutputFull);
+        self.waits.output = pressure == Pressure::Wait;
+        pressure
     }
 
     fn holders(&self, as_holder: impl Fn(&Connection) -> Holder) -> Holders {
@@ -96,11 +96,11 @@ impl Server {
             if holder.held_bytes == 0 {
                 continue;
             }
-            if holder.moving {
-                holders.moving = true;
+            if holder.draining {
+                holders.draining = true;
                 continue;
             }
-            holders.sitting_bytes += holder.held_bytes;
+            holders.stalled_bytes += holder.held_bytes;
             let id = ConnectionId { index: index as u32, generation: connection.generation };
             let this = (holder.held_bytes, Reverse(holder.since), id);
             let is_larger = |largest: (usize, Reverse<Millis>, _)| (this.0, this.1) > (largest.0, largest.1);
@@ -111,15 +111,15 @@ impl Server {
         holders
     }
 
-    fn relieve(&mut self, holders: &Holders, capacity: usize, reason: CloseReason) -> Relief {
-        let too_many = holders.sitting_bytes > capacity / 2;
+    fn relieve_pressure(&mut self, holders: &Holders, capacity: usize, reason: CloseReason) -> Pressure {
+        let too_many = holders.stalled_bytes > capacity / 2;
         match holders.largest {
-            Some((.., id)) if too_many || !holders.moving => {
+            Some((.., id)) if too_many || !holders.draining => {
                 self.drop_at_once(id, reason);
-                Relief::Closed(id)
+                Pressure::Closed(id)
             }
-            _ if holders.moving => Relief::Wait,
-            _ => Relief::Nothing,
+            _ if holders.draining => Pressure::Wait,
+            _ => Pressure::Nothing,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::time::{Millis, Now};
 use crate::wire::encode::Out;
 
 /// How long a client that is told of its time limit may take to read that.
-const LAST_WORD_MS: u64 = 1_000;
+const LINGER_MS: u64 = 1_000;
 
 impl Server {
     /// When `handle_deadlines` or `maintain` should be called next, if nothing else happens before.
@@ -16,7 +16,7 @@ impl Server {
         [self.timers.next_deadline(), self.pause.until(), store].into_iter().flatten().min()
     }
 
-    /// Starts closing the connections whose limit has passed; `poll_attention` then names them.
+    /// Starts closing the connections whose limit has passed; `poll_wake` then names them.
     pub fn handle_deadlines(&mut self, now: Now) {
         while let Some(index) = self.timers.pop_due(now.monotonic) {
             let Some(connection) = self.connections.get(index) else { continue };
@@ -24,7 +24,7 @@ impl Server {
             match self.limit(connection) {
                 // What has not been read, or looked at, yet may be the rest.
                 Some((at, CloseReason::RequestTimeout))
-                    if at <= now.monotonic && (connection.unread || connection.in_line) =>
+                    if at <= now.monotonic && (connection.unread || connection.runnable) =>
                 {
                     self.timers.schedule(index, now.monotonic.plus(1));
                 }
@@ -52,13 +52,13 @@ impl Server {
     fn limit(&self, connection: &Connection) -> Option<(Millis, CloseReason)> {
         let settings = &self.settings;
         if let Some(reason) = connection.closing {
-            return Some((connection.progressed.plus(LAST_WORD_MS.max(settings.write_timeout_ms)), reason));
+            return Some((connection.progressed.plus(LINGER_MS.max(settings.write_timeout_ms)), reason));
         }
         if !connection.output.is_empty() {
             return Some((connection.progressed.plus(settings.write_timeout_ms), CloseReason::WriteTimeout));
         }
-        if let Some(began) = connection.began {
-            return Some((began.plus(settings.request_timeout_ms), CloseReason::RequestTimeout));
+        if let Some(request_started) = connection.request_started {
+            return Some((request_started.plus(settings.request_timeout_ms), CloseReason::RequestTimeout));
         }
         let idle = match self.engine.settings.idle_timeout_s {
             seconds if seconds == self.idle_timeout_s_at_start => settings.idle_timeout_ms,
@@ -88,7 +88,7 @@ impl Server {
             connection.progressed = now;
         }
         connection.close(reason);
-        self.attention.push(id.index);
+        self.wake_queue.push(id.index);
         self.update_deadline(id, now);
     }
 }

@@ -13,13 +13,13 @@ use crate::mutation::Revision;
 const ROWS: usize = 1024;
 
 /// The latest departure in each row.
-pub(super) struct Departures {
+pub(super) struct RemovalSketch {
     latest: Box<[Revision; ROWS]>,
 }
 
-impl Departures {
-    pub(super) fn new() -> Departures {
-        Departures { latest: Box::new([Revision(0); ROWS]) }
+impl RemovalSketch {
+    pub(super) fn new() -> RemovalSketch {
+        RemovalSketch { latest: Box::new([Revision(0); ROWS]) }
     }
 
     /// A key of this hash has gone; `revision` is the latest that was drawn.

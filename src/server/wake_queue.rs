@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 
 /// A queue of slots of connections without doubles. A slot may have been given to another connection meanwhile, which is
 /// then looked at in vain.
-pub(super) struct Attention {
+pub(super) struct WakeQueue {
     queue: VecDeque<u32>,
     waits: Box<[bool]>,
 }
 
-impl Attention {
+impl WakeQueue {
     /// Room for slots below `slots`.
-    pub(super) fn new(slots: usize) -> Attention {
-        Attention { queue: VecDeque::with_capacity(slots), waits: vec![false; slots].into_boxed_slice() }
+    pub(super) fn new(slots: usize) -> WakeQueue {
+        WakeQueue { queue: VecDeque::with_capacity(slots), waits: vec![false; slots].into_boxed_slice() }
     }
 
     /// Queues a slot, unless it waits already.

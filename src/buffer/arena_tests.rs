@@ -12,7 +12,7 @@ fn agrees_with_a_model() {
     for seed in 0..20 {
         let mut random = Random(seed);
         let unit_count = RING_BYTES / UNIT + random.below(2_000);
-        let mut arena = Buffers::new(unit_count * UNIT + random.below(UNIT));
+        let mut arena = Arena::new(unit_count * UNIT + random.below(UNIT));
         assert_eq!(arena.capacity(), unit_count * UNIT);
         arena.invariants();
         let mut held: Vec<(Buffer, u8)> = Vec::new();
@@ -50,7 +50,7 @@ fn agrees_with_a_model() {
 
 #[test]
 fn lengths_that_cannot_be() {
-    let mut arena = Buffers::new(0);
+    let mut arena = Arena::new(0);
     assert_eq!(arena.capacity(), RING_BYTES, "at least one ring");
     assert_eq!(arena.take(RING_BYTES + 1), None);
     assert_eq!(arena.take(usize::MAX), None);
@@ -62,7 +62,7 @@ fn lengths_that_cannot_be() {
 
 #[test]
 fn the_buffer_given_back_last_comes_first() {
-    let mut arena = Buffers::new(64 * RING_BYTES);
+    let mut arena = Arena::new(64 * RING_BYTES);
     let (a, b) = (arena.take(RING_BYTES).expect("room"), arena.take(RING_BYTES).expect("room"));
     let first = a.unit;
     arena.give_back(b);
@@ -73,7 +73,7 @@ fn the_buffer_given_back_last_comes_first() {
 #[test]
 fn spares_do_not_hide_room_for_other_lengths() {
     for len in [1, 16 * RING_BYTES] {
-        let mut arena = Buffers::new(16 * RING_BYTES);
+        let mut arena = Arena::new(16 * RING_BYTES);
         let all: Vec<Buffer> = (0..16).map(|_| arena.take(RING_BYTES).expect("room")).collect();
         assert!(!arena.has_ring() && arena.take(1).is_none());
         all.into_iter().for_each(|buffer| arena.give_back(buffer));
@@ -84,7 +84,7 @@ fn spares_do_not_hide_room_for_other_lengths() {
 
 #[test]
 fn all_of_it_serves_short_buffers_and_becomes_one_piece_again() {
-    let mut arena = Buffers::new(64 * RING_BYTES);
+    let mut arena = Arena::new(64 * RING_BYTES);
     let unit_count = arena.capacity() / UNIT;
     let mut all: Vec<Buffer> = (0..unit_count).map(|_| arena.take(UNIT).expect("room")).collect();
     assert!(arena.take(1).is_none() && !arena.has_ring());
@@ -103,7 +103,7 @@ fn all_of_it_serves_short_buffers_and_becomes_one_piece_again() {
 
 #[test]
 fn short_buffers_lie_together_in_low_memory() {
-    let mut arena = Buffers::new(64 * RING_BYTES);
+    let mut arena = Arena::new(64 * RING_BYTES);
     let ring = arena.take(RING_BYTES).expect("room");
     let short: Vec<Buffer> = (0..16).map(|_| arena.take(1).expect("room")).collect();
     arena.give_back(ring);
@@ -114,6 +114,6 @@ fn short_buffers_lie_together_in_low_memory() {
 #[test]
 #[should_panic(expected = "a foreign buffer")]
 fn a_foreign_buffer_is_found_out() {
-    let (mut arena, mut other) = (Buffers::new(RING_BYTES), Buffers::new(RING_BYTES));
+    let (mut arena, mut other) = (Arena::new(RING_BYTES), Arena::new(RING_BYTES));
     arena.give_back(other.take(UNIT).expect("room"));
 }

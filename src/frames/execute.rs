@@ -1,7 +1,7 @@
 //! Operations of frames against the store, always in database 0. A request becomes a result here: times to live become
 //! absolute, deltas become sums, and only then is there a [`Mutation`].
 
-use crate::datagram::sessions::Kept;
+use crate::frames::sessions::CachedReply;
 use crate::limits::{KEY_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
 use crate::mutation::{Applied, Database, Mutation, NewValue, Refused, Revision};
 use crate::store::{Store, Value};
@@ -17,13 +17,13 @@ const _: () = assert!(STREAM_FRAME_BYTES_MAX - FRAME_LEN_MIN <= KEY_BYTES_MAX);
 
 /// What a write needs to know of the record that stands.
 #[derive(Clone, Copy)]
-struct Standing {
+struct CurrentValue {
     revision: Revision,
     expiry: Option<Millis>,
 }
 
 /// Runs a write; `now` is Unix time. Everything that the client is told of it is in the result.
-pub fn write(store: &mut Store, op: Op, frame: &Frame<'_>, now: Millis) -> Kept {
+pub fn write(store: &mut Store, op: Op, frame: &Frame<'_>, now: Millis) -> CachedReply {
     match op {
         Op::Put => put(store, frame, now),
         Op::Delete => delete(store, frame, now),
@@ -33,22 +33,22 @@ pub fn write(store: &mut Store, op: Op, frame: &Frame<'_>, now: Millis) -> Kept 
     }
 }
 
-fn kept(status: Status, revision: Revision, expect: u64) -> Kept {
-    Kept { status, argument: revision.0, expect }
+fn kept(status: Status, revision: Revision, expect: u64) -> CachedReply {
+    CachedReply { status, argument: revision.0, expect }
 }
 
-fn standing(store: &mut Store, key: &[u8], now: Millis) -> Option<Standing> {
+fn standing(store: &mut Store, key: &[u8], now: Millis) -> Option<CurrentValue> {
     let entry = store.get(DATABASE, key, now)?;
-    Some(Standing { revision: entry.revision, expiry: entry.expiry })
+    Some(CurrentValue { revision: entry.revision, expiry: entry.expiry })
 }
 
 /// Whether the record's revision is the one that the request asks for, if it asks for one.
-fn revision_holds(frame: &Frame<'_>, standing: Option<Standing>) -> bool {
+fn revision_holds(frame: &Frame<'_>, standing: Option<CurrentValue>) -> bool {
     let current = standing.map_or(0, |standing| standing.revision.0);
     frame.head.flags & flags::IF_REVISION == 0 || frame.head.expect == current
 }
 
-fn not_met(standing: Option<Standing>) -> Kept {
+fn not_met(standing: Option<CurrentValue>) -> CachedReply {
     kept(Status::NotMet, standing.map_or(Revision(0), |standing| standing.revision), 0)
 }
 
@@ -57,7 +57,7 @@ fn expiry_of(ttl_ms: u64, now: Millis) -> Option<Millis> {
     (ttl_ms != 0).then(|| now.plus(ttl_ms))
 }
 
-fn outcome(applied: Result<Applied, Refused>, expect: impl FnOnce(&Applied) -> u64) -> Kept {
+fn outcome(applied: Result<Applied, Refused>, expect: impl FnOnce(&Applied) -> u64) -> CachedReply {
     match applied {
         Ok(applied) => kept(Status::Ok, applied.revision, expect(&applied)),
         Err(Refused::Full) => kept(Status::Full, Revision(0), 0),
@@ -66,7 +66,7 @@ fn outcome(applied: Result<Applied, Refused>, expect: impl FnOnce(&Applied) -> u
     }
 }
 
-fn put(store: &mut Store, frame: &Frame<'_>, now: Millis) -> Kept {
+fn put(store: &mut Store, frame: &Frame<'_>, now: Millis) -> CachedReply {
     let conditions = flags::IF_ABSENT | flags::IF_PRESENT | flags::IF_REVISION | flags::KEEP_TTL;
     let mut expiry = expiry_of(frame.head.argument, now);
     // A PUT without conditions does not look first: the common case touches the index once.
@@ -88,7 +88,7 @@ fn put(store: &mut Store, frame: &Frame<'_>, now: Millis) -> Kept {
     outcome(store.apply(&put, now), |applied| u64::from(applied.existed))
 }
 
-fn delete(store: &mut Store, frame: &Frame<'_>, now: Millis) -> Kept {
+fn delete(store: &mut Store, frame: &Frame<'_>, now: Millis) -> CachedReply {
     let Some(standing) = standing(store, frame.key, now) else {
         return kept(Status::NotFound, Revision(0), 0);
     };
@@ -99,7 +99,7 @@ fn delete(store: &mut Store, frame: &Frame<'_>, now: Millis) -> Kept {
 }
 
 /// The sum is the key's new value; a missing key counts as 0; the expiry stays.
-fn add(store: &mut Store, frame: &Frame<'_>, now: Millis) -> Kept {
+fn add(store: &mut Store, frame: &Frame<'_>, now: Millis) -> CachedReply {
     let (before, expiry, revision) = match store.get(DATABASE, frame.key, now) {
         None => (Some(0), None, Revision(0)),
         Some(entry) => match entry.value {
@@ -117,7 +117,7 @@ fn add(store: &mut Store, frame: &Frame<'_>, now: Millis) -> Kept {
     outcome(store.apply(&put, now), |_| sum.cast_unsigned())
 }
 
-fn expire(store: &mut Store, frame: &Frame<'_>, now: Millis) -> Kept {
+fn expire(store: &mut Store, frame: &Frame<'_>, now: Millis) -> CachedReply {
     let Some(standing) = standing(store, frame.key, now) else {
         return kept(Status::NotFound, Revision(0), 0);
     };

@@ -7,7 +7,7 @@
 //!                                                                 record: key, value
 //!          \ for each of a batch /\───── for each of a batch ─────/\── in order, one by one ──/
 //! ```
-//! A [`Sight`] is a hint. Its hash is the key's for good; the address that it saw counts only while no record has
+//! A [`LookupHint`] is a hint. Its hash is the key's for good; the address that it saw counts only while no record has
 //! moved or gone since, and if the record there has the key.
 
 use super::apply::Key;
@@ -20,49 +20,55 @@ use crate::time::Millis;
 /// Never a count of moves: nothing was seen.
 const UNSEEN: u64 = u64::MAX;
 
-/// What is known of a key ahead of its command; only [`Store::sight`] makes one, from the key's bytes.
+/// What is known of a key ahead of its command; only [`Store::hint`] makes one, from the key's bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight {
+pub struct LookupHint {
     hash: u64,
     space: u32,
     /// The leaf where it is, if it is.
     leaf: u32,
     at: Address,
     /// The store's count of moves when `at` was seen.
-    moves: u64,
+    layout_epoch: u64,
 }
 
 impl Store {
     /// Hashes a key and asks memory for the lines of the index in which it must be.
     #[inline]
-    pub fn sight(&self, db: Database, key: &[u8]) -> Sight {
+    pub fn hint(&self, db: Database, key: &[u8]) -> LookupHint {
         let (space, hash) = (self.space(db), self.hasher.hash(key));
-        let leaf = self.spaces[space].index.prefetch(&self.leaves, hash);
-        Sight { hash, space: space as u32, leaf, at: Address::from_offset(0), moves: UNSEEN }
+        let leaf = self.keyspaces[space].index.prefetch(&self.leaves, hash);
+        LookupHint { hash, space: space as u32, leaf, at: Address::from_offset(0), layout_epoch: UNSEEN }
     }
 
     /// Finds the record that is probably the key's and asks memory for its lines.
     #[inline]
-    pub fn look(&self, sight: &mut Sight) {
-        if let Some(at) = self.leaves.glimpse(sight.leaf, sight.hash) {
+    pub fn prefetch_record(&self, hint: &mut LookupHint) {
+        if let Some(at) = self.leaves.probe(hint.leaf, hint.hash) {
             self.pool.prefetch(at.offset());
-            (sight.at, sight.moves) = (at, self.moves);
+            (hint.at, hint.layout_epoch) = (at, self.layout_epoch);
         }
     }
 
     /// The value of the key that was sighted, as [`get`](Store::get) has it.
     #[inline]
-    pub fn get_seen(&mut self, db: Database, key: &[u8], sight: &Sight, now: Millis) -> Option<Value<'_>> {
+    pub fn get_hinted(
+        &mut self,
+        db: Database,
+        key: &[u8],
+        hint: &LookupHint,
+        now: Millis,
+    ) -> Option<Value<'_>> {
         let space = self.space(db);
         let at = match self.config.on_full {
-            OnFull::Refuse => self.seen(space, key, sight)?,
+            OnFull::Refuse => self.seen(space, key, hint)?,
             OnFull::Evict => {
                 let is = |address| record::has_key(bytes_at(&self.pool, address), key);
-                self.spaces[space].index.find_and_count(&mut self.leaves, sight.hash, is)?
+                self.keyspaces[space].index.find_and_count(&mut self.leaves, hint.hash, is)?
             }
         };
         if record::expired(bytes_at(&self.pool, at), now) {
-            self.depart(at, expiry::Departure::Expired);
+            self.remove_record(at, expiry::RemoveReason::Expired);
             return None;
         }
         match record::inline_value(bytes_at(&self.pool, at), key.len()) {
@@ -76,37 +82,38 @@ impl Store {
     /// # Errors
     /// As [`apply`](Store::apply).
     #[inline]
-    pub fn put_seen(
+    pub fn put_hinted(
         &mut self,
         (db, key): (Database, &[u8]),
         value: &[u8],
-        sight: &Sight,
+        hint: &LookupHint,
         now: Millis,
     ) -> Result<(), Refused> {
         let space = self.space(db);
         let mutation = Mutation::Put { db, key, value: NewValue::Bytes(value), expiry: None };
-        if let Some(at) = self.seen(space, key, sight)
+        if let Some(at) = self.seen(space, key, hint)
             && record::is_like(bytes_at(&self.pool, at), value.len())
         {
-            let revision = self.draw();
+            let revision = self.next_revision();
             let (segment, offset) = split(&self.pool, at);
             record::rewrite(&mut self.pool.bytes_mut(segment)[offset..], key.len(), (revision, value));
-            self.tell(&mutation, revision);
+            self.publish_change(&mutation, revision);
             return Ok(());
         }
-        self.apply_to(Key::new(space, sight.hash, key), &mutation, now)
+        self.apply_to(Key::new(space, hint.hash, key), &mutation, now)
     }
 
     /// Where a key's record is: where it was sighted, if that still holds.
     #[inline]
-    fn seen(&self, space: usize, key: &[u8], sight: &Sight) -> Option<Address> {
-        debug_assert_eq!(sight.hash, self.hasher.hash(key));
-        if (sight.moves == self.moves || sight.moves != UNSEEN && mutant::is_on(Mutant::StaleHint))
-            && sight.space as usize == space
-            && record::has_key(bytes_at(&self.pool, sight.at), key)
+    fn seen(&self, space: usize, key: &[u8], hint: &LookupHint) -> Option<Address> {
+        debug_assert_eq!(hint.hash, self.hasher.hash(key));
+        if (hint.layout_epoch == self.layout_epoch
+            || hint.layout_epoch != UNSEEN && mutant::is_on(Mutant::StaleHint))
+            && hint.space as usize == space
+            && record::has_key(bytes_at(&self.pool, hint.at), key)
         {
-            return Some(sight.at);
+            return Some(hint.at);
         }
-        self.locate(space, sight.hash, key)
+        self.locate(space, hint.hash, key)
     }
 }

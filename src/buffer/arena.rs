@@ -8,7 +8,7 @@
 //! order 2 |---------------|               |
 //! ```
 //!
-//! Buffers of [`RING_BYTES`] come and go with every request, so the last few given back wait on a stack, hottest on
+//! Arena of [`RING_BYTES`] come and go with every request, so the last few given back wait on a stack, hottest on
 //! top, and are joined with their buddies only when a buffer of another length finds no room.
 
 use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
@@ -18,13 +18,13 @@ use std::num::NonZeroU8;
 const ORDERS: usize = 21;
 /// Order of a buffer of [`RING_BYTES`].
 const RING_ORDER: usize = (RING_BYTES / BUFFER_UNIT_BYTES).ilog2() as usize;
-/// Buffers of [`RING_BYTES`] that wait unjoined for the next taker.
+/// Arena of [`RING_BYTES`] that wait unjoined for the next taker.
 const SPARES: usize = 64;
 
 const _: () = assert!(RING_ORDER < ORDERS);
 const _: () = assert!(BUFFER_UNIT_BYTES << (ORDERS - 1) <= 1 << 30);
 
-/// A buffer of the arena; it gives access only together with the [`Buffers`] that it was taken from. It must be
+/// A buffer of the arena; it gives access only together with the [`Arena`] that it was taken from. It must be
 /// given back: dropping it loses its memory until the end of the process.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
@@ -89,13 +89,13 @@ impl State {
 
 const _: () = assert!(ORDERS <= !State::KIND as usize);
 
-/// The arena. Invariants (run by [`Buffers::invariants`]): every unit belongs to exactly one free, taken or spare
+/// The arena. Invariants (run by [`Arena::invariants`]): every unit belongs to exactly one free, taken or spare
 /// block; blocks begin at multiples of their size; no two free buddies stand side by side; `used` counts the bytes of
 /// the taken blocks.
 ///
 /// Both tables begin as zeros for the system to supply on first touch, as `memory` does: an arena costs what is used.
 #[derive(Debug)]
-pub struct Buffers {
+pub struct Arena {
     memory: Box<[u8]>,
     /// The [`State`] of each unit.
     states: Box<[u8]>,
@@ -113,16 +113,16 @@ type Links = [u32; 2];
 const PREVIOUS: usize = 0;
 const NEXT: usize = 1;
 
-impl Buffers {
+impl Arena {
     /// Reserves `bytes`, rounded down to whole units, at least one ring. The pages are touched as they are used.
     ///
     /// # Panics
     /// If there are 2^32 - 1 units or more (4 TiB).
     #[must_use]
-    pub fn new(bytes: usize) -> Buffers {
+    pub fn new(bytes: usize) -> Arena {
         let unit_count = bytes.max(RING_BYTES) / BUFFER_UNIT_BYTES;
         assert!(unit_count < u32::MAX as usize, "an arena of {bytes} bytes");
-        let mut arena = Buffers {
+        let mut arena = Arena {
             memory: vec![0; unit_count * BUFFER_UNIT_BYTES].into_boxed_slice(),
             states: vec![0; unit_count].into_boxed_slice(),
             links: vec![[0, 0]; unit_count].into_boxed_slice(),
@@ -156,7 +156,7 @@ impl Buffers {
         self.take_block(order).or_else(|| self.take_block_of_spares(order))
     }
 
-    /// Whether [`take`](Buffers::take) of [`RING_BYTES`] would succeed.
+    /// Whether [`take`](Arena::take) of [`RING_BYTES`] would succeed.
     #[must_use]
     #[inline]
     pub fn has_ring(&self) -> bool {
@@ -351,5 +351,5 @@ fn order_for(len: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "buffers_tests.rs"]
+#[path = "arena_tests.rs"]
 mod tests;

@@ -39,7 +39,7 @@ use crate::wire::tag::TagKeys;
 use budget::ErrorBudget;
 use cookie::Cookies;
 use counters::Counters;
-use sessions::{Kept, Known, NotOpened, SessionIndex, Sessions};
+use sessions::{CachedReply, Known, NotOpened, SessionIndex, Sessions};
 
 /// How the datagram side is set up.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ struct Asked<'a> {
 /// The reply's fields beside those that are repeated.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
-    kept: Kept,
+    kept: CachedReply,
     /// Whether a fresh cookie goes with it. Only where a session stands, or where the client has to say HELLO with it
     /// anyway: a client that goes on with a cookie from after its session was dropped would not notice the loss.
     cookie: bool,
@@ -110,7 +110,7 @@ struct Answer {
 
 impl Answer {
     const fn plain(status: Status) -> Answer {
-        Answer { kept: Kept { status, argument: 0, expect: 0 }, cookie: false }
+        Answer { kept: CachedReply { status, argument: 0, expect: 0 }, cookie: false }
     }
 
     const fn with_cookie(self) -> Answer {
@@ -129,7 +129,7 @@ enum Decision {
 
 /// The server's side of the frame protocol. Allocates when it is made and never again.
 #[derive(Debug)]
-pub struct Datagrams {
+pub struct FrameServer {
     epoch: u32,
     tags: Option<TagKeys>,
     cookies: Cookies,
@@ -140,13 +140,13 @@ pub struct Datagrams {
     counters: Counters,
 }
 
-impl Datagrams {
+impl FrameServer {
     /// Reserves everything.
     ///
     /// # Panics
     /// If `config.clients_max` is 0 or above a million.
     #[must_use]
-    pub fn new(config: &Config<'_>) -> Datagrams {
+    pub fn new(config: &Config<'_>) -> FrameServer {
         // One secret, separate keys: the cookie's, the two tables', and the hash of writes.
         let [a, b] = config.secret;
         let key = |purpose: u64| {
@@ -157,7 +157,7 @@ impl Datagrams {
             };
             [half(0), half(1)]
         };
-        Datagrams {
+        FrameServer {
             epoch: config.epoch,
             tags: config.password.map(TagKeys::from_password),
             cookies: Cookies::new(key(1)),
@@ -172,7 +172,7 @@ impl Datagrams {
     /// Bytes that are reserved for so many clients, and never exceeded.
     #[must_use]
     pub const fn memory_bytes(clients_max: usize) -> usize {
-        size_of::<Datagrams>() + Sessions::memory_bytes(clients_max) + ErrorBudget::memory_bytes()
+        size_of::<FrameServer>() + Sessions::memory_bytes(clients_max) + ErrorBudget::memory_bytes()
     }
 
     /// From now on frames must carry tags made from this. Sessions stay: a write that ran is not run again for a
@@ -251,10 +251,10 @@ impl Datagrams {
             Ok(session) => {
                 self.counters.ran(Op::Hello, asked.way == Way::Stream);
                 Decision::Answer(Answer {
-                    kept: Kept {
+                    kept: CachedReply {
                         status: Status::Ok,
                         argument: self.lease_ms,
-                        expect: self.sessions.birth(session),
+                        expect: self.sessions.generation(session),
                     },
                     cookie: true,
                 })
@@ -334,7 +334,7 @@ impl Datagrams {
     }
 
     /// Notes that a write has run and keeps its reply.
-    fn ran(&mut self, asked: &Asked<'_>, session: SessionIndex, hash: u64, kept: Kept) -> Answer {
+    fn ran(&mut self, asked: &Asked<'_>, session: SessionIndex, hash: u64, kept: CachedReply) -> Answer {
         self.counters.writes += 1;
         self.sessions.keep(session, asked.frame.head.sequence, hash, kept);
         Answer { kept, cookie: true }

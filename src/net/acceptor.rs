@@ -1,7 +1,7 @@
 //! Where TCP clients come in: accepting them in batches, turning away those for whom there is no place, and going on
 //! when descriptors had run out.
 
-use super::listener::{Accepted, Listener, farewell};
+use super::listener::{Accepted, Listener, lingering_close};
 use super::peers::Peers;
 use crate::connection::CloseReason;
 use crate::server::{Server, TOO_MANY_CLIENTS};
@@ -18,17 +18,17 @@ const ACCEPTS_PER_TURN: usize = 64;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// The listener and whether accepting has to wait.
-pub struct Entrance {
+pub struct Acceptor {
     /// `None` once the server stops.
     listener: Option<Listener>,
     /// No descriptor was left.
     starved: bool,
 }
 
-impl Entrance {
+impl Acceptor {
     /// An entrance over an open listener.
-    pub fn new(listener: Listener) -> Entrance {
-        Entrance { listener: Some(listener), starved: false }
+    pub fn new(listener: Listener) -> Acceptor {
+        Acceptor { listener: Some(listener), starved: false }
     }
 
     /// Has the listener watched.
@@ -61,7 +61,7 @@ impl Entrance {
     }
 
     /// How long the poll may wait as far as accepting is concerned; `None`: for ever.
-    pub fn patience(&self) -> Option<Duration> {
+    pub fn poll_timeout(&self) -> Option<Duration> {
         let waiting = self.listener.as_ref().is_some_and(|listener| listener.waiting);
         match (self.starved, waiting) {
             (true, _) => Some(ACCEPT_RETRY),
@@ -79,7 +79,7 @@ impl Entrance {
             }
             match listener.accept() {
                 Accepted::Client(stream, address) => admit(stream, address, (server, peers), registry, now),
-                Accepted::TurnedAway(stream, address) => {
+                Accepted::Rejected(stream, address) => {
                     log::warn!(
                         "{address} turned away: out of file descriptors (raise the limit on open files)"
                     );
@@ -128,5 +128,5 @@ fn admit(
 /// Tells a client why it is not taken on; it may be gone already.
 fn turn_away(mut stream: TcpStream, why: &[u8]) {
     let _ = stream.write(why);
-    farewell(&mut stream);
+    lingering_close(&mut stream);
 }

@@ -19,7 +19,7 @@ fn open(sessions: &mut Sessions, client_id: u64, at_ms: u64) -> Result<SessionIn
 fn a_kept_reply_comes_back_as_it_was_and_to_its_own_client() {
     let mut sessions = table(2);
     let both = [1, 2].map(|client_id| open(&mut sessions, client_id, 0).expect("room"));
-    let kept = |session: usize, sequence: u32| Kept {
+    let kept = |session: usize, sequence: u32| CachedReply {
         status: Status::ALL[(sequence as usize + session) % Status::ALL.len()],
         // The largest revision there can be, and its neighbours.
         argument: (1 << 48) - 1 - u64::from(sequence),
@@ -43,7 +43,7 @@ fn a_kept_reply_comes_back_as_it_was_and_to_its_own_client() {
 fn only_a_write_that_has_run_and_is_remembered_has_run() {
     let mut sessions = table(1);
     let session = open(&mut sessions, 1, 0).expect("room");
-    let kept = Kept { status: Status::Ok, argument: 0, expect: 0 };
+    let kept = CachedReply { status: Status::Ok, argument: 0, expect: 0 };
     let has_run = |sessions: &Sessions| {
         (0..=202).filter(|sequence| sessions.has_run(session, *sequence)).collect::<Vec<u32>>()
     };
@@ -66,7 +66,7 @@ fn a_lease_holds_to_its_last_millisecond() {
     open(&mut sessions, 1, 50).expect("room");
     assert_eq!(open(&mut sessions, 2, 50 + LEASE_MS), Err(NotOpened::Busy));
     let second = open(&mut sessions, 2, 51 + LEASE_MS).expect("the lease has run out");
-    assert_eq!((sessions.birth(second), sessions.opened(), sessions.dropped()), (2, 2, 1));
+    assert_eq!((sessions.generation(second), sessions.opened(), sessions.dropped()), (2, 2, 1));
     assert_eq!(sessions.find(1), None);
 }
 

@@ -29,7 +29,7 @@ const NONE: u32 = u32::MAX;
 
 /// The reply that is kept for a write that has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct CachedReply {
     pub status: Status,
     pub argument: u64,
     pub expect: u64,
@@ -55,11 +55,11 @@ struct Head {
     window: u64,
     active: Millis,
     /// Which of all sessions ever opened this is: it tells a client whether its session is still the same one.
-    birth: u64,
+    generation: u64,
     highest: u32,
     first: u32,
     /// The horizon at birth: an older cookie, or one as old, speaks of an earlier life of this client id.
-    floor: u32,
+    min_cookie: u32,
     older: u32,
     newer: u32,
 }
@@ -73,7 +73,7 @@ pub enum Known {
     /// It has not run: run it, then [`Sessions::keep`] its reply.
     New,
     /// It has run, and this was the reply.
-    Repeat(Kept),
+    Repeat(CachedReply),
     /// Its sequence was used by another request.
     Reused,
     /// It is too old to tell.
@@ -167,8 +167,8 @@ impl Sessions {
 
     /// The session's number among all that were ever opened, from 1.
     #[must_use]
-    pub fn birth(&self, session: SessionIndex) -> u64 {
-        self.heads[session.0 as usize].birth
+    pub fn generation(&self, session: SessionIndex) -> u64 {
+        self.heads[session.0 as usize].generation
     }
 
     /// Sessions that were dropped to make room, since the start.
@@ -223,7 +223,7 @@ impl Sessions {
             self.drop_oldest()
         };
         self.opened += 1;
-        let floor = match cookie {
+        let min_cookie = match cookie {
             Some(counter) => self.horizon.min(counter - 1),
             None => self.horizon,
         };
@@ -231,10 +231,10 @@ impl Sessions {
             client_id,
             window: 0,
             active: now,
-            birth: self.opened,
+            generation: self.opened,
             highest: 0,
             first: 1,
-            floor,
+            min_cookie,
             older: NONE,
             newer: NONE,
         };
@@ -254,7 +254,7 @@ impl Sessions {
     /// Whether a cookie's counter is newer than the horizon that stood when this session was opened.
     #[must_use]
     pub fn is_fresh(&self, session: SessionIndex, counter: u32) -> bool {
-        counter > self.heads[session.0 as usize].floor
+        counter > self.heads[session.0 as usize].min_cookie
     }
 
     /// Notes a sign of life, and that the client waits for nothing below `first_incomplete` any longer.
@@ -290,7 +290,7 @@ impl Sessions {
         if slot.hash != hash {
             return Known::Reused;
         }
-        Known::Repeat(Kept {
+        Known::Repeat(CachedReply {
             status: Status::from_byte((slot.status_argument >> STATUS_SHIFT) as u8).unwrap_or(Status::BadOp),
             argument: slot.status_argument & ((1 << STATUS_SHIFT) - 1),
             expect: slot.expect,
@@ -298,7 +298,7 @@ impl Sessions {
     }
 
     /// Keeps the reply to a write that has run: one that [`look_up`](Sessions::look_up) has called new.
-    pub fn keep(&mut self, session: SessionIndex, sequence: u32, hash: u64, kept: Kept) {
+    pub fn keep(&mut self, session: SessionIndex, sequence: u32, hash: u64, kept: CachedReply) {
         let head = &mut self.heads[session.0 as usize];
         if sequence > head.highest {
             let ahead = sequence - head.highest;
@@ -335,7 +335,7 @@ impl Sessions {
         while at != NONE {
             let head = &self.heads[at as usize];
             assert_eq!(head.older, before);
-            assert!(head.active >= active && head.floor <= self.horizon);
+            assert!(head.active >= active && head.min_cookie <= self.horizon);
             assert_eq!(self.find(head.client_id), Some(SessionIndex(at)));
             (count, before, active, at) = (count + 1, at, head.active, head.newer);
         }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 /// A ring and what it should hold.
 struct Pair {
     ring: Ring,
-    arena: Buffers,
+    arena: Arena,
     model: VecDeque<u8>,
 }
 
@@ -103,8 +103,7 @@ fn random_bytes(random: &mut Random, bound: usize) -> Vec<u8> {
 fn agrees_with_a_model() {
     for seed in 0..10 {
         let mut random = Random(seed);
-        let mut pair =
-            Pair { ring: Ring::new(), arena: Buffers::new(8 * RING_BYTES), model: VecDeque::new() };
+        let mut pair = Pair { ring: Ring::new(), arena: Arena::new(8 * RING_BYTES), model: VecDeque::new() };
         for _ in 0..600 {
             pair.step(&mut random);
             pair.check();
@@ -114,7 +113,7 @@ fn agrees_with_a_model() {
 
 #[test]
 fn a_detached_ring_takes_nothing() {
-    let (mut ring, mut arena) = (Ring::new(), Buffers::new(RING_BYTES));
+    let (mut ring, mut arena) = (Ring::new(), Arena::new(RING_BYTES));
     assert!(ring.writable(&mut arena).is_empty() && ring.readable(&arena).is_empty());
     assert!(!ring.write(&mut arena, b"x") && ring.write(&mut arena, b""));
     ring.straighten(&mut arena);
@@ -124,7 +123,7 @@ fn a_detached_ring_takes_nothing() {
 
 #[test]
 fn without_memory_nothing_changes() {
-    let mut arena = Buffers::new(RING_BYTES);
+    let mut arena = Arena::new(RING_BYTES);
     let (mut first, mut second) = (Ring::new(), Ring::new());
     assert!(first.attach(&mut arena) && first.write(&mut arena, b"kept"));
     assert!(!second.attach(&mut arena) && !first.grow(&mut arena, RING_BYTES + 1));
@@ -135,7 +134,7 @@ fn without_memory_nothing_changes() {
 fn shrinks_and_grows_with_its_bytes_kept() {
     for len in [0, 1, 700, BUFFER_UNIT_BYTES, 3_000, RING_BYTES / 4, RING_BYTES] {
         for head in [0, 5, RING_BYTES - 3] {
-            let (mut ring, mut arena) = (Ring::new(), Buffers::new(4 * RING_BYTES));
+            let (mut ring, mut arena) = (Ring::new(), Arena::new(4 * RING_BYTES));
             let bytes = Random(7).bytes(len);
             assert!(ring.attach(&mut arena));
             ring.commit(head + 1);
@@ -168,14 +167,14 @@ fn shrinks_and_grows_with_its_bytes_kept() {
 
 #[test]
 fn a_detached_ring_stays_detached() {
-    let (mut ring, mut arena) = (Ring::new(), Buffers::new(RING_BYTES));
+    let (mut ring, mut arena) = (Ring::new(), Arena::new(RING_BYTES));
     ring.shrink(&mut arena);
     assert!(!ring.is_attached() && arena.used() == 0);
 }
 
 #[test]
 fn does_not_shrink_without_a_short_buffer() {
-    let mut arena = Buffers::new(RING_BYTES);
+    let mut arena = Arena::new(RING_BYTES);
     let mut ring = Ring::new();
     assert!(ring.attach(&mut arena) && ring.write(&mut arena, b"kept"));
     ring.shrink(&mut arena);
@@ -184,7 +183,7 @@ fn does_not_shrink_without_a_short_buffer() {
 
 #[test]
 fn rings_that_wait_with_little_fit_by_the_thousand() {
-    let mut arena = Buffers::new(1024 * BUFFER_UNIT_BYTES + RING_BYTES);
+    let mut arena = Arena::new(1024 * BUFFER_UNIT_BYTES + RING_BYTES);
     let mut rings: Vec<Ring> = (0..1024).map(|_| Ring::new()).collect();
     for ring in &mut rings {
         assert!(ring.attach(&mut arena) && ring.write(&mut arena, b"*1000000\r\n"));

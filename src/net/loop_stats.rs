@@ -1,21 +1,21 @@
 //! How long the loop's turns take: what a request can have to wait for others.
 
-use crate::engine::settings::Facts;
+use crate::engine::settings::ProcessStats;
 
 /// The longest turn is remembered for one to two of these, milliseconds.
 const WINDOW_MS: u64 = 30_000;
 
 /// The longest turn of this window and of the one before. Times in microseconds.
 #[derive(Debug, Default)]
-pub struct Turns {
+pub struct LoopStats {
     window: u64,
     slowest_now_us: u64,
     slowest_before_us: u64,
 }
 
-impl Turns {
+impl LoopStats {
     /// A turn that began at `now_ms` (monotonic) took so long: notes it in the facts.
-    pub fn took(&mut self, now_ms: u64, micros: u64, facts: &mut Facts) {
+    pub fn record_turn(&mut self, now_ms: u64, micros: u64, process_stats: &mut ProcessStats) {
         let window = now_ms / WINDOW_MS;
         if window != self.window {
             self.slowest_before_us = if window == self.window + 1 { self.slowest_now_us } else { 0 };
@@ -23,9 +23,9 @@ impl Turns {
             self.window = window;
         }
         self.slowest_now_us = self.slowest_now_us.max(micros);
-        facts.turns += 1;
-        facts.busy_us += micros;
-        facts.slowest_turn_us = self.slowest_now_us.max(self.slowest_before_us);
+        process_stats.turns += 1;
+        process_stats.busy_us += micros;
+        process_stats.slowest_turn_us = self.slowest_now_us.max(self.slowest_before_us);
     }
 }
 
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn the_slowest_turn_is_forgotten_after_two_windows() {
-        let (mut turns, mut facts) = (Turns::default(), Facts::default());
+        let (mut loop_stats, mut process_stats) = (LoopStats::default(), ProcessStats::default());
         for (now_ms, micros, slowest_us) in [
             (10, 500, 500),
             (WINDOW_MS - 1, 3, 500),
@@ -43,9 +43,9 @@ mod tests {
             (2 * WINDOW_MS, 5, 5),
             (9 * WINDOW_MS, 1, 1),
         ] {
-            turns.took(now_ms, micros, &mut facts);
-            assert_eq!(facts.slowest_turn_us, slowest_us, "at {now_ms} ms");
+            loop_stats.record_turn(now_ms, micros, &mut process_stats);
+            assert_eq!(process_stats.slowest_turn_us, slowest_us, "at {now_ms} ms");
         }
-        assert_eq!((facts.turns, facts.busy_us), (5, 513));
+        assert_eq!((process_stats.turns, process_stats.busy_us), (5, 513));
     }
 }

@@ -5,7 +5,7 @@ use super::Engine;
 use crate::{
     command::{VERBS, Verb, VerbId},
     mutation::{Database, Refused},
-    store::{Sight, Value},
+    store::{LookupHint, Value},
     time::Millis,
     wire::{
         encode::{self, Out, Protocol},
@@ -15,33 +15,33 @@ use crate::{
 
 /// The commands that are run here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quick {
+pub enum FastCommand {
     Get,
     Set,
     Put,
 }
 
-impl Quick {
+impl FastCommand {
     /// All of them, each at the index that it is as a number.
-    pub const ALL: [(Quick, VerbId); 3] =
-        [(Quick::Get, VerbId::Get), (Quick::Set, VerbId::Set), (Quick::Put, VerbId::Put)];
+    pub const ALL: [(FastCommand, VerbId); 3] =
+        [(FastCommand::Get, VerbId::Get), (FastCommand::Set, VerbId::Set), (FastCommand::Put, VerbId::Put)];
 
     /// Its row in the table of verbs.
     #[must_use]
     pub fn verb(self) -> &'static Verb {
-        &VERBS[Quick::ALL[self as usize].1 as usize]
+        &VERBS[FastCommand::ALL[self as usize].1 as usize]
     }
 
     /// The command of a [short word](crate::wire::quick::Command::short) with so many arguments, the word included.
     #[inline]
-    pub fn of(word: u32, count: u8) -> Option<Quick> {
+    pub fn of(word: u32, count: u8) -> Option<FastCommand> {
         const GET: u32 = fold(*b"get");
         const SET: u32 = fold(*b"set");
         const PUT: u32 = fold(*b"put");
         match (word, count) {
-            (GET, 2) => Some(Quick::Get),
-            (SET, 3) => Some(Quick::Set),
-            (PUT, 3) => Some(Quick::Put),
+            (GET, 2) => Some(FastCommand::Get),
+            (SET, 3) => Some(FastCommand::Set),
+            (PUT, 3) => Some(FastCommand::Put),
             _ => None,
         }
     }
@@ -51,13 +51,13 @@ impl Engine {
     /// Answers the value of a key to the front of `sink`, which has room for any that a record holds; the number of
     /// bytes. `None`: it is a large one, and nothing was done.
     #[inline]
-    pub fn quick_get(
+    pub fn fast_get(
         &mut self,
-        (db, key, sight): (Database, &[u8], &Sight),
+        (db, key, hint): (Database, &[u8], &LookupHint),
         (protocol, sink): (Protocol, &mut [u8]),
         now: Millis,
     ) -> Option<usize> {
-        match self.store.get_seen(db, key, sight, now) {
+        match self.store.get_hinted(db, key, hint, now) {
             Some(Value::Inline(bytes)) => {
                 self.metrics.counters.keyspace_hits += 1;
                 Some(encode::write_bulk(sink, bytes))
@@ -77,20 +77,20 @@ impl Engine {
     /// # Errors
     /// As [`Store::apply`](crate::store::Store::apply); the answer is the caller's to write.
     #[inline]
-    pub fn quick_set(
+    pub fn fast_set(
         &mut self,
-        (db, key, sight): (Database, &[u8], &Sight),
+        (db, key, hint): (Database, &[u8], &LookupHint),
         (value, sink): (&[u8], &mut [u8]),
         now: Millis,
     ) -> Result<usize, Refused> {
-        self.store.put_seen((db, key), value, sight, now)?;
+        self.store.put_hinted((db, key), value, hint, now)?;
         sink[..encode::OK.len()].copy_from_slice(encode::OK);
         Ok(encode::OK.len())
     }
 
     /// Answers that a change was refused, and counts that.
     #[cold]
-    pub fn quick_refused(&mut self, command: Quick, reason: Refused, out: &mut Out<'_>) {
+    pub fn fast_refused(&mut self, command: FastCommand, reason: Refused, out: &mut Out<'_>) {
         let error = super::refused(reason);
         error.write(|parts| out.error_parts(parts));
         self.metrics.failed(command.verb().id, error.kind);

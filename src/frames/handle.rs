@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::sessions::Kept;
-use super::{Answer, Asked, Datagrams, Decision, Handled, Incoming, Way, execute};
+use super::sessions::CachedReply;
+use super::{Answer, Asked, Decision, FrameServer, Handled, Incoming, Way, execute};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::mutation::LargeId;
 use crate::store::{LargeCursor, Store, Value};
@@ -11,7 +11,7 @@ use crate::time::Now;
 use crate::wire::frame::{self, Frame, Head, Op, Reject, Status, Writer};
 use crate::wire::tag::TAG_LEN;
 
-impl Datagrams {
+impl FrameServer {
     /// One datagram in, at most one out: the front of `reply`, to be sent to where the datagram came from. Takes a
     /// bounded time, allocates nothing, and accepts any bytes.
     pub fn handle(
@@ -28,7 +28,7 @@ impl Datagrams {
 
     /// The same for a frame of a framed TCP connection, which [`frame::decode_prefix`] has taken off the stream. The
     /// reply is as long as `reply` has room, and USE_TCP (ask by RESP) beyond it; `reply` must hold
-    /// [`frame::FRAME_LEN_MIN`] and a tag. After `Rejected`, call [`Datagrams::reject_stream`] and close.
+    /// [`frame::FRAME_LEN_MIN`] and a tag. After `Rejected`, call [`FrameServer::reject_stream`] and close.
     pub fn handle_stream_frame(
         &mut self,
         store: &mut Store,
@@ -101,11 +101,11 @@ impl Datagrams {
         let value_len = entry.value.len();
         let argument = entry.revision.0;
         if value_len > room as u64 {
-            let kept = Kept { status: Status::UseTcp, argument, expect: value_len };
+            let kept = CachedReply { status: Status::UseTcp, argument, expect: value_len };
             return self.send(asked, &Answer { kept, cookie }, reply);
         }
         let expect = entry.expiry.map_or(0, |expiry| expiry.since(unix).max(1));
-        let answer = Answer { kept: Kept { status: Status::Ok, argument, expect }, cookie };
+        let answer = Answer { kept: CachedReply { status: Status::Ok, argument, expect }, cookie };
         let head = self.reply_head(asked, &answer);
         let written = Writer::begin(reply, &head, b"");
         let written = match entry.value {
