@@ -1,42 +1,40 @@
 //! CLIENT, as far as it concerns one connection alone. (LIST, KILL, INFO, PAUSE and UNPAUSE are the server's.)
 
 use super::{Call, Flow, Outcome, names::Name, session::ReplyMode};
-use crate::{
-    command::VerbId,
-    reply::{Error, ErrorKind},
-};
+use crate::reply::{Error, ErrorKind};
 
-/// Runs the subcommand.
-pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    match call.verb.id {
-        VerbId::ClientId => {
-            let id = call.session.id;
-            call.done(id as i64)
-        }
-        VerbId::ClientGetname => {
-            match call.engine.client_names.get(call.session.names, Name::Connection) {
-                b"" => call.out.null(),
-                name => call.out.bulk(name),
-            }
-            Ok(Flow::Done)
-        }
-        VerbId::ClientSetname => {
-            let name = call.bytes(2)?;
-            call.engine.client_names.set(&mut call.session.names, Name::Connection, name)?;
-            call.ok()
-        }
-        VerbId::ClientSetinfo => set_info(call),
-        VerbId::ClientReply => reply(call),
-        VerbId::ClientNoEvict => {
-            call.session.no_evict = switch(call)?;
-            call.ok()
-        }
-        VerbId::ClientNoTouch => {
-            call.session.no_touch = switch(call)?;
-            call.ok()
-        }
-        _ => Err(ErrorKind::NotInsideMulti.plain()),
+/// `CLIENT ID`
+pub fn id<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let id = call.session.id;
+    call.done(id as i64)
+}
+
+/// `CLIENT GETNAME`
+pub fn getname<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    match call.engine.client_names.get(call.session.names, Name::Connection) {
+        b"" => call.out.null(),
+        name => call.out.bulk(name),
     }
+    Ok(Flow::Done)
+}
+
+/// `CLIENT SETNAME name`
+pub fn setname<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let name = call.bytes(2)?;
+    call.engine.client_names.set(&mut call.session.names, Name::Connection, name)?;
+    call.ok()
+}
+
+/// `CLIENT NO-EVICT ON | OFF`
+pub fn no_evict<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.session.no_evict = switch(call)?;
+    call.ok()
+}
+
+/// `CLIENT NO-TOUCH ON | OFF`
+pub fn no_touch<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.session.no_touch = switch(call)?;
+    call.ok()
 }
 
 /// `ON` or `OFF`
@@ -49,7 +47,7 @@ fn switch<'a>(call: &Call<'_, 'a, '_>) -> Result<bool, Error<'a>> {
 }
 
 /// `CLIENT SETINFO lib-name | lib-ver value`
-fn set_info<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn setinfo<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let option = call.bytes(2)?;
     let name = match option {
         word if word.eq_ignore_ascii_case(b"lib-name") => Name::Library,
@@ -65,7 +63,7 @@ fn set_info<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 }
 
 /// `CLIENT REPLY ON | OFF | SKIP`
-fn reply<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn reply<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     match call.bytes(2)? {
         word if word.eq_ignore_ascii_case(b"on") => {
             call.session.reply_mode = ReplyMode::On;

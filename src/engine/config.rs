@@ -151,6 +151,12 @@ pub fn set<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.ok()
 }
 
+/// `CONFIG RESETSTAT`
+pub fn resetstat<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.engine.metrics.reset();
+    call.ok()
+}
+
 fn find(name: &[u8]) -> Option<&'static Parameter> {
     PARAMETERS.iter().find(|parameter| parameter.name.as_bytes().eq_ignore_ascii_case(name))
 }

@@ -3,26 +3,24 @@
 
 use super::{Call, Flow, Outcome};
 use crate::{
-    command::{self, VERBS, Verb, VerbId},
+    command::{self, VERBS, Verb},
     metrics::Metrics,
     wire::{arguments::Args, encode::Out},
 };
 
-/// Runs the subcommand.
-pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    match call.verb.id {
-        VerbId::LatencyHistogram => histogram(call),
-        // No event was ever recorded.
-        VerbId::LatencyReset => call.done(0),
-        _ => {
-            call.out.array(0);
-            Ok(Flow::Done)
-        }
-    }
+/// `LATENCY RESET [event …]`: no event was ever recorded.
+pub fn reset<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.done(0)
+}
+
+/// `LATENCY LATEST`, `LATENCY HISTORY event`
+pub fn no_events<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.out.array(0);
+    Ok(Flow::Done)
 }
 
 /// `LATENCY HISTOGRAM [command …]`
-fn histogram<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn histogram<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let args = call.args.from(2);
     let Call { engine, out, .. } = call;
     let metrics = &engine.metrics;

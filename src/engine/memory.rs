@@ -1,28 +1,13 @@
 //! MEMORY: what a key and the whole take.
 
 use super::{Call, Flow, Outcome};
-use crate::{command::VerbId, mutation::Database, reply::ErrorKind, store::Value};
+use crate::{mutation::Database, reply::ErrorKind, store::Value};
 
 /// Bytes of a record beside key and value (head, revision, expiry) and of its entry in the index.
 const RECORD_OVERHEAD_BYTES: u64 = 40;
 
-/// Runs the subcommand.
-pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    match call.verb.id {
-        VerbId::MemoryUsage => usage(call),
-        VerbId::MemoryStats => stats(call),
-        _ => {
-            call.out.verbatim(
-                *b"txt",
-                doctor(call.engine.store.memory().used(), call.engine.store.memory().limit),
-            );
-            Ok(Flow::Done)
-        }
-    }
-}
-
 /// `MEMORY USAGE key [SAMPLES n]`; there is nothing to sample in a string.
-fn usage<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn usage<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(2)?;
     for at in (3..call.args.len()).step_by(2) {
         if !call.is_word(at, "SAMPLES") || at + 1 == call.args.len() {
@@ -43,7 +28,7 @@ fn usage<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 }
 
 /// `MEMORY STATS`: the rows of Redis's that mean something here, then Pannier's own.
-fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let (memory, process_stats) = (call.engine.store.memory(), &call.engine.process_stats);
     let keys: u64 = (0..call.engine.config.databases).map(|db| call.engine.store.len(Database(db))).sum();
     let rows = [
@@ -73,10 +58,14 @@ fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     Ok(Flow::Done)
 }
 
-fn doctor(used: u64, limit: u64) -> &'static [u8] {
-    if used > limit / 10 * 9 {
+/// `MEMORY DOCTOR`
+pub fn doctor<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let memory = call.engine.store.memory();
+    let text: &[u8] = if memory.used() > memory.limit / 10 * 9 {
         b"The store is nearly full: raise --memory, or start with --on-full evict.\n"
     } else {
         b"Memory is fine: it was reserved at start and its limit cannot be passed.\n"
-    }
+    };
+    call.out.verbatim(*b"txt", text);
+    Ok(Flow::Done)
 }

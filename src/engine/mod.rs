@@ -4,8 +4,7 @@
 //! ```text
 //! args --admit--> &Verb --execute--> Flow::Done | Close | Again(job)
 //!        |                  |
-//!        `- error reply     `- one function of strings, set, counters, multiple, keys, expire, scan,
-//!                              handshake, client, info, config, commands, memory, slowlog, server
+//!        `- error reply     `- dispatch: one function for each verb
 //! ```
 //!
 //! **Large arguments.** A command owns one reference for each of its large arguments and whoever runs it (the server)
@@ -35,6 +34,7 @@ mod client;
 mod commands;
 mod config;
 mod counters;
+mod dispatch;
 mod expire;
 pub mod fast_path;
 mod handshake;
@@ -355,58 +355,6 @@ pub struct Timing<'a> {
     /// The client's address, as text.
     pub peer: &'a [u8],
     pub now: Now,
-}
-
-impl<'a> Call<'_, 'a, '_> {
-    /// Runs the verb: data first, the rest in [`server`].
-    #[inline]
-    fn run(&mut self, job: Option<Continuation>) -> Outcome<'a> {
-        use VerbId as V;
-        match self.verb.id {
-            V::Get => strings::get(self),
-            V::Set | V::Put => set::set(self),
-            V::Del | V::Delete | V::Unlink => keys::del(self),
-            V::Setnx => set::setnx(self),
-            V::Setex | V::Psetex => set::setex(self),
-            V::Getset => set::getset(self),
-            V::Getex => strings::getex(self),
-            V::Getdel => strings::getdel(self),
-            V::Delifeq => strings::delifeq(self),
-            V::Strlen => strings::strlen(self),
-            V::Append => ranges::append(self),
-            V::Setrange => ranges::setrange(self),
-            V::Getrange | V::Substr => ranges::getrange(self),
-            V::Mget => multiple::mget(self, job),
-            V::Mset => multiple::mset(self),
-            V::Msetnx => multiple::msetnx(self),
-            V::Incr | V::Decr | V::Incrby | V::Decrby => counters::incr(self),
-            V::Incrbyfloat => counters::incrbyfloat(self),
-            V::Exists | V::Touch => keys::exists(self),
-            V::Type => keys::kind(self),
-            V::Expire | V::Pexpire | V::Expireat | V::Pexpireat => expire::expire(self),
-            V::Ttl | V::Pttl | V::Expiretime | V::Pexpiretime => expire::ttl(self),
-            V::Persist => expire::persist(self),
-            V::Rename | V::Renamenx => keys::rename(self),
-            V::Copy => keys::copy(self),
-            V::Move => keys::move_key(self),
-            V::Randomkey => keys::randomkey(self),
-            V::Dbsize => keys::dbsize(self),
-            V::Flushdb | V::Flushall => keys::flush(self),
-            V::Swapdb => keys::swapdb(self),
-            V::Keys => scan::keys(self, job),
-            V::Scan => scan::scan(self),
-            V::Ping => handshake::ping(self),
-            V::Echo => handshake::echo(self),
-            V::Select => handshake::select(self),
-            V::Hello => handshake::hello(self),
-            V::Auth => handshake::auth(self),
-            V::Quit => {
-                self.out.ok();
-                Ok(Flow::Close)
-            }
-            _ => server::run(self),
-        }
-    }
 }
 
 /// Room for the arguments that the answer to an unknown command quotes: Redis stops after 128 bytes.

@@ -1,56 +1,13 @@
-//! The verbs about the server, and the way to the groups of subcommands.
+//! Verbs about the server as a whole: TIME, LASTSAVE, WAIT, DEBUG, FUNCTION.
 
-use super::{Call, Flow, Outcome, client, commands, config, help, info, latency, memory, object, slowlog};
+use super::{Call, Flow, Outcome};
 use crate::{
-    command::VerbId,
     reply::{ErrorKind, Part},
     wire::number::{INTEGER_BYTES_MAX, write_u64},
 };
 
-/// Runs what is not about keys and values.
-pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    use VerbId as V;
-    match call.verb.id {
-        V::Info => info::info(call),
-        V::Time => time(call),
-        V::Lastsave => {
-            let started = call.now.0.saturating_sub(call.engine.process_stats.uptime_ms) / 1000;
-            call.done(started as i64)
-        }
-        V::Wait => wait(call),
-        V::Debug => debug(call),
-        V::FunctionFlush => function_flush(call),
-        V::FunctionList => function_list(call),
-        V::ConfigGet => config::get(call),
-        V::ConfigSet => config::set(call),
-        V::ConfigResetstat => {
-            call.engine.metrics.reset();
-            call.ok()
-        }
-        V::Command => commands::all(call),
-        V::CommandCount => commands::count(call),
-        V::CommandList => commands::list(call),
-        V::CommandInfo => commands::info(call),
-        V::CommandDocs => commands::docs(call),
-        V::CommandGetkeys => commands::getkeys(call),
-        V::ObjectEncoding | V::ObjectFreq | V::ObjectIdletime | V::ObjectRefcount => object::run(call),
-        V::MemoryUsage | V::MemoryDoctor | V::MemoryStats => memory::run(call),
-        V::SlowlogGet | V::SlowlogLen | V::SlowlogReset => slowlog::run(call),
-        V::LatencyReset | V::LatencyHistogram | V::LatencyLatest | V::LatencyHistory => latency::run(call),
-        V::ObjectHelp
-        | V::ClientHelp
-        | V::ConfigHelp
-        | V::CommandHelp
-        | V::MemoryHelp
-        | V::SlowlogHelp
-        | V::LatencyHelp
-        | V::FunctionHelp => help::run(call),
-        _ => client::run(call),
-    }
-}
-
 /// `TIME`
-fn time<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn time<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let now = call.clock;
     let micros = now.unix.0 % 1000 * 1000 + u64::from(now.unix_micros);
     call.out.array(2);
@@ -61,8 +18,14 @@ fn time<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     Ok(Flow::Done)
 }
 
+/// `LASTSAVE`: nothing is saved; the time of the start stands for it.
+pub fn lastsave<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let started_s = call.now.0.saturating_sub(call.engine.process_stats.uptime_ms) / 1000;
+    call.done(started_s as i64)
+}
+
 /// `WAIT replicas ms`: there are no replicas, so nothing is waited for.
-fn wait<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn wait<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.integer(1)?;
     let timeout = call.integer(2).map_err(|_| ErrorKind::TimeoutNotAnInteger.plain())?;
     if timeout < 0 {
@@ -75,7 +38,7 @@ fn wait<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 const SLEEP_S_MAX: f64 = 60.0;
 
 /// `DEBUG SLEEP s`, where the configuration allows it: it holds everybody up, which is what it is for.
-fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     if !call.engine.config.debug_allowed {
         return Err(ErrorKind::DebugNotAllowed.plain());
     }
@@ -90,7 +53,7 @@ fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 }
 
 /// `FUNCTION FLUSH [ASYNC | SYNC]`: there are no functions.
-fn function_flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn function_flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     if call.args.len() > 3 {
         let word = Part::Bytes(call.args.bytes(1).unwrap_or_default());
         return Err(ErrorKind::SubcommandSyntax.of_both(word, Part::Bytes(b"FUNCTION")));
@@ -104,7 +67,7 @@ fn function_flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 }
 
 /// `FUNCTION LIST [LIBRARYNAME pattern] [WITHCODE]`
-fn function_list<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn function_list<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let mut at = 2;
     while at < call.args.len() {
         if call.is_word(at, "WITHCODE") {

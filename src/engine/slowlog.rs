@@ -7,7 +7,6 @@ use super::{
     session::Session,
 };
 use crate::{
-    command::VerbId,
     reply::{ErrorKind, Part},
     time::Millis,
     wire::{
@@ -177,35 +176,31 @@ fn note(out: &mut Out<'_>, bytes: &[u8], missing: u64, what: &[u8]) {
     out.raw(b"\r\n");
 }
 
-/// `SLOWLOG GET [n]`, `SLOWLOG LEN`, `SLOWLOG RESET`
-pub(super) fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    match call.verb.id {
-        VerbId::SlowlogLen => {
-            let len = call.engine.slowlog.len;
-            call.done(len as i64)
-        }
-        VerbId::SlowlogReset => {
-            call.engine.slowlog.len = 0;
-            call.ok()
-        }
+/// `SLOWLOG LEN`
+pub(super) fn len<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let len = call.engine.slowlog.len;
+    call.done(len as i64)
+}
+
+/// `SLOWLOG RESET`
+pub(super) fn reset<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.engine.slowlog.len = 0;
+    call.ok()
+}
+
+/// `SLOWLOG GET [n]`
+pub(super) fn get<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let count = match call.args.len() {
+        2 => SHOWN_DEFAULT,
+        3 => call.integer(2).ok().filter(|count| *count >= -1).ok_or(ErrorKind::SlowlogCount.plain())?,
         _ => {
-            let count = match call.args.len() {
-                2 => SHOWN_DEFAULT,
-                3 => call
-                    .integer(2)
-                    .ok()
-                    .filter(|count| *count >= -1)
-                    .ok_or(ErrorKind::SlowlogCount.plain())?,
-                _ => {
-                    let word = Part::Bytes(call.bytes(1)?);
-                    return Err(ErrorKind::SubcommandSyntax.of_both(word, Part::Bytes(b"SLOWLOG")));
-                }
-            };
-            let Call { engine, out, .. } = call;
-            let count = usize::try_from(count).unwrap_or(LEN_MAX).min(engine.slowlog.len);
-            out.array(count);
-            engine.slowlog.latest().take(count).for_each(|entry| entry.write(out));
-            Ok(Flow::Done)
+            let word = Part::Bytes(call.bytes(1)?);
+            return Err(ErrorKind::SubcommandSyntax.of_both(word, Part::Bytes(b"SLOWLOG")));
         }
-    }
+    };
+    let Call { engine, out, .. } = call;
+    let count = usize::try_from(count).unwrap_or(LEN_MAX).min(engine.slowlog.len);
+    out.array(count);
+    engine.slowlog.latest().take(count).for_each(|entry| entry.write(out));
+    Ok(Flow::Done)
 }

@@ -1,0 +1,147 @@
+//! From verb to function: ONE match over every row of the table. It has no wildcard, so that a verb without a function
+//! does not compile.
+
+use super::{
+    Call, Continuation, Flow, Outcome, client, commands, config, counters, expire, handshake, help, info,
+    keys, latency, memory, multiple, object, ranges, scan, server, set, slowlog, strings,
+};
+use crate::{command::VerbId, reply::ErrorKind};
+
+impl<'a> Call<'_, 'a, '_> {
+    /// Runs the verb, or its next slice.
+    #[inline]
+    pub(super) fn run(&mut self, job: Option<Continuation>) -> Outcome<'a> {
+        use VerbId as V;
+        match self.verb.id {
+            V::Get => strings::get(self),
+            V::Set | V::Put => set::set(self),
+            V::Setnx => set::setnx(self),
+            V::Setex | V::Psetex => set::setex(self),
+            V::Getset => set::getset(self),
+            V::Getex => strings::getex(self),
+            V::Getdel => strings::getdel(self),
+            V::Delifeq => strings::delifeq(self),
+            V::Strlen => strings::strlen(self),
+            V::Append => ranges::append(self),
+            V::Setrange => ranges::setrange(self),
+            V::Getrange | V::Substr => ranges::getrange(self),
+            V::Mget => multiple::mget(self, job),
+            V::Mset => multiple::mset(self),
+            V::Msetnx => multiple::msetnx(self),
+            V::Incr | V::Decr | V::Incrby | V::Decrby => counters::incr(self),
+            V::Incrbyfloat => counters::incrbyfloat(self),
+
+            V::Del | V::Delete | V::Unlink => keys::del(self),
+            V::Exists | V::Touch => keys::exists(self),
+            V::Type => keys::kind(self),
+            V::Expire | V::Pexpire | V::Expireat | V::Pexpireat => expire::expire(self),
+            V::Ttl | V::Pttl | V::Expiretime | V::Pexpiretime => expire::ttl(self),
+            V::Persist => expire::persist(self),
+            V::Rename | V::Renamenx => keys::rename(self),
+            V::Copy => keys::copy(self),
+            V::Move => keys::move_key(self),
+            V::Randomkey => keys::randomkey(self),
+            V::Dbsize => keys::dbsize(self),
+            V::Flushdb | V::Flushall => keys::flush(self),
+            V::Swapdb => keys::swapdb(self),
+            V::Keys => scan::keys(self, job),
+            V::Scan => scan::scan(self),
+            V::ObjectEncoding => object::encoding(self),
+            V::ObjectRefcount => object::refcount(self),
+            V::ObjectFreq => object::freq(self),
+            V::ObjectIdletime => object::idletime(self),
+            V::MemoryUsage => memory::usage(self),
+
+            V::Ping => handshake::ping(self),
+            V::Echo => handshake::echo(self),
+            V::Select => handshake::select(self),
+            V::Hello => handshake::hello(self),
+            V::Auth => handshake::auth(self),
+            V::ClientId => client::id(self),
+            V::ClientGetname => client::getname(self),
+            V::ClientSetname => client::setname(self),
+            V::ClientSetinfo => client::setinfo(self),
+            V::ClientReply => client::reply(self),
+            V::ClientNoEvict => client::no_evict(self),
+            V::ClientNoTouch => client::no_touch(self),
+            V::Quit => {
+                self.out.ok();
+                Ok(Flow::Close)
+            }
+
+            V::Info => info::info(self),
+            V::ConfigGet => config::get(self),
+            V::ConfigSet => config::set(self),
+            V::ConfigResetstat => config::resetstat(self),
+            V::Command => commands::all(self),
+            V::CommandCount => commands::count(self),
+            V::CommandList => commands::list(self),
+            V::CommandInfo => commands::info(self),
+            V::CommandDocs => commands::docs(self),
+            V::CommandGetkeys => commands::getkeys(self),
+            V::Time => server::time(self),
+            V::Lastsave => server::lastsave(self),
+            V::Wait => server::wait(self),
+            V::Debug => server::debug(self),
+            V::FunctionFlush => server::function_flush(self),
+            V::FunctionList => server::function_list(self),
+            V::MemoryDoctor => memory::doctor(self),
+            V::MemoryStats => memory::stats(self),
+            V::SlowlogGet => slowlog::get(self),
+            V::SlowlogLen => slowlog::len(self),
+            V::SlowlogReset => slowlog::reset(self),
+            V::LatencyHistogram => latency::histogram(self),
+            V::LatencyReset => latency::reset(self),
+            V::LatencyLatest | V::LatencyHistory => latency::no_events(self),
+            V::ObjectHelp
+            | V::ClientHelp
+            | V::ConfigHelp
+            | V::CommandHelp
+            | V::MemoryHelp
+            | V::SlowlogHelp
+            | V::LatencyHelp
+            | V::FunctionHelp => help::run(self),
+
+            // The server's, which knows the other connections (flag CONNECTION): see `server/clients.rs`.
+            V::Reset
+            | V::ClientInfo
+            | V::ClientList
+            | V::ClientKill
+            | V::ClientUnpause
+            | V::ClientPause
+            | V::Multi
+            | V::Exec
+            | V::Discard
+            | V::Watch
+            | V::Unwatch
+            | V::Shutdown => Err(ErrorKind::NotInsideMulti.plain()),
+
+            // Containers: `Engine::admit` answers with the row of the subcommand, or refuses.
+            V::Object | V::Client | V::Config | V::Memory | V::Slowlog | V::Latency | V::Function => {
+                Err(ErrorKind::WrongArity.of(self.verb.name.as_bytes()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::{Flags, VERBS, VerbId};
+    use crate::engine::testing::Bench;
+
+    #[test]
+    fn only_the_servers_own_verbs_are_refused_as_such() {
+        let mut bench = Bench::new();
+        for verb in VERBS.iter().filter(|verb| !verb.flags.has(Flags::CONTAINER)) {
+            let count = usize::from(verb.arity.unsigned_abs()).max(2);
+            let mut words: Vec<&str> = verb.name.split('|').collect();
+            words.resize(count.max(words.len()), "1");
+            if verb.arity == 1 {
+                words.truncate(1);
+            }
+            let reply = bench.run(&words.join(" "));
+            let is_servers = verb.flags.has(Flags::CONNECTION) && verb.id != VerbId::Quit;
+            assert_eq!(reply.contains("not allowed inside a transaction"), is_servers, "{words:?}: {reply}");
+        }
+    }
+}
