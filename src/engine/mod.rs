@@ -43,6 +43,7 @@ mod info;
 mod keys;
 mod latency;
 mod memory;
+pub mod meter;
 mod multiple;
 #[cfg(test)]
 mod multiple_tests;
@@ -65,6 +66,7 @@ mod tests;
 
 use call::Call;
 pub(crate) use call::refused;
+use meter::Meter;
 use names::Names;
 use session::Session;
 use settings::Password;
@@ -89,6 +91,8 @@ pub struct Engine {
     pub process_stats: ProcessStats,
     /// What clients call themselves.
     pub client_names: Names,
+    /// What is left of the turn of the client that is served; the server refills it, commands charge it.
+    pub meter: Meter,
     config: EngineConfig,
     slowlog: Slowlog,
     password: Option<Password>,
@@ -143,6 +147,7 @@ impl Engine {
             },
             process_stats: ProcessStats::default(),
             client_names: Names::new(config.max_clients),
+            meter: Meter::new(meter::TURN_UNITS),
             slowlog: Slowlog::new(),
             password: config.password.as_deref().map(Password::new),
             random: config.seed | 1,
@@ -278,6 +283,7 @@ impl Engine {
         now: Now,
     ) -> Flow {
         out.mute(session.is_muted());
+        self.meter.charge(meter::COMMAND_UNITS);
         if job.is_none() {
             self.metrics.called(verb.id);
         }

@@ -1,5 +1,6 @@
 //! For tests: commands in, replies out, without a server.
 
+use super::meter::{Meter, TURN_UNITS};
 use super::{Engine, EngineConfig, Flow, session::Session};
 use crate::{
     buffer::arena::Arena,
@@ -99,6 +100,7 @@ impl Bench {
         if let Some(verb) = engine.admit(session, &args, &mut out) {
             loop {
                 let mut out = Out::new(output, arena, session.protocol);
+                engine.meter = Meter::new(TURN_UNITS);
                 let flow = engine.execute(session, verb, &args, job, &mut out, now);
                 assert!(!out.overflowed());
                 drain(engine, output, arena, &mut reply);

@@ -18,6 +18,7 @@
 
 use super::{Progress, Server};
 use crate::connection::{Connection, ConnectionId};
+use crate::engine::meter::{BYTES_PER_UNIT, COMMAND_UNITS, Meter, TURN_UNITS};
 use crate::engine::{fast_path::FastCommand, session::ReplyMode};
 use crate::limits::REPLY_ROOM_BYTES;
 use crate::store::LookupHint;
@@ -26,8 +27,6 @@ use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out};
 use crate::wire::quick::{self, Span};
 use std::ops::Range;
 
-/// Commands that one connection runs before the others have their turn.
-const COMMANDS_PER_TURN: usize = 256;
 /// Commands that are looked up side by side: more misses than that no processor of today has under way.
 const BATCH: usize = 32;
 /// A slow log of commands that take less than this, in microseconds, wants each of them timed by itself.
@@ -54,11 +53,20 @@ struct ConnBatch {
     items: Range<usize>,
     /// Commands that have run.
     ran: usize,
+    /// What those have cost of the connection's turn, in units of the [`Meter`].
+    units: u32,
     /// Bytes of the commands that have run.
     done: usize,
     /// Bytes of the input when it was planned. Input comes only between turns, so as long as `done` of them are
     /// missing, the rest is where it was planned to be.
     input_len: usize,
+}
+
+impl ConnBatch {
+    /// Nothing of a connection, whose first item would be number `first`.
+    fn new(id: ConnectionId, first: usize) -> ConnBatch {
+        ConnBatch { id, items: first..first, ran: 0, units: 0, done: 0, input_len: 0 }
+    }
 }
 
 /// What is planned now: the items of a group's lanes, and behind them those of a connection that goes on by itself.
@@ -136,15 +144,16 @@ impl Server {
     /// others come first.
     pub fn run(&mut self, id: ConnectionId, now: Now) -> bool {
         self.batch.items.clear();
-        let nothing = ConnBatch { id, items: 0..0, ran: 0, done: 0, input_len: 0 };
+        let nothing = ConnBatch::new(id, 0);
         self.run_connection(nothing, now)
     }
 
     /// Goes on with a connection: what is left of its lane, then what it has beyond that.
     fn run_connection(&mut self, mut conn: ConnBatch, now: Now) -> bool {
         let (id, mark, mut ran) = (conn.id, self.batch.items.len(), conn.ran);
+        self.engine.meter = Meter::new(TURN_UNITS.saturating_sub(conn.units));
         let mut more = true;
-        while more && ran < COMMANDS_PER_TURN {
+        while more && !self.engine.meter.is_spent() {
             if conn.items.is_empty() {
                 if self.get(id).is_some_and(|connection| connection.input.is_empty()) {
                     self.wait_for_input(id, now);
@@ -152,14 +161,15 @@ impl Server {
                     break;
                 }
                 self.batch.items.truncate(mark);
-                conn = self.plan(id, BATCH.min(COMMANDS_PER_TURN - ran));
+                conn = self.plan(id, BATCH);
                 self.prefetch_record(mark);
             }
             if self.batch.is_fast(&conn) {
-                let (before, began_us) = (conn.ran, (self.settings.clock_us)());
+                let (before, units, began_us) = (conn.ran, conn.units, (self.settings.clock_us)());
                 self.run_planned(&mut conn, now);
                 self.count(began_us);
                 ran += conn.ran - before;
+                self.engine.meter.charge(conn.units - units);
                 if conn.ran > before {
                     continue;
                 }
@@ -188,7 +198,7 @@ impl Server {
     /// index that they need.
     fn plan(&mut self, id: ConnectionId, count_max: usize) -> ConnBatch {
         let first = self.batch.items.len();
-        let mut conn = ConnBatch { id, items: first..first, ran: 0, done: 0, input_len: 0 };
+        let mut conn = ConnBatch::new(id, first);
         let Server { engine, connections, input, batch, .. } = self;
         let connection = connections.get(id.index as usize).filter(|connection| {
             connection.generation == id.generation
@@ -255,12 +265,14 @@ impl Server {
             last = Some(fast);
             conn.items.start += 1;
             conn.ran += 1;
+            conn.units += COMMAND_UNITS;
             conn.done = item.end;
             if refused.is_some() {
                 break;
             }
         }
         let Some(last) = last else { return };
+        conn.units += ((written + conn.done - done_before) / BYTES_PER_UNIT) as u32;
         connection.output.wrote(written);
         connection.input.consume(conn.done - done_before);
         connection.last_verb = Some(last.verb());

@@ -3,6 +3,7 @@
 
 use super::{Progress, Server};
 use crate::connection::{CloseReason, ConnectionId};
+use crate::engine::meter::COMMAND_UNITS;
 use crate::frames::{Handled, Incoming};
 use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, RING_BYTES, STREAM_FRAME_BYTES_MAX};
 use crate::time::Now;
@@ -72,6 +73,8 @@ impl Server {
                 }
             };
         let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
+        engine.meter.charge(COMMAND_UNITS);
+        engine.meter.charge_bytes(consumed);
         match handled {
             Handled::Reply(len) => {
                 out.raw(&frame_reply[..len]);

@@ -31,6 +31,8 @@ impl Server {
         if connection.input.is_empty() {
             return self.wait_for_input(id, now);
         }
+        // What is taken costs something even where nothing runs: an empty line, a piece of a body.
+        self.engine.meter.charge(1);
         match self.reply_room(id) {
             Progress::Made => {}
             none => return none,
