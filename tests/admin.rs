@@ -182,6 +182,33 @@ fn stalled_and_lying_visitors_keep_nobody_out() {
 }
 
 #[test]
+fn a_probe_does_not_wait_behind_hundreds_of_stalled_connections() {
+    let server = Server::start(&ON);
+    let admin = server.admin_address();
+    let _stalled: Vec<TcpStream> = (0..400).map(|_| connect(admin)).collect();
+    let mut probe = connect(admin);
+    // As an orchestrator, it gives up after seconds. Slots that only became free by a time limit took ten.
+    probe.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
+    probe.write_all(b"GET /livez HTTP/1.1\r\n\r\n").expect("send");
+    assert!(rest(probe).starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[test]
+fn clients_that_use_up_all_descriptors_keep_no_probe_out() {
+    let server = Server::start_with_descriptors(64, &ON);
+    let admin = server.admin_address();
+    let mut clients = Vec::new();
+    eventually("the server to run out of descriptors", || {
+        clients.push(connect(server.address));
+        server.stderr().contains("out of file descriptors")
+    });
+    for _ in 0..3 {
+        assert!(get(admin, "/livez").starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(get(admin, "/metrics").starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+}
+
+#[test]
 fn many_scrapes_at_once_are_all_answered() {
     let server = Server::start(&ON);
     let admin = server.admin_address();

@@ -1,58 +1,83 @@
-//! The admin port: few connections, one request each, on the same poll as the clients. What is answered, `crate::admin`
-//! says; here bytes are moved, within bounds:
+//! The admin port's sockets: few connections, one request each, on the same poll as the clients. `crate::admin` says
+//! what is answered; this file moves the bytes, within bounds:
 //!
-//! - [`CONNECTIONS_MAX`] at once. While all places are taken, new ones wait in the system's queue, and a visitor that has
-//!   stood for [`GRACE_MS`] makes room for them: stalled ones cannot keep a probe out.
-//! - [`VISIT_MS`] from the first byte expected to the last one taken.
-//! - one reply made in a turn of the loop, so that a flood of scrapes costs clients little.
+//! - [`CONNECTIONS_MAX`] at once. When all slots are taken, a new connection takes the slot of the oldest one that is
+//!   stalled: its request is not whole, or it does not take its reply. So a thousand stalled connections delay a probe by
+//!   the time that it takes to accept and drop them, and not by their time limit.
+//! - [`EXCHANGE_MS`] from accepting a connection until its reply is taken.
+//! - One reply is made in a turn of the loop, and [`ACCEPTS_PER_TURN`] connections are accepted, so that a flood costs
+//!   clients little.
+//! - A descriptor is kept open for each free slot and for one connection more: clients that use up all others cannot keep
+//!   a probe out.
 
-use super::listener::{Accepted, Listener, lingering_close};
+use super::listener::{Accepted, Listener, lingering_close, reserve_descriptor};
 use crate::admin::{self, REQUEST_BYTES_MAX, Readiness, Reply, Step};
 use crate::server::Server;
 use crate::time::{Millis, Now};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
 /// Connections at once.
 pub const CONNECTIONS_MAX: usize = 8;
+/// Connections accepted in a turn: each costs some ten microseconds, and clients wait for them.
+const ACCEPTS_PER_TURN: usize = 16;
 /// How long a connection may take in all.
-const VISIT_MS: u64 = 2_000;
-/// A connection that has taken this long may be closed for a new one.
-const GRACE_MS: u64 = 200;
+const EXCHANGE_MS: u64 = 2_000;
 /// How long accepting waits for a descriptor.
 const ACCEPT_RETRY_MS: u64 = 100;
 
-/// A connection.
-struct Visitor {
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The rest of its request.
+    Request,
+    /// Bytes have come that were not parsed yet: a reply may be made in the next turn.
+    Turn,
+    /// Its peer, to take the reply.
+    Reply,
+}
+
+/// One request and its reply.
+struct Exchange {
     stream: TcpStream,
-    came: Millis,
+    accepted: Millis,
+    /// How many were accepted before: their order, where many come within a millisecond.
+    number: u64,
+    stage: Stage,
     readable: bool,
     writable: bool,
-    answered: bool,
+    /// Bytes of the request, and of the reply.
+    received: usize,
     sent: usize,
 }
 
-/// A place for a connection, with its memory.
-struct Place {
-    visitor: Option<Visitor>,
+impl Exchange {
+    /// Whether it goes on only when its peer does something.
+    fn is_stalled(&self) -> bool {
+        self.stage != Stage::Turn
+    }
+}
+
+/// Room for a connection, with its memory.
+struct Slot {
+    exchange: Option<Exchange>,
     request: Vec<u8>,
-    received: usize,
-    /// Bytes came that were not looked at.
-    fresh: bool,
     reply: Reply,
 }
 
 /// The listening socket and its connections.
 pub struct AdminPort {
     listener: Listener,
-    places: Vec<Place>,
+    slots: Vec<Slot>,
+    /// Descriptors for connections to come: one for each free slot and one more, unless the process has run out.
+    reserve: Vec<File>,
     first_token: usize,
-    /// No descriptor was left; accepting is tried again then.
+    accepted_count: u64,
+    /// Set when no descriptor was left: when accepting is tried again.
     retry_at: Option<Millis>,
-    /// A whole request waits for the next turn.
-    postponed: bool,
 }
 
 impl AdminPort {
@@ -64,20 +89,17 @@ impl AdminPort {
     /// # Errors
     /// What the system says, among it `AddrInUse`.
     pub fn bind(address: SocketAddr) -> io::Result<AdminPort> {
-        let place = || Place {
-            visitor: None,
-            request: vec![0; REQUEST_BYTES_MAX],
-            received: 0,
-            fresh: false,
-            reply: Reply::new(),
-        };
-        Ok(AdminPort {
+        let slot = || Slot { exchange: None, request: vec![0; REQUEST_BYTES_MAX], reply: Reply::new() };
+        let mut port = AdminPort {
             listener: Listener::bind(address)?,
-            places: (0..CONNECTIONS_MAX).map(|_| place()).collect(),
+            slots: (0..CONNECTIONS_MAX).map(|_| slot()).collect(),
+            reserve: Vec::with_capacity(CONNECTIONS_MAX + 1),
             first_token: 0,
+            accepted_count: 0,
             retry_at: None,
-            postponed: false,
-        })
+        };
+        port.restore_reserve();
+        Ok(port)
     }
 
     /// The address that was bound, the port filled in.
@@ -103,128 +125,175 @@ impl AdminPort {
             self.listener.waiting = true;
             return;
         }
-        let place = self.places.get_mut(token.0 - self.first_token - 1);
-        if let Some(visitor) = place.and_then(|place| place.visitor.as_mut()) {
-            visitor.readable |= readable;
-            visitor.writable |= writable;
+        let slot = self.slots.get_mut(token.0 - self.first_token - 1);
+        if let Some(Slot { exchange: Some(exchange), .. }) = slot {
+            exchange.readable |= readable;
+            exchange.writable |= writable;
         }
     }
 
     /// When `serve` is to be called although no event comes.
     pub fn next_deadline(&self, now: Millis) -> Option<Millis> {
-        if self.postponed {
+        if self.exchanges().any(|(_, exchange)| !exchange.is_stalled()) {
             return Some(now);
         }
-        let oldest = self.oldest().map(|(_, came)| came);
-        let accept = match (self.listener.waiting, self.retry_at) {
-            (false, _) => None,
-            (true, Some(at)) => Some(at),
-            (true, None) if self.is_full() => oldest.map(|came| came.plus(GRACE_MS)),
-            (true, None) => Some(now),
-        };
-        [accept, oldest.map(|came| came.plus(VISIT_MS))].into_iter().flatten().min()
+        // A slot can always be had: here each is free or stalled.
+        let accept = self.listener.waiting.then(|| self.retry_at.unwrap_or(now));
+        let limit = self.exchanges().map(|(_, exchange)| exchange.accepted.plus(EXCHANGE_MS)).min();
+        [accept, limit].into_iter().flatten().min()
     }
 
     /// Does all that can be done now.
     pub fn serve(&mut self, server: &mut Server, registry: &Registry, readiness: Readiness, now: Now) {
-        self.postponed = false;
-        let is_idle = !self.listener.waiting && self.places.iter().all(|place| place.visitor.is_none());
-        if is_idle {
+        if !self.listener.waiting && self.exchanges().next().is_none() {
             return;
         }
-        self.accept(registry, now.monotonic);
         let mut may_reply = true;
-        for place in &mut self.places {
-            let Some(visitor) = &place.visitor else { continue };
-            let in_time = now.monotonic.since(visitor.came) < VISIT_MS;
-            let stays = in_time && place.receive() && {
-                if place.fresh && may_reply {
-                    may_reply = !place.answer(server, readiness, now);
-                } else if place.fresh {
-                    self.postponed = true;
-                }
-                place.send()
-            };
-            if !stays {
-                place.close(registry);
+        for slot in &mut self.slots {
+            slot.advance(server, registry, readiness, now, &mut may_reply);
+        }
+        if self.retry_at.is_none_or(|at| now.monotonic >= at) {
+            self.retry_at = None;
+            for _ in 0..ACCEPTS_PER_TURN {
+                let Some(index) = self.accept(registry, now.monotonic) else { break };
+                // At once: usually the request is there, and then it is no longer stalled.
+                self.slots[index].advance(server, registry, readiness, now, &mut may_reply);
             }
         }
+        self.restore_reserve();
     }
 
-    fn oldest(&self) -> Option<(usize, Millis)> {
-        let came = |(index, place): (usize, &Place)| place.visitor.as_ref().map(|found| (index, found.came));
-        self.places.iter().enumerate().filter_map(came).min_by_key(|(_, came)| *came)
+    fn exchanges(&self) -> impl Iterator<Item = (usize, &Exchange)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| slot.exchange.as_ref().map(move |exchange| (index, exchange)))
     }
 
-    fn is_full(&self) -> bool {
-        self.places.iter().all(|place| place.visitor.is_some())
+    /// Where a new connection goes: to a free slot, or in place of the oldest stalled connection.
+    fn slot_for_next(&self) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.exchange.is_none()).or_else(|| {
+            let stalled = self.exchanges().filter(|(_, exchange)| exchange.is_stalled());
+            stalled.min_by_key(|(_, exchange)| exchange.number).map(|(oldest, _)| oldest)
+        })
     }
 
-    fn accept(&mut self, registry: &Registry, now: Millis) {
-        if self.retry_at.is_some_and(|at| now < at) {
-            return;
-        }
-        self.retry_at = None;
-        // Aborted connections count too, so that a turn has an end.
-        for _ in 0..CONNECTIONS_MAX {
-            if !self.listener.waiting {
-                return;
-            }
-            let free = self.places.iter().position(|place| place.visitor.is_none());
-            let index = match (free, self.oldest()) {
-                (Some(index), _) => index,
-                (None, Some((index, came))) if now.since(came) >= GRACE_MS => {
-                    self.places[index].close(registry);
-                    index
-                }
-                _ => return,
-            };
-            match self.listener.accept() {
+    /// Accepts a connection and says which slot it got; `None`: no more in this turn.
+    fn accept(&mut self, registry: &Registry, now: Millis) -> Option<usize> {
+        // A connection that was aborted gives `Nobody` while others wait, so this loop is bounded too.
+        for _ in 0..ACCEPTS_PER_TURN {
+            let index = self.slot_for_next().filter(|_| self.listener.waiting)?;
+            self.reserve.pop();
+            let accepted = self.listener.accept();
+            let taken = match accepted {
                 Accepted::Client(stream, _) => {
-                    self.places[index].take(stream, registry, Token(self.first_token + 1 + index), now);
+                    let token = Token(self.first_token + 1 + index);
+                    self.slots[index].drop_connection(registry);
+                    self.accepted_count += 1;
+                    self.slots[index].take(stream, registry, token, (now, self.accepted_count))
                 }
                 Accepted::Rejected(stream, _) => {
                     drop(stream);
                     self.listener.restore_reserve();
+                    false
                 }
-                Accepted::Nobody => {}
+                Accepted::Nobody => false,
                 Accepted::NoDescriptors => {
                     self.retry_at = Some(now.plus(ACCEPT_RETRY_MS));
-                    return;
+                    return None;
                 }
+            };
+            self.restore_reserve();
+            if taken {
+                return Some(index);
             }
+        }
+        None
+    }
+
+    /// Opens what is missing of the reserve, as far as the process has descriptors.
+    fn restore_reserve(&mut self) {
+        let free = CONNECTIONS_MAX - self.exchanges().count();
+        while self.reserve.len() < free + 1 {
+            let Some(descriptor) = reserve_descriptor() else { return };
+            self.reserve.push(descriptor);
         }
     }
 }
 
-impl Place {
-    fn take(&mut self, mut stream: TcpStream, registry: &Registry, token: Token, now: Millis) {
+impl Slot {
+    /// Starts an exchange; whether the connection can be watched.
+    fn take(
+        &mut self,
+        mut stream: TcpStream,
+        registry: &Registry,
+        token: Token,
+        (accepted, number): (Millis, u64),
+    ) -> bool {
         if let Err(error) = registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
             log::error!("a connection to the admin port cannot be watched: {error}");
-            return;
+            return false;
         }
-        self.received = 0;
-        self.fresh = false;
         self.reply.clear();
-        self.visitor =
-            Some(Visitor { stream, came: now, readable: true, writable: true, answered: false, sent: 0 });
+        self.exchange = Some(Exchange {
+            stream,
+            accepted,
+            number,
+            stage: Stage::Request,
+            readable: true,
+            writable: true,
+            received: 0,
+            sent: 0,
+        });
+        true
     }
 
+    /// Goes on with the exchange as far as its peer and `may_reply` allow, and closes it when it has ended. Making a reply
+    /// clears `may_reply`.
+    fn advance(
+        &mut self,
+        server: &mut Server,
+        registry: &Registry,
+        readiness: Readiness,
+        now: Now,
+        may_reply: &mut bool,
+    ) {
+        let Slot { exchange: Some(exchange), request, reply } = self else { return };
+        let goes_on = now.monotonic.since(exchange.accepted) < EXCHANGE_MS && exchange.receive(request) && {
+            if exchange.stage == Stage::Turn && *may_reply {
+                let received = &request[..exchange.received];
+                let step = admin::respond(received, server, readiness, now, reply);
+                *may_reply = step != Step::Replied;
+                exchange.stage = if step == Step::Replied { Stage::Reply } else { Stage::Request };
+            }
+            exchange.stage != Stage::Reply || exchange.send(reply)
+        };
+        if !goes_on {
+            lingering_close(&mut exchange.stream);
+            self.drop_connection(registry);
+        }
+    }
+
+    fn drop_connection(&mut self, registry: &Registry) {
+        if let Some(mut exchange) = self.exchange.take() {
+            let _ = registry.deregister(&mut exchange.stream);
+        }
+    }
+}
+
+impl Exchange {
     /// Reads what has come of the request; whether the connection stays.
-    fn receive(&mut self) -> bool {
-        let Some(visitor) = &mut self.visitor else { return false };
-        while visitor.readable && !visitor.answered && self.received < self.request.len() {
-            match visitor.stream.read(&mut self.request[self.received..]) {
+    fn receive(&mut self, request: &mut [u8]) -> bool {
+        while self.readable && self.stage != Stage::Reply && self.received < request.len() {
+            match self.stream.read(&mut request[self.received..]) {
                 Ok(0) => {
                     // A client may close its side once it has asked.
-                    visitor.readable = false;
+                    self.readable = false;
                     return self.received > 0;
                 }
                 Ok(len) => {
                     self.received += len;
-                    self.fresh = true;
+                    self.stage = Stage::Turn;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => visitor.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return false,
             }
@@ -232,42 +301,24 @@ impl Place {
         true
     }
 
-    /// Makes the reply if the request is whole; whether it did.
-    fn answer(&mut self, server: &mut Server, readiness: Readiness, now: Now) -> bool {
-        self.fresh = false;
-        let request = &self.request[..self.received];
-        let replied = admin::respond(request, server, readiness, now, &mut self.reply) == Step::Replied;
-        if let Some(visitor) = &mut self.visitor {
-            visitor.answered = replied;
-        }
-        replied
-    }
-
     /// Sends what is left of the reply; whether the connection stays.
-    fn send(&mut self) -> bool {
-        let Some(visitor) = &mut self.visitor else { return false };
-        if !visitor.answered {
-            return true;
-        }
-        let (head, body) = (self.reply.head.as_bytes(), self.reply.body.as_bytes());
+    fn send(&mut self, reply: &Reply) -> bool {
+        let (head, body) = (reply.head.as_bytes(), reply.body.as_bytes());
         let len = head.len() + body.len();
-        while visitor.writable && visitor.sent < len {
-            let head = &head[visitor.sent.min(head.len())..];
-            let body = &body[visitor.sent.saturating_sub(self.reply.head.as_bytes().len())..];
-            match visitor.stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]) {
-                Ok(sent) => visitor.sent += sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => visitor.writable = false,
+        while self.writable && self.sent < len {
+            let rest_of_head = &head[self.sent.min(head.len())..];
+            let rest_of_body = &body[self.sent.saturating_sub(head.len())..];
+            match self.stream.write_vectored(&[IoSlice::new(rest_of_head), IoSlice::new(rest_of_body)]) {
+                Ok(sent) => self.sent += sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return false,
             }
         }
-        visitor.sent < len
-    }
-
-    fn close(&mut self, registry: &Registry) {
-        if let Some(mut visitor) = self.visitor.take() {
-            lingering_close(&mut visitor.stream);
-            let _ = registry.deregister(&mut visitor.stream);
-        }
+        self.sent < len
     }
 }
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;

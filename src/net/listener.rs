@@ -66,7 +66,7 @@ impl Listener {
         socket.listen(BACKLOG)?;
         Ok(Listener {
             socket: TcpListener::from_std(socket.into()),
-            reserve: File::open("/dev/null").ok(),
+            reserve: reserve_descriptor(),
             waiting: true,
         })
     }
@@ -108,7 +108,7 @@ impl Listener {
     /// Opens the reserve descriptor again once one is free.
     pub fn restore_reserve(&mut self) {
         if self.reserve.is_none() {
-            self.reserve = File::open("/dev/null").ok();
+            self.reserve = reserve_descriptor();
         }
     }
 
@@ -125,6 +125,11 @@ impl Listener {
             }
         }
     }
+}
+
+/// A descriptor that is kept open so that it can be given up for a socket; `None` when none is left.
+pub fn reserve_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// Sets on the listener what Linux hands on to every accepted socket, so that accepting costs one call; a system
