@@ -62,11 +62,14 @@ impl Server {
         }
         let holders = self.holders(|connection| Holder {
             held_bytes: connection.input.capacity(),
-            draining: match connection.closing {
-                None => connection.runnable || !connection.output.is_empty() && !connection.stalled,
-                Some(_) => !connection.stalled,
+            draining: match connection.closing() {
+                None => {
+                    connection.readiness.runnable
+                        || !connection.output.is_empty() && !connection.readiness.write_blocked
+                }
+                Some(_) => !connection.readiness.write_blocked,
             },
-            since: connection.request_started.unwrap_or(connection.progressed),
+            since: connection.request_started().unwrap_or(connection.progressed),
         });
         let pressure = self.relieve_pressure(&holders, self.input.capacity(), CloseReason::InputFull);
         self.waits.input = pressure == Pressure::Wait;
@@ -81,7 +84,7 @@ impl Server {
         let holders = self.holders(|connection| Holder {
             held_bytes: connection.output.capacity(),
             // Empty, it is one that is about to be answered in the same turn.
-            draining: !connection.stalled || connection.output.is_empty(),
+            draining: !connection.readiness.write_blocked || connection.output.is_empty(),
             since: connection.progressed,
         });
         let pressure = self.relieve_pressure(&holders, self.output.capacity(), CloseReason::OutputFull);

@@ -17,7 +17,7 @@
 //! output) is left to `step`, which knows nothing of all this.
 
 use super::{Progress, Server};
-use crate::connection::{Connection, ConnectionId};
+use crate::connection::{Connection, ConnectionId, Phase, StreamProtocol};
 use crate::engine::meter::{BYTES_PER_UNIT, COMMAND_UNITS, Meter, TURN_UNITS};
 use crate::engine::{fast_path::FastCommand, session::ReplyMode};
 use crate::limits::REPLY_ROOM_BYTES;
@@ -187,7 +187,7 @@ impl Server {
         let Server { connections, output, .. } = self;
         let connection = connections.get_mut(id.index as usize);
         if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
-            connection.runnable = more;
+            connection.readiness.runnable = more;
             connection.output.detach_if_empty(output);
         }
         self.update_deadline(id, now.monotonic);
@@ -276,8 +276,7 @@ impl Server {
         connection.output.wrote(written);
         connection.input.consume(conn.done - done_before);
         connection.last_verb = Some(last.verb());
-        connection.framed = Some(false);
-        connection.request_started = None;
+        connection.protocol = StreamProtocol::Resp;
         if let Some(reason) = refused {
             let mut out = Out::new(&mut connection.output, output, protocol);
             engine.fast_refused(last, reason, &mut out);
@@ -319,10 +318,8 @@ impl Server {
 
 /// Whether the connection's next command may run at once, if it is one that can be planned.
 fn fast_path_ready(connection: &Connection) -> bool {
-    connection.closing.is_none()
-        && connection.body.is_none()
-        && connection.job.is_none()
-        && connection.framed != Some(true)
+    *connection.phase() == Phase::Ready
+        && connection.protocol != StreamProtocol::Frames
         && connection.decoder.is_idle()
         && connection.session.authenticated
         && connection.session.reply_mode == ReplyMode::On

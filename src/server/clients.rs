@@ -268,7 +268,8 @@ impl Server {
     pub(super) fn end_pause(&mut self, now: Millis) {
         if self.pause.until.is_some_and(|until| until <= now) {
             self.pause = Pause::default();
-            for (index, connection) in &self.connections {
+            for (index, connection) in &mut self.connections {
+                connection.handle_pause_end(now);
                 if !connection.input.is_empty() {
                     self.wake_queue.push(index as u32);
                 }
@@ -332,8 +333,7 @@ impl Server {
         let mut me = false;
         for (index, connection) in &mut self.connections {
             let is_me = index == id.index as usize;
-            if connection.closing.is_some() || !filter.matches(connection, now.monotonic) || is_me && skip_me
-            {
+            if connection.is_draining() || !filter.matches(connection, now.monotonic) || is_me && skip_me {
                 continue;
             }
             killed += 1;

@@ -79,7 +79,7 @@ impl Server {
             Handled::Reply(len) => {
                 out.raw(&frame_reply[..len]);
                 connection.input.consume(consumed);
-                connection.request_started = None;
+                connection.request_is_whole();
             }
             Handled::Silent => connection.input.consume(consumed),
             Handled::Rejected(reason) => {

@@ -10,7 +10,7 @@
 
 use super::Server;
 use super::backpressure::Pressure;
-use crate::connection::{Body, CloseReason, Connection, ConnectionId};
+use crate::connection::{Body, CloseReason, Connection, ConnectionId, Phase, Unfinished};
 use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
 use crate::mutation::{LargeId, Refused};
 use crate::time::Now;
@@ -77,7 +77,7 @@ impl Server {
             Room::Large { id, len, remaining } => (engine.store.large_spaces(id, len, spaces), remaining),
             Room::Discard { len } => {
                 spaces[0] = IoSliceMut::new(&mut discard[..len]);
-                (1, connection.body.map_or(0, |body| body.remaining))
+                (1, connection.body().map_or(0, |body| body.remaining))
             }
         };
         let rest = connection.input.writable(input);
@@ -93,9 +93,8 @@ impl Server {
     pub fn input_received(&mut self, id: ConnectionId, len: usize, now: Now) {
         self.engine.metrics.counters.received_bytes += len as u64;
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
-        connection.active = now.monotonic;
-        connection.runnable = true;
-        let Some(body) = &mut connection.body else {
+        connection.handle_input(now.monotonic);
+        let Some(body) = connection.body_mut() else {
             connection.input.commit(len);
             return;
         };
@@ -104,10 +103,9 @@ impl Server {
             self.engine.store.large_filled(large, taken);
         }
         body.remaining -= taken as u64;
-        connection.body_progress_len += taken as u64;
-        if connection.body_progress_len >= BODY_PROGRESS_BYTES {
-            connection.body_progress_len = 0;
-            connection.request_started = Some(now.monotonic);
+        body.progress_len += taken as u64;
+        if body.progress_len >= BODY_PROGRESS_BYTES {
+            (body.progress_len, body.since) = (0, now.monotonic);
         }
         connection.input.commit(len - taken);
         self.end_body_if_whole(id);
@@ -117,15 +115,14 @@ impl Server {
     /// not whole waits for the server and not for the client, and its time limit does not end it.
     pub fn input_left(&mut self, id: ConnectionId, unread: bool) {
         if let Some(connection) = self.get_mut(id) {
-            connection.unread = unread;
+            connection.readiness.unread = unread;
         }
     }
 
     /// The peer has sent all it will send. What is whole is still executed and answered.
     pub fn input_ended(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.end_reason.get_or_insert(CloseReason::PeerClosed);
-            connection.runnable = true;
+            connection.handle_end(CloseReason::PeerClosed);
         }
     }
 
@@ -136,13 +133,14 @@ impl Server {
         let target = match self.engine.store.large_begin(len, now.unix) {
             Ok(large) => Some(large),
             Err(refused) => {
-                connection.refused.get_or_insert(refused);
+                connection.request.refused.get_or_insert(refused);
                 None
             }
         };
         let bytes = connection.input.readable(&self.input);
         let here = (bytes.len() - at).min(clamped(len));
-        connection.body = Some(Body { target, remaining: len - here as u64 });
+        let (remaining, since) = (len - here as u64, now.monotonic);
+        connection.set_phase(Phase::ReceivingBody(Body { target, remaining, since, progress_len: 0 }));
         if let Some(large) = target
             && let Err(refused) = self.engine.store.large_append(large, &bytes[at..at + here], now.unix)
         {
@@ -156,11 +154,12 @@ impl Server {
     /// Gives back all that a connection holds: rings, replies, the transaction, large arguments not yet executed.
     pub(super) fn release_held(&mut self, connection: &mut Connection) {
         let Server { engine, input, output, queues, .. } = self;
-        if let Some(job) = connection.job.take() {
-            engine.abandon(job);
+        let Unfinished { body, continuation } = connection.take_unfinished();
+        if let Some(continuation) = continuation {
+            engine.abandon(continuation);
         }
         let store = &mut engine.store;
-        if let Some(Body { target: Some(large), .. }) = connection.body.take() {
+        if let Some(Body { target: Some(large), .. }) = body {
             store.large_release(large);
         }
         connection.input.straighten(input);
@@ -175,10 +174,10 @@ impl Server {
     /// Where the next bytes go, room made for them.
     fn input_room(&mut self, id: ConnectionId, now: Now) -> Option<Room> {
         let connection = self.get(id)?;
-        if connection.closing.is_some() || connection.end_reason.is_some() || connection.job.is_some() {
+        if connection.is_draining() || connection.end_reason.is_some() || connection.is_replying() {
             return None;
         }
-        let Some(body) = connection.body else {
+        let Some(body) = connection.body().copied() else {
             let has_room = connection.output.pending_len() < RING_BYTES as u64 && self.make_ring_space(id);
             return has_room.then_some(Room::Ring);
         };
@@ -197,18 +196,18 @@ impl Server {
     /// The value under way found no room: the rest of it is thrown away, and its command will be told.
     fn refuse_body(&mut self, id: ConnectionId, refused: Refused) {
         let connection = &mut self.connections[id.index as usize];
-        if let Some(body) = &mut connection.body
+        if let Some(body) = connection.body_mut()
             && let Some(large) = body.target.take()
         {
             self.engine.store.large_release(large);
-            connection.refused.get_or_insert(refused);
+            connection.request.refused.get_or_insert(refused);
         }
     }
 
     fn end_body_if_whole(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id.index as usize];
-        let Some(Body { target, remaining: 0 }) = connection.body else { return };
-        connection.body = None;
+        let Some(&Body { target, remaining: 0, since, .. }) = connection.body() else { return };
+        connection.set_phase(Phase::Receiving { since });
         connection.input.straighten(&mut self.input);
         let bytes = connection.input.readable_mut(&mut self.input);
         connection.decoder.body_received(bytes, target);

@@ -207,7 +207,7 @@ impl Server {
         }
         self.waits = backpressure::Waits::default();
         let mut connection = self.connections.remove(id.index as usize);
-        connection.closing.unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
+        connection.closing().unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
         self.release_held(&mut connection);
         self.engine.client_names.release(&mut connection.session.names);
@@ -233,17 +233,17 @@ impl Server {
 
     /// Whether a connection has said its last and can be closed.
     pub fn is_finished(&self, id: ConnectionId) -> bool {
-        self.get(id).is_none_or(|connection| connection.closing.is_some() && connection.output.is_empty())
+        self.get(id).is_none_or(|connection| connection.is_draining() && connection.output.is_empty())
     }
 
     /// Whether a large value is coming in on this connection.
     pub fn has_body(&self, id: ConnectionId) -> bool {
-        self.get(id).is_some_and(|connection| connection.body.is_some())
+        self.get(id).is_some_and(|connection| connection.body().is_some())
     }
 
     /// Whether a reply of this connection has begun and goes on when it is run again.
     pub fn has_job(&self, id: ConnectionId) -> bool {
-        self.get(id).is_some_and(|connection| connection.job.is_some())
+        self.get(id).is_some_and(|connection| connection.is_replying())
     }
 
     /// A connection to run and write although its socket said nothing; call until `None` once a turn.

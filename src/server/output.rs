@@ -95,10 +95,7 @@ impl Server {
             engine.store.advance_position(&mut cursor);
             output.set_position(cursor.position());
         }
-        connection.progressed = now.monotonic;
-        connection.active = now.monotonic;
-        connection.stalled = false;
-        connection.runnable |= !connection.input.is_empty();
+        connection.handle_sent(now.monotonic);
         if connection.output.is_empty() {
             self.update_deadline(id, now.monotonic);
         }
@@ -109,7 +106,7 @@ impl Server {
     pub fn output_blocked(&mut self, id: ConnectionId, now: Now) {
         self.waits.output = false;
         if let Some(connection) = self.get_mut(id) {
-            connection.stalled = !connection.output.is_empty();
+            connection.handle_blocked();
         }
         self.update_deadline(id, now.monotonic);
     }
@@ -121,17 +118,17 @@ impl Server {
         if waiting && socket.writable {
             return true;
         }
-        if connection.closing.is_some() {
+        if connection.is_draining() {
             return false;
         }
         // Commands that waited for room can run now; without new room they would only be looked at again.
-        if socket.sent_any && (connection.job.is_some() || !connection.input.is_empty()) {
+        if socket.sent_any && (connection.is_replying() || !connection.input.is_empty()) {
             return true;
         }
         socket.readable
             && connection.end_reason.is_none()
-            && connection.job.is_none()
-            && (connection.body.is_some() || connection.output.pending_len() < RING_BYTES as u64)
+            && !connection.is_replying()
+            && (connection.body().is_some() || connection.output.pending_len() < RING_BYTES as u64)
     }
 
     /// The socket has failed: what waits can never be sent.
@@ -143,10 +140,10 @@ impl Server {
     /// begun goes on, and then it is closed. Run it once more after this.
     pub fn stop(&mut self, id: ConnectionId) {
         let Some(connection) = self.get_mut(id) else { return };
-        let is_asking = connection.job.is_some() || !connection.input.is_empty();
-        match connection.body {
+        let is_asking = connection.is_replying() || !connection.input.is_empty();
+        match connection.body() {
             None if is_asking => {
-                connection.end_reason.get_or_insert(CloseReason::Stopping);
+                connection.handle_end(CloseReason::Stopping);
             }
             _ => connection.close(CloseReason::Stopping),
         }

@@ -30,7 +30,7 @@ pub(super) fn write(connection: &Connection, args: &Args<'_>, line: &Line) {
         Escaped(args.get(0)),
         Escaped(args.get(1)),
         line.request_len,
-        if connection.has_large { "+large" } else { "" },
+        if connection.request.has_large { "+large" } else { "" },
         line.reply_len,
         line.outcome,
         line.micros,

@@ -3,7 +3,7 @@
 
 use super::{Progress, Server, Source, backpressure::Pressure, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
-use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::connection::{CloseReason, Connection, ConnectionId, Phase, StreamProtocol};
 use crate::engine::{Flow, Timing};
 use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES, VALUE_BYTES_MAX};
 use crate::reply::ErrorKind;
@@ -25,7 +25,7 @@ impl Server {
     pub(super) fn step(&mut self, id: ConnectionId, now: Now, index: usize) -> Progress {
         let timed = index < TIMED_FIRST || index.is_multiple_of(TIMED_EVERY);
         let Some(connection) = self.get(id) else { return Progress::Waiting };
-        if connection.closing.is_some() || connection.body.is_some() {
+        if connection.is_draining() || connection.body().is_some() {
             return self.wait_for_input(id, now);
         }
         if connection.input.is_empty() {
@@ -54,9 +54,7 @@ impl Server {
             Ok(Step::NeedMore) => return self.wait_for_input(id, now),
             Ok(Step::Skip { consumed }) => connection.input.consume(consumed),
             Ok(Step::Body { at, len }) => {
-                connection.request_started = Some(now.monotonic);
-                connection.body_progress_len = 0;
-                connection.has_large = true;
+                connection.request.has_large = true;
                 self.begin_body(id, at, len, now);
             }
             Ok(Step::Ready { consumed }) => return self.run_command(id, consumed, now, timed),
@@ -69,20 +67,26 @@ impl Server {
     fn is_framed(&mut self, id: ConnectionId) -> bool {
         let connection = &mut self.connections[id.index as usize];
         let first = connection.input.readable(&self.input).first();
-        *connection.framed.get_or_insert(first == Some(&crate::wire::frame::MAGIC))
+        if connection.protocol == StreamProtocol::Unknown {
+            connection.protocol = match first {
+                Some(&crate::wire::frame::MAGIC) => StreamProtocol::Frames,
+                _ => StreamProtocol::Resp,
+            };
+        }
+        connection.protocol == StreamProtocol::Frames
     }
 
     /// Nothing can be run: notes since when a command is incomplete, and ends a connection that will send no more.
     pub(super) fn wait_for_input(&mut self, id: ConnectionId, now: Now) -> Progress {
         let Server { connections, input, .. } = self;
         let connection = &mut connections[id.index as usize];
-        if connection.input.is_empty() && connection.body.is_none() {
+        if connection.input.is_empty() && connection.body().is_none() {
             connection.input.release(input);
-            connection.request_started = None;
+            connection.request_is_whole();
         } else {
             // A client that stops here, on purpose or not, holds no more than it has to.
             connection.input.shrink(input);
-            connection.request_started.get_or_insert(now.monotonic);
+            connection.request_is_incomplete(now.monotonic);
         }
         if let Some(reason) = connection.end_reason {
             connection.close(reason);
@@ -97,7 +101,7 @@ impl Server {
             let Some(connection) = self.connections.get_mut(id.index as usize) else {
                 return Progress::Waiting;
             };
-            if connection.closing.is_some() || connection.output.pending_len() >= RING_BYTES as u64 {
+            if connection.is_draining() || connection.output.pending_len() >= RING_BYTES as u64 {
                 return Progress::Waiting;
             }
             let protocol = connection.session.protocol;
@@ -119,7 +123,7 @@ impl Server {
     /// Runs the whole command of `len` bytes at the front of the input.
     fn run_command(&mut self, id: ConnectionId, len: usize, now: Now, timed: bool) -> Progress {
         // Whole: from now on it is the server that takes its time, or the client that does not take the answer.
-        self.connections[id.index as usize].request_started = None;
+        self.connections[id.index as usize].request_is_whole();
         let timed = timed || self.settings.log_requests;
         let started = if timed { (self.settings.clock_us)() } else { 0 };
         let before = Before {
@@ -129,12 +133,14 @@ impl Server {
         };
         let flow = match self.prepare(id, len, now) {
             Prepared::Held => {
-                self.connections[id.index as usize].decoder.hold(len);
+                let connection = &mut self.connections[id.index as usize];
+                connection.decoder.hold(len);
+                connection.set_phase(Phase::Paused);
                 return Progress::Waiting;
             }
             Prepared::Answered => Flow::Done,
             Prepared::Queued => {
-                self.connections[id.index as usize].has_large = false;
+                self.connections[id.index as usize].request.has_large = false;
                 Flow::Done
             }
             Prepared::Runnable(verb) => {
@@ -198,18 +204,18 @@ impl Server {
         let pause = self.pause;
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let Connection {
-            session, output: pending, input: ring, transaction, refused, job, last_verb, ..
-        } = connection;
+        let is_replying = connection.is_replying();
+        let Connection { session, output: pending, input: ring, transaction, request, last_verb, .. } =
+            connection;
         let args = args.args(&ring.readable(input)[..len]);
-        if job.is_some() {
+        if is_replying {
             return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
         }
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
         let Some(verb) = engine.admit(session, &args, &mut out) else {
             // Its own refusal has been answered; the next command's arguments are not to blame for this one's.
-            *refused = None;
+            request.refused = None;
             transaction.dirty |= transaction.open;
             return Prepared::Answered;
         };
@@ -217,7 +223,7 @@ impl Server {
         if pause.holds(verb, now.monotonic) {
             return Prepared::Held;
         }
-        if let Some(refused) = refused.take() {
+        if let Some(refused) = request.refused.take() {
             transaction.dirty |= transaction.open;
             engine.refuse(session, Some(verb.id), &crate::engine::refused(refused), &mut out);
             return Prepared::Answered;
@@ -254,7 +260,8 @@ impl Server {
     ) -> Flow {
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let Connection { session, output: pending, input: ring, transaction, job, .. } = connection;
+        let continuation = connection.take_continuation();
+        let Connection { session, output: pending, input: ring, transaction, .. } = connection;
         let bytes = match source {
             Source::Input { len } => &ring.readable(input)[..len],
             Source::Queue => transaction.queue.readable(queues),
@@ -279,7 +286,7 @@ impl Server {
                 }
             };
         }
-        engine.execute(session, verb, &args, job.take(), &mut out, now)
+        engine.execute(session, verb, &args, continuation, &mut out, now)
     }
 
     /// Settles a command after it ran: input, references, and what its flow asks for.
@@ -299,7 +306,7 @@ impl Server {
         }
         if let Flow::Yield(job) = flow {
             connection.decoder.hold(len);
-            connection.job = Some(job);
+            connection.set_phase(Phase::Replying(job));
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
                 self.wake_queue.push(id.index);
@@ -309,7 +316,7 @@ impl Server {
         if flow == Flow::Close {
             connection.close(CloseReason::Quit);
         }
-        if std::mem::take(&mut connection.has_large) {
+        if std::mem::take(&mut connection.request.has_large) {
             let args = self.args.args(&connection.input.readable(&self.input)[..len]);
             for arg in args.iter() {
                 if let Arg::Large(large) = arg {

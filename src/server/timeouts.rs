@@ -24,7 +24,8 @@ impl Server {
             match self.limit(connection) {
                 // What has not been read, or looked at, yet may be the rest.
                 Some((at, CloseReason::RequestTimeout))
-                    if at <= now.monotonic && (connection.unread || connection.runnable) =>
+                    if at <= now.monotonic
+                        && (connection.readiness.unread || connection.readiness.runnable) =>
                 {
                     self.timers.schedule(index, now.monotonic.plus(1));
                 }
@@ -51,13 +52,13 @@ impl Server {
 
     fn limit(&self, connection: &Connection) -> Option<(Millis, CloseReason)> {
         let settings = &self.settings;
-        if let Some(reason) = connection.closing {
+        if let Some(reason) = connection.closing() {
             return Some((connection.progressed.plus(LINGER_MS.max(settings.write_timeout_ms)), reason));
         }
         if !connection.output.is_empty() {
             return Some((connection.progressed.plus(settings.write_timeout_ms), CloseReason::WriteTimeout));
         }
-        if let Some(request_started) = connection.request_started {
+        if let Some(request_started) = connection.request_started() {
             return Some((request_started.plus(settings.request_timeout_ms), CloseReason::RequestTimeout));
         }
         let idle = match self.engine.settings.idle_timeout_s {
@@ -71,7 +72,7 @@ impl Server {
     fn time_out(&mut self, id: ConnectionId, reason: CloseReason, now: Millis) {
         let Server { connections, output, .. } = self;
         let connection = &mut connections[id.index as usize];
-        if connection.closing.is_some() || reason == CloseReason::WriteTimeout {
+        if connection.is_draining() || reason == CloseReason::WriteTimeout {
             return self.drop_at_once(id, reason);
         }
         if reason == CloseReason::RequestTimeout {
@@ -80,7 +81,7 @@ impl Server {
                  the last byte came {} ms ago",
                 connection.peer,
                 connection.input.len(),
-                connection.body.map_or(0, |body| body.remaining),
+                connection.body().map_or(0, |body| body.remaining),
                 now.since(connection.active)
             );
             let mut out = Out::new(&mut connection.output, output, connection.session.protocol);

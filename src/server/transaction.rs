@@ -11,7 +11,7 @@ use super::{Server, Source};
 use crate::buffer::arena::Arena;
 use crate::buffer::ring::Ring;
 use crate::command::{Verb, VerbId};
-use crate::connection::{ConnectionId, Transaction};
+use crate::connection::{ConnectionId, Phase, Transaction};
 use crate::engine::{Flow, session::ReplyMode};
 use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, LargeId, Revision};
@@ -206,14 +206,14 @@ impl Server {
             flow = match self.execute(id, verb, Source::Queue, now) {
                 Flow::Yield(job) => {
                     let connection = &mut self.connections[id.index as usize];
-                    connection.job = Some(job);
+                    connection.set_phase(Phase::Replying(job));
                     let protocol = connection.session.protocol;
                     let mut out = Out::new(&mut connection.output, &mut self.output, protocol);
                     if out.make_room(crate::limits::REPLY_ROOM_BYTES) {
                         continue;
                     }
                     // The output has overflowed: `finish` closes the connection.
-                    connection.job = None;
+                    let _ = connection.take_continuation();
                     self.engine.abandon(job);
                     flow
                 }

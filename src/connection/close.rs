@@ -1,0 +1,85 @@
+//! Why a connection ends.
+
+use crate::metrics::Closes;
+
+/// Why a connection ends; the log and a counter name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer closed and everything it asked for has been answered.
+    PeerClosed,
+    /// QUIT.
+    Quit,
+    /// The peer broke the protocol and was told so.
+    ProtocolError,
+    /// Another protocol's request, say from a browser: closed without a word.
+    CrossProtocol,
+    /// A command was begun and not finished in time.
+    RequestTimeout,
+    /// Replies were not taken in time.
+    WriteTimeout,
+    /// Nothing was asked for too long.
+    IdleTimeout,
+    /// The output buffers were full: of those that took nothing it held the most, or its own reply outgrew them.
+    OutputFull,
+    /// The clients' input buffers were full, and of those that gave none back this one held the most.
+    InputFull,
+    /// CLIENT KILL.
+    Killed,
+    /// The server stops.
+    Stopping,
+    /// The system said so.
+    Failed,
+}
+
+impl CloseReason {
+    /// Counts a connection that is closed for this reason.
+    pub(crate) fn count(self, closes: &mut Closes) {
+        *match self {
+            CloseReason::PeerClosed | CloseReason::Quit => &mut closes.peer,
+            CloseReason::Failed => &mut closes.failed,
+            CloseReason::ProtocolError | CloseReason::CrossProtocol => &mut closes.protocol_error,
+            CloseReason::IdleTimeout => &mut closes.idle_timeout,
+            CloseReason::RequestTimeout => &mut closes.request_timeout,
+            CloseReason::WriteTimeout => &mut closes.write_timeout,
+            CloseReason::OutputFull | CloseReason::InputFull => &mut closes.buffers,
+            CloseReason::Killed => &mut closes.killed,
+            CloseReason::Stopping => &mut closes.shutdown,
+        } += 1;
+    }
+
+    /// How the log says it.
+    pub fn text(self) -> &'static str {
+        match self {
+            CloseReason::PeerClosed => "the client closed",
+            CloseReason::Quit => "QUIT",
+            CloseReason::ProtocolError => "protocol error",
+            CloseReason::CrossProtocol => "a request of another protocol (HTTP)",
+            CloseReason::RequestTimeout => "a command was begun and not finished in time",
+            CloseReason::WriteTimeout => "replies were not taken in time",
+            CloseReason::IdleTimeout => "idle for too long",
+            CloseReason::OutputFull => {
+                "the output buffers were exhausted, and its replies held the most or outgrew them"
+            }
+            CloseReason::InputFull => "it held the most of the exhausted input buffers",
+            CloseReason::Killed => "CLIENT KILL",
+            CloseReason::Stopping => "the server stops",
+            CloseReason::Failed => "the connection failed",
+        }
+    }
+
+    /// How loud the log says it: what clients do of their own accord happens with every request of some of them, and
+    /// what a broken protocol or a slow request looked like has been told in a line of its own.
+    pub fn log_level(self) -> log::Level {
+        match self {
+            CloseReason::PeerClosed
+            | CloseReason::Quit
+            | CloseReason::ProtocolError
+            | CloseReason::CrossProtocol
+            | CloseReason::RequestTimeout
+            | CloseReason::Stopping
+            | CloseReason::Failed => log::Level::Debug,
+            CloseReason::IdleTimeout | CloseReason::Killed => log::Level::Info,
+            CloseReason::WriteTimeout | CloseReason::OutputFull | CloseReason::InputFull => log::Level::Warn,
+        }
+    }
+}

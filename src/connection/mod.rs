@@ -1,0 +1,255 @@
+//! What the server keeps of one TCP connection: where it stands in reading, executing and answering. It does no I/O and
+//! reads no clock; the methods of [`Server`](crate::server::Server) move it on.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `phase.rs` | the [`Phase`] of a connection with its transitions, and its [`Readiness`] |
+//! | `close.rs` | why connections end |
+
+mod close;
+mod phase;
+
+pub use close::CloseReason;
+pub(crate) use phase::{Body, Phase, Readiness, Request, StreamProtocol, Unfinished};
+
+use crate::buffer::ring::Ring;
+use crate::command::Verb;
+use crate::engine::{Continuation, session::Session};
+use crate::time::Millis;
+use crate::wire::output::Output;
+use crate::wire::resp::Decoder;
+use core::net::SocketAddr;
+
+/// Names a connection for as long as it is open: a slot is used again, a generation never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// The slot in the slab.
+    pub index: u32,
+    /// Which of the connections that have had this slot.
+    pub generation: u32,
+}
+
+/// What MULTI has queued and WATCH looks at; the bytes are in the input buffers.
+#[derive(Default)]
+pub(crate) struct Transaction {
+    /// Queued commands, as [`server::transaction`](crate::server) writes them.
+    pub queue: Ring,
+    /// Watched keys with the revisions they had.
+    pub watched: Ring,
+    /// Commands in `queue`.
+    pub queued_count: u32,
+    /// Between MULTI and EXEC or DISCARD.
+    pub open: bool,
+    /// A command could not be queued: EXEC will refuse.
+    pub dirty: bool,
+}
+
+/// One TCP connection.
+///
+/// Kinds of method, and who calls them:
+///
+/// - *Getters*: `peer`, `closing`, `phase`, `is_draining`, `body`, `request_started`.
+/// - *`handle_*`*, called by the server when something has happened outside: `handle_input` (bytes have come),
+///   `handle_end` (the peer sends no more), `handle_sent` and `handle_blocked` (the socket took output, or took no more),
+///   `handle_pause_end`.
+/// - *Mutators*, called while commands run: `set_phase` and what is built on it (`begin_body`, `take_continuation`,
+///   `close`). `set_phase` is the only place where the phase changes.
+///
+/// In a turn: `handle_input`, then commands run and change the phase, then `handle_sent` or `handle_blocked`. Once
+/// `is_draining`, only `handle_sent` and `handle_blocked` follow.
+pub struct Connection {
+    pub(crate) session: Session,
+    pub(crate) peer: SocketAddr,
+    pub(crate) generation: u32,
+    pub(crate) input: Ring,
+    pub(crate) decoder: Decoder,
+    pub(crate) output: Output,
+    /// For CLIENT LIST.
+    pub(crate) last_verb: Option<&'static Verb>,
+    pub(crate) transaction: Transaction,
+    phase: Phase,
+    pub(crate) readiness: Readiness,
+    pub(crate) protocol: StreamProtocol,
+    /// What is known of the command at the front of the input.
+    pub(crate) request: Request,
+    /// Nothing more is read of it, because the peer has sent all it will send, or the server stops; what has come whole
+    /// is still executed and answered, and then it is closed for this reason.
+    pub(crate) end_reason: Option<CloseReason>,
+    pub(crate) opened: Millis,
+    /// When bytes last came or went.
+    pub(crate) active: Millis,
+    /// When the output last got shorter, or began.
+    pub(crate) progressed: Millis,
+}
+
+impl Connection {
+    pub(crate) fn new(session: Session, peer: SocketAddr, generation: u32, now: Millis) -> Connection {
+        Connection {
+            session,
+            peer,
+            generation,
+            input: Ring::new(),
+            decoder: Decoder::default(),
+            output: Output::default(),
+            last_verb: None,
+            transaction: Transaction::default(),
+            phase: Phase::Ready,
+            readiness: Readiness::default(),
+            protocol: StreamProtocol::Unknown,
+            request: Request::default(),
+            end_reason: None,
+            opened: now,
+            active: now,
+            progressed: now,
+        }
+    }
+
+    /// The address of the peer.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Why the connection is closing, if it is.
+    pub fn closing(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Draining(reason, _) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing more is read or run.
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Draining(..))
+    }
+
+    /// What the connection is doing.
+    #[inline]
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Whether a reply has begun that goes on when the connection is run again.
+    pub(crate) fn is_replying(&self) -> bool {
+        matches!(self.phase, Phase::Replying(_))
+    }
+
+    /// The long argument that comes in.
+    pub(crate) fn body(&self) -> Option<&Body> {
+        match &self.phase {
+            Phase::ReceivingBody(body) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// The same, to be moved on.
+    pub(crate) fn body_mut(&mut self) -> Option<&mut Body> {
+        match &mut self.phase {
+            Phase::ReceivingBody(body) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// When the incomplete command at the end of the input began, or last made real progress.
+    pub(crate) fn request_started(&self) -> Option<Millis> {
+        match self.phase {
+            Phase::Receiving { since } | Phase::ReceivingBody(Body { since, .. }) => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Goes to another phase.
+    ///
+    /// # Panics
+    /// In builds with assertions, if the phase that the connection is in does not lead there.
+    #[inline]
+    pub(crate) fn set_phase(&mut self, next: Phase) {
+        debug_assert!(self.phase.may_become(&next), "{}=>{}", self.phase.name(), next.name());
+        log::trace!("{}: {}=>{}", self.peer, self.phase.name(), next.name());
+        self.phase = next;
+    }
+
+    /// The command at the front of the input is whole: from now on it is the server that takes its time, or the client
+    /// that does not take the reply.
+    #[inline]
+    pub(crate) fn request_is_whole(&mut self) {
+        if matches!(self.phase, Phase::Receiving { .. } | Phase::Paused) {
+            self.set_phase(Phase::Ready);
+        }
+    }
+
+    /// The input ends in the middle of a command; when that began stays as it was.
+    pub(crate) fn request_is_incomplete(&mut self, now: Millis) {
+        if matches!(self.phase, Phase::Ready) {
+            self.set_phase(Phase::Receiving { since: now });
+        }
+    }
+
+    /// Where the command at the front of the input goes on, if a piece of its reply has been made.
+    pub(crate) fn take_continuation(&mut self) -> Option<Continuation> {
+        let Phase::Replying(continuation) = self.phase else { return None };
+        self.set_phase(Phase::Ready);
+        Some(continuation)
+    }
+
+    /// Starts to drain; the first reason stays.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        if !self.is_draining() {
+            self.set_phase(Phase::Draining(reason, self.unfinished()));
+        }
+    }
+
+    fn unfinished(&self) -> Unfinished {
+        match self.phase {
+            Phase::ReceivingBody(body) => Unfinished { body: Some(body), continuation: None },
+            Phase::Replying(continuation) => Unfinished { body: None, continuation: Some(continuation) },
+            _ => Unfinished::default(),
+        }
+    }
+
+    /// What was under way, for the server to release; it is not under way any more.
+    pub(crate) fn take_unfinished(&mut self) -> Unfinished {
+        if let Phase::Draining(_, unfinished) = &mut self.phase {
+            return std::mem::take(unfinished);
+        }
+        let unfinished = self.unfinished();
+        self.set_phase(Phase::Ready);
+        unfinished
+    }
+
+    /// Bytes have come.
+    pub(crate) fn handle_input(&mut self, now: Millis) {
+        self.active = now;
+        self.readiness.runnable = true;
+    }
+
+    /// Nothing more is read of it; what is whole is still answered, and then it closes for this reason.
+    pub(crate) fn handle_end(&mut self, reason: CloseReason) {
+        self.end_reason.get_or_insert(reason);
+        self.readiness.runnable = true;
+    }
+
+    /// The socket took some of the output.
+    pub(crate) fn handle_sent(&mut self, now: Millis) {
+        self.progressed = now;
+        self.active = now;
+        self.readiness.write_blocked = false;
+        self.readiness.runnable |= !self.input.is_empty();
+    }
+
+    /// The socket takes no more of the output for now.
+    pub(crate) fn handle_blocked(&mut self) {
+        self.readiness.write_blocked = !self.output.is_empty();
+    }
+
+    /// The pause that held its command has ended.
+    pub(crate) fn handle_pause_end(&mut self, now: Millis) {
+        if matches!(self.phase, Phase::Paused) {
+            // The client was made to wait: its time limit begins again.
+            self.active = now;
+            self.set_phase(Phase::Ready);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
