@@ -12,10 +12,11 @@
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use pannier::connection::ConnectionId;
-use pannier::engine::{Engine, EngineConfig};
+use pannier::engine::Engine;
 use pannier::frames::{Config, FrameServer};
 use pannier::limits::MIB;
-use pannier::server::{Server, Settings};
+use pannier::net::ServerOptions;
+use pannier::server::{Resources, Server};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use std::io::IoSlice;
@@ -144,10 +145,12 @@ impl Rig {
         let memory_bytes = (keys as usize * 110).max(8 * MIB);
         let store = Store::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, [1, 2])
             .expect("enough memory");
-        let engine = Engine::new(store, EngineConfig::default());
+        let mut options = ServerOptions::default();
+        options.max_clients = CLIENTS;
+        let engine = Engine::new(store, options);
         let datagrams = FrameServer::new(&Config::new(1, [3, 4]));
-        let settings = Settings { max_clients: CLIENTS, clock_us, ..Settings::default() };
-        let mut server = Server::new(engine, datagrams, settings);
+        let resources = Resources { clock_us, ..Resources::default() };
+        let mut server = Server::new(engine, datagrams, resources);
         let peer = ([127, 0, 0, 1], 5000).into();
         let clients = (0..CLIENTS).map(|_| server.open(peer, NOW).expect("a free place")).collect();
         let unfinished = Vec::with_capacity(CLIENTS);

@@ -20,6 +20,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`limits`], [`time`] | every bound with its unit and reason; time as a number that is handed in |
+//! | [`config`] | what a server is started with, and the one copy of what CONFIG SET changes |
 //! | [`mutant`] | mistakes that tests switch on; nothing in a build without the feature `mutants` |
 //! | [`mutation`] | the vocabulary of change: the only way to change a store |
 //! | [`buffers`], [`ring`], [`timers`] | the arena of all clients' buffers, the rings in it, one time limit for each client |
@@ -78,6 +79,8 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "server")]
 pub mod command;
+#[cfg(feature = "server")]
+pub mod config;
 #[cfg(feature = "server")]
 pub mod connection;
 #[cfg(feature = "server")]

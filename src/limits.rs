@@ -36,6 +36,11 @@ pub const BUFFER_UNIT_BYTES: usize = KIB;
 /// Bytes of a reply that is written whole: a command runs only when this much room is left in the output.
 pub const REPLY_ROOM_BYTES: usize = INLINE_VALUE_BYTES_MAX + 512;
 
+/// Bytes of a password, which are compared whole: before AUTH arguments have a bound.
+pub const PASSWORD_BYTES_MAX: usize = 512;
+/// Entries of the slow log, which are reserved at start.
+pub const SLOWLOG_LEN_MAX: usize = 128;
+
 /// Clients at once, unless `--max-clients` says otherwise.
 pub const CLIENTS_DEFAULT: usize = 10_000;
 

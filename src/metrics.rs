@@ -1,6 +1,10 @@
 //! What is counted: plain counters from one table each, and for each verb its calls, its time and a histogram of it.
 //! No statics, no atomics: one thread owns them, INFO and the admin port read them.
 
+mod process;
+
+pub use process::ProcessStats;
+
 use crate::{
     command::{VERBS, VerbId},
     frames,

@@ -11,7 +11,7 @@ mod in_process;
 use common::{MIB, Random};
 use in_process::InProcess;
 use pannier::connection::ConnectionId;
-use pannier::server::Settings;
+use pannier::server::Resources;
 use pannier::store::{OnFull, StoreConfig};
 
 const CLIENTS: usize = 5;
@@ -22,7 +22,7 @@ fn encode(arguments: &[&[u8]]) -> Vec<u8> {
 
 fn server(on_full: OnFull) -> (InProcess, Vec<ConnectionId>) {
     let config = StoreConfig { memory_bytes: 8 * MIB, on_full, ..StoreConfig::default() };
-    let mut process = InProcess::new(config, Settings { max_clients: 16, ..Settings::default() }, None);
+    let mut process = InProcess::new(config, 16, Resources::default(), None);
     let clients = (0..CLIENTS).map(|_| process.connect()).collect();
     (process, clients)
 }

@@ -15,7 +15,6 @@ use std::{
 use pannier::{
     limits::MIB,
     net::{Handle, ServerOptions},
-    store::OnFull,
 };
 use serde_json::Value;
 
@@ -25,23 +24,15 @@ use fake::{Answer, fake_server};
 
 fn server(memory_mib: usize, password: Option<&str>) -> Handle {
     let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
-    Handle::start(ServerOptions {
-        tcp: loopback,
-        admin: None,
-        udp: Some(loopback),
-        memory_bytes: (memory_mib * MIB) as u64,
-        memory_origin: String::new(),
-        on_full: OnFull::Refuse,
-        max_clients: 100,
-        databases: 1,
-        max_value_bytes: MIB as u64,
-        idle_timeout_ms: 0,
-        request_timeout_ms: 10_000,
-        write_timeout_ms: 10_000,
-        password: password.map(|text| text.as_bytes().to_vec()),
-        log_requests: false,
-    })
-    .unwrap()
+    let mut options = ServerOptions::default();
+    options.tcp = loopback;
+    options.udp = Some(loopback);
+    options.memory_bytes = (memory_mib * MIB) as u64;
+    options.max_clients = 100;
+    options.databases = 1;
+    options.max_value_bytes = MIB as u64;
+    options.password = password.map(|text| text.as_bytes().to_vec());
+    Handle::start(options).unwrap()
 }
 
 fn bench(server: &str, words: &str) -> Output {

@@ -5,11 +5,12 @@
 
 use pannier::admin::{Readiness, Reply, respond};
 use pannier::command::VERBS;
-use pannier::engine::{Engine, settings::EngineConfig};
+use pannier::engine::Engine;
 use pannier::frames::{self, FrameServer};
 use pannier::limits::MIB;
+use pannier::net::ServerOptions;
 use pannier::reply::ErrorKind;
-use pannier::server::{Server, Settings};
+use pannier::server::{Resources, Server};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use std::collections::BTreeSet;
@@ -19,18 +20,15 @@ const PAGE: &str = include_str!("../docs/metrics.md");
 /// A scrape of a server that has seen every verb and an error.
 fn scrape() -> String {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
-    let engine = Engine::new(Store::new(config, [1, 2]).expect("memory"), EngineConfig::default());
+    let mut options = ServerOptions::default();
+    options.max_clients = 4;
+    let engine = Engine::new(Store::new(config, [1, 2]).expect("memory"), options);
     let datagrams = FrameServer::new(&frames::Config { clients_max: 4, ..frames::Config::new(1, [3, 4]) });
     let fill_process_stats =
-        |process_stats: &mut pannier::engine::ProcessStats| process_stats.open_descriptors = 9;
-    let settings = Settings {
-        max_clients: 4,
-        input_bytes: MIB,
-        output_bytes: MIB,
-        fill_process_stats,
-        ..Settings::default()
-    };
-    let mut server = Server::new(engine, datagrams, settings);
+        |process_stats: &mut pannier::metrics::ProcessStats| process_stats.open_descriptors = 9;
+    let resources =
+        Resources { input_bytes: MIB, output_bytes: MIB, fill_process_stats, ..Resources::default() };
+    let mut server = Server::new(engine, datagrams, resources);
     for verb in VERBS {
         server.engine_mut().metrics.called(verb.id);
         server.engine_mut().metrics.rejected(verb.id, ErrorKind::Full);

@@ -15,7 +15,7 @@ use in_process::{EPOCH, InProcess};
 use pannier::command::VERBS;
 use pannier::connection::ConnectionId;
 use pannier::limits::DATAGRAM_BYTES_MAX;
-use pannier::server::Settings;
+use pannier::server::Resources;
 use pannier::store::{OnFull, StoreConfig};
 use pannier::wire::frame::{self, Direction, Head, Op, Status};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,13 +29,10 @@ fn clock_us() -> u64 {
     MICROS.fetch_add(700, Ordering::Relaxed)
 }
 
-fn settings() -> Settings {
-    Settings {
-        max_clients: 64,
-        clock_us,
-        fill_process_stats: pannier::net::fill_process_stats,
-        ..Settings::default()
-    }
+const CLIENTS_MAX: usize = 64;
+
+fn resources() -> Resources {
+    Resources { clock_us, fill_process_stats: pannier::net::fill_process_stats, ..Resources::default() }
 }
 
 /// A server, a client of it, and room for its answers.
@@ -47,7 +44,7 @@ struct Rig {
 
 impl Rig {
     fn new(config: StoreConfig, password: Option<&[u8]>) -> Rig {
-        let mut process = InProcess::new(config, settings(), password);
+        let mut process = InProcess::new(config, CLIENTS_MAX, resources(), password);
         let client = process.connect();
         // Touched, so that the first answer finds it mapped.
         let mut answer = vec![0; 32 * MIB];
@@ -452,7 +449,8 @@ fn transactions_do_not_allocate() {
 fn time_limits_and_exhausted_buffers_do_not_allocate() {
     let mut process = InProcess::new(
         StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() },
-        Settings { input_bytes: 64 * KIB, output_bytes: 64 * KIB, queue_bytes: 64 * KIB, ..settings() },
+        CLIENTS_MAX,
+        Resources { input_bytes: 64 * KIB, output_bytes: 64 * KIB, queue_bytes: 64 * KIB, ..resources() },
         None,
     );
     let half = encode(&[b"SET".as_slice(), b"k", &vec![b'x'; 5_000]]);

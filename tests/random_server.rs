@@ -11,7 +11,7 @@ mod in_process;
 use common::{KIB, MIB, Random, encode, reply_len, show};
 use in_process::{InProcess, PEER};
 use pannier::connection::ConnectionId;
-use pannier::server::{Settings, Socket};
+use pannier::server::{Resources, Socket};
 use pannier::store::{OnFull, StoreConfig};
 use std::collections::VecDeque;
 
@@ -47,15 +47,14 @@ impl World {
             max_value_bytes: some(&[200_000, 512 * MIB]) as u64,
             ..StoreConfig::default()
         };
-        let settings = Settings {
-            max_clients: CLIENTS + 2,
+        let resources = Resources {
             input_bytes: some(&[128 * KIB, 256 * KIB, MIB]),
             output_bytes: some(&[64 * KIB, 128 * KIB, MIB]),
             queue_bytes: some(&[16 * KIB, 128 * KIB]),
-            ..Settings::default()
+            ..Resources::default()
         };
         let password = seed.is_multiple_of(5).then_some(b"secret".as_slice());
-        let process = InProcess::new(config, settings, password);
+        let process = InProcess::new(config, CLIENTS + 2, resources, password);
         World { process, random, clients: (0..CLIENTS).map(|_| None).collect() }
     }
 

@@ -11,18 +11,20 @@ use common::{KIB, MIB, encode, show};
 use in_process::InProcess;
 use pannier::connection::ConnectionId;
 use pannier::limits::STREAM_FRAME_BYTES_MAX;
-use pannier::server::{Settings, Socket};
+use pannier::server::{Resources, Socket};
 use pannier::store::StoreConfig;
 use pannier::wire::frame::{self, Direction, FRAME_LEN_MIN, Head, Op, Reject, Status};
+use std::time::Duration;
 
-fn with_settings(settings: Settings) -> InProcess {
-    InProcess::new(StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() }, settings, None)
+fn with_resources(max_clients: usize, resources: Resources) -> InProcess {
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    InProcess::new(config, max_clients, resources, None)
 }
 
 #[test]
 fn a_refused_argument_is_the_fault_of_its_own_command_only() {
     let config = StoreConfig { memory_bytes: 8 * MIB, max_value_bytes: 100_000, ..StoreConfig::default() };
-    let mut process = InProcess::new(config, Settings { max_clients: 4, ..Settings::default() }, None);
+    let mut process = InProcess::new(config, 4, Resources::default(), None);
     let id = process.connect();
     let large = vec![b'x'; 200_000];
     for words in
@@ -55,8 +57,8 @@ fn client_reply_skip_skips_one_command_of_any_kind() {
 
 #[test]
 fn a_client_that_queues_is_not_closed_for_the_input_of_others() {
-    let settings = Settings { max_clients: 40, input_bytes: 128 * KIB, ..Settings::default() };
-    let mut process = with_settings(settings);
+    let resources = Resources { input_bytes: 128 * KIB, ..Resources::default() };
+    let mut process = with_resources(40, resources);
     let queuing = process.connect();
     process.send(queuing, b"MULTI\r\n");
     for _ in 0..100 {
@@ -107,8 +109,8 @@ fn each_is_answered(process: &mut InProcess, clients: &[ConnectionId], requests:
 
 #[test]
 fn who_takes_its_answers_is_not_closed_for_those_who_do_not() {
-    let settings = Settings { max_clients: 40, output_bytes: 128 * KIB, ..Settings::default() };
-    let mut process = with_settings(settings);
+    let resources = Resources { output_bytes: 128 * KIB, ..Resources::default() };
+    let mut process = with_resources(40, resources);
     let value = [b'x'; 1000];
     let setting = process.connect();
     process.send(setting, &encode(&[b"SET".as_slice(), b"k", &value]));
@@ -137,8 +139,8 @@ fn who_takes_its_answers_is_not_closed_for_those_who_do_not() {
 #[test]
 fn those_who_are_being_closed_hold_up_nobody() {
     for takes_nothing in [false, true] {
-        let settings = Settings { max_clients: 40, output_bytes: 64 * KIB, ..Settings::default() };
-        let mut process = with_settings(settings);
+        let resources = Resources { output_bytes: 64 * KIB, ..Resources::default() };
+        let mut process = with_resources(40, resources);
         let (leaving, staying): (Vec<_>, _) =
             ((0..4).map(|_| process.connect()).collect(), process.connect());
         for &id in &leaving {
@@ -163,8 +165,8 @@ fn those_who_are_being_closed_hold_up_nobody() {
 
 #[test]
 fn who_waits_for_its_turn_is_not_closed_for_the_input_of_others() {
-    let settings = Settings { max_clients: 60, input_bytes: 64 * KIB, ..Settings::default() };
-    let mut process = with_settings(settings);
+    let resources = Resources { input_bytes: 64 * KIB, ..Resources::default() };
+    let mut process = with_resources(60, resources);
     // Each has more to say than its share, and all of it comes before anybody is run.
     let clients: Vec<_> = (0..50).map(|_| process.connect()).collect();
     let (request, answer) = (b"PING\r\n".repeat(1_500), b"+PONG\r\n".repeat(1_500));
@@ -231,8 +233,8 @@ fn a_command_that_came_in_pieces_may_be_answered_for_longer_than_a_command_may_c
 
 #[test]
 fn a_short_transaction_takes_little_of_what_all_transactions_share() {
-    let settings = Settings { max_clients: 40, queue_bytes: 64 * KIB, ..Settings::default() };
-    let mut process = with_settings(settings);
+    let resources = Resources { queue_bytes: 64 * KIB, ..Resources::default() };
+    let mut process = with_resources(40, resources);
     let clients: Vec<_> = (0..30).map(|_| process.connect()).collect();
     for (number, id) in clients.iter().enumerate() {
         let answer = process.send(*id, format!("WATCH k{number}\r\nMULTI\r\nSET k{number} v\r\n").as_bytes());
@@ -253,7 +255,7 @@ fn a_short_transaction_takes_little_of_what_all_transactions_share() {
 #[test]
 fn a_key_that_came_and_went_while_it_was_watched_has_changed() {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
-    let mut process = InProcess::new(config, Settings { max_clients: 4, ..Settings::default() }, None);
+    let mut process = InProcess::new(config, 4, Resources::default(), None);
     let (careful, other) = (process.connect(), process.connect());
     let exec = b"MULTI\r\nSET k mine\r\nEXEC\r\n";
     for between in ["SET k v\r\nDEL k\r\n", "SET k v\r\nRENAME k l\r\n", "SET k v\r\nFLUSHALL\r\n"] {
@@ -290,4 +292,40 @@ fn a_frame_over_tcp_has_a_longest_length() {
         assert_eq!((reply.status(), reply.argument), (Some(expected.0), expected.1));
         assert_eq!(process.is_closed(id), too_long);
     }
+}
+
+#[test]
+fn a_time_limit_of_zero_is_no_limit_whatever_the_limit() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let runtime = &mut process.server.engine_mut().runtime;
+    runtime.request_timeout = Duration::ZERO.into();
+    runtime.write_timeout = Duration::ZERO.into();
+    let (slow, unread, idle) = (process.connect(), process.connect(), process.connect());
+    process.receive(slow, b"*2\r\n$3\r\nGET\r\n$1\r\n");
+    process.server.run(slow, process.now);
+    process.receive(unread, b"PING\r\n");
+    process.server.run(unread, process.now);
+    for _ in 0..10 {
+        process.advance(24 * 3_600_000);
+        process.attend();
+        for id in [slow, unread, idle] {
+            assert!(!process.is_closing(id));
+        }
+    }
+    assert_eq!(show(&process.send(slow, b"k\r\n")), show(b"$-1\r\n"));
+}
+
+#[test]
+fn config_set_timeout_holds_for_clients_that_are_idle_already() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let (idle, asker) = (process.connect(), process.connect());
+    process.advance(3_000);
+    process.send(asker, b"CONFIG SET timeout 5\r\n");
+    process.advance(2_100);
+    process.attend();
+    assert!(process.is_closed(idle) && !process.is_closed(asker));
+    process.send(asker, b"CONFIG SET timeout 0\r\n");
+    process.advance(60_000);
+    process.attend();
+    assert!(!process.is_closed(asker));
 }

@@ -6,10 +6,11 @@
 
 use criterion::{Bencher, Criterion};
 use pannier::connection::ConnectionId;
-use pannier::engine::{Engine, EngineConfig};
+use pannier::engine::Engine;
 use pannier::frames::{Config, FrameServer};
 use pannier::mutation::Database;
-use pannier::server::{Server, Settings};
+use pannier::net::ServerOptions;
+use pannier::server::{Resources, Server};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use std::hint::black_box;
@@ -107,10 +108,11 @@ pub struct Driver {
 impl Driver {
     /// A server over `memory_bytes` with so many connections.
     pub fn new(memory_bytes: usize, connections: usize) -> Driver {
-        let settings = Settings { max_clients: connections, ..Settings::default() };
-        let engine = Engine::new(store(memory_bytes), EngineConfig::default());
+        let mut options = ServerOptions::default();
+        options.max_clients = connections;
+        let engine = Engine::new(store(memory_bytes), options);
         let datagrams = FrameServer::new(&Config::new(7, [3, 4]));
-        let mut server = Server::new(engine, datagrams, settings);
+        let mut server = Server::new(engine, datagrams, Resources::default());
         let peer = ([127, 0, 0, 1], 5000).into();
         let connections = (0..connections).map(|_| server.open(peer, NOW).expect("a free place")).collect();
         Driver { server, connections, unfinished: Vec::new() }

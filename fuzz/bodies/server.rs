@@ -7,17 +7,19 @@ use super::script::Script;
 use super::store::assert_empty;
 use pannier::client::{ReadError, ReplyReader};
 use pannier::connection::ConnectionId;
-use pannier::engine::{Engine, EngineConfig};
+use pannier::engine::Engine;
 use pannier::frames::{self, FrameServer};
 use pannier::limits::{DATAGRAM_BYTES_MAX, KIB, MIB};
 use pannier::mutation::Mutation;
-use pannier::server::{Server, Settings};
+use pannier::net::ServerOptions;
+use pannier::server::{Resources, Server};
 use pannier::store::{OnFull, Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use pannier::wire::frame::{self, COOKIE_LEN, Direction, Head, MAGIC, Op, Step};
 use pannier::wire::tag::TagKeys;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// When everything begins.
 pub const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
@@ -43,18 +45,19 @@ pub fn new_server(kind: u8) -> Server {
         if small { StoreConfig { segment_bytes: 4 * KIB, leaf_buckets: 64, ..config } } else { config };
     let store = Store::new(config, [1, 2]).expect("enough memory");
     let password = (kind & 4 != 0).then_some(PASSWORD);
-    let config = EngineConfig { password: password.map(<[u8]>::to_vec), ..EngineConfig::default() };
+    let mut options = ServerOptions::default();
+    options.max_clients = CLIENTS;
+    options.password = password.map(<[u8]>::to_vec);
+    options.idle_timeout = Duration::from_secs(if kind & 8 == 0 { 0 } else { 60 });
     let config_of_datagrams =
         frames::Config { clients_max: 4, password, ..frames::Config::new(EPOCH, [3, 4]) };
-    let settings = Settings {
-        max_clients: CLIENTS,
-        idle_timeout_ms: if kind & 8 == 0 { 0 } else { 60_000 },
+    let resources = Resources {
         input_bytes: 256 * KIB,
         output_bytes: 256 * KIB,
         queue_bytes: 64 * KIB,
-        ..Settings::default()
+        ..Resources::default()
     };
-    Server::new(Engine::new(store, config), FrameServer::new(&config_of_datagrams), settings)
+    Server::new(Engine::new(store, options), FrameServer::new(&config_of_datagrams), resources)
 }
 
 /// One place of a client: at most one connection at a time.

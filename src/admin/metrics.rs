@@ -7,8 +7,9 @@
 
 use super::{Readiness, Text};
 use crate::command::VERBS;
-use crate::engine::{Engine, settings::ProcessStats};
+use crate::engine::Engine;
 use crate::frames::counters::Counters as FrameCounters;
+use crate::metrics::ProcessStats;
 use crate::metrics::VerbMetrics;
 use crate::mutation::Database;
 use crate::server::Server;
@@ -143,7 +144,7 @@ fn connections(text: &mut Text, engine: &Engine) -> Result {
         "Clients connected over TCP.",
         engine.process_stats.connected_clients,
     )?;
-    let max = engine.settings.max_clients;
+    let max = engine.runtime.max_clients;
     gauge(text, "pannier_connections_max", "Clients that may be connected at once.", max)?;
     counter(text, "pannier_connections_accepted_total", "Connections taken on.", counters.accepted)?;
     let help = "Connections turned away because all places were taken.";
@@ -235,7 +236,7 @@ fn memory(text: &mut Text, engine: &Engine) -> Result {
         writeln!(text, "{NAME}{{use=\"{name}\"}} {value}")?;
     }
     let help = "The limit of the whole process (--memory).";
-    gauge(text, "pannier_memory_limit_bytes", help, engine.memory_limit_bytes())?;
+    gauge(text, "pannier_memory_limit_bytes", help, engine.options().memory_bytes)?;
     gauge(text, "pannier_store_limit_bytes", "The store's share of the limit.", memory.limit)?;
     let help = "Bytes of the store's memory that were ever touched.";
     gauge(text, "pannier_store_touched_bytes", help, memory.touched)
@@ -251,7 +252,7 @@ fn keys(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result {
     ];
     for (name, help, value) in families {
         family(text, name, "gauge", help)?;
-        for db in (0..engine.databases()).map(Database) {
+        for db in (0..engine.options().databases).map(Database) {
             writeln!(text, "{name}{{db=\"{}\"}} {}", db.0, value(engine, db))?;
         }
     }

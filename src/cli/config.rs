@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Exit, Failure, output,
-    secret::Secret,
     serve::{ServeArgs, ServeOptions},
     units::format_size,
 };
+use crate::config::ServerOptions;
 
 /// What can be asked of a configuration.
 #[derive(Subcommand, Debug)]
@@ -69,7 +69,8 @@ impl Setting {
         Setting { unit: Some("bytes"), ..Setting::new(name, json!(bytes), text) }
     }
 
-    fn limit(name: &'static str, limit: Option<Duration>) -> Setting {
+    fn limit(name: &'static str, limit: Duration) -> Setting {
+        let limit = Some(limit).filter(|limit| !limit.is_zero());
         let text = limit.map_or("never".to_owned(), |limit| format!("{limit:?}"));
         let value = json!(limit.map(|limit| limit.as_millis() as u64));
         Setting { unit: Some("ms"), ..Setting::new(name, value, text) }
@@ -97,26 +98,31 @@ impl Setting {
 /// All settings, in the order of the flags. Taken apart field by field, so that the compiler misses a new one.
 fn settings(options: &ServeOptions) -> Vec<Setting> {
     let ServeOptions {
-        tcp,
-        udp,
-        admin,
-        memory_bytes,
+        server,
         memory_source,
-        on_full,
-        max_clients,
-        databases,
-        idle_timeout,
-        request_timeout,
-        write_timeout,
-        max_value_bytes,
-        password,
         password_file,
         allow_unauthenticated,
         log_level,
         log_level_file,
         log_format,
-        log_requests,
     } = options;
+    let ServerOptions {
+        tcp,
+        udp,
+        admin,
+        memory_bytes,
+        on_full,
+        max_clients,
+        databases,
+        max_value_bytes,
+        idle_timeout,
+        request_timeout,
+        write_timeout,
+        password,
+        log_requests,
+        // Only programs can set it.
+        debug_commands: _,
+    } = server;
     let level = Setting::word("log-level", &log_level.as_str().to_ascii_lowercase());
     vec![
         Setting::address("tcp", Some(*tcp)),
@@ -130,7 +136,7 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         Setting::limit("request-timeout", *request_timeout),
         Setting::limit("write-timeout", *write_timeout),
         Setting::size("max-value", *max_value_bytes),
-        password_setting(password.as_ref(), password_file.as_deref()),
+        password_setting(password.is_some(), password_file.as_deref()),
         Setting::file("password-file", password_file.as_deref()),
         Setting::switch("allow-unauthenticated", *allow_unauthenticated),
         match log_level_file {
@@ -144,13 +150,12 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
 }
 
 /// Whether there is a password, and where it was found; nothing of what it is, not even its length.
-fn password_setting(password: Option<&Secret>, file: Option<&Path>) -> Setting {
-    let text = if password.is_some() { "set (hidden)" } else { "none" };
-    let setting = Setting::new(PASSWORD, json!(password.is_some()), text);
-    match (password, file) {
-        (None, _) => setting,
-        (Some(_), Some(file)) => setting.from(format!("the file {}", file.display())),
-        (Some(_), None) => setting.from("PANNIER_PASSWORD"),
+fn password_setting(is_set: bool, file: Option<&Path>) -> Setting {
+    let setting = Setting::new(PASSWORD, json!(is_set), if is_set { "set (hidden)" } else { "none" });
+    match (is_set, file) {
+        (false, _) => setting,
+        (true, Some(file)) => setting.from(format!("the file {}", file.display())),
+        (true, None) => setting.from("PANNIER_PASSWORD"),
     }
 }
 

@@ -4,8 +4,7 @@
 
 use std::{ffi::OsString, fmt, fs::File, io::Read, os::unix::ffi::OsStringExt, path::Path};
 
-/// Bytes of a password, at most: it has to pass as an argument of AUTH, before which arguments have a bound.
-const PASSWORD_BYTES_MAX: usize = crate::engine::settings::PASSWORD_BYTES_MAX;
+use crate::limits::PASSWORD_BYTES_MAX;
 
 /// Bytes of a password file that are looked at: enough to see that one is too long.
 const FILE_BYTES_MAX: u64 = PASSWORD_BYTES_MAX as u64 + 3;
@@ -18,6 +17,17 @@ impl Secret {
     /// The password itself.
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The password itself, taken out.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl From<Vec<u8>> for Secret {
+    fn from(bytes: Vec<u8>) -> Secret {
+        Secret(bytes)
     }
 }
 

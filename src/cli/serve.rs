@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum, builder::BoolishValueParser};
+use clap::{Args, builder::BoolishValueParser};
 use log::LevelFilter;
 
 use super::{
@@ -20,16 +20,10 @@ use super::{
     secret::{self, Secret},
     units::{Amount, parse_amount, parse_duration, parse_size},
 };
-use crate::{limits, net, store};
-
-/// What happens to a write when memory is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnFull {
-    /// It gets an OOM error; nothing is ever lost silently.
-    Refuse,
-    /// Keys that are little used make room for it.
-    Evict,
-}
+use crate::{
+    config::{OnFull, ServerOptions},
+    limits, net,
+};
 
 /// A place to listen at, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,35 +109,13 @@ pub struct ServeArgs {
     log_requests: bool,
 }
 
-/// All that the server needs to be told, checked.
+/// All that `serve` runs with, checked.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// Where to listen for TCP.
-    pub tcp: SocketAddr,
-    /// Where to listen for UDP, if at all.
-    pub udp: Option<SocketAddr>,
-    /// Where to listen for HTTP, if at all.
-    pub admin: Option<SocketAddr>,
-    /// The ceiling for data, index and buffers, in bytes.
-    pub memory_bytes: u64,
-    /// Where that number comes from, for the log: `as set`, or `75% of the container's 64 MiB (/sys/…)`.
+    /// What the server itself is started with.
+    pub server: ServerOptions,
+    /// Where the memory limit comes from, for the log: `as set`, or `75% of the container's 64 MiB (/sys/…)`.
     pub memory_source: String,
-    /// What happens to a write when memory is full.
-    pub on_full: OnFull,
-    /// Clients at once; at least 1.
-    pub max_clients: usize,
-    /// Databases; 1 to 16.
-    pub databases: u8,
-    /// How long a connection may idle; `None`: for ever.
-    pub idle_timeout: Option<Duration>,
-    /// How long a command may take to arrive; `None`: for ever.
-    pub request_timeout: Option<Duration>,
-    /// How long the output may make no progress; `None`: for ever.
-    pub write_timeout: Option<Duration>,
-    /// The largest value, in bytes; at most [`limits::VALUE_BYTES_MAX`].
-    pub max_value_bytes: u64,
-    /// The password that clients must give.
-    pub password: Option<Secret>,
     /// The file that the password came from, to be read again on SIGHUP.
     pub password_file: Option<PathBuf>,
     /// Whether addresses that others can reach do without a password.
@@ -154,8 +126,6 @@ pub struct ServeOptions {
     pub log_level_file: Option<PathBuf>,
     /// How a log line looks.
     pub log_format: LogFormat,
-    /// Whether each request and reply is logged.
-    pub log_requests: bool,
 }
 
 impl ServeArgs {
@@ -167,30 +137,33 @@ impl ServeArgs {
             Some(file) => logging::read_level_file(file)?,
             None => self.log_level,
         };
-        let options = ServeOptions {
+        let server = ServerOptions {
             tcp: self.tcp,
             udp: self.udp.unwrap_or(Listen::At(self.tcp)).address(),
             admin: self.admin.address(),
             memory_bytes: memory.bytes,
-            memory_source: memory.source,
             on_full: self.on_full,
             max_clients: self.max_clients as usize,
             databases: self.databases,
-            idle_timeout: none_if_zero(self.idle_timeout),
-            request_timeout: none_if_zero(self.request_timeout),
-            write_timeout: none_if_zero(self.write_timeout),
             max_value_bytes: self.max_value,
-            password,
+            idle_timeout: self.idle_timeout,
+            request_timeout: self.request_timeout,
+            write_timeout: self.write_timeout,
+            password: password.map(Secret::into_bytes),
+            log_requests: self.log_requests,
+            ..ServerOptions::default()
+        };
+        net::check(&server).map_err(|error| error.to_string())?;
+        let options = ServeOptions {
+            server,
+            memory_source: memory.source,
             password_file: self.password_file,
             allow_unauthenticated: self.allow_unauthenticated,
             log_level,
             log_level_file: self.log_level_file,
             log_format: self.log_format,
-            log_requests: self.log_requests,
         };
-        check_bounds(&options)?;
         check_exposure(&options)?;
-        net::check(&options.to_server()).map_err(|error| error.to_string())?;
         Ok(options)
     }
 
@@ -203,48 +176,13 @@ impl ServeArgs {
     }
 }
 
-impl ServeOptions {
-    /// In the server's own words.
-    fn to_server(&self) -> net::ServerOptions {
-        let ms = |limit: Option<Duration>| limit.map_or(u64::MAX, |limit| limit.as_millis() as u64);
-        net::ServerOptions {
-            tcp: self.tcp,
-            udp: self.udp,
-            admin: self.admin,
-            memory_bytes: self.memory_bytes,
-            memory_origin: self.memory_source.clone(),
-            on_full: match self.on_full {
-                OnFull::Refuse => store::OnFull::Refuse,
-                OnFull::Evict => store::OnFull::Evict,
-            },
-            max_clients: self.max_clients,
-            databases: self.databases,
-            max_value_bytes: self.max_value_bytes,
-            idle_timeout_ms: self.idle_timeout.map_or(0, |limit| limit.as_millis() as u64),
-            request_timeout_ms: ms(self.request_timeout),
-            write_timeout_ms: ms(self.write_timeout),
-            password: self.password.as_ref().map(|password| password.expose().to_vec()),
-            log_requests: self.log_requests,
-        }
-    }
-}
-
-fn check_bounds(options: &ServeOptions) -> Result<(), String> {
-    if options.max_value_bytes == 0 || options.max_value_bytes > limits::VALUE_BYTES_MAX {
-        return Err("--max-value must be between 1 byte and 512MiB".to_owned());
-    }
-    if options.admin.is_some_and(|admin| admin == options.tcp && admin.port() != 0) {
-        return Err(format!("--admin and --tcp cannot share {}; give one of them another port", options.tcp));
-    }
-    Ok(())
-}
-
 /// An address that others can reach needs a password, or the flag that says that none is meant.
 fn check_exposure(options: &ServeOptions) -> Result<(), String> {
-    if options.password.is_some() || options.allow_unauthenticated {
+    let server = &options.server;
+    if server.password.is_some() || options.allow_unauthenticated {
         return Ok(());
     }
-    let addresses = [("--tcp", Some(options.tcp)), ("--udp", options.udp), ("--admin", options.admin)];
+    let addresses = [("--tcp", Some(server.tcp)), ("--udp", server.udp), ("--admin", server.admin)];
     let exposed = addresses.into_iter().find_map(|(flag, address)| {
         address.filter(|address| !address.ip().to_canonical().is_loopback()).map(|address| (flag, address))
     });
@@ -255,10 +193,6 @@ fn check_exposure(options: &ServeOptions) -> Result<(), String> {
              --password-file, listen on 127.0.0.1, or say --allow-unauthenticated if that is what you want"
         )),
     }
-}
-
-fn none_if_zero(duration: Duration) -> Option<Duration> {
-    Some(duration).filter(|duration| !duration.is_zero())
 }
 
 pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -275,10 +209,11 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
 pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let options = args.resolve_here()?;
     logging::start(options.log_level, options.log_format);
-    let served = net::serve(
-        &options.to_server(),
-        reload::hook(options.password.clone(), options.password_file.clone(), options.log_level_file.clone()),
-    );
+    log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
+    log::info!("memory limit={} bytes from={}", options.server.memory_bytes, options.memory_source);
+    let password = options.server.password.clone().map(Secret::from);
+    let reload = reload::hook(password, options.password_file.clone(), options.log_level_file.clone());
+    let served = net::serve(&options.server, reload);
     log::logger().flush();
     served.map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
     Ok(Exit::Done)

@@ -24,18 +24,19 @@ fn with_password(flags: &[&str], password: Option<&str>) -> Result<ServeOptions,
 #[test]
 fn defaults() {
     let options = options(&[]).unwrap();
-    assert_eq!(options.tcp.to_string(), "127.0.0.1:7878");
-    assert_eq!(options.udp, Some(options.tcp));
-    assert_eq!(options.admin.unwrap().to_string(), "127.0.0.1:7879");
-    assert_eq!((options.memory_bytes, options.on_full), (1 << 30, OnFull::Refuse));
-    assert_eq!((options.max_clients, options.databases), (10_000, 16));
-    assert_eq!(options.idle_timeout, None);
-    assert_eq!(options.request_timeout, Some(Duration::from_secs(10)));
-    assert_eq!(options.write_timeout, Some(Duration::from_secs(30)));
-    assert_eq!(options.max_value_bytes, 512 << 20);
-    assert_eq!(options.password, None);
+    let server = &options.server;
+    assert_eq!(server.tcp.to_string(), "127.0.0.1:7878");
+    assert_eq!(server.udp, Some(server.tcp));
+    assert_eq!(server.admin.unwrap().to_string(), "127.0.0.1:7879");
+    assert_eq!((server.memory_bytes, server.on_full), (1 << 30, OnFull::Refuse));
+    assert_eq!((server.max_clients, server.databases), (10_000, 16));
+    assert_eq!(server.idle_timeout, Duration::ZERO);
+    assert_eq!(server.request_timeout, Duration::from_secs(10));
+    assert_eq!(server.write_timeout, Duration::from_secs(30));
+    assert_eq!(server.max_value_bytes, 512 << 20);
+    assert_eq!(server.password, None);
     assert_eq!((options.log_level, options.log_format), (LevelFilter::Info, LogFormat::Text));
-    assert!(!options.log_requests);
+    assert!(!server.log_requests);
 }
 
 #[test]
@@ -44,17 +45,18 @@ fn everything_can_be_set() {
         --idle-timeout 5m --request-timeout 0 --write-timeout 500ms --max-value 1mb --log-level debug \
         --log-format json --log-requests";
     let options = options(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
-    assert_eq!(options.tcp.to_string(), "[::1]:1");
-    assert_eq!((options.udp, options.admin), (None, None));
-    assert_eq!((options.memory_bytes, &options.memory_source[..]), (64 << 20, "as set"));
-    assert_eq!(options.on_full, OnFull::Evict);
-    assert_eq!((options.max_clients, options.databases), (7, 1));
-    assert_eq!(options.idle_timeout, Some(Duration::from_secs(300)));
-    assert_eq!(options.request_timeout, None);
-    assert_eq!(options.write_timeout, Some(Duration::from_millis(500)));
-    assert_eq!(options.max_value_bytes, 1 << 20);
+    let server = &options.server;
+    assert_eq!(server.tcp.to_string(), "[::1]:1");
+    assert_eq!((server.udp, server.admin), (None, None));
+    assert_eq!((server.memory_bytes, &options.memory_source[..]), (64 << 20, "as set"));
+    assert_eq!(server.on_full, OnFull::Evict);
+    assert_eq!((server.max_clients, server.databases), (7, 1));
+    assert_eq!(server.idle_timeout, Duration::from_secs(300));
+    assert_eq!(server.request_timeout, Duration::ZERO);
+    assert_eq!(server.write_timeout, Duration::from_millis(500));
+    assert_eq!(server.max_value_bytes, 1 << 20);
     assert_eq!((options.log_level, options.log_format), (LevelFilter::Debug, LogFormat::Json));
-    assert!(options.log_requests);
+    assert!(server.log_requests);
 }
 
 #[test]

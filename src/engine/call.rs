@@ -71,7 +71,7 @@ impl<'a> Call<'_, 'a, '_> {
 
     pub(super) fn database_numbered(&self, number: i64) -> Result<Database, Error<'a>> {
         match u8::try_from(number) {
-            Ok(number) if number < self.engine.config.databases => Ok(Database(number)),
+            Ok(number) if number < self.engine.options.databases => Ok(Database(number)),
             _ => Err(ErrorKind::DatabaseOutOfRange.plain()),
         }
     }

@@ -1,9 +1,10 @@
 //! CONFIG: what is set, under the names that Redis has for it, and the few things that can change while the server runs.
 
-use super::{Call, Engine, Flow, Outcome, settings::LogLevel, slowlog};
+use super::{Call, Engine, Flow, Outcome};
 use crate::{
+    config::{LogLevel, OnFull, TimeLimit},
+    limits::SLOWLOG_LEN_MAX,
     reply::{Error, ErrorKind, Part},
-    store::OnFull,
     wire::{glob, number::parse_i64},
 };
 use std::fmt::Write;
@@ -33,58 +34,58 @@ const fn fixed(name: &'static str, get: fn(&Engine, &mut String) -> std::fmt::Re
 
 static PARAMETERS: [Parameter; 17] = [
     fixed("appendonly", |_, text| text.write_str("no")),
-    fixed("bind", |engine, text| text.write_str(&engine.config.bind)),
-    fixed("databases", |engine, text| write!(text, "{}", engine.config.databases)),
+    fixed("bind", |engine, text| write!(text, "{}", engine.options.tcp.ip())),
+    fixed("databases", |engine, text| write!(text, "{}", engine.options.databases)),
     fixed("enable-debug-command", |engine, text| {
-        text.write_str(if engine.config.debug_allowed { "yes" } else { "no" })
+        text.write_str(if engine.options.debug_commands { "yes" } else { "no" })
     }),
     fixed("io-threads", |_, text| text.write_str("1")),
     Parameter {
         name: "loglevel",
-        get: |engine, text| text.write_str(engine.settings.log_level.name()),
+        get: |engine, text| text.write_str(engine.runtime.log_level.name()),
         setting: Setting::LogLevel,
     },
     Parameter {
         name: "maxclients",
-        get: |engine, text| write!(text, "{}", engine.settings.max_clients),
+        get: |engine, text| write!(text, "{}", engine.runtime.max_clients),
         // Room for them was reserved at start.
         setting: Setting::Integer {
             min: 1,
-            max: |engine| engine.config.max_clients as i64,
-            set: |engine, value| engine.settings.max_clients = value as usize,
+            max: |engine| engine.options.max_clients as i64,
+            set: |engine, value| engine.runtime.max_clients = value as usize,
         },
     },
-    fixed("maxmemory", |engine, text| write!(text, "{}", engine.config.memory_limit_bytes)),
+    fixed("maxmemory", |engine, text| write!(text, "{}", engine.options.memory_bytes)),
     fixed("maxmemory-policy", |engine, text| text.write_str(engine.policy())),
-    fixed("port", |engine, text| write!(text, "{}", engine.config.port)),
+    fixed("port", |engine, text| write!(text, "{}", engine.options.tcp.port())),
     fixed("proto-max-bulk-len", |engine, text| write!(text, "{}", engine.max_value_bytes())),
     fixed("save", |_, _| Ok(())),
     Parameter {
         name: "slowlog-log-slower-than",
-        get: |engine, text| write!(text, "{}", engine.settings.slowlog_slower_than_us),
+        get: |engine, text| write!(text, "{}", engine.runtime.slowlog_slower_than_us),
         setting: Setting::Integer {
             min: -1,
             max: |_| i64::MAX,
-            set: |engine, value| engine.settings.slowlog_slower_than_us = value,
+            set: |engine, value| engine.runtime.slowlog_slower_than_us = value,
         },
     },
     Parameter {
         name: "slowlog-max-len",
-        get: |engine, text| write!(text, "{}", engine.settings.slowlog_len_max),
+        get: |engine, text| write!(text, "{}", engine.runtime.slowlog_len_max),
         setting: Setting::Integer {
             min: 0,
-            max: |_| slowlog::LEN_MAX as i64,
-            set: |engine, value| engine.settings.slowlog_len_max = value as usize,
+            max: |_| SLOWLOG_LEN_MAX as i64,
+            set: |engine, value| engine.runtime.slowlog_len_max = value as usize,
         },
     },
     fixed("tcp-keepalive", |_, text| text.write_str("300")),
     Parameter {
         name: "timeout",
-        get: |engine, text| write!(text, "{}", engine.settings.idle_timeout_s),
+        get: |engine, text| write!(text, "{}", engine.runtime.idle_timeout.seconds()),
         setting: Setting::Integer {
             min: 0,
             max: |_| i64::from(i32::MAX),
-            set: |engine, value| engine.settings.idle_timeout_s = value as u32,
+            set: |engine, value| engine.runtime.idle_timeout = TimeLimit::from_seconds(value as u32),
         },
     },
     fixed("unixsocket", |_, _| Ok(())),
@@ -187,7 +188,7 @@ fn assign(
                 LogLevel::ALL.into_iter().find(|level| level.name().as_bytes().eq_ignore_ascii_case(value));
             let level = known.ok_or(ErrorKind::ConfigLogLevel.of_both(name, Part::Bytes(b"")))?;
             if apply {
-                engine.settings.log_level = level;
+                engine.runtime.log_level = level;
             }
         }
     }

@@ -114,7 +114,7 @@ fn clients(engine: &Engine, _: Millis, text: &mut String) -> Result {
     lines!(text,
         "connected_clients": engine.process_stats.connected_clients,
         "cluster_connections": 0,
-        "maxclients": engine.settings.max_clients,
+        "maxclients": engine.runtime.max_clients,
         "client_buffer_bytes": engine.process_stats.buffer_bytes,
         "blocked_clients": 0,
         "tracking_clients": 0,
@@ -123,7 +123,7 @@ fn clients(engine: &Engine, _: Millis, text: &mut String) -> Result {
 
 fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
     let (memory, process_stats) = (engine.store.memory(), &engine.process_stats);
-    let limit = engine.config.memory_limit_bytes as u64;
+    let limit = engine.options.memory_bytes;
     lines!(text,
         "used_memory": memory.used(),
         "used_memory_human": Human(memory.used()),
@@ -256,7 +256,7 @@ fn error_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
 }
 
 fn keyspace(engine: &Engine, now: Millis, text: &mut String) -> Result {
-    for db in (0..engine.config.databases).map(Database) {
+    for db in (0..engine.options.databases).map(Database) {
         let keys = engine.store.len(db);
         if keys > 0 {
             let (expires, ttl) = (engine.store.expiring(db), engine.store.average_ttl_ms(db, now));

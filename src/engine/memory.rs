@@ -30,7 +30,7 @@ pub fn usage<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 /// `MEMORY STATS`: the rows of Redis's that mean something here, then Pannier's own.
 pub fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let (memory, process_stats) = (call.engine.store.memory(), &call.engine.process_stats);
-    let keys: u64 = (0..call.engine.config.databases).map(|db| call.engine.store.len(Database(db))).sum();
+    let keys: u64 = (0..call.engine.options.databases).map(|db| call.engine.store.len(Database(db))).sum();
     let rows = [
         ("peak.allocated", process_stats.resident_peak_bytes),
         ("total.allocated", memory.used()),

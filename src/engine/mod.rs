@@ -17,8 +17,9 @@
 
 use crate::{
     command::{self, Flags, Verb, VerbId},
+    config::{Runtime, ServerOptions},
     limits::INLINE_VALUE_BYTES_MAX,
-    metrics::Metrics,
+    metrics::{Metrics, ProcessStats},
     mutation::{Database, LargeId},
     reply::{Error, ErrorKind, Part},
     store::{Entry, LargeCursor, Store},
@@ -49,6 +50,7 @@ mod multiple;
 mod multiple_tests;
 pub mod names;
 mod object;
+mod password;
 mod ranges;
 mod scan;
 mod server;
@@ -56,8 +58,7 @@ mod server;
 mod server_tests;
 pub mod session;
 mod set;
-pub mod settings;
-pub mod slowlog;
+mod slowlog;
 mod strings;
 #[cfg(test)]
 mod testing;
@@ -68,9 +69,8 @@ use call::Call;
 pub(crate) use call::refused;
 use meter::Meter;
 use names::Names;
+use password::Password;
 use session::Session;
-use settings::Password;
-pub use settings::{EngineConfig, ProcessStats, Settings};
 use slowlog::Slowlog;
 
 /// The version of Redis whose behaviour clients may expect; shown by INFO and HELLO.
@@ -85,15 +85,16 @@ const TEXT_BYTES: usize = 64 * 1024;
 pub struct Engine {
     pub store: Store,
     pub metrics: Metrics,
-    /// What CONFIG SET can change; the server reads it.
-    pub settings: Settings,
+    /// What CONFIG SET changes; the server reads it too.
+    pub runtime: Runtime,
     /// What only the server knows; it keeps them up to date for INFO.
     pub process_stats: ProcessStats,
     /// What clients call themselves.
     pub client_names: Names,
     /// What is left of the turn of the client that is served; the server refills it, commands charge it.
     pub meter: Meter,
-    config: EngineConfig,
+    /// What the server was started with, the password aside.
+    options: ServerOptions,
     slowlog: Slowlog,
     password: Option<Password>,
     random: u64,
@@ -132,46 +133,43 @@ impl Engine {
     /// An engine over a store.
     ///
     /// # Panics
-    /// If the password is longer than [`settings::PASSWORD_BYTES_MAX`].
+    /// If the password is longer than [`PASSWORD_BYTES_MAX`](crate::limits::PASSWORD_BYTES_MAX).
     #[must_use]
-    pub fn new(store: Store, config: EngineConfig) -> Engine {
+    pub fn new(store: Store, mut options: ServerOptions) -> Engine {
+        let password = options.password.take();
         Engine {
             store,
             metrics: Metrics::new(),
-            settings: Settings {
-                idle_timeout_s: config.idle_timeout_s,
-                max_clients: config.max_clients,
-                slowlog_slower_than_us: 10_000,
-                slowlog_len_max: slowlog::LEN_MAX,
-                log_level: settings::LogLevel::default(),
-            },
+            runtime: Runtime::new(&options),
             process_stats: ProcessStats::default(),
-            client_names: Names::new(config.max_clients),
+            client_names: Names::new(options.max_clients),
             meter: Meter::new(meter::TURN_UNITS),
             slowlog: Slowlog::new(),
-            password: config.password.as_deref().map(Password::new),
-            random: config.seed | 1,
+            password: password.as_deref().map(Password::new),
+            random: 0x9e37_79b9_7f4a_7c15,
             scratch: vec![0; INLINE_VALUE_BYTES_MAX].into_boxed_slice(),
             names: Vec::with_capacity(scan::NAMES_BYTES),
             text: String::with_capacity(TEXT_BYTES),
-            config,
+            options,
         }
+    }
+
+    /// What RANDOMKEY picks is drawn from this number from now on.
+    pub fn seed_random(&mut self, seed: u64) {
+        self.random = seed | 1;
+    }
+
+    /// What the server was started with; the password is not among it.
+    #[inline]
+    #[must_use]
+    pub fn options(&self) -> &ServerOptions {
+        &self.options
     }
 
     /// Bytes of a value, at most.
     #[must_use]
     pub fn max_value_bytes(&self) -> u64 {
         self.store.config().max_value_bytes
-    }
-
-    /// The limit of the whole process, in bytes.
-    pub fn memory_limit_bytes(&self) -> usize {
-        self.config.memory_limit_bytes
-    }
-
-    /// Databases that SELECT can name.
-    pub fn databases(&self) -> u8 {
-        self.config.databases
     }
 
     /// Whether a client must authenticate.
@@ -183,7 +181,7 @@ impl Engine {
     /// From now on AUTH must give this; clients that are authenticated stay so.
     ///
     /// # Panics
-    /// If it is longer than [`settings::PASSWORD_BYTES_MAX`].
+    /// If it is longer than [`PASSWORD_BYTES_MAX`](crate::limits::PASSWORD_BYTES_MAX).
     pub fn set_password(&mut self, password: &[u8]) {
         self.password = Some(Password::new(password));
     }
@@ -321,7 +319,7 @@ impl Engine {
     ) {
         self.metrics.took(verb.id, spent.micros);
         if self.is_slow(verb, spent.micros) {
-            self.slowlog.set_len_max(self.settings.slowlog_len_max);
+            self.slowlog.set_len_max(self.runtime.slowlog_len_max);
             self.slowlog.record(session, &self.client_names, args, spent);
         }
     }
@@ -329,7 +327,7 @@ impl Engine {
     /// Whether a command that took so long enters the slow log.
     #[inline]
     pub fn is_slow(&self, verb: &Verb, micros: u64) -> bool {
-        let threshold = self.settings.slowlog_slower_than_us;
+        let threshold = self.runtime.slowlog_slower_than_us;
         threshold >= 0 && micros >= threshold as u64 && !verb.flags.has(Flags::SKIP_SLOWLOG)
     }
 

@@ -1,8 +1,9 @@
 //! MSET and MSETNX in small stores that are full to the brim: all or nothing, whatever it takes. Beside the store goes a
 //! map to which the changes are applied that the store tells.
 
-use super::{EngineConfig, testing::Bench};
+use super::testing::Bench;
 use crate::{
+    config::ServerOptions,
     limits::MIB,
     mutation::{Database, Mutation, Revision},
     random::Random,
@@ -60,7 +61,7 @@ impl Harness {
         };
         let (key_count, pairs_max) = (one_of([20, 100, 400]), one_of([3, 12, 40]));
         let (long_share, long_max) = (one_of([0, 3, 20]), one_of([1, 4, 30]) * segment_bytes);
-        let mut bench = Bench::with(EngineConfig::default(), store);
+        let mut bench = Bench::with(ServerOptions::default(), store);
         let told = Rc::new(RefCell::new(Vec::new()));
         let sink = Rc::clone(&told);
         bench.engine.store.set_listener(Some(Box::new(move |mutation: &Mutation<'_>, revision| {
@@ -246,7 +247,7 @@ fn the_last_of_several_values_for_one_key_stays() {
     let values = [0, 40, 41, 60, 900, 70_000].map(|len| vec![b'a' + (len % 26) as u8; len]);
     let store =
         StoreConfig { memory_bytes: MIB, segment_bytes: 1024, leaf_buckets: 16, ..StoreConfig::default() };
-    let mut bench = Bench::with(EngineConfig::default(), store);
+    let mut bench = Bench::with(ServerOptions::default(), store);
     let mut play = |before: Option<&[u8]>, chosen: &[&[u8]]| {
         bench.run("FLUSHALL");
         if let Some(value) = before {

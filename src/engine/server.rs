@@ -39,7 +39,7 @@ const SLEEP_S_MAX: f64 = 60.0;
 
 /// `DEBUG SLEEP s`, where the configuration allows it: it holds everybody up, which is what it is for.
 pub fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    if !call.engine.config.debug_allowed {
+    if !call.engine.options.debug_commands {
         return Err(ErrorKind::DebugNotAllowed.plain());
     }
     let word = call.bytes(1)?;

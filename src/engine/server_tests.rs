@@ -1,7 +1,7 @@
 //! Transcripts about the server itself: authentication, INFO, CONFIG, COMMAND, SLOWLOG, LATENCY.
 
 use super::{
-    EngineConfig, Timing,
+    ServerOptions, Timing,
     testing::{Bench, START},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn with_password() -> Bench {
-    let config = EngineConfig { password: Some(b"secret".to_vec()), ..EngineConfig::default() };
+    let config = ServerOptions { password: Some(b"secret".to_vec()), ..ServerOptions::default() };
     Bench::with(config, StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() })
 }
 
@@ -104,13 +104,13 @@ fn config_is_set_whole_or_not_at_all() {
     let mut bench = Bench::new();
     let failed = "-ERR CONFIG SET failed (possibly related to argument";
     assert_eq!(bench.run("CONFIG SET timeout 5 slowlog-max-len 3"), "+OK\r\n");
-    assert_eq!(bench.engine.settings.idle_timeout_s, 5);
+    assert_eq!(bench.engine.runtime.idle_timeout.seconds(), 5);
     let reply = bench.run("CONFIG SET timeout 6 slowlog-max-len 1000");
     assert_eq!(
         reply,
         format!("{failed} 'slowlog-max-len') - argument must be between 0 and 128 inclusive\r\n")
     );
-    assert_eq!(bench.engine.settings.idle_timeout_s, 5);
+    assert_eq!(bench.engine.runtime.idle_timeout.seconds(), 5);
     let reply = bench.run("CONFIG SET maxclients 20000");
     assert_eq!(reply, format!("{failed} 'maxclients') - argument must be between 1 and 10000 inclusive\r\n"));
     let reply = bench.run("CONFIG SET maxmemory 1");
@@ -213,7 +213,7 @@ fn hostile_patterns_take_bounded_time() {
 
 #[test]
 fn debug_sleeps_only_where_it_may() {
-    let config = EngineConfig { debug_allowed: true, ..EngineConfig::default() };
+    let config = ServerOptions { debug_commands: true, ..ServerOptions::default() };
     let mut bench = Bench::with(config, StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() });
     assert_eq!(bench.run("DEBUG SLEEP 0"), "+OK\r\n");
     let unknown = "-ERR unknown subcommand or wrong number of arguments for 'x'. Try DEBUG HELP.\r\n";

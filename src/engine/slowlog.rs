@@ -7,6 +7,7 @@ use super::{
     session::Session,
 };
 use crate::{
+    limits::SLOWLOG_LEN_MAX,
     reply::{ErrorKind, Part},
     time::Millis,
     wire::{
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// Entries, at most.
-pub const LEN_MAX: usize = 128;
+const LEN_MAX: usize = SLOWLOG_LEN_MAX;
 /// Arguments that an entry keeps; with more of them the last one says how many are missing.
 const ARGS_MAX: usize = 32;
 /// Bytes of an argument that an entry keeps.
@@ -89,12 +90,6 @@ impl Slowlog {
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there is no entry.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Entries that are kept from now on, at most [`LEN_MAX`].

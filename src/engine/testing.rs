@@ -1,9 +1,10 @@
 //! For tests: commands in, replies out, without a server.
 
 use super::meter::{Meter, TURN_UNITS};
-use super::{Engine, EngineConfig, Flow, session::Session};
+use super::{Engine, Flow, session::Session};
 use crate::{
     buffer::arena::Arena,
+    config::ServerOptions,
     limits::MIB,
     mutation::LargeId,
     store::{LargeCursor, Store, StoreConfig},
@@ -30,14 +31,14 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Bench {
-        Bench::with(EngineConfig::default(), StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() })
+        Bench::with(ServerOptions::default(), StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() })
     }
 
-    pub fn with(config: EngineConfig, store: StoreConfig) -> Bench {
+    pub fn with(options: ServerOptions, store: StoreConfig) -> Bench {
         let store = Store::new(store, [1, 2]).unwrap();
-        let authenticated = config.password.is_none();
+        let authenticated = options.password.is_none();
         Bench {
-            engine: Engine::new(store, config),
+            engine: Engine::new(store, options),
             session: Session::new(7, authenticated),
             now: START,
             arena: Arena::new(4 * MIB),

@@ -2,10 +2,11 @@
 //! limit passing.
 
 use super::*;
-use crate::engine::{Engine, settings::EngineConfig};
+use crate::config::ServerOptions;
+use crate::engine::Engine;
 use crate::frames::{self, FrameServer};
 use crate::limits::MIB;
-use crate::server::Settings;
+use crate::server::Resources;
 use crate::store::{Store, StoreConfig};
 use mio::{Events, Poll};
 use std::net::TcpStream as Socket;
@@ -25,10 +26,13 @@ struct Rig {
 impl Rig {
     fn new() -> Rig {
         let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
-        let engine = Engine::new(Store::new(config, [1, 2]).unwrap(), EngineConfig::default());
+        let engine = Engine::new(
+            Store::new(config, [1, 2]).unwrap(),
+            ServerOptions { max_clients: 4, ..ServerOptions::default() },
+        );
         let datagrams =
             FrameServer::new(&frames::Config { clients_max: 4, ..frames::Config::new(1, [3, 4]) });
-        let small = Settings { max_clients: 4, input_bytes: MIB, output_bytes: MIB, ..Settings::default() };
+        let small = Resources { input_bytes: MIB, output_bytes: MIB, ..Resources::default() };
         let poll = Poll::new().unwrap();
         let mut port = AdminPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         port.register(poll.registry(), FIRST).unwrap();

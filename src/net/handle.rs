@@ -1,7 +1,8 @@
 //! A server on a thread of its own, for a process that does something else too. It leaves the process's signals alone.
 
 use super::signal::Signals;
-use super::{Bound, ServerOptions, StartError};
+use super::start::Bound;
+use super::{ServerOptions, StartError};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -87,25 +88,16 @@ fn fell() -> StartError {
 mod tests {
     use super::*;
     use crate::limits::MIB;
-    use crate::store::OnFull;
     use std::net::{TcpListener, TcpStream};
 
     fn options(tcp: SocketAddr) -> ServerOptions {
         ServerOptions {
             tcp,
-            admin: None,
-            udp: None,
             memory_bytes: 16 * MIB as u64,
-            memory_origin: String::new(),
-            on_full: OnFull::Refuse,
             max_clients: 4,
             databases: 1,
             max_value_bytes: 1024,
-            idle_timeout_ms: 0,
-            request_timeout_ms: 1_000,
-            write_timeout_ms: 1_000,
-            password: None,
-            log_requests: false,
+            ..ServerOptions::default()
         }
     }
 

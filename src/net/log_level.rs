@@ -1,6 +1,6 @@
 //! Levels of the log in Redis's words (CONFIG SET loglevel) and in those of the `log` crate.
 
-use crate::engine::settings::LogLevel;
+use crate::config::LogLevel;
 use log::LevelFilter;
 
 /// What is let through at a level that CONFIG SET names.

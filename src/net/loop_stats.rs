@@ -1,6 +1,6 @@
 //! How long the loop's turns take: what a request can have to wait for others.
 
-use crate::engine::settings::ProcessStats;
+use crate::metrics::ProcessStats;
 
 /// The longest turn is remembered for one to two of these, milliseconds.
 const WINDOW_MS: u64 = 30_000;

@@ -1,6 +1,6 @@
 //! What the system knows of this process: memory, processor time, its number.
 
-use crate::engine::settings::ProcessStats;
+use crate::metrics::ProcessStats;
 use std::fs::File;
 use std::io::Read;
 

@@ -18,8 +18,8 @@ use super::peers::{FIRST_TOKEN, GROUP_LEN, Peers};
 use super::signal::Signals;
 use super::udp::UdpPort;
 use crate::admin::Readiness;
+use crate::config::LogLevel;
 use crate::connection::ConnectionId;
-use crate::engine::settings::LogLevel;
 use crate::server::Server;
 use crate::time::{Millis, Now};
 use mio::{Events, Interest, Poll, Token};
@@ -81,7 +81,7 @@ impl Reactor {
     pub fn new(sockets: Sockets, server: Server, max_clients: usize) -> io::Result<Reactor> {
         let Sockets { listener, mut udp, mut admin, mut signals } = sockets;
         let poll = Poll::new()?;
-        let log_level = server.engine().settings.log_level;
+        let log_level = server.engine().runtime.log_level;
         let registry = poll.registry();
         let mut acceptor = Acceptor::new(listener);
         acceptor.register(registry, LISTENER)?;
@@ -168,7 +168,7 @@ impl Reactor {
 
     /// CONFIG SET loglevel works from the next turn on.
     fn follow_log_level(&mut self) {
-        let level = self.server.engine().settings.log_level;
+        let level = self.server.engine().runtime.log_level;
         if level != self.log_level {
             self.log_level = level;
             log::set_max_level(log_level::filter(level));
@@ -215,7 +215,7 @@ impl Reactor {
         let (stops, reload) = self.signals.take();
         if reload {
             self.signals.reload(&mut self.server);
-            self.log_level = self.server.engine().settings.log_level;
+            self.log_level = self.server.engine().runtime.log_level;
         }
         if stops == 0 {
             return;

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 #[derive(Default)]
 pub struct Reloaded {
     /// What AUTH and the tags of frames must be made with from now on, at most
-    /// [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX) bytes. Clients that are authenticated stay so.
+    /// [`PASSWORD_BYTES_MAX`](crate::limits::PASSWORD_BYTES_MAX) bytes. Clients that are authenticated stay so.
     pub password: Option<Vec<u8>>,
     /// How much is logged from now on.
     pub log_level: Option<log::LevelFilter>,
@@ -75,7 +75,7 @@ impl Signals {
         }
         if let Some(level) = log_level {
             log::set_max_level(level);
-            server.engine_mut().settings.log_level = log_level::nearest(level);
+            server.engine_mut().runtime.log_level = log_level::nearest(level);
         }
     }
 }

@@ -226,20 +226,24 @@ fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Engine, settings::EngineConfig};
+    use crate::config::ServerOptions;
+    use crate::engine::Engine;
     use crate::frames::{self, FrameServer};
     use crate::limits::MIB;
-    use crate::server::Settings;
+    use crate::server::Resources;
     use crate::store::{Store, StoreConfig};
     use std::fs::File;
     use std::os::fd::OwnedFd;
 
     fn server() -> Server {
         let config = StoreConfig { memory_bytes: 4 * MIB, ..StoreConfig::default() };
-        let engine = Engine::new(Store::new(config, [1, 2]).unwrap(), EngineConfig::default());
+        let engine = Engine::new(
+            Store::new(config, [1, 2]).unwrap(),
+            ServerOptions { max_clients: 4, ..ServerOptions::default() },
+        );
         let datagrams =
             FrameServer::new(&frames::Config { clients_max: 4, ..frames::Config::new(1, [3, 4]) });
-        let small = Settings { max_clients: 4, input_bytes: MIB, output_bytes: MIB, ..Settings::default() };
+        let small = Resources { input_bytes: MIB, output_bytes: MIB, ..Resources::default() };
         Server::new(engine, datagrams, small)
     }
 

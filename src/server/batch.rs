@@ -120,7 +120,7 @@ impl Server {
             conns.push(conn);
         }
         self.prefetch_record(0);
-        let began_us = (self.settings.clock_us)();
+        let began_us = (self.resources.clock_us)();
         for conn in &mut conns {
             self.run_planned(conn, now);
         }
@@ -165,7 +165,7 @@ impl Server {
                 self.prefetch_record(mark);
             }
             if self.batch.is_fast(&conn) {
-                let (before, units, began_us) = (conn.ran, conn.units, (self.settings.clock_us)());
+                let (before, units, began_us) = (conn.ran, conn.units, (self.resources.clock_us)());
                 self.run_planned(&mut conn, now);
                 self.count(began_us);
                 ran += conn.ran - before;
@@ -302,7 +302,7 @@ impl Server {
         if total == 0 {
             return;
         }
-        let spent_us = (self.settings.clock_us)().saturating_sub(began_us);
+        let spent_us = (self.resources.clock_us)().saturating_sub(began_us);
         for ((_, verb), calls) in FastCommand::ALL.into_iter().zip(std::mem::take(&mut self.batch.calls)) {
             self.engine.metrics.called_many(verb, calls, spent_us * calls / total);
         }
@@ -310,9 +310,9 @@ impl Server {
 
     /// Whether a command needs nothing but to be run: none is held, logged, or timed by itself.
     fn fast_path_enabled(&self) -> bool {
-        let slower_than_us = self.engine.settings.slowlog_slower_than_us;
+        let slower_than_us = self.engine.runtime.slowlog_slower_than_us;
         let timed = (0..TIMED_BY_ITSELF_US).contains(&slower_than_us);
-        self.pause.is_off() && !self.settings.log_requests && !timed
+        self.pause.is_off() && !self.engine.options().log_requests && !timed
     }
 }
 

@@ -290,7 +290,7 @@ impl Server {
     fn client_info(&mut self, id: ConnectionId, now: Now) -> Flow {
         let mut line = [0; LINE_BYTES_MAX];
         let connection = &self.connections[id.index as usize];
-        let (names, local) = (&self.engine.client_names, self.settings.address);
+        let (names, local) = (&self.engine.client_names, self.engine.options().tcp);
         let len = line_of(connection, names, local, now.monotonic, &mut line);
         self.answer(id, |out| out.verbatim(*b"txt", &line[..len]))
     }
@@ -301,7 +301,7 @@ impl Server {
         let (protocol, muted) = (asker.session.protocol, asker.session.is_muted());
         let mut pending = std::mem::take(&mut asker.output);
         let mut line = [0; LINE_BYTES_MAX];
-        let local = self.settings.address;
+        let local = self.engine.options().tcp;
         let mut total_len = 0;
         let shown = |connection: &&Connection| filter.matches(connection, now.monotonic);
         for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {

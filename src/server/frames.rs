@@ -26,11 +26,11 @@ impl Server {
         reply: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Option<usize> {
         let incoming = Incoming { from, bytes, now };
-        let started = if self.settings.log_requests { (self.settings.clock_us)() } else { 0 };
+        let started = if self.engine.options().log_requests { (self.resources.clock_us)() } else { 0 };
         let handled = self.frames.handle(&mut self.engine.store, &incoming, reply);
-        if self.settings.log_requests {
+        if self.engine.options().log_requests {
             let reply_len = if let Handled::Reply(len) = handled { len } else { 0 };
-            let micros = (self.settings.clock_us)().saturating_sub(started);
+            let micros = (self.resources.clock_us)().saturating_sub(started);
             super::request_log::write_frame("udp", from, (bytes, &reply[..reply_len]), micros);
         }
         match handled {
@@ -45,7 +45,7 @@ impl Server {
 
     /// Serves the frame at the front of a framed connection's input.
     pub(super) fn step_framed(&mut self, id: ConnectionId, now: Now) -> Progress {
-        let Server { engine, connections, input, output, frames: datagrams, frame_reply, settings, .. } =
+        let Server { engine, connections, input, output, frames: datagrams, frame_reply, resources, .. } =
             self;
         let connection = &mut connections[id.index as usize];
         connection.input.straighten(input);
@@ -56,13 +56,13 @@ impl Server {
                 Ok(Step::NeedMore) => return self.wait_for_input(id, now),
                 Ok(Step::Ready { frame, consumed }) => {
                     let peer = (connection.peer, now);
-                    let started = if settings.log_requests { (settings.clock_us)() } else { 0 };
+                    let started = if engine.options().log_requests { (resources.clock_us)() } else { 0 };
                     let handled = datagrams.handle_stream_frame(&mut engine.store, &frame, peer, frame_reply);
-                    if settings.log_requests
+                    if engine.options().log_requests
                         && let Handled::Reply(len) = handled
                     {
                         let exchange = (&bytes[..consumed], &frame_reply[..len]);
-                        let micros = (settings.clock_us)().saturating_sub(started);
+                        let micros = (resources.clock_us)().saturating_sub(started);
                         super::request_log::write_frame("tcp", connection.peer, exchange, micros);
                     }
                     (handled, consumed)

@@ -44,10 +44,12 @@ mod wake_queue;
 pub use output::Socket;
 
 use crate::buffer::arena::Arena;
+use crate::config::TimeLimit;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{Engine, session::Session, settings::ProcessStats};
+use crate::engine::{Engine, session::Session};
 use crate::frames::FrameServer;
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
+use crate::metrics::ProcessStats;
 use crate::time::Now;
 use crate::timers::Timers;
 use crate::wire::arguments::ArgTable;
@@ -58,45 +60,27 @@ use wake_queue::WakeQueue;
 /// What a client that comes when all places are taken is told.
 pub const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 
-/// Bounds of the server that its user can set; times in milliseconds, 0 for no limit where that is said.
+/// What a server gets of the process that it runs in.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Clients at once.
-    pub max_clients: usize,
-    /// A command begun must be whole within this.
-    pub request_timeout_ms: u64,
-    /// Waiting replies must make progress within this.
-    pub write_timeout_ms: u64,
-    /// A client must ask for something within this; 0: it need not.
-    pub idle_timeout_ms: u64,
+pub struct Resources {
     /// Bytes of all clients' input buffers together.
     pub input_bytes: usize,
     /// Bytes of all clients' output buffers together.
     pub output_bytes: usize,
     /// Bytes of all clients' queued transactions and watched keys together.
     pub queue_bytes: usize,
-    /// The address that clients connect to; CLIENT LIST shows it.
-    pub address: SocketAddr,
-    /// Whether each request is logged.
-    pub log_requests: bool,
-    /// Microseconds of a clock that never goes back; only differences of it are looked at. A simulator gives its own.
+    /// Microseconds of a clock that never goes back; only differences of it are used. A simulator gives its own.
     pub clock_us: fn() -> u64,
     /// Fills in what INFO shows of the process; called when INFO is.
     pub fill_process_stats: fn(&mut ProcessStats),
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            max_clients: crate::limits::CLIENTS_DEFAULT,
-            request_timeout_ms: 10_000,
-            write_timeout_ms: 30_000,
-            idle_timeout_ms: 0,
+impl Default for Resources {
+    fn default() -> Resources {
+        Resources {
             input_bytes: 8 * MIB,
             output_bytes: 8 * MIB,
             queue_bytes: 4 * MIB,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log_requests: false,
             clock_us: || 0,
             fill_process_stats: |_| {},
         }
@@ -114,7 +98,7 @@ pub struct Server {
     args: ArgTable,
     batch: batch::Batch,
     timers: Timers,
-    settings: Settings,
+    resources: Resources,
     next_generation: u32,
     next_session_id: u64,
     /// Connections to look at although nothing came from their sockets.
@@ -125,8 +109,8 @@ pub struct Server {
     ops_rate: ops_rate::OpsRate,
     waits: backpressure::Waits,
     stop_requested: bool,
-    /// What CONFIG GET timeout said at the start: while it says that, `Settings` holds, in milliseconds.
-    idle_timeout_s_at_start: u32,
+    /// The idle limit that the timers were set by.
+    scheduled_idle_timeout: TimeLimit,
     frames: FrameServer,
     frame_reply: Box<[u8]>,
 }
@@ -152,21 +136,22 @@ enum Progress {
 }
 
 impl Server {
-    /// A server over `engine`. All of its memory is reserved here.
-    pub fn new(engine: Engine, frames: FrameServer, settings: Settings) -> Server {
+    /// A server over `engine`, for as many clients as its options say. All of its memory is reserved here.
+    pub fn new(engine: Engine, frames: FrameServer, resources: Resources) -> Server {
+        let max_clients = engine.options().max_clients;
         Server {
-            idle_timeout_s_at_start: engine.settings.idle_timeout_s,
+            scheduled_idle_timeout: engine.runtime.idle_timeout,
             engine,
-            connections: Slab::with_capacity(settings.max_clients),
-            input: Arena::new(settings.input_bytes),
-            output: Arena::new(settings.output_bytes),
-            queues: Arena::new(settings.queue_bytes),
+            connections: Slab::with_capacity(max_clients),
+            input: Arena::new(resources.input_bytes),
+            output: Arena::new(resources.output_bytes),
+            queues: Arena::new(resources.queue_bytes),
             args: ArgTable::with_capacity(ARGUMENTS_MAX),
             batch: batch::Batch::new(),
-            timers: Timers::new(settings.max_clients),
+            timers: Timers::new(max_clients),
             next_generation: 0,
             next_session_id: 1,
-            wake_queue: WakeQueue::new(settings.max_clients),
+            wake_queue: WakeQueue::new(max_clients),
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             pause: clients::Pause::default(),
             ops_rate: ops_rate::OpsRate::default(),
@@ -174,7 +159,7 @@ impl Server {
             stop_requested: false,
             frames,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
-            settings,
+            resources,
         }
     }
 
@@ -183,8 +168,8 @@ impl Server {
     /// # Errors
     /// All places are taken; the error is what to tell the client.
     pub fn open(&mut self, peer: SocketAddr, now: Now) -> Result<ConnectionId, &'static [u8]> {
-        // CONFIG SET maxclients can lower the number that memory was reserved for, not raise it.
-        if self.connections.len() >= self.settings.max_clients.min(self.engine.settings.max_clients) {
+        // CONFIG SET maxclients never exceeds the number that memory was reserved for.
+        if self.connections.len() >= self.engine.runtime.max_clients {
             self.engine.metrics.counters.rejected += 1;
             return Err(TOO_MANY_CLIENTS);
         }
@@ -274,7 +259,7 @@ impl Server {
     /// From now on AUTH and the tags of frames must be made with this password. Clients that are authenticated stay so.
     ///
     /// # Panics
-    /// If it is longer than [`PASSWORD_BYTES_MAX`](crate::engine::settings::PASSWORD_BYTES_MAX).
+    /// If it is longer than [`PASSWORD_BYTES_MAX`](crate::limits::PASSWORD_BYTES_MAX).
     pub fn change_password(&mut self, password: &[u8]) {
         self.engine.set_password(password);
         self.frames.set_password(password);
@@ -334,6 +319,6 @@ impl Server {
             connection.transaction.queue.invariants();
             connection.transaction.watched.invariants();
         }
-        assert!(self.connections.len() <= self.settings.max_clients);
+        assert!(self.connections.len() <= self.engine.options().max_clients);
     }
 }

@@ -124,8 +124,8 @@ impl Server {
     fn run_command(&mut self, id: ConnectionId, len: usize, now: Now, timed: bool) -> Progress {
         // Whole: from now on it is the server that takes its time, or the client that does not take the answer.
         self.connections[id.index as usize].request_is_whole();
-        let timed = timed || self.settings.log_requests;
-        let started = if timed { (self.settings.clock_us)() } else { 0 };
+        let timed = timed || self.engine.options().log_requests;
+        let started = if timed { (self.resources.clock_us)() } else { 0 };
         let before = Before {
             output_len: self.connections[id.index as usize].output.pending_len(),
             error_count: self.engine.metrics.counters.error_replies,
@@ -147,13 +147,13 @@ impl Server {
                 self.refresh_stats(verb, now);
                 let flow = self.execute(id, verb, Source::Input { len }, now);
                 if timed {
-                    let micros = (self.settings.clock_us)().saturating_sub(started);
+                    let micros = (self.resources.clock_us)().saturating_sub(started);
                     self.note_time(id, verb, (len, micros), now);
                 }
                 flow
             }
         };
-        if self.settings.log_requests {
+        if self.engine.options().log_requests {
             self.log_request(id, len, &before, flow);
         }
         self.finish(id, len, flow)
@@ -195,7 +195,7 @@ impl Server {
         process_stats.frame_sessions = sessions.len() as u64;
         process_stats.frame_sessions_opened = sessions.opened();
         process_stats.frame_sessions_dropped = sessions.dropped();
-        (self.settings.fill_process_stats)(process_stats);
+        (self.resources.fill_process_stats)(process_stats);
         self.engine.metrics.datagrams = *self.frames.counters();
     }
 
@@ -352,7 +352,7 @@ impl Server {
                 Flow::Yield(_) => "unfinished",
                 Flow::Done | Flow::Close => "ok",
             },
-            micros: (self.settings.clock_us)().saturating_sub(before.started_us),
+            micros: (self.resources.clock_us)().saturating_sub(before.started_us),
         };
         super::request_log::write(connection, &args, &line);
     }

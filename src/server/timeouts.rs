@@ -18,6 +18,7 @@ impl Server {
 
     /// Starts closing the connections whose limit has passed; `poll_wake` then names them.
     pub fn handle_deadlines(&mut self, now: Now) {
+        self.follow_idle_timeout(now.monotonic);
         while let Some(index) = self.timers.pop_due(now.monotonic) {
             let Some(connection) = self.connections.get(index) else { continue };
             let id = ConnectionId { index: index as u32, generation: connection.generation };
@@ -32,6 +33,20 @@ impl Server {
                 Some((at, reason)) if at <= now.monotonic => self.time_out(id, reason, now.monotonic),
                 Some((at, _)) => self.timers.schedule(index, at),
                 None => {}
+            }
+        }
+    }
+
+    /// CONFIG SET timeout holds for clients that are idle already.
+    fn follow_idle_timeout(&mut self, now: Millis) {
+        if self.scheduled_idle_timeout == self.engine.runtime.idle_timeout {
+            return;
+        }
+        self.scheduled_idle_timeout = self.engine.runtime.idle_timeout;
+        for index in 0..self.connections.capacity() {
+            if let Some(connection) = self.connections.get(index) {
+                let id = ConnectionId { index: index as u32, generation: connection.generation };
+                self.update_deadline(id, now);
             }
         }
     }
@@ -51,21 +66,20 @@ impl Server {
     }
 
     fn limit(&self, connection: &Connection) -> Option<(Millis, CloseReason)> {
-        let settings = &self.settings;
+        let runtime = &self.engine.runtime;
         if let Some(reason) = connection.closing() {
-            return Some((connection.progressed.plus(LINGER_MS.max(settings.write_timeout_ms)), reason));
+            let at = runtime.write_timeout.at_least_ms(LINGER_MS).after(connection.progressed)?;
+            return Some((at, reason));
         }
         if !connection.output.is_empty() {
-            return Some((connection.progressed.plus(settings.write_timeout_ms), CloseReason::WriteTimeout));
+            let at = runtime.write_timeout.after(connection.progressed)?;
+            return Some((at, CloseReason::WriteTimeout));
         }
         if let Some(request_started) = connection.request_started() {
-            return Some((request_started.plus(settings.request_timeout_ms), CloseReason::RequestTimeout));
+            let at = runtime.request_timeout.after(request_started)?;
+            return Some((at, CloseReason::RequestTimeout));
         }
-        let idle = match self.engine.settings.idle_timeout_s {
-            seconds if seconds == self.idle_timeout_s_at_start => settings.idle_timeout_ms,
-            seconds => u64::from(seconds) * 1_000,
-        };
-        (idle > 0).then(|| (connection.active.plus(idle), CloseReason::IdleTimeout))
+        Some((runtime.idle_timeout.after(connection.active)?, CloseReason::IdleTimeout))
     }
 
     /// Ends a connection whose limit has passed: it is told where it can be, and no longer waited for.

@@ -1,19 +1,21 @@
 //! A server of the simulated world: the shipped [`Server`], driven as the reactor drives it, and the list of what its
 //! store was told to change. This file alone knows how a `Server` is called.
 
+use crate::config::ServerOptions;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::Engine;
 use crate::frames::{self, FrameServer, counters::Counters, sessions::Sessions};
 use crate::limits::{DATAGRAM_BYTES_MAX, KIB};
 use crate::metrics::Closes;
 use crate::mutation::{Database, Mutation, NewValue, Revision};
-use crate::server::{Server, Settings, Socket};
+use crate::server::{Resources, Server, Socket};
 use crate::store::{LargeCursor, OnFull, Store, StoreConfig, TooSmall, Value};
 use crate::time::Now;
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Slices of one read or write, as few as make both stop in the middle of large values.
 const SLICES: usize = 8;
@@ -151,29 +153,29 @@ impl Node {
         store.set_listener(Some(Box::new(move |mutation, revision| {
             recorder.borrow_mut().push(Logged { revision: revision.0, change: owned(mutation) });
         })));
-        let engine = EngineConfig {
+        let options = ServerOptions {
             password: config.password.clone(),
             max_clients: config.max_clients,
             databases: 2,
-            seed: config.hash_secret[0],
-            ..EngineConfig::default()
+            request_timeout: Duration::from_millis(config.request_timeout_ms),
+            write_timeout: Duration::from_millis(config.write_timeout_ms),
+            ..ServerOptions::default()
         };
+        let mut engine = Engine::new(store, options);
+        engine.seed_random(config.hash_secret[0]);
         let datagrams = frames::Config {
             password: config.password.as_deref(),
             clients_max: config.sessions_max,
             lease_ms: config.lease_ms,
             ..frames::Config::new(config.epoch, config.secret)
         };
-        let settings = Settings {
-            max_clients: config.max_clients,
-            request_timeout_ms: config.request_timeout_ms,
-            write_timeout_ms: config.write_timeout_ms,
+        let resources = Resources {
             input_bytes: config.input_bytes,
             output_bytes: config.output_bytes,
             queue_bytes: 64 * KIB,
-            ..Settings::default()
+            ..Resources::default()
         };
-        let server = Server::new(Engine::new(store, engine), FrameServer::new(&datagrams), settings);
+        let server = Server::new(engine, FrameServer::new(&datagrams), resources);
         Node { server, log, reply: Box::new([0; DATAGRAM_BYTES_MAX]), epoch: config.epoch }
     }
 

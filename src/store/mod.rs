@@ -38,6 +38,7 @@ mod tests;
 mod values;
 mod write;
 
+pub use crate::config::OnFull;
 use crate::limits;
 use crate::mutation::{Database, LargeId, Mutation, Revision};
 use crate::time::Millis;
@@ -87,16 +88,6 @@ impl Value<'_> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-/// What happens when memory is short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFull {
-    /// Writes are refused; nothing is ever lost.
-    #[default]
-    Refuse,
-    /// Keys that are little used go.
-    Evict,
 }
 
 /// How a store is made.

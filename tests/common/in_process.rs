@@ -3,10 +3,11 @@
 #![allow(dead_code)] // Each test binary uses its own part of this file.
 
 use pannier::connection::ConnectionId;
-use pannier::engine::{Engine, EngineConfig};
+use pannier::engine::Engine;
 use pannier::frames::{Config, FrameServer};
 use pannier::limits::DATAGRAM_BYTES_MAX;
-use pannier::server::{Server, Settings};
+use pannier::net::ServerOptions;
+use pannier::server::{Resources, Server};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use std::io::{IoSlice, IoSliceMut};
@@ -29,23 +30,26 @@ pub struct InProcess {
 impl InProcess {
     /// A server over a store of `memory_bytes`.
     pub fn with_memory(memory_bytes: usize) -> InProcess {
-        let settings = Settings { max_clients: 100, ..Settings::default() };
-        InProcess::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, settings, None)
+        let config = StoreConfig { memory_bytes, ..StoreConfig::default() };
+        InProcess::new(config, 100, Resources::default(), None)
     }
 
-    /// A server of these settings; its secrets are fixed.
-    pub fn new(config: StoreConfig, settings: Settings, password: Option<&[u8]>) -> InProcess {
+    /// A server for so many clients; its secrets are fixed.
+    pub fn new(
+        config: StoreConfig,
+        max_clients: usize,
+        resources: Resources,
+        password: Option<&[u8]>,
+    ) -> InProcess {
         let store = Store::new(config, [1, 2]).expect("enough memory for the test");
-        let config = EngineConfig {
-            password: password.map(<[u8]>::to_vec),
-            max_clients: settings.max_clients,
-            ..EngineConfig::default()
-        };
-        let engine = Engine::new(store, config);
+        let mut options = ServerOptions::default();
+        options.max_clients = max_clients;
+        options.password = password.map(<[u8]>::to_vec);
+        let engine = Engine::new(store, options);
         let datagrams = FrameServer::new(&Config { password, ..Config::new(EPOCH, [3, 4]) });
         let unix = Millis(1_700_000_000_000);
         let now = Now { monotonic: Millis(1_000), unix, unix_micros: 0 };
-        InProcess { server: Server::new(engine, datagrams, settings), now }
+        InProcess { server: Server::new(engine, datagrams, resources), now }
     }
 
     /// Time passes.

@@ -18,9 +18,8 @@ use std::{
 use super::{Exit, Failure};
 use crate::{
     client::{self, Client, PutOptions, Udp},
-    limits::{MIB, VALUE_BYTES_MAX},
+    limits::MIB,
     net::{Handle, ServerOptions, StartError},
-    store::OnFull,
 };
 use hop::{Harm, Hop};
 use story::{Story, now, shown};
@@ -118,19 +117,12 @@ fn start(story: &mut Story<'_>) -> Result<Handle, Trouble> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Handle::start(ServerOptions {
         tcp: any,
-        admin: None,
         udp: Some(any),
         memory_bytes: (MEMORY_MIB * MIB) as u64,
-        memory_origin: "the demo".to_owned(),
-        on_full: OnFull::Refuse,
         max_clients: 16,
         databases: 1,
-        max_value_bytes: VALUE_BYTES_MAX,
-        idle_timeout_ms: 0,
-        request_timeout_ms: 10_000,
-        write_timeout_ms: 10_000,
-        password: None,
-        log_requests: false,
+        write_timeout: Duration::from_secs(10),
+        ..ServerOptions::default()
     })?;
     let udp = server.udp_address().map_or_else(|| "off".to_owned(), |udp| udp.to_string());
     story.tell(format_args!("it may use {MEMORY_MIB} MiB; TCP at {}, UDP at {udp}", server.tcp_address()))?;

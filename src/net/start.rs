@@ -1,0 +1,178 @@
+//! From options to a server whose sockets are bound: the checks, the memory, the secrets, the addresses.
+
+use super::admin::AdminPort;
+use super::budget::Budget;
+use super::listener::Listener;
+use super::reactor::{Reactor, Sockets};
+use super::signal::Signals;
+use super::udp::UdpPort;
+use super::{ServerOptions, StartError, clock, log_level, process};
+use crate::config::OnFull;
+use crate::engine::Engine;
+use crate::frames::{self, FrameServer};
+use crate::limits::{KIB, MIB};
+use crate::mutation::Revision;
+use crate::server::{Resources, Server};
+use crate::store::{FIRST_REVISION_MAX, Store, StoreConfig};
+use std::io;
+use std::net::SocketAddr;
+
+/// A server whose sockets are bound, so that clients may come; it does not serve yet.
+pub(super) struct Bound {
+    reactor: Reactor,
+    pub(super) tcp: SocketAddr,
+    pub(super) udp: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+impl Bound {
+    pub(super) fn new(options: &ServerOptions, signals: Signals) -> Result<Bound, StartError> {
+        let budget = check(options)?;
+        raise_descriptor_limit(options.max_clients);
+        let listener =
+            Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
+        let tcp = listener.local_address().unwrap_or(options.tcp);
+        // From here on the options say where TCP is listened on, not what was asked for.
+        let mut server = build_server(&ServerOptions { tcp, ..options.clone() }, &budget)?;
+        log::info!(
+            "when full: {}",
+            match options.on_full {
+                OnFull::Refuse => "writes are refused, nothing is dropped",
+                OnFull::Evict => "the least used keys are dropped",
+            }
+        );
+        let port = options.udp.map(|wanted| bind_udp(wanted, options.tcp, tcp)).transpose()?;
+        let udp = port.as_ref().and_then(|port| port.local_address().ok());
+        let admin_port = options.admin.map(bind_admin).transpose()?;
+        let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
+        server.engine_mut().runtime.log_level = log_level::nearest(log::max_level());
+        let process_stats = &mut server.engine_mut().process_stats;
+        process_stats.started_unix_ms = clock::Clock::start().now().unix.0;
+        process_stats.tcp_port = tcp.port();
+        process_stats.udp_port = udp.map_or(0, |udp| udp.port());
+        let sockets = Sockets { listener, udp: port, admin: admin_port, signals };
+        let reactor = Reactor::new(sockets, server, options.max_clients)
+            .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
+        Ok(Bound { reactor, tcp, udp, admin })
+    }
+
+    pub(super) fn run(mut self) -> Result<(), StartError> {
+        let at = |bound: Option<SocketAddr>| bound.map_or("off".to_owned(), |bound| bound.to_string());
+        log::info!("listening tcp={} udp={} admin={}", self.tcp, at(self.udp), at(self.admin));
+        self.reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
+    }
+}
+
+/// Checks what can be checked before anything is opened.
+///
+/// # Errors
+/// A field is out of its bounds, or the memory limit is too small; the text says what to do.
+pub(super) fn check(options: &ServerOptions) -> Result<Budget, StartError> {
+    options.check().map_err(StartError)?;
+    Budget::divide(options)
+}
+
+fn build_server(options: &ServerOptions, budget: &Budget) -> Result<Server, StartError> {
+    let memory_bytes = options.memory_bytes();
+    // Where the system refuses so much, this can say so; an allocator in the midst of things cannot.
+    Vec::<u8>::new().try_reserve_exact(memory_bytes).map_err(|_| {
+        StartError(format!(
+            "the system does not give {} MiB of memory; choose a smaller --memory, or raise what it allows (ulimit -v, \
+             vm.overcommit_memory)",
+            memory_bytes / MIB
+        ))
+    })?;
+    let config = StoreConfig {
+        memory_bytes: budget.store_bytes,
+        databases: options.databases,
+        on_full: options.on_full,
+        max_value_bytes: options.max_value_bytes,
+        first_revision: Revision(random_secret()?[0] % FIRST_REVISION_MAX),
+        ..StoreConfig::default()
+    };
+    let store = Store::new(config, random_secret()?).map_err(|small| {
+        StartError(format!(
+            "a memory limit of {} KiB is too small for the store, which needs {} KiB of it: raise --memory",
+            memory_bytes / KIB,
+            small.needed_bytes / KIB
+        ))
+    })?;
+    let mut engine = Engine::new(store, options.clone());
+    engine.seed_random(random_secret()?[0]);
+    let epoch_and_cookies = random_secret()?;
+    let datagrams = FrameServer::new(&frames::Config {
+        password: options.password.as_deref(),
+        clients_max: budget.udp_clients,
+        ..frames::Config::new((epoch_and_cookies[0] as u32).max(1), random_secret()?)
+    });
+    let resources = Resources {
+        input_bytes: budget.input_bytes,
+        output_bytes: budget.output_bytes,
+        queue_bytes: budget.queue_bytes,
+        clock_us: clock::micros,
+        fill_process_stats: process::process_stats,
+    };
+    Ok(Server::new(engine, datagrams, resources))
+}
+
+/// A key for the store's hash from the system's random source.
+fn random_secret() -> Result<[u64; 2], StartError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
+    let number = u128::from_ne_bytes(bytes);
+    Ok([number as u64, (number >> 64) as u64])
+}
+
+/// Each client takes a descriptor; the soft limit is often 1,024 where the hard one is far higher.
+fn raise_descriptor_limit(max_clients: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let wanted = max_clients as u64 + 32;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+    let _ = setrlimit(Resource::Nofile, limit);
+    let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if now < wanted {
+        log::warn!(
+            "only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once"
+        );
+    }
+}
+
+/// Binds the datagram socket: at the same port as TCP where the same, free one was asked for.
+fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Result<UdpPort, StartError> {
+    let address = if wanted == tcp_wanted { tcp } else { wanted };
+    match UdpPort::bind(address) {
+        // Any port was asked for: TCP's is only the one that is nicest.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && wanted.port() == 0 => UdpPort::bind(wanted),
+        result => result,
+    }
+    .map_err(|error| bind_error("--udp", address, &error))
+}
+
+fn bind_admin(address: SocketAddr) -> Result<AdminPort, StartError> {
+    AdminPort::bind(address)
+        .map_err(|error| bind_error("--admin (or have none by --admin off)", address, &error))
+}
+
+fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {
+    StartError(match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "{address} is in use: another server listens there; stop it, or choose another address by {flag}"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "{address} may not be bound: ports below 1024 need a privilege; choose another address by {flag}"
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{address} is no address of this machine; choose another address by {flag}")
+        }
+        _ => format!("{address} cannot be bound: {error}"),
+    })
+}
