@@ -16,7 +16,7 @@ pub use table::{VERBS, VerbId};
 use crate::wire::arguments::Args;
 
 /// Properties of a verb, as bits: those of Redis, its categories as far as other bits do not imply them, and ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u32);
 
 macro_rules! flags {

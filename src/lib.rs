@@ -27,8 +27,8 @@
 //! | [`wire`] | hand-written incremental decoders and encoders: RESP, inline commands, frames |
 //! | [`command`], [`reply`] | ONE table of verbs, ONE table of errors; COMMAND, counters and README follow them |
 //! | [`store`] | the pool, records, index, expiry, cleaning, eviction, large values |
+//! | [`metrics`], [`engine`] | what is counted; typed operations on keys, the gate before them, commands |
 //! | [`frames`] | frames at the server: cookies, sessions, at most once |
-//! | [`metrics`], [`engine`] | what is counted; commands against the store |
 //! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
 //! | [`admin`] | HTTP for probes and metrics: request bytes in, response bytes out |
 //! | [`net`] | sockets, signals, the one poll, the one reading of the clocks for each turn |

@@ -7,9 +7,11 @@ pub use process::ProcessStats;
 
 use crate::{
     command::{VERBS, VerbId},
-    frames,
     reply::{ERROR_CODES, ErrorKind},
+    wire::frame::Op,
 };
+
+pub mod frames;
 
 /// A struct of `u64` counters with a doc line for each, and the name that INFO has for it.
 macro_rules! counters {
@@ -93,6 +95,22 @@ impl Closes {
     }
 }
 
+/// How INFO calls a row: `get`, `config|get`, or in lower case `frame|put`.
+#[derive(Clone, Copy, Debug)]
+pub struct RowName {
+    prefix: &'static str,
+    name: &'static str,
+}
+
+impl core::fmt::Display for RowName {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str(self.prefix)?;
+        self.name
+            .chars()
+            .try_for_each(|letter| core::fmt::Write::write_char(formatter, letter.to_ascii_lowercase()))
+    }
+}
+
 /// Buckets of a latency histogram.
 const BUCKETS: usize = 32;
 
@@ -149,12 +167,30 @@ impl VerbMetrics {
     }
 }
 
+/// What is counted apart: a verb of RESP commands, or an operation of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row(u16);
+
+impl From<VerbId> for Row {
+    #[inline]
+    fn from(id: VerbId) -> Row {
+        Row(id as u16)
+    }
+}
+
+impl From<Op> for Row {
+    fn from(op: Op) -> Row {
+        // Operations are numbered from 1 in the order of their table; their rows follow the verbs'.
+        Row(VERBS.len() as u16 + op as u16 - 1)
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
     pub counters: Counters,
     pub closes: Closes,
-    pub datagrams: frames::counters::Counters,
+    pub datagrams: frames::Counters,
     verbs: Vec<VerbMetrics>,
     errors: [u64; ERROR_CODES.len()],
 }
@@ -172,8 +208,8 @@ impl Metrics {
         Metrics {
             counters: Counters::default(),
             closes: Closes::default(),
-            datagrams: frames::counters::Counters::default(),
-            verbs: vec![VerbMetrics::default(); VERBS.len()],
+            datagrams: frames::Counters::default(),
+            verbs: vec![VerbMetrics::default(); VERBS.len() + Op::ALL.len()],
             errors: [0; ERROR_CODES.len()],
         }
     }
@@ -182,28 +218,40 @@ impl Metrics {
     pub fn reset(&mut self) {
         self.counters = Counters::default();
         self.closes = Closes::default();
-        self.datagrams = frames::counters::Counters::default();
+        self.datagrams = frames::Counters::default();
         self.verbs.fill_with(VerbMetrics::default);
         self.errors = [0; ERROR_CODES.len()];
     }
 
     /// What was counted for a verb.
     #[must_use]
-    pub fn verb(&self, id: VerbId) -> &VerbMetrics {
-        &self.verbs[id as usize]
+    pub fn verb(&self, row: impl Into<Row>) -> &VerbMetrics {
+        &self.verbs[usize::from(row.into().0)]
+    }
+
+    #[inline]
+    fn verb_mut(&mut self, row: impl Into<Row>) -> &mut VerbMetrics {
+        &mut self.verbs[usize::from(row.into().0)]
+    }
+
+    /// Every row by its name: the verbs', then `frame|get` and its like.
+    pub fn rows(&self) -> impl Iterator<Item = (RowName, &VerbMetrics)> + '_ {
+        let verbs = VERBS.iter().map(|verb| RowName { prefix: "", name: verb.name });
+        let ops = Op::ALL.iter().map(|op| RowName { prefix: "frame|", name: op.name() });
+        verbs.chain(ops).zip(&self.verbs)
     }
 
     /// A verb was executed.
     #[inline]
-    pub fn called(&mut self, id: VerbId) {
+    pub fn called(&mut self, row: impl Into<Row>) {
         self.counters.commands_processed += 1;
-        self.verbs[id as usize].calls += 1;
+        self.verb_mut(row).calls += 1;
     }
 
     /// An execution took so long.
     #[inline]
-    pub fn took(&mut self, id: VerbId, micros: u64) {
-        let verb = &mut self.verbs[id as usize];
+    pub fn took(&mut self, row: impl Into<Row>, micros: u64) {
+        let verb = self.verb_mut(row);
         verb.micros += micros;
         verb.buckets[VerbMetrics::bucket(micros)] += 1;
     }
@@ -213,7 +261,7 @@ impl Metrics {
     pub fn called_many(&mut self, id: VerbId, count: u64, micros: u64) {
         if count > 0 {
             self.counters.commands_processed += count;
-            let verb = &mut self.verbs[id as usize];
+            let verb = self.verb_mut(id);
             verb.calls += count;
             verb.micros += micros;
             verb.buckets[VerbMetrics::bucket(micros / count)] += count;
@@ -222,13 +270,18 @@ impl Metrics {
 
     /// An execution answered an error.
     pub fn failed(&mut self, id: VerbId, error: ErrorKind) {
-        self.verbs[id as usize].failed += 1;
+        self.verb_mut(id).failed += 1;
         self.error(error);
+    }
+
+    /// An operation of frames answered that it could not be done. (The statuses are counted with the frames.)
+    pub fn frame_failed(&mut self, op: Op) {
+        self.verb_mut(op).failed += 1;
     }
 
     /// A verb was turned away with an error before execution.
     pub fn rejected(&mut self, id: VerbId, error: ErrorKind) {
-        self.verbs[id as usize].rejected += 1;
+        self.verb_mut(id).rejected += 1;
         self.error(error);
     }
 
@@ -257,7 +310,7 @@ impl Metrics {
 
     /// Zeroes the histogram of a verb; whether it held anything.
     pub fn reset_latency(&mut self, id: VerbId) -> bool {
-        let buckets = &mut self.verbs[id as usize].buckets;
+        let buckets = &mut self.verb_mut(id).buckets;
         let used = buckets.iter().any(|count| *count > 0);
         *buckets = [0; BUCKETS];
         used

@@ -4,6 +4,8 @@
 #![cfg(feature = "cli")]
 
 mod common;
+#[path = "server_rules/gate.rs"]
+mod gate;
 #[path = "common/in_process.rs"]
 mod in_process;
 

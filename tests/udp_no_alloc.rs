@@ -8,6 +8,8 @@ mod counting_allocator;
 use std::net::SocketAddr;
 
 use counting_allocator::{CountingAllocator, counting};
+use pannier::config::ServerOptions;
+use pannier::engine::Engine;
 use pannier::frames::{Config, FrameServer, Handled, Incoming};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
@@ -20,7 +22,7 @@ const EPOCH: u32 = 9;
 
 struct Rig {
     datagrams: FrameServer,
-    store: Store,
+    engine: Engine,
     now: Now,
     cookie: [u8; 16],
     reply: [u8; 1200],
@@ -37,7 +39,7 @@ impl Rig {
 
     fn send_bytes(&mut self, bytes: &[u8]) -> Option<Head> {
         let incoming = Incoming { from: SocketAddr::from(([127, 0, 0, 1], 7)), bytes, now: self.now };
-        match self.datagrams.handle(&mut self.store, &incoming, &mut self.reply) {
+        match self.datagrams.handle(&mut self.engine, &incoming, &mut self.reply) {
             Handled::Reply(len) => {
                 let reply = frame::decode_datagram(&self.reply[..len], Direction::Reply);
                 Some(reply.expect("a good reply").head)
@@ -62,7 +64,7 @@ impl Rig {
         self.send_bytes(&[0xF5; 100]);
         self.now.monotonic = self.now.monotonic.plus(10_000);
         self.now.unix = self.now.unix.plus(10_000);
-        self.store.maintain(self.now.unix, 4);
+        self.engine.store.maintain(self.now.unix, 4);
     }
 }
 
@@ -71,7 +73,7 @@ fn nothing_is_allocated() {
     let store = StoreConfig { memory_bytes: 8 << 20, ..StoreConfig::default() };
     let mut rig = Rig {
         datagrams: FrameServer::new(&Config { clients_max: 64, ..Config::new(EPOCH, [1, 2]) }),
-        store: Store::new(store, [3, 4]).expect("enough"),
+        engine: Engine::new(Store::new(store, [3, 4]).expect("enough"), ServerOptions::default()),
         now: Now { monotonic: Millis(1), unix: Millis(1_700_000_000_000), unix_micros: 0 },
         cookie: [0; 16],
         reply: [0; 1200],

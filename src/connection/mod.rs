@@ -13,7 +13,7 @@ pub use close::CloseReason;
 pub(crate) use phase::{Body, Phase, Readiness, Request, StreamProtocol, Unfinished};
 
 use crate::buffer::ring::Ring;
-use crate::command::Verb;
+use crate::command::{Flags, Verb};
 use crate::engine::{Continuation, session::Session};
 use crate::time::Millis;
 use crate::wire::output::Output;
@@ -36,6 +36,8 @@ pub(crate) struct Transaction {
     pub queue: Ring,
     /// Watched keys with the revisions they had.
     pub watched: Ring,
+    /// The flags of the verbs in `queue`, together.
+    pub flags: Flags,
     /// Commands in `queue`.
     pub queued_count: u32,
     /// Between MULTI and EXEC or DISCARD.

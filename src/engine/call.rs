@@ -1,6 +1,6 @@
 //! One command under execution: what it is given, and what the functions of the verbs share.
 
-use super::{Engine, Flow, Outcome, session::Session};
+use super::{Engine, Flow, Outcome, ops::Ops, session::Session};
 use crate::{
     command::Verb,
     limits::KEY_BYTES_MAX,
@@ -76,14 +76,19 @@ impl<'a> Call<'_, 'a, '_> {
         }
     }
 
+    /// Operations on keys, at the time of this command.
+    #[inline]
+    pub(super) fn ops(&mut self) -> Ops<'_> {
+        self.engine.ops(self.now)
+    }
+
     /// Applies a change.
     #[inline]
     pub(super) fn apply(&mut self, mutation: &Mutation<'_>) -> Result<Applied, Error<'a>> {
-        self.engine.store.apply(mutation, self.now).map_err(refused)
+        self.ops().apply(mutation).map_err(refused)
     }
 
-    /// Gives a key of the client's database a value and an expiry. A large value gets a reference more, for the key; if
-    /// the change is refused it is taken back.
+    /// Gives a key of the client's database a value and an expiry: see [`Ops::set`].
     #[inline]
     pub(super) fn put(
         &mut self,
@@ -91,15 +96,8 @@ impl<'a> Call<'_, 'a, '_> {
         value: NewValue<'_>,
         expiry: Option<Millis>,
     ) -> Result<Applied, Error<'a>> {
-        if let NewValue::Large(id) = value {
-            self.engine.store.large_retain(id);
-        }
         let db = self.session.db;
-        let applied = self.apply(&Mutation::Put { db, key, value, expiry });
-        if let (NewValue::Large(id), Err(_)) = (value, &applied) {
-            self.engine.store.large_release(id);
-        }
-        applied
+        self.ops().set(db, key, value, expiry).map_err(refused)
     }
 
     /// Deletes a key of the client's database; whether it was there.

@@ -1,15 +1,14 @@
 //! Numbers: INCR, DECR, INCRBY, DECRBY, INCRBYFLOAT.
 
-use super::{Call, Flow, Outcome};
+use super::{Call, Flow, Outcome, ops::Added, refused};
 use crate::{
     command::VerbId,
     mutation::NewValue,
-    reply::{Error, ErrorKind},
+    reply::ErrorKind,
     store::Value,
-    time::Millis,
     wire::{
         long_double::{self, NoSum},
-        number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, parse_f64, parse_i64, write_i64},
+        number::{FLOAT_BYTES_MAX, parse_f64},
     },
 };
 
@@ -22,12 +21,12 @@ pub fn incr<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         VerbId::Incrby => call.integer(2)?,
         _ => call.integer(2)?.checked_neg().ok_or(ErrorKind::DecrementOverflow.plain())?,
     };
-    let (current, expiry) = current(call, key)?;
-    let sum = current.checked_add(by).ok_or(ErrorKind::Overflow.plain())?;
-    let mut digits = [0; INTEGER_BYTES_MAX];
-    let digits = write_i64(sum, &mut digits);
-    call.put(key, NewValue::Bytes(digits), expiry)?;
-    call.done(sum)
+    let db = call.session.db;
+    match call.ops().add(db, key, by).map_err(refused)? {
+        Added::Sum(sum, _) => call.done(sum),
+        Added::NotAnInteger(_) => Err(ErrorKind::NotAnInteger.plain()),
+        Added::Overflow(_) => Err(ErrorKind::Overflow.plain()),
+    }
 }
 
 /// `INCRBYFLOAT key x`
@@ -53,16 +52,4 @@ pub fn incrbyfloat<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.put(key, NewValue::Bytes(sum), expiry)?;
     call.out.bulk(sum);
     Ok(Flow::Done)
-}
-
-/// A key's integer (0 if there is no key) and its expiry.
-fn current<'a>(call: &mut Call<'_, 'a, '_>, key: &[u8]) -> Result<(i64, Option<Millis>), Error<'a>> {
-    let Some(entry) = call.engine.store.get(call.session.db, key, call.now) else {
-        return Ok((0, None));
-    };
-    let number = match entry.value {
-        Value::Inline(bytes) => parse_i64(bytes),
-        Value::Large { .. } => None,
-    };
-    number.map(|number| (number, entry.expiry)).ok_or(ErrorKind::NotAnInteger.plain())
 }

@@ -1,9 +1,12 @@
 //! Expiry: the times that commands name, EXPIRE and its kin, TTL and its kin, PERSIST.
 
-use super::{Call, Outcome};
+use super::{
+    Call, Outcome,
+    ops::{Change, Current},
+    refused,
+};
 use crate::{
     command::VerbId,
-    mutation::Mutation,
     reply::{Error, ErrorKind},
     time::Millis,
     wire::number::parse_i64,
@@ -128,18 +131,11 @@ pub fn expire<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     };
     let at = unit.absolute(amount, call.now).ok_or(ErrorKind::InvalidExpire.of(call.verb.name.as_bytes()))?;
     let db = call.session.db;
-    let Some(entry) = call.engine.store.get(db, key, call.now) else {
-        return call.done(0);
-    };
-    if !conditions.allow(entry.expiry, at) {
-        return call.done(0);
-    }
-    if has_passed(at, call.now) {
-        call.delete(key)?;
-    } else {
-        call.apply(&Mutation::SetExpiry { db, key, expiry: Some(Millis(at as u64)) })?;
-    }
-    call.done(1)
+    // A time before 1970 has passed as well.
+    let expiry = Some(Millis(at.max(0) as u64));
+    let allowed = |current: Current| conditions.allow(current.expiry, at);
+    let change = call.ops().expire(db, key, expiry, allowed).map_err(refused)?;
+    call.done(i64::from(matches!(change, Change::Made(_))))
 }
 
 /// `TTL key`, `PTTL`, `EXPIRETIME`, `PEXPIRETIME`
@@ -163,9 +159,6 @@ pub fn ttl<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 pub fn persist<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let db = call.session.db;
-    let expires = call.engine.store.get(db, key, call.now).is_some_and(|entry| entry.expiry.is_some());
-    if expires {
-        call.apply(&Mutation::SetExpiry { db, key, expiry: None })?;
-    }
-    call.done(i64::from(expires))
+    let change = call.ops().expire(db, key, None, |current| current.expiry.is_some()).map_err(refused)?;
+    call.done(i64::from(matches!(change, Change::Made(_))))
 }

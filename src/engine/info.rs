@@ -1,7 +1,7 @@
 //! INFO: the state of everything as text, section by section, under Redis's names where Redis has them.
 
 use super::{Call, Engine, Flow, Outcome, REDIS_VERSION};
-use crate::{command::VERBS, mutation::Database, time::Millis};
+use crate::{mutation::Database, time::Millis};
 use std::fmt::{Result, Write};
 
 struct Section {
@@ -199,16 +199,15 @@ fn cpu(engine: &Engine, _: Millis, text: &mut String) -> Result {
 }
 
 fn command_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
-    for verb in VERBS {
-        let metrics = engine.metrics.verb(verb.id);
+    for (name, metrics) in engine.metrics.rows() {
         if metrics.calls + metrics.rejected == 0 {
             continue;
         }
         let mean = metrics.micros as f64 / metrics.calls.max(1) as f64;
         write!(
             text,
-            "cmdstat_{}:calls={},usec={},usec_per_call={mean:.2},rejected_calls={},failed_calls={}\r\n",
-            verb.name, metrics.calls, metrics.micros, metrics.rejected, metrics.failed
+            "cmdstat_{name}:calls={},usec={},usec_per_call={mean:.2},rejected_calls={},failed_calls={}\r\n",
+            metrics.calls, metrics.micros, metrics.rejected, metrics.failed
         )?;
     }
     Ok(())
@@ -216,11 +215,10 @@ fn command_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
 
 /// Upper bounds of the times of the executions that were measured, as Redis words them.
 fn latency_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
-    for verb in VERBS {
-        let metrics = engine.metrics.verb(verb.id);
+    for (name, metrics) in engine.metrics.rows() {
         let Some(percentiles) = metrics.percentiles_ns([500, 990, 999]) else { continue };
         let [p50, p99, p999] = percentiles.map(|bound_ns| bound_ns as f64 / 1000.0);
-        write!(text, "latency_percentiles_usec_{}:p50={p50:.3},p99={p99:.3},p99.9={p999:.3}\r\n", verb.name)?;
+        write!(text, "latency_percentiles_usec_{name}:p50={p50:.3},p99={p99:.3},p99.9={p999:.3}\r\n")?;
     }
     Ok(())
 }

@@ -38,6 +38,7 @@ mod counters;
 mod dispatch;
 mod expire;
 pub mod fast_path;
+pub mod gate;
 mod handshake;
 mod help;
 mod info;
@@ -50,6 +51,7 @@ mod multiple;
 mod multiple_tests;
 pub mod names;
 mod object;
+pub mod ops;
 mod password;
 mod ranges;
 mod scan;
@@ -67,6 +69,7 @@ mod tests;
 
 use call::Call;
 pub(crate) use call::refused;
+pub use gate::Timing;
 use meter::Meter;
 use names::Names;
 use password::Password;
@@ -91,6 +94,8 @@ pub struct Engine {
     pub process_stats: ProcessStats,
     /// What clients call themselves.
     pub client_names: Names,
+    /// CLIENT PAUSE.
+    pub pause: gate::Pause,
     /// What is left of the turn of the client that is served; the server refills it, commands charge it.
     pub meter: Meter,
     /// What the server was started with, the password aside.
@@ -143,6 +148,7 @@ impl Engine {
             runtime: Runtime::new(&options),
             process_stats: ProcessStats::default(),
             client_names: Names::new(options.max_clients),
+            pause: gate::Pause::default(),
             meter: Meter::new(meter::TURN_UNITS),
             slowlog: Slowlog::new(),
             password: password.as_deref().map(Password::new),
@@ -307,30 +313,6 @@ impl Engine {
         }
     }
 
-    /// Records how long an executed command took, in its counters and, if it was slow, in the slow log. `peer` is the
-    /// client's address as text.
-    #[inline]
-    pub fn record_latency(
-        &mut self,
-        session: &Session,
-        verb: &'static Verb,
-        args: &Args<'_>,
-        spent: Timing<'_>,
-    ) {
-        self.metrics.took(verb.id, spent.micros);
-        if self.is_slow(verb, spent.micros) {
-            self.slowlog.set_len_max(self.runtime.slowlog_len_max);
-            self.slowlog.record(session, &self.client_names, args, spent);
-        }
-    }
-
-    /// Whether a command that took so long enters the slow log.
-    #[inline]
-    pub fn is_slow(&self, verb: &Verb, micros: u64) -> bool {
-        let threshold = self.runtime.slowlog_slower_than_us;
-        threshold >= 0 && micros >= threshold as u64 && !verb.flags.has(Flags::SKIP_SLOWLOG)
-    }
-
     /// The live entry of a key, with the hit or miss counted.
     #[inline]
     fn lookup(&mut self, session_db: Database, key: &[u8], now: Millis) -> Option<Entry<'_>> {
@@ -349,16 +331,6 @@ impl Engine {
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
-}
-
-/// How long a command took, and whose it was.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing<'a> {
-    /// Microseconds.
-    pub micros: u64,
-    /// The client's address, as text.
-    pub peer: &'a [u8],
-    pub now: Now,
 }
 
 /// Room for the arguments that the answer to an unknown command quotes: Redis stops after 128 bytes.

@@ -2,13 +2,15 @@
 
 use super::{
     Call, Flow, Outcome,
-    expire::{self, Deadline, Unit},
-    strings::equals,
+    expire::{Deadline, Unit},
+    ops::{Change, Expiry, Presence},
+    refused,
+    strings::holds,
 };
 use crate::{
     mutation::{LargeId, NewValue},
     reply::{Error, ErrorKind},
-    store::Value,
+    store::{Store, Value},
     time::Millis,
     wire::arguments::Arg,
 };
@@ -49,11 +51,9 @@ pub fn set<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 pub fn setnx<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let value = call.value(2)?;
-    let absent = call.engine.store.get(call.session.db, key, call.now).is_none();
-    if absent {
-        call.put(key, value, None)?;
-    }
-    call.done(i64::from(absent))
+    let db = call.session.db;
+    let change = call.ops().put((db, key), value, Expiry::None, Presence::Absent, |_, _| true);
+    call.done(i64::from(matches!(change.map_err(refused)?, Change::Made(_))))
 }
 
 /// `SETEX key s value`, `PSETEX key ms value`
@@ -128,34 +128,22 @@ fn set_with<'a>(
     options: &Options<'a>,
 ) -> Outcome<'a> {
     let at = options.deadline.map(|deadline| deadline.resolve(call)).transpose()?;
-    let entry = call.engine.store.get(call.session.db, key, call.now);
-    let existed = entry.is_some();
-    let kept = entry.and_then(|entry| entry.expiry).filter(|_| options.keep_expiry);
-    let applies = match options.condition {
-        Condition::Always => true,
-        Condition::Absent => !existed,
-        Condition::Present => existed,
-        Condition::Equal(wanted) => call
-            .engine
-            .store
-            .peek(call.session.db, key, call.now)
-            .is_some_and(|entry| equals(&call.engine.store, entry.value, wanted)),
+    let expiry = match at {
+        Some(at) => Expiry::At(Millis(at as u64)),
+        None if options.keep_expiry => Expiry::Keep,
+        None => Expiry::None,
     };
-    if !applies {
-        if options.get {
-            call.answer_value(key);
-        } else {
-            call.out.null();
-        }
-        return Ok(Flow::Done);
-    }
+    let (presence, wanted) = match options.condition {
+        Condition::Always => (Presence::Any, None),
+        Condition::Absent => (Presence::Absent, None),
+        Condition::Present => (Presence::Present, None),
+        Condition::Equal(wanted) => (Presence::Present, Some(wanted)),
+    };
     let old = if options.get { stash(call, key) } else { Old::Absent };
-    let done = match at {
-        Some(at) if expire::has_passed(at, call.now) => call.delete(key).map(drop),
-        Some(at) => call.put(key, value, Some(Millis(at as u64))).map(drop),
-        None => call.put(key, value, kept).map(drop),
-    };
-    answer(call, old, options.get, done)
+    let (db, now) = (call.session.db, call.now);
+    let is_equal = |store: &Store, _| wanted.is_none_or(|wanted| holds(store, (db, key), wanted, now));
+    let change = call.ops().put((db, key), value, expiry, presence, is_equal).map_err(refused);
+    answer(call, old, options.get, change)
 }
 
 /// Keeps the value of a key for its answer.
@@ -179,16 +167,22 @@ fn stash(call: &mut Call<'_, '_, '_>, key: &[u8]) -> Old {
     }
 }
 
-/// Answers the old value (or OK) once the change is made; passes on why it was not.
-fn answer<'a>(call: &mut Call<'_, 'a, '_>, old: Old, get: bool, done: Result<(), Error<'a>>) -> Outcome<'a> {
-    match (old, &done) {
+/// Answers with GET the value that the key had, whether it was changed or not; else OK, or null where the condition did
+/// not hold. Passes on why a change was refused.
+fn answer<'a>(
+    call: &mut Call<'_, 'a, '_>,
+    old: Old,
+    get: bool,
+    change: Result<Change, Error<'a>>,
+) -> Outcome<'a> {
+    match (old, &change) {
         // The output takes the reference over.
-        (Old::Large { id, len }, Ok(())) if call.out.large(id, len) => {}
+        (Old::Large { id, len }, Ok(_)) if call.out.large(id, len) => {}
         (Old::Large { id, .. }, _) => call.engine.store.large_release(id),
         (_, Err(_)) => {}
-        (Old::Copied(len), Ok(())) => call.out.bulk(&call.engine.scratch[..len]),
-        (Old::Absent, Ok(())) if get => call.out.null(),
-        (Old::Absent, Ok(())) => call.out.ok(),
+        (Old::Copied(len), Ok(_)) => call.out.bulk(&call.engine.scratch[..len]),
+        (Old::Absent, Ok(Change::Made(_))) if !get => call.out.ok(),
+        (Old::Absent, Ok(_)) => call.out.null(),
     }
-    done.map(|()| Flow::Done)
+    change.map(|_| Flow::Done)
 }

@@ -1,17 +1,13 @@
 //! SLOWLOG: the commands that took long, in a fixed ring. An entry keeps as much of a command as Redis does (32
 //! arguments of 128 bytes) in a slot of its own, so that recording allocates nothing.
 
-use super::{
-    Call, Flow, Outcome, Timing,
-    names::{Name, Names},
-    session::Session,
-};
+use super::{Call, Flow, Outcome, Timing};
 use crate::{
     limits::SLOWLOG_LEN_MAX,
     reply::{ErrorKind, Part},
     time::Millis,
     wire::{
-        arguments::{Arg, Args},
+        arguments::Arg,
         encode::Out,
         number::{INTEGER_BYTES_MAX, write_u64},
     },
@@ -99,7 +95,12 @@ impl Slowlog {
     }
 
     /// Adds an entry; the oldest goes when there is no room.
-    pub fn record(&mut self, session: &Session, names: &Names, args: &Args<'_>, spent: Timing<'_>) {
+    pub fn record<'a>(
+        &mut self,
+        args: impl ExactSizeIterator<Item = Arg<'a>>,
+        client_name: &[u8],
+        spent: Timing<'_>,
+    ) {
         if self.len_max == 0 {
             return;
         }
@@ -112,14 +113,14 @@ impl Slowlog {
         entry.at = spent.now.unix;
         entry.micros = spent.micros;
         entry.arg_count = args.len() as u32;
-        for (i, arg) in args.iter().take(ARGS_MAX).enumerate() {
+        for (i, arg) in args.take(ARGS_MAX).enumerate() {
             let bytes = if let Arg::Bytes(bytes) = arg { bytes } else { b"(large value)" };
             let len = bytes.len().min(ARG_BYTES_MAX);
             entry.bytes[i][..len].copy_from_slice(&bytes[..len]);
             entry.args[i] = Kept { len: len as u8, full_len: bytes.len() as u32 };
         }
         entry.peer_len = keep(&mut entry.peer, spent.peer);
-        entry.name_len = keep(&mut entry.name, names.get(session.names, Name::Connection));
+        entry.name_len = keep(&mut entry.name, client_name);
         self.next_id += 1;
         self.len = (self.len + 1).min(self.len_max);
     }

@@ -3,9 +3,11 @@
 use super::{
     Call, Flow, Outcome,
     expire::{self, Deadline},
+    ops::Change,
+    refused,
 };
 use crate::{
-    mutation::Mutation,
+    mutation::{Database, Mutation},
     reply::ErrorKind,
     store::{LargeCursor, Store, Value},
     time::Millis,
@@ -37,7 +39,7 @@ pub fn getdel<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 }
 
 /// What GETEX does with the expiry.
-enum Change<'a> {
+enum NewExpiry<'a> {
     None,
     Persist,
     Set(Deadline<'a>),
@@ -47,24 +49,26 @@ enum Change<'a> {
 pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let db = call.session.db;
-    let mut change = Change::None;
+    let mut change = NewExpiry::None;
     let mut at = 2;
     while at < call.args.len() {
         let deadline = Deadline::option(call, at);
         change = match (deadline, change) {
-            (Some(deadline), Change::None) => Change::Set(deadline),
-            (Some(deadline), Change::Set(earlier)) if deadline.unit == earlier.unit => Change::Set(deadline),
-            (None, Change::None | Change::Persist) if call.is_word(at, "PERSIST") => Change::Persist,
+            (Some(deadline), NewExpiry::None) => NewExpiry::Set(deadline),
+            (Some(deadline), NewExpiry::Set(earlier)) if deadline.unit == earlier.unit => {
+                NewExpiry::Set(deadline)
+            }
+            (None, NewExpiry::None | NewExpiry::Persist) if call.is_word(at, "PERSIST") => NewExpiry::Persist,
             _ => return Err(ErrorKind::Syntax.plain()),
         };
-        at += if matches!(change, Change::Set(_)) { 2 } else { 1 };
+        at += if matches!(change, NewExpiry::Set(_)) { 2 } else { 1 };
     }
     let Some(expires) = call.engine.store.get(db, key, call.now).map(|entry| entry.expiry.is_some()) else {
         call.engine.metrics.counters.keyspace_misses += 1;
         return call.null();
     };
     let deadline = match change {
-        Change::Set(deadline) => Some(deadline.resolve(call)?),
+        NewExpiry::Set(deadline) => Some(deadline.resolve(call)?),
         _ => None,
     };
     match deadline {
@@ -76,7 +80,7 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         // Before the answer, for this can be refused.
         Some(at) => drop(call.apply(&Mutation::SetExpiry { db, key, expiry: Some(Millis(at as u64)) })?),
         // What is kept anyway is not touched, so that who watches the key is not disturbed.
-        None if matches!(change, Change::Persist) && expires => {
+        None if matches!(change, NewExpiry::Persist) && expires => {
             call.apply(&Mutation::SetExpiry { db, key, expiry: None })?;
         }
         None => {}
@@ -89,13 +93,10 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 pub fn delifeq<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let wanted = call.args.get(2).unwrap_or(Arg::Refused);
-    let equal = call
-        .engine
-        .store
-        .peek(call.session.db, key, call.now)
-        .is_some_and(|entry| equals(&call.engine.store, entry.value, wanted));
-    let deleted = equal && call.delete(key)?;
-    call.done(i64::from(deleted))
+    let (db, now) = (call.session.db, call.now);
+    let is_equal = |store: &Store, _| holds(store, (db, key), wanted, now);
+    let change = call.ops().remove(db, key, is_equal).map_err(refused)?;
+    call.done(i64::from(matches!(change, Change::Made(_))))
 }
 
 /// Bytes that come in pieces.
@@ -131,8 +132,13 @@ impl<'a> Pieces<'a> {
     }
 }
 
+/// Whether a key has the bytes of an argument as its value.
+pub fn holds(store: &Store, (db, key): (Database, &[u8]), wanted: Arg<'_>, now: Millis) -> bool {
+    store.peek(db, key, now).is_some_and(|entry| equals(store, entry.value, wanted))
+}
+
 /// Whether a value has the bytes of an argument.
-pub fn equals(store: &Store, value: Value<'_>, arg: Arg<'_>) -> bool {
+fn equals(store: &Store, value: Value<'_>, arg: Arg<'_>) -> bool {
     let wanted = match arg {
         Arg::Bytes(bytes) => Value::Inline(bytes),
         Arg::Large(id) => Value::Large { id, len: store.large_len(id) },

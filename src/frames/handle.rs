@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::sessions::CachedReply;
 use super::{Answer, Asked, Decision, FrameServer, Handled, Incoming, Way, execute};
+use crate::engine::Engine;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::mutation::LargeId;
 use crate::store::{LargeCursor, Store, Value};
@@ -16,13 +17,13 @@ impl FrameServer {
     /// bounded time, allocates nothing, and accepts any bytes.
     pub fn handle(
         &mut self,
-        store: &mut Store,
+        engine: &mut Engine,
         incoming: &Incoming<'_>,
         reply: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Handled {
         match self.admit_datagram(incoming) {
             Err(reason) => Handled::Rejected(reason),
-            Ok((asked, decision)) => self.run(store, &asked, decision, reply),
+            Ok((asked, decision)) => self.run(engine, &asked, decision, reply),
         }
     }
 
@@ -31,7 +32,7 @@ impl FrameServer {
     /// [`frame::FRAME_LEN_MIN`] and a tag. After `Rejected`, call [`FrameServer::reject_stream`] and close.
     pub fn handle_stream_frame(
         &mut self,
-        store: &mut Store,
+        engine: &mut Engine,
         frame: &Frame<'_>,
         peer: (SocketAddr, Now),
         reply: &mut [u8],
@@ -44,7 +45,7 @@ impl FrameServer {
         let asked = Asked { frame: *frame, from, now, way: Way::Stream };
         match self.decide(&asked) {
             Err(reason) => Handled::Rejected(reason),
-            Ok(decision) => self.run(store, &asked, decision, reply),
+            Ok(decision) => self.run(engine, &asked, decision, reply),
         }
     }
 
@@ -65,21 +66,36 @@ impl FrameServer {
         frame::encode(reply, &head, b"", b"", None).unwrap_or(0)
     }
 
-    fn run(&mut self, store: &mut Store, asked: &Asked<'_>, decision: Decision, reply: &mut [u8]) -> Handled {
+    fn run(
+        &mut self,
+        engine: &mut Engine,
+        asked: &Asked<'_>,
+        decision: Decision,
+        reply: &mut [u8],
+    ) -> Handled {
+        self.ran = None;
+        if let Decision::Write { op, .. } | Decision::Read { op, .. } = decision {
+            if engine.is_frame_held(op, asked.now.monotonic) {
+                self.counters.held += 1;
+                return Handled::Silent;
+            }
+            self.ran = Some(op);
+        }
         let answer = match decision {
             Decision::Reject(reason) => return Handled::Rejected(reason),
             Decision::Answer(answer) => answer,
             Decision::Write { op, session, hash } => {
                 self.counters.ran(op, asked.way == Way::Stream);
-                let kept = execute::write(store, op, &asked.frame, asked.now.unix);
+                let kept = execute::write(engine, op, &asked.frame, asked.now.unix);
                 self.ran(asked, session, hash, kept)
             }
             Decision::Read { op, session } => {
+                engine.begin_frame(op);
                 self.counters.reads += 1;
                 self.counters.ran(op, asked.way == Way::Stream);
                 let cookie = session.is_some();
                 if op == Op::Get {
-                    return self.get(store, asked, cookie, reply);
+                    return self.get(engine, asked, cookie, reply);
                 }
                 Answer { cookie, ..Answer::plain(Status::Ok) }
             }
@@ -89,9 +105,9 @@ impl FrameServer {
 
     /// GET: the value, its revision, and in `expect` the rest of its time to live in ms, 0 for none; or USE_TCP with
     /// the value's length in `expect`.
-    fn get(&mut self, store: &mut Store, asked: &Asked<'_>, cookie: bool, reply: &mut [u8]) -> Handled {
+    fn get(&mut self, engine: &mut Engine, asked: &Asked<'_>, cookie: bool, reply: &mut [u8]) -> Handled {
         let unix = asked.now.unix;
-        let Some(entry) = store.get(execute::DATABASE, asked.frame.key, unix) else {
+        let Some(entry) = engine.ops(unix).get(execute::DATABASE, asked.frame.key) else {
             self.counters.misses += 1;
             return self.send(asked, &Answer { cookie, ..Answer::plain(Status::NotFound) }, reply);
         };
@@ -110,7 +126,7 @@ impl FrameServer {
         let written = Writer::begin(reply, &head, b"");
         let written = match entry.value {
             Value::Inline(bytes) => written.and_then(|mut writer| writer.append(bytes).map(|()| writer)),
-            Value::Large { id, .. } => written.and_then(|writer| append_large(store, id, writer)),
+            Value::Large { id, .. } => written.and_then(|writer| append_large(&engine.store, id, writer)),
         };
         self.seal(asked, Status::Ok, written)
     }

@@ -1,6 +1,8 @@
 //! Operations from datagram to store and back, and the same over a stream.
 
 use super::*;
+use crate::config::ServerOptions;
+use crate::engine::Engine;
 use crate::limits::{DATAGRAM_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
 use crate::mutation::{Mutation, NewValue, Revision};
 use crate::store::{OnFull, Store, StoreConfig};
@@ -13,7 +15,7 @@ const CLIENT: u64 = 5;
 
 struct Rig {
     datagrams: FrameServer,
-    store: Store,
+    engine: Engine,
     now: Now,
     from: SocketAddr,
     cookie: [u8; 16],
@@ -32,7 +34,7 @@ impl Rig {
         let config = StoreConfig { memory_bytes: 8 << 20, on_full: OnFull::Refuse, ..StoreConfig::default() };
         let mut rig = Rig {
             datagrams: FrameServer::new(&Config::new(EPOCH, [1, 2])),
-            store: Store::new(config, [3, 4]).expect("enough"),
+            engine: Engine::new(Store::new(config, [3, 4]).expect("enough"), ServerOptions::default()),
             now: Now { monotonic: Millis(10), unix: Millis(1_700_000_000_000), unix_micros: 0 },
             from: SocketAddr::from(([127, 0, 0, 1], 9)),
             cookie: [0; 16],
@@ -52,7 +54,7 @@ impl Rig {
         let len = frame::encode(&mut bytes, &head, key, value, None).expect("fits");
         let mut out = [0; DATAGRAM_BYTES_MAX];
         let incoming = Incoming { from: self.from, bytes: &bytes[..len], now: self.now };
-        let Handled::Reply(len) = self.datagrams.handle(&mut self.store, &incoming, &mut out) else {
+        let Handled::Reply(len) = self.datagrams.handle(&mut self.engine, &incoming, &mut out) else {
             panic!("no reply");
         };
         let frame = frame::decode_datagram(&out[..len], Direction::Reply).expect("a good reply");
@@ -65,7 +67,7 @@ impl Rig {
         let mut head = Head::request(op, CLIENT, self.sequence);
         with(&mut head);
         let reply = self.send(head, key, value).0;
-        self.store.invariants();
+        self.engine.store.invariants();
         reply
     }
 
@@ -82,7 +84,7 @@ impl Rig {
         assert_eq!(consumed, len);
         let mut out = vec![0; 1 << 20];
         let peer = (self.from, self.now);
-        let handled = self.datagrams.handle_stream_frame(&mut self.store, &frame, peer, &mut out);
+        let handled = self.datagrams.handle_stream_frame(&mut self.engine, &frame, peer, &mut out);
         let Handled::Reply(len) = handled else { panic!("{handled:?}") };
         match frame::decode_prefix(&out[..len], Direction::Reply, 1 << 20) {
             Ok(Step::Ready { frame, .. }) => reply(&frame),
@@ -182,7 +184,7 @@ fn a_long_value_is_for_tcp() {
         let value = vec![b'v'; len];
         let put =
             Mutation::Put { db: execute::DATABASE, key: b"k", value: NewValue::Bytes(&value), expiry: None };
-        let applied = rig.store.apply(&put, rig.now.unix).expect("room");
+        let applied = rig.engine.store.apply(&put, rig.now.unix).expect("room");
         assert_ne!(applied.revision, Revision(0));
         let got = rig.get(b"k");
         if len <= room {
@@ -326,7 +328,7 @@ fn a_cookie_is_given_only_where_a_session_stands() {
     assert_eq!((reply.status, cookie), (Status::WrongEpoch, [0; 16]));
     let long = vec![b'v'; DATAGRAM_BYTES_MAX];
     let put = Mutation::Put { db: execute::DATABASE, key: b"l", value: NewValue::Bytes(&long), expiry: None };
-    rig.store.apply(&put, rig.now.unix).expect("room");
+    rig.engine.store.apply(&put, rig.now.unix).expect("room");
     assert_eq!(cookie_of(&mut rig, Op::Get, stranger, b"l"), [0; 16]);
 
     let mut out = [0; DATAGRAM_BYTES_MAX];
@@ -334,7 +336,7 @@ fn a_cookie_is_given_only_where_a_session_stands() {
     let mut bytes = [0; frame::FRAME_LEN_MIN];
     let len = frame::encode(&mut bytes, &hello, b"", b"", None).expect("fits");
     let asked = frame::decode_datagram(&bytes[..len], Direction::Request).expect("good");
-    let handled = rig.datagrams.handle_stream_frame(&mut rig.store, &asked, (rig.from, rig.now), &mut out);
+    let handled = rig.datagrams.handle_stream_frame(&mut rig.engine, &asked, (rig.from, rig.now), &mut out);
     let Handled::Reply(len) = handled else { panic!("{handled:?}") };
     let reply = frame::decode_datagram(&out[..len], Direction::Reply).expect("good");
     assert_eq!((reply.head.status(), reply.head.cookie), (Some(Status::Ok), [0; 16]), "no stream needs one");
@@ -350,13 +352,13 @@ fn a_tag_takes_room_from_the_value() {
         let value = vec![b'v'; len];
         let put =
             Mutation::Put { db: execute::DATABASE, key: b"k", value: NewValue::Bytes(&value), expiry: None };
-        rig.store.apply(&put, rig.now.unix).expect("room");
+        rig.engine.store.apply(&put, rig.now.unix).expect("room");
         let head = Head { epoch: EPOCH, cookie: rig.cookie, ..Head::request(Op::Get, CLIENT, 1) };
         let mut bytes = [0; DATAGRAM_BYTES_MAX];
         let asked = frame::encode(&mut bytes, &head, b"k", b"", Some(&keys.request)).expect("fits");
         let mut out = [0; DATAGRAM_BYTES_MAX];
         let incoming = Incoming { from: rig.from, bytes: &bytes[..asked], now: rig.now };
-        let handled = rig.datagrams.handle(&mut rig.store, &incoming, &mut out);
+        let handled = rig.datagrams.handle(&mut rig.engine, &incoming, &mut out);
         let Handled::Reply(replied) = handled else { panic!("{handled:?}") };
         let frame = frame::decode_datagram(&out[..replied], Direction::Reply).expect("good");
         assert_eq!((frame.head.status(), frame.tag_is_good(&keys.reply)), (Some(status), true));

@@ -12,7 +12,6 @@
 //! | `handle` | the calls of the reactor: checks and store joined |
 //! | `execute` | operations against the store |
 //! | `budget` | a limit on errors |
-//! | `counters` | what is counted |
 //!
 //! Over TCP the same frames, sessions and sequences hold, so that a write that was sent over UDP and is repeated over
 //! TCP still runs at most once. A stream proves its peer's address and delivers no old copies: cookies are not looked
@@ -20,7 +19,6 @@
 
 pub mod budget;
 pub mod cookie;
-pub mod counters;
 mod execute;
 mod handle;
 pub mod sessions;
@@ -35,6 +33,9 @@ use crate::mutant::{self, Mutant};
 use crate::time::Now;
 use crate::wire::frame::{self, Direction, Frame, Head, Op, Reject, Status, Writer, flags};
 use crate::wire::tag::TagKeys;
+
+/// What is counted of frames.
+pub use crate::metrics::frames as counters;
 
 use budget::ErrorBudget;
 use cookie::Cookies;
@@ -77,7 +78,8 @@ pub struct Incoming<'a> {
 pub enum Handled {
     /// The first so many bytes of the reply buffer are to be sent to where the frame came from.
     Reply(usize),
-    /// An error that is not sent, because the source has had its share.
+    /// Not answered: an error whose source has had its share of errors, or what CLIENT PAUSE holds. A held write is
+    /// not noted as one that has run: a retry after the pause runs.
     Silent,
     /// Dropped; worth a log line.
     Rejected(Reject),
@@ -138,6 +140,8 @@ pub struct FrameServer {
     hash_key: [u64; 2],
     lease_ms: u64,
     counters: Counters,
+    /// What the last frame ran.
+    ran: Option<Op>,
 }
 
 impl FrameServer {
@@ -166,6 +170,7 @@ impl FrameServer {
             hash_key: key(4),
             lease_ms: config.lease_ms,
             counters: Counters::default(),
+            ran: None,
         }
     }
 
@@ -184,6 +189,12 @@ impl FrameServer {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The operation that the last frame ran; `None`: it was answered, or dropped, by the checks.
+    #[must_use]
+    pub fn last_ran(&self) -> Option<Op> {
+        self.ran
     }
 
     #[must_use]

@@ -312,7 +312,7 @@ impl Server {
     fn fast_path_enabled(&self) -> bool {
         let slower_than_us = self.engine.runtime.slowlog_slower_than_us;
         let timed = (0..TIMED_BY_ITSELF_US).contains(&slower_than_us);
-        self.pause.is_off() && !self.engine.options().log_requests && !timed
+        self.engine.pause.is_off() && !self.engine.options().log_requests && !timed
     }
 }
 

@@ -2,10 +2,11 @@
 //! parsed into an [`Action`] that borrows nothing, because carrying it out may touch any connection.
 
 use super::{Server, Source};
-use crate::command::{Flags, Verb, VerbId};
+use crate::command::{Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::{
     Flow,
+    gate::PauseScope,
     names::{Name, Names},
 };
 use crate::reply::{Error, ErrorKind};
@@ -34,7 +35,7 @@ pub(super) enum Action {
     Info,
     List(Filter),
     Kill { filter: Filter, skip_me: bool, counts: bool },
-    Pause { ms: u64, writes_only: bool },
+    Pause { ms: u64, scope: PauseScope },
     Unpause,
 }
 
@@ -179,40 +180,13 @@ fn parse_shutdown<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
 fn parse_pause<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
     let ms = args.bytes(2).and_then(parse_i64).ok_or(ErrorKind::TimeoutNotAnInteger.plain())?;
     let ms = u64::try_from(ms).map_err(|_| ErrorKind::TimeoutNegative.plain())?;
-    let writes_only = match args.bytes(3) {
-        None => false,
-        Some(word) if word.eq_ignore_ascii_case(b"write") => true,
-        Some(word) if word.eq_ignore_ascii_case(b"all") => false,
+    let scope = match args.bytes(3) {
+        None => PauseScope::All,
+        Some(word) if word.eq_ignore_ascii_case(b"write") => PauseScope::Writes,
+        Some(word) if word.eq_ignore_ascii_case(b"all") => PauseScope::All,
         Some(_) => return Err(ErrorKind::PauseMode.plain()),
     };
-    Ok(Action::Pause { ms, writes_only })
-}
-
-/// CLIENT PAUSE: until when, and for whom.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pause {
-    until: Option<Millis>,
-    writes_only: bool,
-}
-
-impl Pause {
-    /// Whether the verb has to wait.
-    pub(super) fn holds(&self, verb: &Verb, now: Millis) -> bool {
-        let Some(until) = self.until else { return false };
-        now < until
-            && verb.container() != Some("client")
-            && (!self.writes_only || verb.flags.has(Flags::WRITE) || verb.id == VerbId::Exec)
-    }
-
-    /// Whether nothing is held.
-    pub(super) fn is_off(&self) -> bool {
-        self.until.is_none()
-    }
-
-    /// When the pause ends.
-    pub(super) fn until(&self) -> Option<Millis> {
-        self.until
-    }
+    Ok(Action::Pause { ms, scope })
 }
 
 impl Server {
@@ -232,14 +206,11 @@ impl Server {
             Action::Info => self.client_info(id, now),
             Action::List(filter) => self.client_list(id, &filter, now),
             Action::Kill { filter, skip_me, counts } => self.client_kill(id, &filter, (skip_me, counts), now),
-            Action::Pause { ms, writes_only } => {
-                let until = now.monotonic.plus(ms);
-                self.pause =
-                    Pause { until: Some(self.pause.until.map_or(until, |at| at.max(until))), writes_only };
+            Action::Pause { ms, scope } => {
+                self.engine.pause.begin(scope, now.monotonic.plus(ms));
                 self.answer(id, |out| out.ok())
             }
             Action::Unpause => {
-                self.pause.until = Some(Millis(0));
                 self.end_pause(now.monotonic);
                 self.answer(id, |out| out.ok())
             }
@@ -264,15 +235,20 @@ impl Server {
         Flow::Done
     }
 
-    /// Ends a pause whose time has passed, and has everybody's waiting commands run.
-    pub(super) fn end_pause(&mut self, now: Millis) {
-        if self.pause.until.is_some_and(|until| until <= now) {
-            self.pause = Pause::default();
-            for (index, connection) in &mut self.connections {
-                connection.handle_pause_end(now);
-                if !connection.input.is_empty() {
-                    self.wake_queue.push(index as u32);
-                }
+    /// Ends a pause whose time has passed.
+    pub(super) fn end_due_pause(&mut self, now: Millis) {
+        if self.engine.pause.until().is_some_and(|until| until <= now) {
+            self.end_pause(now);
+        }
+    }
+
+    /// Ends a pause and has the commands that wait run.
+    fn end_pause(&mut self, now: Millis) {
+        self.engine.pause.end();
+        for (index, connection) in &mut self.connections {
+            connection.handle_pause_end(now);
+            if !connection.input.is_empty() {
+                self.wake_queue.push(index as u32);
             }
         }
     }

@@ -1,20 +1,40 @@
 //! Pannier's own frames: datagrams, and connections whose first byte was a frame's. Both go to the same sessions, so
 //! that a write which was sent over UDP and is repeated over TCP still runs at most once.
 
-use super::{Progress, Server};
-use crate::connection::{CloseReason, ConnectionId};
+use super::run::{PEER_TEXT_BYTES, text_of};
+use super::{Progress, Resources, Server};
+use crate::connection::{CloseReason, ConnectionId, Phase};
 use crate::engine::meter::COMMAND_UNITS;
+use crate::engine::{Engine, Timing};
 use crate::frames::{Handled, Incoming};
 use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, RING_BYTES, STREAM_FRAME_BYTES_MAX};
 use crate::time::Now;
 use crate::wire::encode::Out;
-use crate::wire::frame::{self, Direction, Reject, Step};
+use crate::wire::frame::{self, Direction, Op, Reject, Step};
 use core::net::SocketAddr;
 
 /// Bytes of a reply over TCP, at most; a longer value is answered USE_TCP, that is: ask by RESP.
 pub(super) const STREAM_REPLY_BYTES_MAX: usize = INLINE_VALUE_BYTES_MAX + 256;
 
 const _: () = assert!(STREAM_REPLY_BYTES_MAX <= RING_BYTES);
+
+/// Of so many frames one is timed, as long as the log and the slow log do not want all of them: see `run.rs`.
+const TIMED_EVERY: u64 = 16;
+/// A slow log of what takes less than this, in microseconds, wants each frame timed.
+const TIMED_BY_ITSELF_US: i64 = 1_000;
+
+/// Since when a frame is served, in microseconds; `None`: it is not timed.
+#[derive(Clone, Copy)]
+struct Started(Option<u64>);
+
+/// One frame and its reply, as bytes.
+#[derive(Clone, Copy)]
+struct Exchange<'a> {
+    transport: &'static str,
+    from: SocketAddr,
+    request: &'a [u8],
+    reply: &'a [u8],
+}
 
 impl Server {
     /// One datagram in, at most one out: the length of the reply, which is to go where the datagram came from.
@@ -26,13 +46,11 @@ impl Server {
         reply: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Option<usize> {
         let incoming = Incoming { from, bytes, now };
-        let started = if self.engine.options().log_requests { (self.resources.clock_us)() } else { 0 };
-        let handled = self.frames.handle(&mut self.engine.store, &incoming, reply);
-        if self.engine.options().log_requests {
-            let reply_len = if let Handled::Reply(len) = handled { len } else { 0 };
-            let micros = (self.resources.clock_us)().saturating_sub(started);
-            super::request_log::write_frame("udp", from, (bytes, &reply[..reply_len]), micros);
-        }
+        let started = self.start_frame();
+        let handled = self.frames.handle(&mut self.engine, &incoming, reply);
+        let reply_len = if let Handled::Reply(len) = handled { len } else { 0 };
+        let exchange = Exchange { transport: "udp", from, request: bytes, reply: &reply[..reply_len] };
+        self.engine.note_frame(&self.resources, self.frames.last_ran(), started, exchange, now);
         match handled {
             Handled::Reply(len) => Some(len),
             Handled::Silent => None,
@@ -43,10 +61,18 @@ impl Server {
         }
     }
 
-    /// Serves the frame at the front of a framed connection's input.
+    fn start_frame(&self) -> Started {
+        let threshold = self.engine.runtime.slowlog_slower_than_us;
+        let timed = self.engine.options().log_requests
+            || (0..TIMED_BY_ITSELF_US).contains(&threshold)
+            || self.frames.counters().received.is_multiple_of(TIMED_EVERY);
+        Started(timed.then(|| (self.resources.clock_us)()))
+    }
+
+    /// Serves the frame at the front of a framed connection's input, unless a pause holds it: then it waits there.
     pub(super) fn step_framed(&mut self, id: ConnectionId, now: Now) -> Progress {
-        let Server { engine, connections, input, output, frames: datagrams, frame_reply, resources, .. } =
-            self;
+        let started = self.start_frame();
+        let Server { engine, connections, input, output, frames, frame_reply, resources, .. } = self;
         let connection = &mut connections[id.index as usize];
         connection.input.straighten(input);
         let bytes = connection.input.readable(input);
@@ -55,20 +81,21 @@ impl Server {
             match frame::decode_prefix(bytes, Direction::Request, STREAM_FRAME_BYTES_MAX) {
                 Ok(Step::NeedMore) => return self.wait_for_input(id, now),
                 Ok(Step::Ready { frame, consumed }) => {
-                    let peer = (connection.peer, now);
-                    let started = if engine.options().log_requests { (resources.clock_us)() } else { 0 };
-                    let handled = datagrams.handle_stream_frame(&mut engine.store, &frame, peer, frame_reply);
-                    if engine.options().log_requests
-                        && let Handled::Reply(len) = handled
-                    {
-                        let exchange = (&bytes[..consumed], &frame_reply[..len]);
-                        let micros = (resources.clock_us)().saturating_sub(started);
-                        super::request_log::write_frame("tcp", connection.peer, exchange, micros);
+                    connection.request_is_whole();
+                    if frame.head.op().is_some_and(|op| engine.is_frame_held(op, now.monotonic)) {
+                        connection.set_phase(Phase::Paused);
+                        return Progress::Waiting;
                     }
+                    let from = connection.peer;
+                    let handled = frames.handle_stream_frame(engine, &frame, (from, now), frame_reply);
+                    let reply_len = if let Handled::Reply(len) = handled { len } else { 0 };
+                    let (request, reply) = (&bytes[..consumed], &frame_reply[..reply_len]);
+                    let exchange = Exchange { transport: "tcp", from, request, reply };
+                    engine.note_frame(resources, frames.last_ran(), started, exchange, now);
                     (handled, consumed)
                 }
                 Err(reason) => {
-                    datagrams.count_stream_damage(reason);
+                    frames.count_stream_damage(reason);
                     (Handled::Rejected(reason), 0)
                 }
             };
@@ -79,12 +106,11 @@ impl Server {
             Handled::Reply(len) => {
                 out.raw(&frame_reply[..len]);
                 connection.input.consume(consumed);
-                connection.request_is_whole();
             }
             Handled::Silent => connection.input.consume(consumed),
             Handled::Rejected(reason) => {
-                // A damaged stream cannot be followed any further: it is told so once, and closed.
-                let len = datagrams.reject_stream(reason, frame_reply);
+                // A damaged stream cannot be followed any further: its client hears so once, and it is closed.
+                let len = frames.reject_stream(reason, frame_reply);
                 out.raw(&frame_reply[..len]);
                 connection.close(CloseReason::ProtocolError);
                 let peer = connection.peer;
@@ -92,6 +118,40 @@ impl Server {
             }
         }
         Progress::Made
+    }
+}
+
+impl Engine {
+    /// Records the time of a frame that ran, and logs it where the server was started with `--log-requests`.
+    fn note_frame(
+        &mut self,
+        resources: &Resources,
+        ran: Option<Op>,
+        started: Started,
+        exchange: Exchange<'_>,
+        now: Now,
+    ) {
+        let Some(started_us) = started.0 else { return };
+        let micros = (resources.clock_us)().saturating_sub(started_us);
+        let Exchange { transport, from, request, reply } = exchange;
+        if let Some(op) = ran {
+            let mut peer = [0; PEER_TEXT_BYTES];
+            let is_slow = self.is_slow_time(micros);
+            let peer = if is_slow { text_of(from, &mut peer) } else { b"" };
+            let key = if is_slow { key_of(request) } else { b"" };
+            self.record_frame(op, key, Timing { micros, peer, now });
+        }
+        if self.options().log_requests {
+            super::request_log::write_frame(transport, from, (request, reply), micros);
+        }
+    }
+}
+
+/// The key of a request that is known to be whole.
+fn key_of(request: &[u8]) -> &[u8] {
+    match frame::decode_prefix(request, Direction::Request, request.len()) {
+        Ok(Step::Ready { frame, .. }) => frame.key,
+        _ => b"",
     }
 }
 

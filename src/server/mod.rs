@@ -105,7 +105,6 @@ pub struct Server {
     wake_queue: WakeQueue,
     /// Where bytes go that nobody wants.
     discard: Box<[u8]>,
-    pause: clients::Pause,
     ops_rate: ops_rate::OpsRate,
     waits: backpressure::Waits,
     stop_requested: bool,
@@ -153,7 +152,6 @@ impl Server {
             next_session_id: 1,
             wake_queue: WakeQueue::new(max_clients),
             discard: vec![0; RING_BYTES].into_boxed_slice(),
-            pause: clients::Pause::default(),
             ops_rate: ops_rate::OpsRate::default(),
             waits: backpressure::Waits::default(),
             stop_requested: false,
@@ -243,7 +241,7 @@ impl Server {
 
     /// Work that the server owes itself: expiry, cleaning, flushing, in bounded slices. True: there is more at once.
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
-        self.end_pause(now.monotonic);
+        self.end_due_pause(now.monotonic);
         self.note_ops_rate(now);
         self.engine.store.maintain(now.unix, steps)
     }

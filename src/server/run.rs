@@ -201,7 +201,6 @@ impl Server {
 
     /// Looks the command up and decides whether it runs now; the argument table stays as it is.
     fn prepare(&mut self, id: ConnectionId, len: usize, now: Now) -> Prepared {
-        let pause = self.pause;
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
         let is_replying = connection.is_replying();
@@ -220,7 +219,7 @@ impl Server {
             return Prepared::Answered;
         };
         *last_verb = Some(verb);
-        if pause.holds(verb, now.monotonic) {
+        if engine.is_held(verb, transaction.flags, now.monotonic) {
             return Prepared::Held;
         }
         if let Some(refused) = request.refused.take() {
@@ -234,7 +233,7 @@ impl Server {
                 engine.refuse(session, Some(verb.id), &ErrorKind::NotInsideMulti.plain(), &mut out);
                 return Prepared::Answered;
             }
-            return match transaction.enqueue(&args, queues) {
+            return match transaction.enqueue(verb, &args, queues) {
                 Ok(()) => {
                     out.simple("QUEUED");
                     session.finished();
@@ -366,10 +365,10 @@ struct Before {
 }
 
 /// Bytes of an address as text, at most.
-const PEER_TEXT_BYTES: usize = 64;
+pub(super) const PEER_TEXT_BYTES: usize = 64;
 
 /// An address as text.
-fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -> &[u8] {
+pub(super) fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -> &[u8] {
     let mut rest = &mut buffer[..];
     // Cut if it did not fit, which no address does.
     let _ = write!(rest, "{address}");

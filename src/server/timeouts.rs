@@ -2,7 +2,7 @@
 //! taken, a command of its is incomplete, or it is idle.
 
 use super::Server;
-use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::time::{Millis, Now};
 use crate::wire::encode::Out;
 
@@ -13,7 +13,7 @@ impl Server {
     /// When `handle_deadlines` or `maintain` should be called next, if nothing else happens before.
     pub fn poll_deadline(&self, now: Now) -> Option<Millis> {
         let store = self.engine.store.next_expiry_hint().map(|at| now.monotonic.plus(at.since(now.unix)));
-        [self.timers.next_deadline(), self.pause.until(), store].into_iter().flatten().min()
+        [self.timers.next_deadline(), self.engine.pause.until(), store].into_iter().flatten().min()
     }
 
     /// Starts closing the connections whose limit has passed; `poll_wake` then names them.
@@ -78,6 +78,10 @@ impl Server {
         if let Some(request_started) = connection.request_started() {
             let at = runtime.request_timeout.after(request_started)?;
             return Some((at, CloseReason::RequestTimeout));
+        }
+        // It has asked: it is the server that takes its time.
+        if matches!(connection.phase(), Phase::Paused) {
+            return None;
         }
         Some((runtime.idle_timeout.after(connection.active)?, CloseReason::IdleTimeout))
     }

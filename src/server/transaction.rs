@@ -38,7 +38,12 @@ impl Transaction {
     ///
     /// # Errors
     /// There is no room; nothing was queued.
-    pub(super) fn enqueue(&mut self, args: &Args<'_>, queues: &mut Arena) -> Result<(), Error<'static>> {
+    pub(super) fn enqueue(
+        &mut self,
+        verb: &Verb,
+        args: &Args<'_>,
+        queues: &mut Arena,
+    ) -> Result<(), Error<'static>> {
         let body_len: usize = args
             .iter()
             .map(|arg| match arg {
@@ -67,6 +72,7 @@ impl Transaction {
             }
         }
         self.queued_count += 1;
+        self.flags = self.flags.with(verb.flags);
         Ok(())
     }
 

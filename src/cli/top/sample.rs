@@ -115,11 +115,10 @@ fn verbs(fields: &Fields<'_>) -> BTreeMap<String, u64> {
     for (name, value) in &fields.0 {
         let counted = if let Some(verb) = name.strip_prefix("cmdstat_") {
             let calls = value.strip_prefix("calls=").and_then(|rest| rest.split(',').next());
-            calls.map(|calls| (verb, calls))
+            // Operations of frames are counted with the verb of the same name.
+            calls.map(|calls| (verb.strip_prefix("frame|").unwrap_or(verb), calls))
         } else {
-            let ran =
-                ["datagrams_ran_udp_", "datagrams_ran_stream_"].iter().find_map(|way| name.strip_prefix(way));
-            ran.map(|verb| (verb, *value))
+            None
         };
         if let Some((verb, Ok(count))) = counted.map(|(verb, count)| (verb, count.parse::<u64>())) {
             *verbs.entry(verb.to_ascii_lowercase()).or_default() += count;
@@ -281,7 +280,7 @@ pub(super) mod tests {
              cmdstat_set:calls=4,usec=9,usec_per_call=0.00\r\ndb0:keys=5,expires=0,avg_ttl=0\r\n\
              db3:keys=2,expires=1,avg_ttl=9\r\ndatagrams_hits:0\r\ndatagrams_misses:0\r\n\
              datagrams_bytes_received:100\r\ndatagrams_stream_bytes_received:40\r\ndatagrams_bytes_replied:0\r\n\
-             datagrams_stream_bytes_replied:0\r\ndatagrams_ran_udp_GET:0\r\ndatagrams_ran_stream_PUT:{gets}\r\n\
+             datagrams_stream_bytes_replied:0\r\ncmdstat_frame|put:calls={gets},usec=9,usec_per_call=0.00\r\n\
              # Pannier\r\nuptime_in_milliseconds:{uptime_ms}\r\nstarted_unix_ms:{started_unix_ms}\r\nloop_busy_us:{gets}\r\n\
              loop_slowest_turn_us:700\r\nframes_rejected:0\r\nrequest_duration_ns:1024={},16384={}\r\n",
             gets - gets / 50,

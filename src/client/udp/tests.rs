@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::config::ServerOptions;
+use crate::engine::Engine;
 use crate::frames::{self, FrameServer, Handled, Incoming};
 use crate::store::{Store, StoreConfig};
 use crate::time::{Millis, Now};
@@ -37,7 +39,7 @@ struct World {
     now: Duration,
     flights: BinaryHeap<Flight>,
     flown: u64,
-    server: Option<(FrameServer, Store)>,
+    server: Option<(FrameServer, Engine)>,
     epoch: u32,
     session: Session,
     port: u16,
@@ -71,7 +73,10 @@ impl World {
         let secret = [self.draw(), self.draw()];
         let config = frames::Config { password, clients_max: 2, ..frames::Config::new(self.epoch, secret) };
         let store = StoreConfig { memory_bytes: 4 << 20, ..StoreConfig::default() };
-        self.server = Some((FrameServer::new(&config), Store::new(store, [1, 2]).expect("enough")));
+        self.server = Some((
+            FrameServer::new(&config),
+            Engine::new(Store::new(store, [1, 2]).expect("enough"), ServerOptions::default()),
+        ));
     }
 
     fn draw(&mut self) -> u64 {
@@ -176,7 +181,7 @@ impl World {
     fn stored(&mut self, key: &[u8]) -> i64 {
         let now = self.clock().unix;
         let (_, store) = self.server.as_mut().expect("a server");
-        match store.get(crate::mutation::Database(0), key, now) {
+        match store.store.get(crate::mutation::Database(0), key, now) {
             Some(entry) => match entry.value {
                 crate::store::Value::Inline(text) => {
                     std::str::from_utf8(text).expect("text").parse().expect("a number")

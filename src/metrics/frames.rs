@@ -1,6 +1,6 @@
 //! What is counted of frames: plain numbers with a table of names, for INFO and the admin port.
 //!
-//! For datagrams, `received == replied + throttled +` the sum of `rejected`, and `replied ==` the sum of `answered`.
+//! For datagrams, `received == replied + throttled + held +` the sum of `rejected`, and `replied ==` the sum of `answered`.
 //! What is counted of the frames of TCP connections alone is a part of the same without `stream_`.
 
 use crate::wire::frame::{Op, Reject, Status};
@@ -54,6 +54,8 @@ counters! {
     bytes_replied;
     /// Errors that were not sent because the source has had its share of them.
     throttled;
+    /// Datagrams that CLIENT PAUSE held: neither run nor answered.
+    held;
     /// Reads that ran.
     reads;
     /// Writes that ran.
@@ -88,7 +90,7 @@ impl Counters {
     }
 
     /// Counts an operation that ran.
-    pub(super) fn ran(&mut self, op: Op, over_tcp: bool) {
+    pub(crate) fn ran(&mut self, op: Op, over_tcp: bool) {
         let ran = if over_tcp { &mut self.ran_stream } else { &mut self.ran_udp };
         // Operations are numbered from 1 in the order of their table.
         ran[op as usize - 1] += 1;

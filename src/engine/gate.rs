@@ -1,0 +1,177 @@
+//! The gate that every operation passes, whether a client sent it as a RESP command or as a frame: CLIENT PAUSE may
+//! hold it, it is counted under its row, and its time goes into the row's histogram and, if it was slow, into the slow
+//! log.
+//!
+//! ```text
+//!  RESP   admit ─▶ is_held? ─▶ execute (counted) ─▶ record_latency
+//!  frame  decide ─▶ is_held? ─▶ begin_frame (counted) ─▶ ops ─▶ record_frame
+//! ```
+
+use super::{Engine, names::Name, session::Session};
+use crate::{
+    command::{Flags, Verb},
+    time::{Millis, Now},
+    wire::{
+        arguments::{Arg, Args},
+        frame::Op,
+    },
+};
+
+/// What a pause holds; the later one holds more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PauseScope {
+    /// What may change a key.
+    Writes,
+    /// Everything.
+    All,
+}
+
+/// CLIENT PAUSE: what is held, and until when.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pause {
+    active: Option<(PauseScope, Millis)>,
+}
+
+impl Pause {
+    /// Holds what `scope` says until a time of the monotonic clock. A pause that is on already is never shortened or
+    /// weakened by it: the longer time and the wider scope hold, as in Redis.
+    pub fn begin(&mut self, scope: PauseScope, until: Millis) {
+        self.active = Some(match self.active {
+            Some((earlier, at)) => (earlier.max(scope), at.max(until)),
+            None => (scope, until),
+        });
+    }
+
+    /// Ends it.
+    pub fn end(&mut self) {
+        self.active = None;
+    }
+
+    /// Whether nothing is held.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.active.is_none()
+    }
+
+    /// When the pause ends, in ms of the monotonic clock.
+    #[must_use]
+    pub fn until(&self) -> Option<Millis> {
+        self.active.map(|(_, until)| until)
+    }
+
+    fn holds(&self, writes: bool, now: Millis) -> bool {
+        self.active.is_some_and(|(scope, until)| now < until && (writes || scope == PauseScope::All))
+    }
+}
+
+/// How long an operation took, and whose it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing<'a> {
+    /// Microseconds.
+    pub micros: u64,
+    /// The client's address, as text.
+    pub peer: &'a [u8],
+    pub now: Now,
+}
+
+impl Engine {
+    /// Whether a verb has to wait for the end of a pause. `queued` are the flags of what a transaction holds: EXEC
+    /// writes if something in it does. CLIENT is never held, so that a pause can be ended.
+    #[must_use]
+    pub fn is_held(&self, verb: &Verb, queued: Flags, now: Millis) -> bool {
+        let writes = verb.flags.has(Flags::WRITE)
+            || verb.id == crate::command::VerbId::Exec && queued.has(Flags::WRITE);
+        self.pause.holds(writes, now) && verb.container() != Some("client")
+    }
+
+    /// Whether an operation of frames has to wait for the end of a pause. HELLO never has: it opens a session and
+    /// touches no key.
+    #[must_use]
+    pub fn is_frame_held(&self, op: Op, now: Millis) -> bool {
+        op != Op::Hello && self.pause.holds(op.is_write(), now)
+    }
+
+    /// An operation of frames runs now.
+    pub fn begin_frame(&mut self, op: Op) {
+        self.metrics.called(op);
+    }
+
+    /// An operation of frames was refused by the store.
+    pub fn fail_frame(&mut self, op: Op) {
+        self.metrics.frame_failed(op);
+    }
+
+    /// Records how long an executed command took, in its counters and, if it was slow, in the slow log.
+    #[inline]
+    pub fn record_latency(
+        &mut self,
+        session: &Session,
+        verb: &'static Verb,
+        args: &Args<'_>,
+        timing: Timing<'_>,
+    ) {
+        self.metrics.took(verb.id, timing.micros);
+        if self.is_slow(verb, timing.micros) {
+            self.slowlog.set_len_max(self.runtime.slowlog_len_max);
+            let name = self.client_names.get(session.names, Name::Connection);
+            self.slowlog.record(args.iter(), name, timing);
+        }
+    }
+
+    /// The same for an operation of frames and its key.
+    pub fn record_frame(&mut self, op: Op, key: &[u8], timing: Timing<'_>) {
+        self.metrics.took(op, timing.micros);
+        if self.is_slow_time(timing.micros) {
+            self.slowlog.set_len_max(self.runtime.slowlog_len_max);
+            let words = [Arg::Bytes(op.name().as_bytes()), Arg::Bytes(key)];
+            self.slowlog.record(words.into_iter(), b"", timing);
+        }
+    }
+
+    /// Whether a command that took so many microseconds enters the slow log.
+    #[inline]
+    #[must_use]
+    pub fn is_slow(&self, verb: &Verb, micros: u64) -> bool {
+        self.is_slow_time(micros) && !verb.flags.has(Flags::SKIP_SLOWLOG)
+    }
+
+    /// Whether an operation that took so many microseconds enters the slow log.
+    #[inline]
+    #[must_use]
+    pub fn is_slow_time(&self, micros: u64) -> bool {
+        u64::try_from(self.runtime.slowlog_slower_than_us).is_ok_and(|threshold| micros >= threshold)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::find;
+
+    #[test]
+    fn a_pause_is_never_weakened_or_shortened() {
+        let mut pause = Pause::default();
+        pause.begin(PauseScope::All, Millis(100));
+        pause.begin(PauseScope::Writes, Millis(50));
+        assert!(pause.holds(false, Millis(99)));
+        assert!(!pause.holds(true, Millis(100)));
+        pause.begin(PauseScope::Writes, Millis(200));
+        assert!(pause.holds(false, Millis(199)));
+        pause.end();
+        assert!(pause.is_off());
+        assert!(!pause.holds(true, Millis(0)));
+    }
+
+    #[test]
+    fn a_pause_of_writes_holds_an_exec_only_if_it_writes() {
+        let mut bench = crate::engine::testing::Bench::new();
+        bench.engine.pause.begin(PauseScope::Writes, Millis(100));
+        let held = |word: &[u8], queued| bench.engine.is_held(find(word).unwrap(), queued, Millis(1));
+        assert!(held(b"set", Flags::PLAIN));
+        assert!(!held(b"get", Flags::PLAIN));
+        assert!(!held(b"exec", Flags::READONLY));
+        assert!(held(b"exec", Flags::READONLY.with(Flags::WRITE)));
+        assert!(bench.engine.is_frame_held(Op::Put, Millis(1)));
+        assert!(!bench.engine.is_frame_held(Op::Get, Millis(1)));
+    }
+}
