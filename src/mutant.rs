@@ -32,8 +32,9 @@ mutants! {
     NoDedupe = "no-dedupe";
     /// A write of an earlier run of the server is taken for one of this run (`frames/mod.rs`).
     NoEpochCheck = "no-epoch-check";
-    /// A copy that arrives after its session was dropped opens a new one and runs (`frames/sessions.rs`).
-    NoHorizon = "no-horizon";
+    /// A copy from before its session was dropped runs in the one that its client has opened since
+    /// (`frames/sessions.rs`).
+    NoSessionNumber = "no-session-number";
     /// The checksum covers key and value, and not the header (`wire/frame.rs`).
     CrcSkipsHeader = "crc-skips-header";
     /// A write that has just left the window counts as new (`frames/sessions.rs`).

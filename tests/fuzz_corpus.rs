@@ -134,7 +134,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         };
         for step in [12, 14] {
             let steps =
-                [request(12, Op::Hello), request(step, Op::Hello), request(step, *op), request(step, *op)];
+                [request(step, Op::Hello), request(step, Op::Hello), request(step, *op), request(step, *op)];
             seeds.push((
                 "server",
                 format!("{}{step}", op.name()),

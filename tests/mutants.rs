@@ -12,7 +12,7 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne | Mutant::SentTwice => 20,
         Mutant::NoEpochCheck | Mutant::StaleHint => 60,
         Mutant::HalfDone => 120,
-        Mutant::NoHorizon | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,
+        Mutant::NoSessionNumber | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,
         Mutant::ScanSkipsSplit | Mutant::WindowOffByOne => 600,
     }
 }

@@ -1,18 +1,21 @@
-//! FrameServer over real sockets: the real client against the real server, and raw frames that a client would not send.
+//! Datagrams and framed connections over real sockets: the real client against the real server, and raw frames that a client would not send.
 #![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 #![cfg(feature = "cli")]
 
 mod common;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::Server;
 use pannier::client::{Client, Error, Outcome, PutOptions, Request, Udp};
-use pannier::wire::frame::{self, Direction, Head, Op, Status};
+use pannier::wire::frame::{self, Direction, Head, Op, Status, Step};
+use pannier::wire::tag::{TagKey, TagKeys};
 
 fn server() -> Server {
     Server::start(&["--udp", "127.0.0.1:0"])
@@ -228,6 +231,134 @@ fn k_malformed_datagrams_get_not_one_byte_and_are_all_counted() {
     // The first reply after all of them is the one to the good frame: nothing else was said, and nothing ran.
     let (reply, _) = raw.ask(&whole);
     assert_eq!((reply.status(), reply.sequence, reply.expect), (Some(Status::Ok), 1, 1));
+}
+
+/// A framed TCP connection.
+struct Framed {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Framed {
+    fn connect(server: &Server) -> Framed {
+        let stream = TcpStream::connect(server.address).expect("connect");
+        stream.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
+        Framed { stream, received: Vec::new() }
+    }
+
+    /// Sends these frames, and gives the heads and values of as many replies.
+    fn ask(&mut self, frames: &[Vec<u8>]) -> Vec<(Head, Vec<u8>)> {
+        let mut replies = Vec::new();
+        // In parts, so that neither side's buffers are full while the other only writes.
+        for part in frames.chunks(100) {
+            self.stream.write_all(&part.concat()).expect("send");
+            for _ in part {
+                replies.push(self.reply());
+            }
+        }
+        replies
+    }
+
+    fn reply(&mut self) -> (Head, Vec<u8>) {
+        loop {
+            if let Step::Ready { frame, consumed } =
+                frame::decode_prefix(&self.received, Direction::Reply, 1 << 20).expect("frames")
+            {
+                let reply = (frame.head, frame.value.to_vec());
+                self.received.drain(..consumed);
+                return reply;
+            }
+            let mut bytes = [0; 4096];
+            let len = self.stream.read(&mut bytes).expect("a reply");
+            assert!(len > 0, "closed");
+            self.received.extend_from_slice(&bytes[..len]);
+        }
+    }
+}
+
+fn encoded(head: &Head, key: &[u8], tag: Option<&TagKey>) -> Vec<u8> {
+    let mut out = vec![0; 1200];
+    let len = frame::encode(&mut out, head, key, b"", tag).expect("fits");
+    out.truncate(len);
+    out
+}
+
+#[test]
+fn a_connection_that_opens_thousands_of_sessions_gets_sixteen_and_keeps_nobody_out() {
+    const IDS: u64 = 3000;
+    let server = server();
+    let mut hoarder = Framed::connect(&server);
+    let hello = |id: u64, cookie| encoded(&Head { cookie, ..Head::request(Op::Hello, id, 0) }, b"", None);
+    let challenges = hoarder.ask(&(1..=IDS).map(|id| hello(id, [0; 16])).collect::<Vec<_>>());
+    assert!(challenges.iter().all(|(head, _)| head.status() == Some(Status::Challenge)));
+    let answers = hoarder
+        .ask(&challenges.iter().map(|(head, _)| hello(head.client_id, head.cookie)).collect::<Vec<_>>());
+    let count = |status| answers.iter().filter(|(head, _)| head.status() == Some(status)).count() as u64;
+    assert_eq!((count(Status::Ok), count(Status::Busy)), (16, IDS - 16));
+    let mut client = Udp::connect(udp_address(&server).to_string()).expect("a socket");
+    assert_eq!(client.incr(b"n", 1).expect("a newcomer is served"), 1);
+}
+
+#[test]
+fn an_address_that_opens_thousands_of_sessions_keeps_nobody_out() {
+    let server = server();
+    let to = udp_address(&server);
+    let mut first = Raw::connect(to, 1);
+    for id in 2..=3000 {
+        first.id = id;
+        first.cookie = [0; 16];
+        for _ in 0..2 {
+            let bytes = first.frame(Head::request(Op::Hello, id, 0), 0);
+            first.cookie = first.ask(&bytes).0.cookie;
+        }
+    }
+    let mut client = Udp::connect(to.to_string()).expect("a socket");
+    assert_eq!(client.incr(b"n", 1).expect("a newcomer is served"), 1);
+}
+
+/// Whoever overhears a client's datagrams can send them again over TCP, where anyone's address is good: without the
+/// password they run nothing and tell nothing.
+#[test]
+fn tagged_datagrams_are_worth_nothing_over_tcp() {
+    let password = "a password of some length";
+    let file = std::env::temp_dir().join(format!("pannier-udp-password-{}", std::process::id()));
+    std::fs::write(&file, password).expect("a file");
+    let server = Server::start(&["--udp", "127.0.0.1:0", "--password-file", &file.to_string_lossy()]);
+    std::fs::remove_file(&file).expect("to remove it");
+    let keys = TagKeys::from_password(password.as_bytes());
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    socket.connect(udp_address(&server)).expect("connect");
+    socket.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
+    let overheard = RefCell::new(Vec::new());
+    let ask = |head: Head, key: &[u8]| {
+        let bytes = encoded(&head, key, Some(&keys.request));
+        socket.send(&bytes).expect("send");
+        overheard.borrow_mut().push(bytes);
+        let mut reply = [0; 1500];
+        let len = socket.recv(&mut reply).expect("a reply");
+        let frame = frame::decode_datagram(&reply[..len], Direction::Reply).expect("a good one");
+        assert!(frame.tag_is_good(&keys.reply));
+        frame.head
+    };
+    let hello = Head::request(Op::Hello, 77, 0);
+    let cookie = ask(hello, b"").cookie;
+    let welcome = ask(Head { cookie, ..hello }, b"");
+    let head = |op, sequence| Head {
+        cookie: welcome.cookie,
+        epoch: welcome.epoch,
+        argument: 1,
+        ..Head::request(op, 77, sequence)
+    };
+    assert_eq!(ask(head(Op::Add, 1), b"n").expect, 1);
+    assert_eq!(ask(head(Op::Get, 2), b"n").status(), Some(Status::Ok));
+    for _ in 0..2 {
+        let replies = Framed::connect(&server).ask(&overheard.borrow());
+        for (reply, value) in &replies {
+            assert_eq!((reply.status(), value.len()), (Some(Status::Challenge), 0), "{reply:?}");
+        }
+    }
+    let again = ask(head(Op::Add, 3), b"n");
+    assert_eq!((again.status(), again.expect), (Some(Status::Ok), 2), "nothing ran in between");
 }
 
 #[test]

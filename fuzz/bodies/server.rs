@@ -15,8 +15,8 @@ use pannier::net::ServerOptions;
 use pannier::server::{Resources, Server};
 use pannier::store::{OnFull, Store, StoreConfig};
 use pannier::time::{Millis, Now};
-use pannier::wire::frame::{self, COOKIE_LEN, Direction, Head, MAGIC, Op, Step};
-use pannier::wire::tag::TagKeys;
+use pannier::wire::frame::{self, COOKIE_LEN, Direction, FRAME_LEN_MIN, Head, MAGIC, Op, Step};
+use pannier::wire::tag::{TAG_LEN, TagKeys};
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -67,6 +67,8 @@ struct Place {
     /// Whether the connection speaks frames, as its first byte told.
     framed: Option<bool>,
     replies: Vec<u8>,
+    /// What it was given over a connection that speaks frames.
+    cookie: [u8; COOKIE_LEN],
 }
 
 /// What follows when bytes have come.
@@ -277,7 +279,7 @@ impl Harness {
     }
 
     fn close(&mut self, place: usize) {
-        let Place { id, framed, replies } = std::mem::take(&mut self.places[place]);
+        let Place { id, framed, replies, .. } = std::mem::take(&mut self.places[place]);
         let Some(id) = id else { return };
         self.server.close(id);
         match framed {
@@ -303,7 +305,13 @@ impl Harness {
     }
 
     /// A frame that was made well but for what the script says.
-    fn made_frame(&mut self, source: usize, script: &mut Script<'_>, out: &mut [u8]) -> Option<usize> {
+    fn made_frame(
+        &mut self,
+        source: usize,
+        cookie: [u8; COOKIE_LEN],
+        script: &mut Script<'_>,
+        out: &mut [u8],
+    ) -> Option<(Op, usize)> {
         let source = &mut self.sources[source];
         let (op, flags, how) = (script.byte(), script.byte(), script.byte());
         let op = Op::ALL[usize::from(op) % Op::ALL.len()];
@@ -312,27 +320,40 @@ impl Harness {
         head.flags = flags & op.flags_known();
         head.epoch = if how & 8 == 0 { EPOCH } else { 0 };
         head.first_incomplete = source.sequence.saturating_sub(u32::from(how >> 4));
-        head.cookie = source.cookie;
+        head.cookie = cookie;
         if op == Op::Hello && how & 16 != 0 {
             head.cookie = [0; COOKIE_LEN];
         }
         (head.argument, head.expect) = (script.wide(), u64::from(script.byte()));
         let (key, value) = (script.bytes(), script.bytes());
         source.proved |= head.cookie != [0; COOKIE_LEN];
-        frame::encode(out, &head, key, value, self.tags.as_ref().map(|tags| &tags.request)).ok()
+        let tag = self.tags.as_ref().map(|tags| &tags.request);
+        frame::encode(out, &head, key, value, tag).ok().map(|len| (op, len))
     }
 
     fn request(&mut self, source: usize, script: &mut Script<'_>) {
         let mut out = [0; DATAGRAM_BYTES_MAX];
-        if let Some(len) = self.made_frame(source, script, &mut out) {
+        let cookie = self.sources[source].cookie;
+        if let Some((_, len)) = self.made_frame(source, cookie, script, &mut out) {
             self.datagram(source, &out[..len]);
         }
     }
 
     fn framed_request(&mut self, place: usize, script: &mut Script<'_>) {
         let mut out = vec![0; 70 * KIB];
-        if let Some(len) = self.made_frame(place % 2, script, &mut out) {
-            self.receive(place, &out[..len], Then::Run);
+        let cookie = self.places[place].cookie;
+        let Some((op, len)) = self.made_frame(place % 2, cookie, script, &mut out) else { return };
+        self.receive(place, &out[..len], Then::Run);
+        if op == Op::Hello {
+            self.take(place, usize::MAX);
+            let Place { replies, cookie, .. } = &mut self.places[place];
+            // The last frame, if the connection is taken to its end: the answer to this HELLO, without a value.
+            for len in [FRAME_LEN_MIN, FRAME_LEN_MIN + TAG_LEN] {
+                let last = replies.len().checked_sub(len).map(|from| &replies[from..]);
+                if let Some(Ok(frame)) = last.map(|last| frame::decode_datagram(last, Direction::Reply)) {
+                    *cookie = frame.head.cookie;
+                }
+            }
         }
     }
 

@@ -33,7 +33,7 @@ static SECTIONS: [Section; 14] = [
     section("errorstats", "Errorstats", error_stats),
     section("cluster", "Cluster", |_, _, text| text.write_str("cluster_enabled:0\r\n")),
     section("keyspace", "Keyspace", keyspace),
-    section("datagrams", "FrameServer", datagrams),
+    section("datagrams", "Datagrams", datagrams),
     Section { name: "pannier", title: "Pannier", by_default: false, write: pannier },
 ];
 

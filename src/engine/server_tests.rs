@@ -65,7 +65,7 @@ fn info_shows_the_sections_that_are_asked_for() {
         "\r\nrole:master\r\n",
         "\r\nkeyspace_misses:1\r\n",
         "\r\nmaxmemory_policy:noeviction\r\n",
-        "# FrameServer\r\n",
+        "# Datagrams\r\n",
     ] {
         assert!(text.contains(wanted), "{wanted}");
     }

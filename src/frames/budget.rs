@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use crate::frames::cookie::address_bytes;
+use crate::frames::shares::network_of;
 use crate::time::Millis;
 
-/// Buckets; addresses share them by a keyed hash, so that memory is fixed.
+/// Buckets; addresses (IPv6: networks of 64 bits, whose owner can send from any of their addresses) share them by a keyed hash, so that memory is fixed.
 const BUCKETS: usize = 1024;
 /// Errors a second to one address, in the long run.
 const ERRORS_PER_S: u64 = 64;
@@ -41,7 +41,9 @@ impl ErrorBudget {
     /// Whether one more error may go to this address now; if so, it is spent.
     pub fn take(&mut self, to: IpAddr, now: Millis) -> bool {
         let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
-        hasher.write(&address_bytes(to));
+        let (family, network) = network_of(to);
+        hasher.write_u8(family);
+        hasher.write_u64(network);
         let (spent, counted) = &mut self.buckets[hasher.finish() as usize % BUCKETS];
         *spent = spent.saturating_sub(now.since(*counted).saturating_mul(ERRORS_PER_S * ONE / 1000));
         *counted = now;

@@ -1,12 +1,15 @@
-//! Cookies: proof that a client receives at the address it sends from, without any state in the server.
+//! Cookies: proof that a client receives where it sends from, and of the session that it was given; without any state
+//! in the server.
 //!
 //! ```text
 //!  off size field
 //!    0   1  version   1
-//!    1   3  reserved  0
-//!    4   4  counter   the table's counter when the cookie was made, see `sessions.rs`
-//!    8   8  SipHash-2-4 over version to counter, client id, address and port, under the period's secret
+//!    1   7  session   the session's number, see `sessions.rs`; 0 in a CHALLENGE: any session, for HELLO alone
+//!    8   8  SipHash-2-4 over version, session, client id and source, under the period's secret
 //! ```
+//! The source is the transport with the peer's address and, of a datagram, its port, or, of a stream, the connection:
+//! what was overheard by UDP is worth nothing by TCP, and what was sent by one connection nothing by another.
+//!
 //! The layout and the habit are RFC 9018's (DNS cookies). A secret lasts [`PERIOD_MS`]; the one before is accepted too,
 //! so that a cookie is good for half an hour at least and an hour at most.
 
@@ -22,6 +25,59 @@ use crate::wire::frame::COOKIE_LEN;
 /// Milliseconds for which one secret makes cookies; they are accepted for as long again.
 pub const PERIOD_MS: u64 = 30 * 60 * 1000;
 const VERSION: u8 = 1;
+
+/// Where a frame came from, as far as a cookie is bound to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Datagram(SocketAddr),
+    /// `connection` names this connection among all that any cookie in force may have been made for.
+    Stream {
+        ip: IpAddr,
+        connection: u64,
+    },
+}
+
+impl Source {
+    /// The peer's address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        match self {
+            Source::Datagram(from) => from.ip(),
+            Source::Stream { ip, .. } => *ip,
+        }
+    }
+
+    /// The stream connection that it is, if it is one.
+    #[must_use]
+    pub fn connection(&self) -> Option<u64> {
+        match self {
+            Source::Datagram(_) => None,
+            Source::Stream { connection, .. } => Some(*connection),
+        }
+    }
+
+    /// What a cookie covers: transport, address (IPv4 mapped into IPv6), port or connection.
+    fn bytes(&self) -> [u8; 25] {
+        let (transport, number) = match self {
+            Source::Datagram(from) => (0, u64::from(from.port())),
+            Source::Stream { connection, .. } => (1, *connection),
+        };
+        let ip = match self.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let mut bytes = [0; 25];
+        bytes[0] = transport;
+        bytes[1..17].copy_from_slice(&ip.octets());
+        bytes[17..].copy_from_slice(&number.to_be_bytes());
+        bytes
+    }
+}
+
+/// The number that a CHALLENGE's cookie carries: no session has it.
+pub const NO_SESSION: u64 = 0;
+/// Bits of a session's number. At a million sessions a second they last for two thousand years.
+const NUMBER_BITS: u32 = 56;
 
 /// The maker and checker of cookies.
 #[derive(Debug)]
@@ -50,26 +106,29 @@ impl Cookies {
         }
     }
 
-    /// A cookie for this client at this address.
-    pub fn make(&mut self, client_id: u64, from: SocketAddr, counter: u32, now: Millis) -> [u8; COOKIE_LEN] {
+    /// A cookie for this client at this source, in the session of this number.
+    pub fn make(&mut self, client_id: u64, source: &Source, number: u64, now: Millis) -> [u8; COOKIE_LEN] {
         self.turn(now);
-        sealed(self.current, client_id, from, counter)
+        sealed(self.current, client_id, source, number)
     }
 
-    /// The counter of a good cookie; `None` if it is none of ours, of another address, too old, or from the future.
+    /// The session's number of a good cookie; `None` if it is none of ours, of another source, too old, or from the
+    /// future.
     pub fn check(
         &mut self,
         cookie: &[u8; COOKIE_LEN],
         client_id: u64,
-        from: SocketAddr,
+        source: &Source,
         now: Millis,
-    ) -> Option<u32> {
+    ) -> Option<u64> {
         self.turn(now);
-        let counter = u32::from_be_bytes([cookie[4], cookie[5], cookie[6], cookie[7]]);
+        let mut number = [0; 8];
+        number.copy_from_slice(&cookie[..8]);
+        let number = u64::from_be_bytes(number) & ((1 << NUMBER_BITS) - 1);
         [self.current, self.previous]
             .iter()
-            .any(|secret| sealed(*secret, client_id, from, counter).ct_eq(cookie).into())
-            .then_some(counter)
+            .any(|secret| sealed(*secret, client_id, source, number).ct_eq(cookie).into())
+            .then_some(number)
     }
 }
 
@@ -84,28 +143,18 @@ fn secret_of(master: [u64; 2], period: u64) -> [u64; 2] {
     [half(0), half(1)]
 }
 
-fn sealed(secret: [u64; 2], client_id: u64, from: SocketAddr, counter: u32) -> [u8; COOKIE_LEN] {
+fn sealed(secret: [u64; 2], client_id: u64, source: &Source, number: u64) -> [u8; COOKIE_LEN] {
     let mut cookie = [0; COOKIE_LEN];
-    cookie[0] = VERSION;
-    cookie[4..8].copy_from_slice(&counter.to_be_bytes());
-    // One write of fixed length: version to counter, client id, address (IPv4 mapped into IPv6), port.
-    let mut covered = [0; 8 + 8 + 16 + 2];
+    cookie[..8].copy_from_slice(&(u64::from(VERSION) << NUMBER_BITS | number).to_be_bytes());
+    // One write of fixed length.
+    let mut covered = [0; 8 + 8 + 25];
     covered[..8].copy_from_slice(&cookie[..8]);
     covered[8..16].copy_from_slice(&client_id.to_be_bytes());
-    covered[16..32].copy_from_slice(&address_bytes(from.ip()));
-    covered[32..].copy_from_slice(&from.port().to_be_bytes());
+    covered[16..].copy_from_slice(&source.bytes());
     let mut hasher = SipHasher24::new_with_keys(secret[0], secret[1]);
     hasher.write(&covered);
     cookie[8..].copy_from_slice(&hasher.finish().to_be_bytes());
     cookie
-}
-
-/// The address as 16 bytes, IPv4 mapped into IPv6.
-pub(super) fn address_bytes(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    }
 }
 
 #[cfg(test)]
@@ -113,27 +162,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cookie_is_good_for_its_client_its_address_and_its_time() {
-        let from: SocketAddr = "127.0.0.1:5000".parse().expect("address");
-        let other: SocketAddr = "127.0.0.1:5001".parse().expect("address");
+    fn a_cookie_is_good_for_its_client_its_source_and_its_time() {
+        let at = |text: &str| Source::Datagram(text.parse().expect("an address"));
+        let stream =
+            |ip: &str, connection| Source::Stream { ip: ip.parse().expect("an address"), connection };
+        let all = [
+            at("127.0.0.1:5000"),
+            at("127.0.0.1:5001"),
+            at("127.0.0.2:5000"),
+            at("[::1]:5000"),
+            at("[::ffff:127.0.0.2]:5001"),
+            stream("127.0.0.1", 5000),
+            stream("127.0.0.1", 5001),
+            stream("127.0.0.2", 5000),
+        ];
         let mut cookies = Cookies::new([1, 2]);
         let start = Millis(PERIOD_MS * 7 + 5);
-        let cookie = cookies.make(9, from, 3, start);
-        assert_eq!(cookies.check(&cookie, 9, from, start), Some(3));
-        assert_eq!(cookies.check(&cookie, 9, from, start.plus(PERIOD_MS)), Some(3));
-        assert_eq!(cookies.check(&cookie, 9, from, start.plus(2 * PERIOD_MS)), None, "expired");
-        assert_eq!(cookies.check(&cookie, 9, from, Millis(5)), None, "from the future");
-        assert_eq!(cookies.check(&cookie, 8, from, start), None);
-        assert_eq!(cookies.check(&cookie, 9, other, start), None, "another port");
-        for address in ["127.0.0.2:5000", "[::1]:5000", "[::ffff:127.0.0.2]:5000"] {
-            let elsewhere = address.parse().expect("address");
-            assert_eq!(cookies.check(&cookie, 9, elsewhere, start), None, "{address}");
+        for from in all {
+            let cookie = cookies.make(9, &from, 3, start);
+            for other in all {
+                let expected = (other == from).then_some(3);
+                assert_eq!(cookies.check(&cookie, 9, &other, start), expected, "{from:?} at {other:?}");
+            }
+            assert_eq!(cookies.check(&cookie, 9, &from, start.plus(PERIOD_MS)), Some(3));
+            assert_eq!(cookies.check(&cookie, 9, &from, start.plus(2 * PERIOD_MS)), None, "expired");
+            assert_eq!(cookies.check(&cookie, 9, &from, Millis(5)), None, "from the future");
+            assert_eq!(cookies.check(&cookie, 8, &from, start), None, "another client");
+            assert_eq!(Cookies::new([1, 3]).check(&cookie, 9, &from, start), None, "another run");
+            for bit in 0..COOKIE_LEN * 8 {
+                let mut damaged = cookie;
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(cookies.check(&damaged, 9, &from, start), None, "{bit}");
+            }
         }
-        assert_eq!(Cookies::new([1, 3]).check(&cookie, 9, from, start), None, "another run");
-        for bit in 0..COOKIE_LEN * 8 {
-            let mut damaged = cookie;
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(cookies.check(&damaged, 9, from, start), None, "{bit}");
-        }
+        let largest = (1 << NUMBER_BITS) - 1;
+        let cookie = cookies.make(9, &all[0], largest, start);
+        assert_eq!((cookies.check(&cookie, 9, &all[0], start), cookie[0]), (Some(largest), VERSION));
     }
 }

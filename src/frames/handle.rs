@@ -1,9 +1,8 @@
 //! The calls of the reactor: the checks of a frame joined to the store, and the reply that comes of it.
 
-use std::net::SocketAddr;
-
+use super::cookie::Source;
 use super::sessions::CachedReply;
-use super::{Answer, Asked, Decision, FrameServer, Handled, Incoming, Way, execute};
+use super::{Answer, Asked, Decision, FrameServer, Handled, Incoming, execute};
 use crate::engine::Engine;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::mutation::LargeId;
@@ -34,15 +33,14 @@ impl FrameServer {
         &mut self,
         engine: &mut Engine,
         frame: &Frame<'_>,
-        peer: (SocketAddr, Now),
+        (source, now): (Source, Now),
         reply: &mut [u8],
     ) -> Handled {
         self.counters.received += 1;
         self.counters.bytes_received += frame.len() as u64;
         self.counters.stream_received += 1;
         self.counters.stream_bytes_received += frame.len() as u64;
-        let (from, now) = peer;
-        let asked = Asked { frame: *frame, from, now, way: Way::Stream };
+        let asked = Asked { frame: *frame, source, now };
         match self.decide(&asked) {
             Err(reason) => Handled::Rejected(reason),
             Ok(decision) => self.run(engine, &asked, decision, reply),
@@ -85,19 +83,19 @@ impl FrameServer {
             Decision::Reject(reason) => return Handled::Rejected(reason),
             Decision::Answer(answer) => answer,
             Decision::Write { op, session, hash } => {
-                self.counters.ran(op, asked.way == Way::Stream);
+                self.counters.ran(op, asked.is_stream());
                 let kept = execute::write(engine, op, &asked.frame, asked.now.unix);
                 self.ran(asked, session, hash, kept)
             }
             Decision::Read { op, session } => {
                 engine.begin_frame(op);
                 self.counters.reads += 1;
-                self.counters.ran(op, asked.way == Way::Stream);
-                let cookie = session.is_some();
+                self.counters.ran(op, asked.is_stream());
+                let answer = self.in_session(Answer::plain(Status::Ok), session);
                 if op == Op::Get {
-                    return self.get(engine, asked, cookie, reply);
+                    return self.get(engine, asked, answer.cookie, reply);
                 }
-                Answer { cookie, ..Answer::plain(Status::Ok) }
+                answer
             }
         };
         self.send(asked, &answer, reply)
@@ -105,7 +103,13 @@ impl FrameServer {
 
     /// GET: the value, its revision, and in `expect` the rest of its time to live in ms, 0 for none; or USE_TCP with
     /// the value's length in `expect`.
-    fn get(&mut self, engine: &mut Engine, asked: &Asked<'_>, cookie: bool, reply: &mut [u8]) -> Handled {
+    fn get(
+        &mut self,
+        engine: &mut Engine,
+        asked: &Asked<'_>,
+        cookie: Option<u64>,
+        reply: &mut [u8],
+    ) -> Handled {
         let unix = asked.now.unix;
         let Some(entry) = engine.ops(unix).get(execute::DATABASE, asked.frame.key) else {
             self.counters.misses += 1;

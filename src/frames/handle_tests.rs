@@ -9,9 +9,11 @@ use crate::store::{OnFull, Store, StoreConfig};
 use crate::time::Millis;
 use crate::wire::frame::Step;
 use crate::wire::tag::TAG_LEN;
+use std::net::{IpAddr, Ipv4Addr};
 
 const EPOCH: u32 = 77;
 const CLIENT: u64 = 5;
+const STREAM: Source = Source::Stream { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), connection: 1 };
 
 struct Rig {
     datagrams: FrameServer,
@@ -19,6 +21,7 @@ struct Rig {
     now: Now,
     from: SocketAddr,
     cookie: [u8; 16],
+    stream_cookie: [u8; 16],
     sequence: u32,
 }
 
@@ -38,10 +41,13 @@ impl Rig {
             now: Now { monotonic: Millis(10), unix: Millis(1_700_000_000_000), unix_micros: 0 },
             from: SocketAddr::from(([127, 0, 0, 1], 9)),
             cookie: [0; 16],
+            stream_cookie: [0; 16],
             sequence: 0,
         };
         rig.cookie = rig.send(Head::request(Op::Hello, CLIENT, 0), b"", b"").1;
-        assert_eq!(rig.send(Head::request(Op::Hello, CLIENT, 0), b"", b"").0.status, Status::Ok);
+        let (welcome, cookie) = rig.send(Head::request(Op::Hello, CLIENT, 0), b"", b"");
+        assert_eq!(welcome.status, Status::Ok);
+        rig.cookie = cookie;
         rig
     }
 
@@ -75,19 +81,28 @@ impl Rig {
         self.ask(Op::Get, key, b"", |_| {})
     }
 
-    /// One frame over a stream, bytes in and bytes out.
+    /// One frame over a stream, with the cookie that the stream was given last; bytes in and bytes out.
     fn stream(&mut self, head: Head, key: &[u8], value: &[u8]) -> Reply {
+        let head = Head { cookie: self.stream_cookie, ..head };
+        let (reply, cookie) = self.stream_raw(STREAM, head, key, value);
+        if cookie != [0; 16] {
+            self.stream_cookie = cookie;
+        }
+        reply
+    }
+
+    fn stream_raw(&mut self, source: Source, head: Head, key: &[u8], value: &[u8]) -> (Reply, [u8; 16]) {
         let mut bytes = vec![0; STREAM_FRAME_BYTES_MAX];
         let len = frame::encode(&mut bytes, &head, key, value, None).expect("fits");
         let step = frame::decode_prefix(&bytes[..len], Direction::Request, STREAM_FRAME_BYTES_MAX);
         let Ok(Step::Ready { frame, consumed }) = step else { panic!("{step:?}") };
         assert_eq!(consumed, len);
         let mut out = vec![0; 1 << 20];
-        let peer = (self.from, self.now);
-        let handled = self.datagrams.handle_stream_frame(&mut self.engine, &frame, peer, &mut out);
+        let handled =
+            self.datagrams.handle_stream_frame(&mut self.engine, &frame, (source, self.now), &mut out);
         let Handled::Reply(len) = handled else { panic!("{handled:?}") };
         match frame::decode_prefix(&out[..len], Direction::Reply, 1 << 20) {
-            Ok(Step::Ready { frame, .. }) => reply(&frame),
+            Ok(Step::Ready { frame, .. }) => (reply(&frame), frame.head.cookie),
             other => panic!("{other:?}"),
         }
     }
@@ -180,6 +195,7 @@ fn sums() {
 fn a_long_value_is_for_tcp() {
     let mut rig = Rig::new();
     let room = DATAGRAM_BYTES_MAX - frame::FRAME_LEN_MIN;
+    rig.stream_opens(CLIENT);
     for len in [room, room + 1, 20_000] {
         let value = vec![b'v'; len];
         let put =
@@ -223,21 +239,68 @@ impl Rig {
     }
 }
 
+impl Rig {
+    /// HELLO, CHALLENGE, HELLO, OK over the stream.
+    fn stream_opens(&mut self, client_id: u64) -> Reply {
+        self.stream_cookie = [0; 16];
+        let hello = Head::request(Op::Hello, client_id, 0);
+        assert_eq!(self.stream(hello, b"", b"").status, Status::Challenge);
+        let welcome = self.stream(hello, b"", b"");
+        assert_eq!(welcome.status, Status::Ok);
+        welcome
+    }
+}
+
 #[test]
 fn over_a_stream_the_same_sequences_hold() {
     let mut rig = Rig::new();
     let add = Head { argument: 1, epoch: EPOCH, ..Head::request(Op::Add, CLIENT, 1) };
     assert_eq!(rig.send(add, b"n", b"").0.result, 1);
+    assert_eq!(rig.stream_opens(CLIENT).result, 1, "the session that it has by datagrams");
     let again = rig.stream(add, b"n", b"");
     assert_eq!((again.status, again.result), (Status::Ok, 1), "sent over UDP, repeated over TCP");
     assert_eq!(rig.stream(Head { sequence: 2, ..add }, b"n", b"").result, 2);
     assert_eq!(rig.send(Head { sequence: 2, ..add }, b"n", b"").0.result, 2, "and the other way round");
     let stranger = Head { client_id: 6, ..add };
+    assert_eq!(rig.stream(stranger, b"n", b"").status, Status::Challenge, "its cookie is another client's");
     assert_eq!(rig.stream(stranger, b"n", b"").status, Status::StaleSession, "a write needs a session");
-    assert_eq!(rig.stream(Head::request(Op::Hello, 6, 0), b"", b"").status, Status::Ok);
+    rig.stream_opens(6);
     assert_eq!(rig.stream(stranger, b"n", b"").result, 3);
     assert_eq!(rig.stream(Head { epoch: 1, sequence: 2, ..stranger }, b"n", b"").status, Status::WrongEpoch);
     assert_eq!(rig.datagrams.counters().writes, 3);
+}
+
+/// What was overheard on one transport, or on one connection, is sent again on another: it runs nothing and tells
+/// nothing, with a password as without.
+#[test]
+fn a_frame_is_worth_nothing_on_another_transport_or_connection() {
+    let mut rig = Rig::new();
+    rig.ask(Op::Put, b"k", b"secret", |_| {});
+    let get = Head { epoch: EPOCH, ..Head::request(Op::Get, CLIENT, 9) };
+    let add = Head { argument: 1, epoch: EPOCH, ..Head::request(Op::Add, CLIENT, 10) };
+    let hello = Head::request(Op::Hello, CLIENT, 0);
+    rig.stream_opens(CLIENT);
+    let elsewhere = [
+        Source::Stream { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), connection: 2 },
+        Source::Stream { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), connection: u64::from(rig.from.port()) },
+        Source::Stream { ip: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), connection: 1 },
+    ];
+    for source in elsewhere {
+        for cookie in [rig.cookie, rig.stream_cookie] {
+            for head in [get, add, hello] {
+                let (reply, _) = rig.stream_raw(source, Head { cookie, ..head }, b"k", b"");
+                assert_eq!((reply.status, reply.value.len()), (Status::Challenge, 0), "{source:?} {head:?}");
+            }
+        }
+    }
+    // By datagram, what was sent over the stream.
+    rig.cookie = rig.stream_cookie;
+    for head in [get, add, hello] {
+        let (reply, _) = rig.send(head, b"k", b"");
+        assert_eq!((reply.status, reply.value.len()), (Status::Challenge, 0), "{head:?}");
+    }
+    let counters = rig.datagrams.counters();
+    assert_eq!((counters.writes, counters.reads), (1, 0));
 }
 
 #[test]
@@ -265,7 +328,7 @@ fn what_ran_is_counted_by_the_way_it_came() {
     assert_eq!(rig.datagrams.counters().udp_bytes_received(), received);
 
     let head = |op, sequence| Head { epoch: EPOCH, ..Head::request(op, CLIENT, sequence) };
-    rig.stream(Head::request(Op::Hello, CLIENT, 0), b"", b"");
+    rig.stream_opens(CLIENT);
     let next = rig.sequence + 1;
     assert_eq!(rig.stream(head(Op::Put, next), b"k", b"w").status, Status::Ok);
     rig.stream(head(Op::Get, next + 1), b"k", b"");
@@ -281,6 +344,8 @@ fn what_was_received_and_answered_is_counted_by_the_way_it_came() {
     let before = *rig.datagrams.counters();
     assert_eq!((before.stream_received, before.stream_replied), (0, 0));
     let short = frame::FRAME_LEN_MIN as u64;
+    rig.stream_opens(CLIENT);
+    let before = *rig.datagrams.counters();
     // Over UDP: a PUT, a GET that finds 3 bytes and one that finds nothing. Over TCP: the last two, twice.
     rig.ask(Op::Put, b"k", b"abc", |_| {});
     rig.get(b"k");
@@ -292,9 +357,10 @@ fn what_was_received_and_answered_is_counted_by_the_way_it_came() {
     }
     let after = *rig.datagrams.counters();
     assert_eq!((after.received - before.received, after.replied - before.replied), (7, 7));
-    assert_eq!((after.stream_received, after.stream_replied), (4, 4));
-    assert_eq!(after.stream_bytes_received, 4 * short + 2 * (1 + 4));
-    assert_eq!(after.stream_bytes_replied, 4 * short + 2 * 3);
+    let grown = |of: fn(&Counters) -> u64| of(&after) - of(&before);
+    assert_eq!((grown(|c| c.stream_received), grown(|c| c.stream_replied)), (4, 4));
+    assert_eq!(grown(|c| c.stream_bytes_received), 4 * short + 2 * (1 + 4));
+    assert_eq!(grown(|c| c.stream_bytes_replied), 4 * short + 2 * 3);
     assert_eq!(after.udp_bytes_received() - before.udp_bytes_received(), 3 * short + 4 + 1 + 4);
     assert_eq!(after.udp_bytes_replied() - before.udp_bytes_replied(), 3 * short + 3);
     assert_eq!((after.reads - before.reads, after.writes - before.writes), (6, 1));
@@ -303,43 +369,31 @@ fn what_was_received_and_answered_is_counted_by_the_way_it_came() {
     rig.datagrams.count_stream_damage(Reject::BadCrc);
     rig.datagrams.count_stream_damage(Reject::BadCrc);
     let damaged = *rig.datagrams.counters();
-    assert_eq!((damaged.received - after.received, damaged.stream_received), (2, 6));
+    let received = |of: fn(&Counters) -> u64| of(&damaged) - of(&after);
+    assert_eq!((received(|c| c.received), received(|c| c.stream_received)), (2, 2));
     assert_eq!(damaged.rejected[Reject::BadCrc as usize], 2);
 }
 
-/// A cookie that was made after a session was dropped must not carry the retry of a write from before.
+/// A cookie of a session goes only with answers in that session; one that came by another way would hide the loss.
 #[test]
 fn a_cookie_is_given_only_where_a_session_stands() {
     let mut rig = Rig::new();
     let cookie_of = |rig: &mut Rig, op: Op, client_id: u64, key: &[u8]| {
         rig.sequence += 1;
-        rig.send(Head::request(op, client_id, rig.sequence), key, b"").1
+        rig.send(Head::request(op, client_id, rig.sequence), key, b"")
     };
     for (op, key) in [(Op::Put, b"k"), (Op::Get, b"k"), (Op::Get, b"0"), (Op::Ping, b"0")] {
-        assert_ne!(cookie_of(&mut rig, op, CLIENT, key), [0; 16], "{op:?}");
+        assert_eq!(cookie_of(&mut rig, op, CLIENT, key).1, rig.cookie, "{op:?}");
     }
     let stranger = CLIENT + 1;
     rig.cookie = rig.send(Head::request(Op::Hello, stranger, 0), b"", b"").1;
-    for (op, key) in [(Op::Get, b"k"), (Op::Get, b"0"), (Op::Ping, b"0")] {
-        assert_eq!(cookie_of(&mut rig, op, stranger, key), [0; 16], "{op:?}");
+    for (op, key) in [(Op::Put, b"k"), (Op::Get, b"k"), (Op::Ping, b"0")] {
+        let (reply, cookie) = cookie_of(&mut rig, op, stranger, key);
+        assert_eq!((reply.status, cookie), (Status::StaleSession, [0; 16]), "{op:?}");
     }
     let old = Head { epoch: EPOCH + 1, ..Head::request(Op::Hello, stranger, 0) };
     let (reply, cookie) = rig.send(old, b"", b"");
     assert_eq!((reply.status, cookie), (Status::WrongEpoch, [0; 16]));
-    let long = vec![b'v'; DATAGRAM_BYTES_MAX];
-    let put = Mutation::Put { db: execute::DATABASE, key: b"l", value: NewValue::Bytes(&long), expiry: None };
-    rig.engine.store.apply(&put, rig.now.unix).expect("room");
-    assert_eq!(cookie_of(&mut rig, Op::Get, stranger, b"l"), [0; 16]);
-
-    let mut out = [0; DATAGRAM_BYTES_MAX];
-    let hello = Head::request(Op::Hello, stranger, 0);
-    let mut bytes = [0; frame::FRAME_LEN_MIN];
-    let len = frame::encode(&mut bytes, &hello, b"", b"", None).expect("fits");
-    let asked = frame::decode_datagram(&bytes[..len], Direction::Request).expect("good");
-    let handled = rig.datagrams.handle_stream_frame(&mut rig.engine, &asked, (rig.from, rig.now), &mut out);
-    let Handled::Reply(len) = handled else { panic!("{handled:?}") };
-    let reply = frame::decode_datagram(&out[..len], Direction::Reply).expect("good");
-    assert_eq!((reply.head.status(), reply.head.cookie), (Some(Status::Ok), [0; 16]), "no stream needs one");
 }
 
 #[test]

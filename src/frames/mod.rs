@@ -3,25 +3,27 @@
 //! ```text
 //!  bytes -> decode -> tag -> cookie -> epoch -> operation -> at-most-once table -> store -> reply
 //!            |         |       |         |          |               |
-//!            `-dropped-'   CHALLENGE  WRONG_EPOCH  BAD_OP    STALE_SESSION, ID_REUSED, BUSY, or the kept reply
+//!            `-dropped-'   CHALLENGE  WRONG_EPOCH  BAD_OP    STALE_SESSION, ID_REUSED, BUSY, or the cached reply
 //! ```
 //! | file | what lives there |
 //! |---|---|
-//! | `cookie` | proof that a client receives where it sends from |
+//! | `cookie` | proof that a client receives where it sends from, and of its session |
 //! | `sessions` | which writes have run |
+//! | `shares` | how many sessions each peer holds |
 //! | `handle` | the calls of the reactor: checks and store joined |
 //! | `execute` | operations against the store |
 //! | `budget` | a limit on errors |
 //!
 //! Over TCP the same frames, sessions and sequences hold, so that a write that was sent over UDP and is repeated over
-//! TCP still runs at most once. A stream proves its peer's address and delivers no old copies: cookies are not looked
-//! at, and a HELLO opens a session at once.
+//! TCP still runs at most once. A stream proves its peer's address, but not that a frame was made for it: what was
+//! overheard elsewhere can be sent again by anyone who connects. So cookies hold for streams too, each for one connection.
 
 pub mod budget;
 pub mod cookie;
 mod execute;
 mod handle;
 pub mod sessions;
+pub mod shares;
 
 use std::hash::Hasher;
 use std::net::SocketAddr;
@@ -38,9 +40,9 @@ use crate::wire::tag::TagKeys;
 pub use crate::metrics::frames as counters;
 
 use budget::ErrorBudget;
-use cookie::Cookies;
+use cookie::{Cookies, NO_SESSION, Source};
 use counters::Counters;
-use sessions::{CachedReply, Known, NotOpened, SessionIndex, Sessions};
+use sessions::{CachedReply, Known, Opener, SessionIndex, Sessions};
 
 /// How the datagram side is set up.
 #[derive(Clone, Copy, Debug)]
@@ -85,38 +87,36 @@ pub enum Handled {
     Rejected(Reject),
 }
 
-/// How a frame came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Datagram,
-    Stream,
-}
-
-/// A frame on its way through the checks.
+/// A frame that goes through the checks.
 #[derive(Clone, Copy, Debug)]
 struct Asked<'a> {
     frame: Frame<'a>,
-    from: SocketAddr,
+    source: Source,
     now: Now,
-    way: Way,
+}
+
+impl Asked<'_> {
+    fn is_stream(&self) -> bool {
+        self.source.connection().is_some()
+    }
 }
 
 /// The reply's fields beside those that are repeated.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
     kept: CachedReply,
-    /// Whether a fresh cookie goes with it. Only where a session stands, or where the client has to say HELLO with it
-    /// anyway: a client that goes on with a cookie from after its session was dropped would not notice the loss.
-    cookie: bool,
+    /// The session's number in the fresh cookie that goes with it, if one does.
+    cookie: Option<u64>,
 }
 
 impl Answer {
     const fn plain(status: Status) -> Answer {
-        Answer { kept: CachedReply { status, argument: 0, expect: 0 }, cookie: false }
+        Answer { kept: CachedReply { status, argument: 0, expect: 0 }, cookie: None }
     }
 
-    const fn with_cookie(self) -> Answer {
-        Answer { cookie: true, ..self }
+    /// With a cookie with which the client can say HELLO, and nothing else.
+    const fn for_hello(status: Status) -> Answer {
+        Answer { cookie: Some(NO_SESSION), ..Answer::plain(status) }
     }
 }
 
@@ -125,7 +125,7 @@ impl Answer {
 enum Decision {
     Reject(Reject),
     Answer(Answer),
-    Read { op: Op, session: Option<SessionIndex> },
+    Read { op: Op, session: SessionIndex },
     Write { op: Op, session: SessionIndex, hash: u64 },
 }
 
@@ -208,7 +208,7 @@ impl FrameServer {
         self.counters.bytes_received += incoming.bytes.len() as u64;
         let frame = frame::decode_datagram(incoming.bytes, Direction::Request)
             .inspect_err(|reason| self.counters.rejected[*reason as usize] += 1)?;
-        let asked = Asked { frame, from: incoming.from, now: incoming.now, way: Way::Datagram };
+        let asked = Asked { frame, source: Source::Datagram(incoming.from), now: incoming.now };
         self.decide(&asked).map(|decision| (asked, decision))
     }
 
@@ -223,7 +223,7 @@ impl FrameServer {
     }
 
     fn check(&mut self, asked: &Asked<'_>) -> Decision {
-        let Asked { frame, from, now, way } = asked;
+        let Asked { frame, source, now } = asked;
         let head = &frame.head;
         let tag = match &self.tags {
             Some(keys) if frame.has_tag() => Some(frame.tag_is_good(&keys.request)),
@@ -232,12 +232,9 @@ impl FrameServer {
         if tag == Some(false) {
             return Decision::Reject(Reject::BadTag);
         }
-        let counter = match way {
-            Way::Stream => None,
-            Way::Datagram => match self.cookies.check(&head.cookie, head.client_id, *from, now.monotonic) {
-                Some(counter) if counter <= self.sessions.counter() => Some(counter),
-                _ => return Decision::Answer(Answer::plain(Status::Challenge).with_cookie()),
-            },
+        let number = self.cookies.check(&head.cookie, head.client_id, source, now.monotonic);
+        let Some(number) = number else {
+            return Decision::Answer(Answer::for_hello(Status::Challenge));
         };
         if frame.has_tag() != self.tags.is_some() {
             return Decision::Answer(Answer::plain(Status::Denied));
@@ -248,87 +245,63 @@ impl FrameServer {
         if !epoch_holds && !asks_for_epoch {
             return Decision::Answer(Answer::plain(Status::WrongEpoch));
         }
-        match known_op(head) {
-            None => Decision::Answer(Answer::plain(Status::BadOp)),
-            Some(Op::Hello) => self.check_hello(asked, counter),
-            Some(op) if op.is_write() => self.check_write(asked, op, counter),
-            Some(op) => self.check_read(asked, op),
-        }
+        let op = match known_op(head) {
+            None => return Decision::Answer(Answer::plain(Status::BadOp)),
+            Some(Op::Hello) => return self.check_hello(asked),
+            Some(op) => op,
+        };
+        // A request needs the session that its cookie speaks of, and HELLO alone opens one. If a request could open
+        // one, or run in a later one, then a copy of a write that has run would run again.
+        let Some(session) = self.sessions.find_numbered(head.client_id, number) else {
+            return Decision::Answer(Answer::plain(Status::StaleSession));
+        };
+        if op.is_write() { self.check_write(asked, op, session) } else { self.check_read(asked, op, session) }
     }
 
-    /// A HELLO with a good cookie, or over a stream: opens the client's session, or finds it.
-    fn check_hello(&mut self, asked: &Asked<'_>, counter: Option<u32>) -> Decision {
-        match self.session_for(asked, counter) {
-            Ok(session) => {
-                self.counters.ran(Op::Hello, asked.way == Way::Stream);
-                Decision::Answer(Answer {
-                    kept: CachedReply {
-                        status: Status::Ok,
-                        argument: self.lease_ms,
-                        expect: self.sessions.generation(session),
-                    },
-                    cookie: true,
-                })
-            }
-            // With the cookie, for all that can follow is another HELLO.
-            Err(status) => Decision::Answer(Answer::plain(status).with_cookie()),
-        }
+    /// A HELLO with a good cookie: opens the client's session, or finds it.
+    fn check_hello(&mut self, asked: &Asked<'_>) -> Decision {
+        let client_id = asked.frame.head.client_id;
+        let now = asked.now.monotonic;
+        let opener = Opener { ip: asked.source.ip(), connection: asked.source.connection() };
+        let found = self.sessions.find(client_id).map(Ok);
+        let Ok(session) = found.unwrap_or_else(|| self.sessions.open(client_id, opener, now)) else {
+            return Decision::Answer(Answer::for_hello(Status::Busy));
+        };
+        self.sessions.touch(session, 0, now);
+        self.counters.ran(Op::Hello, asked.is_stream());
+        let number = self.sessions.number(session);
+        let kept = CachedReply { status: Status::Ok, argument: self.lease_ms, expect: number };
+        Decision::Answer(Answer { kept, cookie: Some(number) })
     }
 
-    fn check_read(&mut self, asked: &Asked<'_>, op: Op) -> Decision {
+    fn check_read(&mut self, asked: &Asked<'_>, op: Op, session: SessionIndex) -> Decision {
         let head = &asked.frame.head;
-        let session = self.sessions.find(head.client_id);
-        if let Some(session) = session {
-            if self.sessions.has_run(session, head.sequence) {
-                return Decision::Answer(Answer::plain(Status::IdReused));
-            }
-            self.sessions.touch(session, head.first_incomplete, asked.now.monotonic);
+        if self.sessions.has_run(session, head.sequence) {
+            return Decision::Answer(self.in_session(Answer::plain(Status::IdReused), session));
         }
+        self.sessions.touch(session, head.first_incomplete, asked.now.monotonic);
         Decision::Read { op, session }
     }
 
-    /// A write needs a session, which HELLO alone opens. If it could open one itself, the retry of a write that has run
-    /// would run again where the server has dropped the session meanwhile and the client has got a new cookie.
-    fn check_write(&mut self, asked: &Asked<'_>, op: Op, counter: Option<u32>) -> Decision {
+    fn check_write(&mut self, asked: &Asked<'_>, op: Op, session: SessionIndex) -> Decision {
         let head = &asked.frame.head;
-        let session = self.sessions.find(head.client_id).filter(|session| self.is_fresh(*session, counter));
-        let Some(session) = session else {
-            return Decision::Answer(Answer::plain(Status::StaleSession));
-        };
         self.sessions.touch(session, head.first_incomplete, asked.now.monotonic);
         let hash = self.hash_of(&asked.frame);
-        match self.sessions.look_up(session, head.sequence, hash) {
-            Known::New => Decision::Write { op, session, hash },
+        let answer = match self.sessions.look_up(session, head.sequence, hash) {
+            Known::New => return Decision::Write { op, session, hash },
             Known::Repeat(kept) => {
                 self.counters.repeats += 1;
-                Decision::Answer(Answer { kept, cookie: true })
+                Answer { kept, cookie: None }
             }
-            Known::Reused => Decision::Answer(Answer::plain(Status::IdReused).with_cookie()),
-            Known::Stale => Decision::Answer(Answer::plain(Status::StaleSession).with_cookie()),
-        }
-    }
-
-    /// The client's session, opened if there is none.
-    fn session_for(&mut self, asked: &Asked<'_>, counter: Option<u32>) -> Result<SessionIndex, Status> {
-        let head = &asked.frame.head;
-        let now = asked.now.monotonic;
-        let session = match self.sessions.find(head.client_id) {
-            Some(session) => session,
-            None => self.sessions.open(head.client_id, counter, now).map_err(|why| match why {
-                NotOpened::Stale => Status::StaleSession,
-                NotOpened::Busy => Status::Busy,
-            })?,
+            Known::Reused => Answer::plain(Status::IdReused),
+            Known::Stale => Answer::plain(Status::StaleSession),
         };
-        if !self.is_fresh(session, counter) {
-            return Err(Status::StaleSession);
-        }
-        self.sessions.touch(session, 0, now);
-        Ok(session)
+        Decision::Answer(self.in_session(answer, session))
     }
 
-    /// Whether a frame with a cookie of this counter is no copy from before the session was opened.
-    fn is_fresh(&self, session: SessionIndex, counter: Option<u32>) -> bool {
-        counter.is_none_or(|counter| self.sessions.is_fresh(session, counter))
+    /// The answer with a fresh cookie of the session.
+    fn in_session(&self, answer: Answer, session: SessionIndex) -> Answer {
+        Answer { cookie: Some(self.sessions.number(session)), ..answer }
     }
 
     /// A keyed hash of what a write says, without what changes between its sendings.
@@ -348,7 +321,7 @@ impl FrameServer {
     fn ran(&mut self, asked: &Asked<'_>, session: SessionIndex, hash: u64, kept: CachedReply) -> Answer {
         self.counters.writes += 1;
         self.sessions.keep(session, asked.frame.head.sequence, hash, kept);
-        Answer { kept, cookie: true }
+        self.in_session(Answer { kept, cookie: None }, session)
     }
 
     /// The head of the reply to this frame.
@@ -357,13 +330,8 @@ impl FrameServer {
         let mut head = request.reply(answer.kept.status, self.epoch);
         head.argument = answer.kept.argument;
         head.expect = answer.kept.expect;
-        if answer.cookie && asked.way == Way::Datagram {
-            head.cookie = self.cookies.make(
-                request.client_id,
-                asked.from,
-                self.sessions.counter(),
-                asked.now.monotonic,
-            );
+        if let Some(number) = answer.cookie {
+            head.cookie = self.cookies.make(request.client_id, &asked.source, number, asked.now.monotonic);
         }
         head
     }
@@ -372,8 +340,8 @@ impl FrameServer {
     fn send(&mut self, asked: &Asked<'_>, answer: &Answer, reply: &mut [u8]) -> Handled {
         let status = answer.kept.status;
         let may_pass = !status.is_error()
-            || asked.way == Way::Stream
-            || self.errors.take(asked.from.ip(), asked.now.monotonic);
+            || asked.is_stream()
+            || self.errors.take(asked.source.ip(), asked.now.monotonic);
         if !may_pass {
             self.counters.throttled += 1;
             return Handled::Silent;
@@ -399,7 +367,7 @@ impl FrameServer {
         };
         self.counters.replied += 1;
         self.counters.bytes_replied += len as u64;
-        if asked.way == Way::Stream {
+        if asked.is_stream() {
             self.counters.stream_replied += 1;
             self.counters.stream_bytes_replied += len as u64;
         }

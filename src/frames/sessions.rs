@@ -9,16 +9,25 @@
 //!   run again      write that has run, its
 //!                  reply and its hash kept
 //! ```
-//! Memory is fixed: heads and slots are reserved when the table is made, touched as clients come. Clients stand in a
-//! list in the order of their last sign of life; only the one at its front can be dropped, and only when its lease
-//! has run out. **Nothing that was dropped can run again**: dropping raises the *horizon* to the *counter* that every
-//! cookie made so far carries at most, and the counter beyond it. An entry is made only for a cookie newer than the
-//! horizon, and an entry remembers the horizon at its birth and takes no older cookie.
+//! Memory is fixed: heads and slots are reserved when the table is made, touched as clients come.
+//!
+//! **Nothing that was dropped can run again.** A session has a number that no other session of this run has. A request
+//! carries it in its cookie, under the cookie's seal, and runs only in the session of that number: a copy from before
+//! a session was dropped speaks of a number that is gone for good, whatever its client has opened since.
+//!
+//! **Nobody can take all places.** A session whose lease has run out is dropped by the next HELLO. Of those with a
+//! running lease, one address may hold as many as there are free places, and [`ADDRESS_SESSIONS_MIN`] in any case; one
+//! stream connection [`STREAM_SESSIONS_MAX`]. (A limit that shrinks with the free room leaves some room to each
+//! newcomer: Choudhury and Hahne, "Dynamic queue length thresholds", 1998.) An address at its limit, and a full table,
+//! make room by the session that has been silent longest among those that never wrote: with it no answer is lost.
+//! A session that wrote keeps its place for the whole of its lease.
 
 use std::hash::Hasher;
+use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
+use super::shares::{Holder, Shares};
 use crate::limits::UDP_WINDOW;
 use crate::mutant::{self, Mutant};
 use crate::time::Millis;
@@ -26,6 +35,14 @@ use crate::wire::frame::Status;
 
 /// No such entry: ends a list, or marks an empty place.
 const NONE: u32 = u32::MAX;
+/// Sessions that one address may hold however few places are free.
+pub const ADDRESS_SESSIONS_MIN: usize = 16;
+/// Sessions that one stream connection may hold: a client needs one, and another after each that it has lost.
+pub const STREAM_SESSIONS_MAX: usize = 16;
+/// Sessions past their lease that one HELLO drops, at most: a bound on its time, some tens of microseconds.
+const EXPIRED_PER_HELLO: usize = 256;
+/// Sessions that never wrote among which a HELLO looks for one of its own address.
+const REPLACEABLE_PER_HELLO: usize = 64;
 
 /// The reply that is kept for a write that has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,17 +71,25 @@ struct Head {
     /// Bit `i`: the write `highest - i` has run.
     window: u64,
     active: Millis,
-    /// Which of all sessions ever opened this is: it tells a client whether its session is still the same one.
-    generation: u64,
+    /// Which of all sessions ever opened this is.
+    number: u64,
+    /// 0 until a write has run.
     highest: u32,
     first: u32,
-    /// The horizon at birth: an older cookie, or one as old, speaks of an earlier life of this client id.
-    min_cookie: u32,
     older: u32,
     newer: u32,
+    address: Holder,
+    stream: Option<Holder>,
 }
 
-const _: () = assert!(size_of::<Head>() <= 56);
+impl Head {
+    /// Whether a write has run in it, so that there is an answer to lose.
+    fn has_written(&self) -> bool {
+        self.highest > 0
+    }
+}
+
+const _: () = assert!(size_of::<Head>() <= 64);
 const _: () = assert!(UDP_WINDOW == u64::BITS as usize);
 
 /// What is known of a write.
@@ -80,14 +105,27 @@ pub enum Known {
     Stale,
 }
 
-/// Why no session was opened.
+/// No session was opened: every place that this peer may have is taken by a session whose lease runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotOpened {
-    /// The cookie is from before the horizon: a session of this client may have been dropped.
-    Stale,
-    /// Every place is taken by a client whose lease runs.
-    Busy,
+pub struct Busy;
+
+/// Who opens a session, for the bounds on what one peer may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opener {
+    pub ip: IpAddr,
+    /// The connection that the HELLO came by; `None` for a datagram.
+    pub connection: Option<u64>,
 }
+
+/// Sessions in the order of their last sign of life, linked through their heads.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    oldest: u32,
+    newest: u32,
+    len: usize,
+}
+
+const EMPTY: List = List { oldest: NONE, newest: NONE, len: 0 };
 
 /// A client's place in the table; good until the next call that opens a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +133,8 @@ pub struct SessionIndex(u32);
 
 /// The table.
 ///
-/// Call order for a write: [`find`](Sessions::find) or [`open`](Sessions::open), then
-/// [`is_fresh`](Sessions::is_fresh), [`touch`](Sessions::touch), [`look_up`](Sessions::look_up), and after running it
+/// Call order for a HELLO: [`find`](Sessions::find) or [`open`](Sessions::open), then [`touch`](Sessions::touch). For a
+/// write: [`find_numbered`](Sessions::find_numbered), `touch`, [`look_up`](Sessions::look_up), and after running it
 /// [`keep`](Sessions::keep). Every one of them takes a bounded number of steps and allocates nothing.
 #[derive(Debug)]
 pub struct Sessions {
@@ -104,20 +142,22 @@ pub struct Sessions {
     slots: Vec<Slot>,
     /// Open addressing with linear probing over positions in `heads`; at most half full, so that probes stay short.
     places: Vec<u32>,
+    /// Heads that were dropped, linked through `newer`.
+    free: u32,
     clients_max: usize,
     lease_ms: u64,
     key: [u64; 2],
-    counter: u32,
-    horizon: u32,
-    oldest: u32,
-    newest: u32,
+    /// Sessions in which a write has run, and those in which none has.
+    written: List,
+    unwritten: List,
+    shares: Shares,
     opened: u64,
     dropped: u64,
 }
 
 impl Sessions {
-    /// A table for `clients_max` clients, each of which is kept for at least `lease_ms` after its last sign of life.
-    /// `key` must be random: it keeps clients from choosing ids that collide.
+    /// A table for `clients_max` clients. Each that has written is kept for at least `lease_ms` after its last sign of
+    /// life. `key` must be random: it keeps clients from choosing ids that collide.
     ///
     /// # Panics
     /// If `clients_max` is 0 or above a million.
@@ -128,13 +168,13 @@ impl Sessions {
             heads: Vec::with_capacity(clients_max),
             slots: Vec::with_capacity(clients_max * UDP_WINDOW),
             places: vec![NONE; places_count(clients_max)],
+            free: NONE,
             clients_max,
             lease_ms,
             key,
-            counter: 1,
-            horizon: 0,
-            oldest: NONE,
-            newest: NONE,
+            written: EMPTY,
+            unwritten: EMPTY,
+            shares: Shares::new(holders_max(clients_max), key),
             opened: 0,
             dropped: 0,
         }
@@ -145,18 +185,19 @@ impl Sessions {
     pub const fn memory_bytes(clients_max: usize) -> usize {
         clients_max * (size_of::<Head>() + UDP_WINDOW * size_of::<Slot>())
             + places_count(clients_max) * size_of::<u32>()
+            + Shares::memory_bytes(holders_max(clients_max))
     }
 
     /// Clients that are known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.heads.len()
+        self.written.len + self.unwritten.len
     }
 
     /// Whether no client is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.len() == 0
     }
 
     /// Sessions that were opened, since the start.
@@ -167,20 +208,14 @@ impl Sessions {
 
     /// The session's number among all that were ever opened, from 1.
     #[must_use]
-    pub fn generation(&self, session: SessionIndex) -> u64 {
-        self.heads[session.0 as usize].generation
+    pub fn number(&self, session: SessionIndex) -> u64 {
+        self.heads[session.0 as usize].number
     }
 
-    /// Sessions that were dropped to make room, since the start.
+    /// Sessions that were dropped, since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
-    }
-
-    /// What a cookie made now carries.
-    #[must_use]
-    pub fn counter(&self) -> u32 {
-        self.counter
     }
 
     /// The session of a client.
@@ -196,74 +231,66 @@ impl Sessions {
         }
     }
 
-    /// Opens a session for a client that has none. `cookie` is the counter of its cookie; `None` where the transport
-    /// itself proves that the request is not an old copy (TCP).
+    /// The session of a client if it is the one of this number: not one that was opened after that was dropped.
+    #[must_use]
+    pub fn find_numbered(&self, client_id: u64, number: u64) -> Option<SessionIndex> {
+        let session = self.find(client_id)?;
+        let is_same = self.number(session) == number || mutant::is_on(Mutant::NoSessionNumber);
+        is_same.then_some(session)
+    }
+
+    /// Opens a session for a client that has none, and drops some whose leases have run out.
     ///
     /// # Errors
-    /// [`NotOpened`]; then nothing has changed.
-    pub fn open(
-        &mut self,
-        client_id: u64,
-        cookie: Option<u32>,
-        now: Millis,
-    ) -> Result<SessionIndex, NotOpened> {
+    /// [`Busy`]; then nobody has lost a session whose lease runs.
+    pub fn open(&mut self, client_id: u64, opener: Opener, now: Millis) -> Result<SessionIndex, Busy> {
         debug_assert!(self.find(client_id).is_none());
-        if cookie.is_some_and(|counter| counter <= self.horizon) && !mutant::is_on(Mutant::NoHorizon) {
-            return Err(NotOpened::Stale);
+        self.drop_expired(now);
+        let address = self.shares.address(opener.ip);
+        let stream = opener.connection.map(|connection| self.shares.stream(connection));
+        if stream.is_some_and(|stream| self.shares.count(stream) >= STREAM_SESSIONS_MAX) {
+            return Err(Busy);
         }
-        let at = if self.heads.len() < self.clients_max {
-            self.heads.len()
-        } else {
-            let may_drop = now.since(self.heads[self.oldest as usize].active) > self.lease_ms;
-            // The counter's last value is never passed: no cookie could be newer than that horizon.
-            if !may_drop || self.counter == u32::MAX {
-                return Err(NotOpened::Busy);
+        let free_count = self.clients_max - self.len();
+        if self.shares.count(address) >= free_count.max(ADDRESS_SESSIONS_MIN) {
+            self.drop_session(self.replaceable_of(address).ok_or(Busy)?);
+        } else if free_count == 0 {
+            match self.unwritten.oldest {
+                NONE => return Err(Busy),
+                oldest => self.drop_session(oldest),
             }
-            // The asker's own cookie is from before this drop, and good for this once: it had no entry to lose.
-            self.drop_oldest()
-        };
+        }
         self.opened += 1;
-        let min_cookie = match cookie {
-            Some(counter) => self.horizon.min(counter - 1),
-            None => self.horizon,
-        };
         let head = Head {
             client_id,
             window: 0,
             active: now,
-            generation: self.opened,
+            number: self.opened,
             highest: 0,
             first: 1,
-            min_cookie,
             older: NONE,
             newer: NONE,
+            address,
+            stream,
         };
-        let start = at * UDP_WINDOW;
-        if at == self.heads.len() {
-            self.heads.push(head);
-            self.slots.resize(start + UDP_WINDOW, Slot::default());
-        } else {
-            self.heads[at] = head;
-        }
-        let at = u32::try_from(at).unwrap_or(NONE);
+        let at = self.take_place(head);
         self.place(client_id, at);
         self.append(at);
+        self.shares.add(address);
+        stream.into_iter().for_each(|stream| self.shares.add(stream));
         Ok(SessionIndex(at))
-    }
-
-    /// Whether a cookie's counter is newer than the horizon that stood when this session was opened.
-    #[must_use]
-    pub fn is_fresh(&self, session: SessionIndex, counter: u32) -> bool {
-        counter > self.heads[session.0 as usize].min_cookie
     }
 
     /// Notes a sign of life, and that the client waits for nothing below `first_incomplete` any longer.
     pub fn touch(&mut self, session: SessionIndex, first_incomplete: u32, now: Millis) {
-        self.unlink(session.0);
-        self.append(session.0);
         let head = &mut self.heads[session.0 as usize];
         head.active = now;
         head.first = head.first.max(first_incomplete);
+        // The newest of its list is in its place already: the usual case where one client sends much.
+        if head.newer != NONE {
+            self.unlink(session.0);
+            self.append(session.0);
+        }
     }
 
     /// What is known of the write with this sequence and this hash of its contents.
@@ -299,6 +326,11 @@ impl Sessions {
 
     /// Keeps the reply to a write that has run: one that [`look_up`](Sessions::look_up) has called new.
     pub fn keep(&mut self, session: SessionIndex, sequence: u32, hash: u64, kept: CachedReply) {
+        if !self.heads[session.0 as usize].has_written() {
+            self.unlink(session.0);
+            self.heads[session.0 as usize].highest = sequence;
+            self.append(session.0);
+        }
         let head = &mut self.heads[session.0 as usize];
         if sequence > head.highest {
             let ahead = sequence - head.highest;
@@ -321,37 +353,58 @@ impl Sessions {
         sequence >= head.first && age.is_some_and(|age| age < u64::BITS && head.window & (1 << age) != 0)
     }
 
-    /// Asserts what must always hold; walks over everything, for tests.
-    ///
-    /// # Panics
-    /// If it does not hold.
-    pub fn invariants(&self) {
-        assert!(self.heads.len() <= self.clients_max && self.heads.capacity() == self.clients_max);
-        assert_eq!(self.slots.len(), self.heads.len() * UDP_WINDOW);
-        assert_eq!(self.slots.capacity(), self.clients_max * UDP_WINDOW);
-        assert!(self.horizon < self.counter);
-        let mut at = self.oldest;
-        let (mut count, mut before, mut active) = (0, NONE, Millis(0));
-        while at != NONE {
-            let head = &self.heads[at as usize];
-            assert_eq!(head.older, before);
-            assert!(head.active >= active && head.min_cookie <= self.horizon);
-            assert_eq!(self.find(head.client_id), Some(SessionIndex(at)));
-            (count, before, active, at) = (count + 1, at, head.active, head.newer);
+    /// Drops sessions whose leases have run out, the longest silent first.
+    fn drop_expired(&mut self, now: Millis) {
+        for _ in 0..EXPIRED_PER_HELLO {
+            let expired =
+                |at: &u32| *at != NONE && now.since(self.heads[*at as usize].active) > self.lease_ms;
+            let Some(at) = [self.written.oldest, self.unwritten.oldest].into_iter().find(expired) else {
+                return;
+            };
+            self.drop_session(at);
         }
-        assert_eq!((count, before), (self.heads.len(), self.newest));
-        assert_eq!(self.places.iter().filter(|place| **place != NONE).count(), count);
     }
 
-    /// Forgets the client at the front of the list and raises the horizon; its place is the caller's.
-    fn drop_oldest(&mut self) -> usize {
-        let at = self.oldest;
-        self.horizon = self.counter;
-        self.counter += 1;
+    /// A session of this address in which no write has run: the longest silent, if it is among the first few.
+    fn replaceable_of(&self, address: Holder) -> Option<u32> {
+        let mut at = self.unwritten.oldest;
+        for _ in 0..REPLACEABLE_PER_HELLO {
+            if at == NONE {
+                return None;
+            }
+            let head = &self.heads[at as usize];
+            if head.address == address {
+                return Some(at);
+            }
+            at = head.newer;
+        }
+        None
+    }
+
+    /// Forgets a client; its place is free.
+    fn drop_session(&mut self, at: u32) {
         self.dropped += 1;
         self.unlink(at);
         self.displace(at);
-        at as usize
+        let Head { address, stream, .. } = self.heads[at as usize];
+        self.shares.remove(address);
+        stream.into_iter().for_each(|stream| self.shares.remove(stream));
+        self.heads[at as usize].newer = self.free;
+        self.free = at;
+    }
+
+    /// Puts a head into a free place; there is one.
+    fn take_place(&mut self, head: Head) -> u32 {
+        if self.free != NONE {
+            let at = self.free;
+            self.free = self.heads[at as usize].newer;
+            self.heads[at as usize] = head;
+            return at;
+        }
+        let at = self.heads.len();
+        self.heads.push(head);
+        self.slots.resize((at + 1) * UDP_WINDOW, Slot::default());
+        u32::try_from(at).unwrap_or(NONE)
     }
 
     fn home(&self, client_id: u64) -> usize {
@@ -388,27 +441,40 @@ impl Sessions {
         self.places[gap] = NONE;
     }
 
+    fn list(&mut self, has_written: bool) -> &mut List {
+        if has_written { &mut self.written } else { &mut self.unwritten }
+    }
+
     fn unlink(&mut self, at: u32) {
-        let Head { older, newer, .. } = self.heads[at as usize];
-        match older {
-            NONE => self.oldest = newer,
-            older => self.heads[older as usize].newer = newer,
+        let head = self.heads[at as usize];
+        match head.older {
+            NONE => self.list(head.has_written()).oldest = head.newer,
+            older => self.heads[older as usize].newer = head.newer,
         }
-        match newer {
-            NONE => self.newest = older,
-            newer => self.heads[newer as usize].older = older,
+        match head.newer {
+            NONE => self.list(head.has_written()).newest = head.older,
+            newer => self.heads[newer as usize].older = head.older,
         }
+        self.list(head.has_written()).len -= 1;
     }
 
     fn append(&mut self, at: u32) {
-        let head = &mut self.heads[at as usize];
-        (head.older, head.newer) = (self.newest, NONE);
-        match self.newest {
-            NONE => self.oldest = at,
+        let has_written = self.heads[at as usize].has_written();
+        let list = self.list(has_written);
+        let newest = std::mem::replace(&mut list.newest, at);
+        list.len += 1;
+        match newest {
+            NONE => list.oldest = at,
             newest => self.heads[newest as usize].newer = at,
         }
-        self.newest = at;
+        let head = &mut self.heads[at as usize];
+        (head.older, head.newer) = (newest, NONE);
     }
+}
+
+/// A session is held by one address and at most one stream.
+const fn holders_max(clients_max: usize) -> usize {
+    clients_max * 2
 }
 
 const fn places_count(clients_max: usize) -> usize {
@@ -419,6 +485,6 @@ const fn slot_index(session: SessionIndex, sequence: u32) -> usize {
     session.0 as usize * UDP_WINDOW + sequence as usize % UDP_WINDOW
 }
 
+mod invariants;
 #[cfg(test)]
-#[path = "sessions_tests.rs"]
 mod tests;

@@ -44,7 +44,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// FrameServer and stream frames that arrived.
+    /// Datagrams and stream frames that arrived.
     received;
     /// Their bytes.
     bytes_received;

@@ -16,7 +16,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 
-/// FrameServer of one system call.
+/// Datagrams of one system call.
 const BATCH_LEN: usize = 32;
 /// Batches of one turn of the loop, after which TCP has its turn.
 const BATCHES_PER_TURN: usize = 4;
@@ -32,7 +32,7 @@ pub struct UdpPort {
     send_headers: MultiHeaders<SockaddrStorage>,
     received: Box<[[u8; SLOT_BYTES]]>,
     replies: Box<[[u8; DATAGRAM_BYTES_MAX]]>,
-    /// FrameServer may be waiting: only an answer of "nothing" clears it.
+    /// Datagrams may be waiting: only an answer of "nothing" clears it.
     pub readable: bool,
     health: Health,
 }

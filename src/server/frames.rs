@@ -6,7 +6,7 @@ use super::{Progress, Resources, Server};
 use crate::connection::{CloseReason, ConnectionId, Phase};
 use crate::engine::meter::COMMAND_UNITS;
 use crate::engine::{Engine, Timing};
-use crate::frames::{Handled, Incoming};
+use crate::frames::{Handled, Incoming, cookie::Source};
 use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, RING_BYTES, STREAM_FRAME_BYTES_MAX};
 use crate::time::Now;
 use crate::wire::encode::Out;
@@ -87,7 +87,8 @@ impl Server {
                         return Progress::Waiting;
                     }
                     let from = connection.peer;
-                    let handled = frames.handle_stream_frame(engine, &frame, (from, now), frame_reply);
+                    let source = Source::Stream { ip: from.ip(), connection: number_of(id) };
+                    let handled = frames.handle_stream_frame(engine, &frame, (source, now), frame_reply);
                     let reply_len = if let Handled::Reply(len) = handled { len } else { 0 };
                     let (request, reply) = (&bytes[..consumed], &frame_reply[..reply_len]);
                     let exchange = Exchange { transport: "tcp", from, request, reply };
@@ -145,6 +146,11 @@ impl Engine {
             super::request_log::write_frame(transport, from, (request, reply), micros);
         }
     }
+}
+
+/// A number that no other connection has within the life of a cookie: of generations there are 2^32.
+fn number_of(id: ConnectionId) -> u64 {
+    u64::from(id.index) << 32 | u64::from(id.generation)
 }
 
 /// The key of a request that is known to be whole.

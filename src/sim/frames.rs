@@ -5,7 +5,7 @@ use super::model::{Effect, Model};
 use super::violation::{Violation, show, violation};
 use crate::frames::counters::Counters;
 use crate::limits::DATAGRAM_BYTES_MAX;
-use crate::wire::frame::{self, Direction, FRAME_LEN_MIN, Frame, Op, Status, flags};
+use crate::wire::frame::{self, COOKIE_LEN, Direction, FRAME_LEN_MIN, Frame, Op, Status, flags};
 use crate::wire::number::parse_i64;
 use crate::wire::tag::TAG_LEN;
 use std::collections::HashMap;
@@ -81,28 +81,30 @@ pub struct Place {
     pub epoch: u32,
     /// Its wall clock, in ms.
     pub unix: u64,
-    /// Whether the frame came by a stream, which is no late copy whatever it says.
-    pub by_stream: bool,
+    /// Whether it was made for another source than it came from: it may get a cookie, and nothing else.
+    pub stolen: bool,
 }
 
-/// What a write runs once for. A client that keeps no rules may use its name again after a restart, or open a session
-/// anew by a stream when the server has forgotten the one before (and says so, by the session's number): what it asks for then is a
-/// request of its own, though the sequence is an old one's.
+/// What a write runs once for. A client that keeps no rules may use its name again after a restart, or in a later session
+/// (whose number the cookie carries): what it asks for then is a request of its own, though the sequence is an old one's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Name {
     client_id: u64,
     sequence: u32,
     epoch: u32,
-    sessions_by_stream: u32,
+    session: u64,
 }
 
-/// The account of all frames.
+/// The session's number in a cookie: see `frames/cookie.rs`.
+fn session_of(cookie: &[u8; COOKIE_LEN]) -> u64 {
+    cookie[1..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// The ledger of all frames.
 #[derive(Default)]
 pub struct Frames {
     asked: HashMap<(u64, u32), Vec<Body>>,
     ran: HashMap<Name, CachedReply>,
-    /// Of each client, the number of its latest session as far as it was told, and how many were opened by streams.
-    sessions: HashMap<u64, (u64, u32)>,
     pub tally: Tally,
 }
 
@@ -197,12 +199,13 @@ impl Frames {
         if kept.status == Status::Challenge && reply.len() > request.len() {
             return Err(violation(request.key, "an unproved source got more bytes than it sent"));
         }
+        if place.stolen && answers(kept.status) {
+            let text = format!("a frame that was made for another source was answered {:?}", kept.status);
+            return Err(violation(request.key, text));
+        }
         match (kept.status, head.op()) {
             (Status::Ok, Some(Op::Hello)) => {
                 self.tally.hellos += 1;
-                let (number, by_stream) = self.sessions.entry(head.client_id).or_default();
-                *by_stream += u32::from(place.by_stream && *number != kept.expect);
-                *number = kept.expect;
                 Ok(Class::Other)
             }
             (status, Some(op)) if answers(status) && op.is_write() => {
@@ -244,8 +247,8 @@ impl Frames {
             let text = format!("client {:x} never asked for this as its {}: {body:?}", id.0, id.1);
             return Err(violation(request.key, text));
         }
-        let sessions_by_stream = self.sessions.get(&id.0).map_or(0, |(_, by_stream)| *by_stream);
-        let run = Name { client_id: id.0, sequence: id.1, epoch: body.epoch, sessions_by_stream };
+        let session = session_of(&head.cookie);
+        let run = Name { client_id: id.0, sequence: id.1, epoch: body.epoch, session };
         if let Some(first) = self.ran.get(&run) {
             if *first != kept || body.epoch != place.epoch {
                 let text = format!("write {} of client {:x} ran twice: {first:?}, then {kept:?}", id.1, id.0);

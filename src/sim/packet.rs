@@ -1,4 +1,4 @@
-//! FrameServer of the simulated world: where they go, and those that are remembered.
+//! Datagrams of the simulated world: where they go, and those that are remembered.
 
 use std::net::SocketAddr;
 

@@ -44,8 +44,9 @@ sums! {
     done_tcp;
     unknown_tcp;
     refused_tcp;
-    /// Frames of the client that keeps no rules.
+    /// Frames of the client that keeps no rules, and frames of others that it has sent again.
     asked_rogue;
+    stolen_rogue;
     /// TCP connections made, turned away for want of a place, and given up by the server in the middle of a command.
     connections;
     turned_away;
@@ -72,7 +73,7 @@ sums! {
     client_malformed;
     client_sessions;
     client_ports;
-    /// FrameServer that arrived after a younger one.
+    /// Datagrams that arrived after a younger one.
     reordered;
     /// What servers have counted.
     sessions_opened;
@@ -168,7 +169,7 @@ impl fmt::Display for Report {
         for (name, (asked, done, unknown, unsent, refused)) in [("UDP", udp), ("TCP", tcp)] {
             writeln!(f, "  {name:<8} {asked:>9} {done:>9} {unknown:>9} {unsent:>10} {refused:>11}")?;
         }
-        writeln!(f, "  rogue    {:>9}", self.asked_rogue)?;
+        writeln!(f, "  rogue    {:>9}   and {} frames of others", self.asked_rogue, self.stolen_rogue)?;
         let frames = &self.frames;
         writeln!(f, "\nframes at the server: {}, of which", frames.received)?;
         writeln!(

@@ -80,6 +80,9 @@ impl Session {
                 }
                 Some(Status::Challenge | Status::StaleSession) => self.cookie = frame.head.cookie,
                 Some(Status::Denied) => return Err(Gone::NotAuthenticated),
+                Some(Status::Busy) => {
+                    return Err(Gone::Garbage("word that its table of clients is full (BUSY)"));
+                }
                 _ => return Err(Gone::Garbage("no reply to HELLO")),
             }
         }
@@ -187,6 +190,10 @@ impl Codec for Frames {
                     return Decoded::Garbage("a reply to another request");
                 }
                 self.expected = self.expected.wrapping_add(1);
+                // A cookie lasts for half an hour, each reply brings the next.
+                if head.cookie != [0; COOKIE_LEN] {
+                    self.session.cookie = head.cookie;
+                }
                 match outcome(op, head.status()) {
                     Err(what) => Decoded::Garbage(what),
                     Ok(Some(outcome)) => Decoded::Done { consumed, outcome },

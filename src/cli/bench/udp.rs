@@ -32,7 +32,7 @@ use crate::{
     wire::frame::{self, COOKIE_LEN, Direction, Head},
 };
 
-/// FrameServer of one system call.
+/// Datagrams of one system call.
 const BATCH_LEN: usize = 32;
 /// One byte more than a datagram may have, so that a longer one is seen to be.
 const SLOT_BYTES: usize = DATAGRAM_BYTES_MAX + 1;

@@ -57,7 +57,7 @@ pub struct Counters {
     pub retries: u64,
     /// Replies that were believed.
     pub accepted: u64,
-    /// FrameServer that are no frame, or a damaged one.
+    /// Datagrams that are no frame, or a damaged one.
     pub malformed: u64,
     /// Replies without the tag that the password demands, or with a wrong one.
     pub untagged: u64,

@@ -6,9 +6,10 @@ use crate::sim::faults::Fault;
 use crate::sim::frames::Place;
 use crate::sim::packet::{Packet, To};
 use crate::sim::violation::{Violation, violation};
+use crate::wire::frame::{Direction, decode_datagram};
 use std::net::SocketAddr;
 
-/// FrameServer that are remembered, to be sent again.
+/// Datagrams that are remembered, to be sent again.
 const RECORDED: usize = 64;
 
 impl World {
@@ -133,7 +134,10 @@ impl World {
             format!("the server gets {} from {from} and answers {answer}", told(bytes))
         });
         self.model.hear(self.node.take_log());
-        let place = Place { epoch: self.node.epoch(), unix: now.unix.0, by_stream: false };
+        let stolen = from == self.rogue_address()
+            && decode_datagram(bytes, Direction::Request)
+                .is_ok_and(|frame| self.rogue.is_stolen(frame.head.client_id));
+        let place = Place { epoch: self.node.epoch(), unix: now.unix.0, stolen };
         let after = *self.node.counters();
         self.frames.handled((bytes, reply.as_deref()), (&before, &after), place, &mut self.model)?;
         if let Some(reply) = reply {
@@ -168,7 +172,6 @@ impl World {
 
 /// A frame in a few words.
 fn told(bytes: &[u8]) -> String {
-    use crate::wire::frame::{Direction, decode_datagram};
     let direction =
         if bytes.get(1) == Some(&(Direction::Reply as u8)) { Direction::Reply } else { Direction::Request };
     match decode_datagram(bytes, direction) {

@@ -4,12 +4,12 @@ use super::{Event, World};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::sim::link::{Link, Owner};
 use crate::sim::violation::Violation;
-use crate::wire::frame::{self, Direction, Head, Op, Status};
+use crate::wire::frame::{self, Direction, Head, Op, Status, Step};
 use crate::wire::tag::TagKeys;
 use std::net::SocketAddr;
 
 impl World {
-    fn rogue_address(&self) -> SocketAddr {
+    pub fn rogue_address(&self) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, self.udp.len() as u8], 666))
     }
 
@@ -23,6 +23,9 @@ impl World {
         if self.rogue.random.below(100) == 0 {
             self.rogue.forget();
         }
+        if self.rogue.random.below(6) == 0 {
+            return self.rogue_steals();
+        }
         if !self.rogue.open {
             let head =
                 Head { cookie: self.rogue.cookie, ..Head::request(Op::Hello, self.rogue.client_id, 0) };
@@ -32,7 +35,13 @@ impl World {
         if by_stream && self.rogue.link.is_none() {
             return self.rogue_connects();
         }
-        let (head, delta) = self.rogue.draw_write();
+        if by_stream && !self.rogue.stream_open {
+            return self.rogue_greets();
+        }
+        let (mut head, delta) = self.rogue.draw_write();
+        if by_stream {
+            head.cookie = self.rogue.stream_cookie;
+        }
         let key = [b'x', b'0' + (delta % 3) as u8];
         self.rogue_sends(&head, &key, by_stream)
     }
@@ -53,10 +62,58 @@ impl World {
 
     fn rogue_connects(&mut self) -> Result<(), Violation> {
         let Ok(id) = self.node.open(self.rogue_address(), self.clock.reading()) else { return Ok(()) };
+        self.rogue.lose_link();
         self.rogue.link = Some(self.links.len());
         self.links.push(Link::new(Owner::Rogue, id, self.links.len()));
-        let head = Head::request(Op::Hello, self.rogue.client_id, 0);
-        self.rogue_sends(&head, b"", true)
+        self.rogue_greets()
+    }
+
+    /// It says HELLO over its connection.
+    fn rogue_greets(&mut self) -> Result<(), Violation> {
+        let cookie = self.rogue.stream_cookie;
+        self.rogue_sends(&Head { cookie, ..Head::request(Op::Hello, self.rogue.client_id, 0) }, b"", true)
+    }
+
+    /// It sends what another client has sent, byte by byte.
+    fn rogue_steals(&mut self) -> Result<(), Violation> {
+        let count = self.rogue.overheard.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let (from, bytes) = self.rogue.overheard[self.rogue.random.below(count)].clone();
+        self.report.stolen_rogue += 1;
+        match (self.rogue.random.below(3), self.rogue.link) {
+            (0, Some(link)) => self.send_frame(link, &bytes),
+            (1, _) => self.send_to_server(from, bytes),
+            _ => self.send_to_server(self.rogue_address(), bytes),
+        }
+        Ok(())
+    }
+
+    /// Bytes arrive on its connection.
+    pub fn rogue_hears_stream(&mut self, bytes: &[u8]) {
+        self.rogue.heard.extend_from_slice(bytes);
+        let heard = std::mem::take(&mut self.rogue.heard);
+        let mut rest = &heard[..];
+        while let Ok(Step::Ready { frame, consumed }) =
+            frame::decode_prefix(rest, Direction::Reply, DATAGRAM_BYTES_MAX)
+        {
+            let (head, rogue) = (&frame.head, &mut self.rogue);
+            if head.client_id == rogue.client_id {
+                match (head.status(), head.op()) {
+                    (Some(Status::Challenge), _) => {
+                        (rogue.stream_cookie, rogue.stream_open) = (head.cookie, false);
+                    }
+                    (Some(Status::Ok), Some(Op::Hello)) => {
+                        (rogue.stream_cookie, rogue.stream_open) = (head.cookie, true);
+                        rogue.take_epoch(head.epoch);
+                    }
+                    _ => {}
+                }
+            }
+            rest = &rest[consumed..];
+        }
+        self.rogue.heard = rest.to_vec();
     }
 
     /// A datagram for it.
@@ -67,9 +124,12 @@ impl World {
             return Ok(());
         }
         match (head.status(), head.op()) {
-            (Some(Status::Challenge), _) => rogue.cookie = head.cookie,
+            (Some(Status::Challenge), _) => {
+                (rogue.cookie, rogue.open) = (head.cookie, rogue.open && rogue.random.below(2) == 0);
+            }
             (Some(Status::Ok), Some(Op::Hello)) => {
-                (rogue.epoch, rogue.cookie, rogue.open) = (head.epoch, head.cookie, true);
+                (rogue.cookie, rogue.open) = (head.cookie, true);
+                rogue.take_epoch(head.epoch);
             }
             // Told that it is out of date, it mostly goes on all the same.
             (Some(Status::WrongEpoch | Status::StaleSession), _) if rogue.random.below(4) == 0 => {
@@ -82,7 +142,8 @@ impl World {
 
     /// It hangs up, for good.
     pub fn rogue_leaves(&mut self) {
-        if let Some(link) = self.rogue.link.take() {
+        if let Some(link) = self.rogue.link {
+            self.rogue.lose_link();
             self.send_reset(link);
         }
     }

@@ -152,7 +152,12 @@ impl World {
     /// Bytes arrive at the client.
     pub fn down(&mut self, link: usize, bytes: &[u8]) -> Result<(), Violation> {
         match self.links[link].owner {
-            Owner::Rogue => Ok(()),
+            Owner::Rogue => {
+                if self.rogue.link == Some(link) {
+                    self.rogue_hears_stream(bytes);
+                }
+                Ok(())
+            }
             Owner::Tcp(client) if self.tcp[client].link == Some(link) => self.tcp_hears(client, bytes),
             Owner::Tcp(_) => Ok(()),
         }
@@ -161,7 +166,8 @@ impl World {
     /// The connection has ended, as the client sees it.
     pub fn down_end(&mut self, link: usize) {
         match self.links[link].owner {
-            Owner::Rogue => self.rogue.link = None,
+            Owner::Rogue if self.rogue.link == Some(link) => self.rogue.lose_link(),
+            Owner::Rogue => {}
             Owner::Tcp(client) if self.tcp[client].link == Some(link) => {
                 self.note(b"", |_| format!("TCP client {client} has lost its connection"));
                 self.lose_link(client);

@@ -216,7 +216,6 @@ impl World {
     /// The same for a connection that speaks frames; the writes that ran.
     fn explain_frames(&mut self, at: usize) -> Result<u64, Violation> {
         let unix = self.clock.reading().unix.0;
-        let place = Place { epoch: self.node.epoch(), unix, by_stream: true };
         let mut ran = 0;
         loop {
             let link = &mut self.links[at];
@@ -232,6 +231,8 @@ impl World {
                 violation(b"", format!("a damaged frame was answered: {}", reason.name()))
             })?;
             self.frames.tally.received += 1;
+            let stolen = self.rogue.is_stolen(request.head.client_id);
+            let place = Place { epoch: self.node.epoch(), unix, stolen };
             ran += u64::from(self.frames.account(&request, &reply, place, &mut self.model)? == Class::Ran);
             link.partial.drain(..consumed);
         }

@@ -89,6 +89,7 @@ impl World {
             let Some(len) = udp.session.poll_transmit(udp.watch.show(now), &mut out) else { break };
             let address = udp.address();
             self.frames.sent(&out[..len], true)?;
+            self.rogue.overhear(address, &out[..len]);
             if self.clogs(client) {
                 self.struck(Fault::Clog);
             }
