@@ -48,6 +48,8 @@ pub struct ServerOptions {
     pub write_timeout: Duration,
     /// What clients must give to AUTH, if anything; at most 512 bytes. Not shown by `Debug`.
     pub password: Option<Vec<u8>>,
+    /// What requests to the admin port must carry, probes aside: 16 to 512 visible ASCII characters. Not shown by `Debug`.
+    pub admin_token: Option<Vec<u8>>,
     /// Whether each request and its reply are logged. Values are not shown.
     pub log_requests: bool,
     /// Whether DEBUG SLEEP, which stops the whole server for a while, is served.
@@ -69,6 +71,7 @@ impl Default for ServerOptions {
             request_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             password: None,
+            admin_token: None,
             log_requests: false,
             debug_commands: false,
         }
@@ -76,7 +79,7 @@ impl Default for ServerOptions {
 }
 
 impl fmt::Debug for ServerOptions {
-    /// Everything but the password.
+    /// Everything but the secrets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Taken apart field by field, so that the compiler misses a new one.
         let ServerOptions {
@@ -92,6 +95,7 @@ impl fmt::Debug for ServerOptions {
             request_timeout,
             write_timeout,
             password,
+            admin_token,
             log_requests,
             debug_commands,
         } = self;
@@ -109,6 +113,7 @@ impl fmt::Debug for ServerOptions {
             .field("request_timeout", request_timeout)
             .field("write_timeout", write_timeout)
             .field("password", &password.as_ref().map(|_| "hidden"))
+            .field("admin_token", &admin_token.as_ref().map(|_| "hidden"))
             .field("log_requests", log_requests)
             .field("debug_commands", debug_commands)
             .finish()

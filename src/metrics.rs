@@ -112,7 +112,7 @@ impl core::fmt::Display for RowName {
 }
 
 /// Buckets of a latency histogram.
-const BUCKETS: usize = 32;
+pub(crate) const BUCKETS: usize = 32;
 
 /// How often a verb ran and how long it took.
 #[derive(Clone, Debug, Default)]

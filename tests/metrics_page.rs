@@ -3,7 +3,7 @@
 
 #![cfg(feature = "server")]
 
-use pannier::admin::{Readiness, Reply, respond};
+use pannier::admin::{Access, Context, History, Readiness, Reply, respond};
 use pannier::command::VERBS;
 use pannier::engine::Engine;
 use pannier::frames::{self, FrameServer};
@@ -35,7 +35,15 @@ fn scrape() -> String {
     }
     let now = Now { monotonic: Millis(5), unix: Millis(1_780_000_000_000), unix_micros: 0 };
     let mut reply = Reply::new();
-    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server, Readiness::Ready, now, &mut reply);
+    let access = Access::new(([127, 0, 0, 1], 7879).into(), None);
+    let context = &mut Context {
+        server: &mut server,
+        history: &History::new(),
+        access: &access,
+        readiness: Readiness::Ready,
+        now,
+    };
+    respond(b"GET /metrics HTTP/1.1\r\n\r\n", context, &mut reply);
     String::from_utf8(reply.body.as_bytes().to_vec()).expect("text")
 }
 

@@ -12,6 +12,9 @@ pub const REQUEST_HEADERS_MAX: usize = 64;
 pub(super) struct Request<'a> {
     /// Without the query.
     pub path: &'a str,
+    /// What stands behind the `?`.
+    pub query: Option<&'a str>,
+    pub headers: &'a [httparse::Header<'a>],
     /// Whether the reply has a body: not to HEAD.
     pub with_body: bool,
 }
@@ -21,6 +24,8 @@ pub(super) struct Request<'a> {
 pub(super) enum Status {
     Ok,
     BadRequest,
+    Unauthorized,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     HeadTooLarge,
@@ -34,6 +39,8 @@ impl Status {
         match self {
             Status::Ok => "200 OK",
             Status::BadRequest => "400 Bad Request",
+            Status::Unauthorized => "401 Unauthorized",
+            Status::Forbidden => "403 Forbidden",
             Status::NotFound => "404 Not Found",
             Status::MethodNotAllowed => "405 Method Not Allowed",
             Status::HeadTooLarge => "431 Request Header Fields Too Large",
@@ -48,6 +55,7 @@ impl Status {
 pub(super) enum Content {
     Plain,
     Metrics,
+    Json,
     Page,
 }
 
@@ -65,6 +73,7 @@ impl Content {
         match self {
             Content::Plain => "text/plain; charset=utf-8",
             Content::Metrics => "text/plain; version=0.0.4; charset=utf-8",
+            Content::Json => "application/json",
             Content::Page => "text/html; charset=utf-8",
         }
     }
@@ -72,16 +81,18 @@ impl Content {
     /// Header lines of its own.
     const fn headers(self) -> &'static str {
         match self {
-            Content::Plain | Content::Metrics => "",
+            Content::Plain | Content::Metrics | Content::Json => "",
             Content::Page => PAGE_POLICY,
         }
     }
 }
 
 /// Reads a head. `None`: it is not whole.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request<'_>>, Status> {
-    let mut headers = [httparse::EMPTY_HEADER; REQUEST_HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
+pub(super) fn parse<'a>(
+    bytes: &'a [u8],
+    headers: &'a mut [httparse::Header<'a>],
+) -> Result<Option<Request<'a>>, Status> {
+    let mut request = httparse::Request::new(headers);
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) if bytes.len() >= REQUEST_BYTES_MAX => {
@@ -99,8 +110,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request<'_>>, Status> {
         "HEAD" => false,
         _ => return Err(Status::MethodNotAllowed),
     };
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
-    Ok(Some(Request { path, with_body }))
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    Ok(Some(Request { path, query, headers: request.headers, with_body }))
 }
 
 /// Makes a reply of a line or a few.
@@ -126,10 +137,18 @@ pub(super) fn finish(reply: &mut Reply, written: fmt::Result, content: Content, 
 }
 
 fn head(reply: &mut Reply, status: Status, content: Content, with_body: bool) -> fmt::Result {
-    let allow = if status == Status::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
+    let of_status = match status {
+        Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
+        // Basic first: it is the one for which browsers ask their user.
+        Status::Unauthorized => {
+            "WWW-Authenticate: Basic realm=\"Pannier: the token is the password\", charset=\"UTF-8\"\r\n\
+             WWW-Authenticate: Bearer\r\n"
+        }
+        _ => "",
+    };
     write!(
         reply.head,
-        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}{}Cache-Control: no-store\r\n\
+        "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{of_status}{}Cache-Control: no-store\r\n\
          X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
         status.line(),
         content.kind(),

@@ -5,7 +5,7 @@
 //! start, so that a rate has a beginning. A scrape of a quiet server is some two hundred lines, and no scrape outgrows
 //! the reply's fixed memory.
 
-use super::{Readiness, Text};
+use super::{Fullness, Readiness, Text};
 use crate::command::VERBS;
 use crate::engine::Engine;
 use crate::frames::counters::Counters as FrameCounters;
@@ -146,7 +146,7 @@ fn connections(text: &mut Text, engine: &Engine) -> Result {
     )?;
     let max = engine.runtime.max_clients;
     gauge(text, "pannier_connections_max", "Clients that may be connected at once.", max)?;
-    counter(text, "pannier_connections_accepted_total", "Connections taken on.", counters.accepted)?;
+    counter(text, "pannier_connections_accepted_total", "Connections accepted.", counters.accepted)?;
     let help = "Connections turned away because all places were taken.";
     counter(text, "pannier_connections_rejected_total", help, counters.rejected)?;
     const CLOSED: &str = "pannier_connections_closed_total";
@@ -238,6 +238,10 @@ fn memory(text: &mut Text, engine: &Engine) -> Result {
     let help = "The limit of the whole process (--memory).";
     gauge(text, "pannier_memory_limit_bytes", help, engine.options().memory_bytes)?;
     gauge(text, "pannier_store_limit_bytes", "The store's share of the limit.", memory.limit)?;
+    let help = "Bytes of the store that only deletes, expiry and eviction give back: near the limit writes are refused, or keys evicted.";
+    gauge(text, "pannier_store_used_bytes", help, Fullness::of(engine).used_bytes)?;
+    let help = "1 where keys are evicted when memory is full, 0 where writes are refused.";
+    gauge(text, "pannier_eviction_enabled", help, u8::from(engine.store.evicts()))?;
     let help = "Bytes of the store's memory that were ever touched.";
     gauge(text, "pannier_store_touched_bytes", help, memory.touched)
 }

@@ -2,24 +2,31 @@
 //! reply come out. `net/admin.rs` moves them.
 //!
 //! ```text
-//!  request ─▶ http (httparse) ─▶ path ─▶ /livez /readyz /metrics / ─▶ Reply { head, body } ─▶ socket
+//!  request ─▶ http (httparse) ─▶ /livez /readyz ───────────────────────────▶ Reply { head, body } ─▶ socket
+//!                            └─▶ access (token, Host) ─▶ /metrics /history / ─▶┘
 //! ```
 //!
-//! `/` is `page.html`, a page of one file that reads `/metrics` each second and draws it; it asks nobody else for
-//! anything, and its content security policy lets it run only the script and style whose hashes stand there.
+//! `/` is `page.html`, a page of one file that asks for `/history` each second and draws it; it asks no other server for
+//! anything, and its content security policy lets it run only the script and style whose hashes are in it.
 //!
-//! One request a connection; a reply is written into memory that was reserved at start, and one that would outgrow it
-//! is not sent by halves: it becomes a 500.
+//! One request a connection. A reply is written into memory that was reserved at start; one that outgrows it becomes
+//! a 500 and is not sent in part.
 
+mod access;
+mod history;
 mod http;
 mod metrics;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, Token, TokenError};
+pub use history::History;
 pub use http::{REQUEST_BYTES_MAX, REQUEST_HEADERS_MAX};
 
+use crate::engine::Engine;
 use crate::server::Server;
 use crate::time::Now;
+use access::Denied;
 use http::{Content, Status};
 use std::fmt;
 
@@ -36,6 +43,11 @@ impl Text {
         Text(String::with_capacity(bytes))
     }
 
+    /// Bytes that still fit.
+    fn room(&self) -> usize {
+        self.0.capacity() - self.0.len()
+    }
+
     /// What was written.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -44,7 +56,7 @@ impl Text {
 
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() > self.0.capacity() - self.0.len() {
+        if text.len() > self.room() {
             return Err(fmt::Error);
         }
         self.0.push_str(text);
@@ -67,7 +79,7 @@ impl Reply {
         Reply { head: Text::with_capacity(HEAD_BYTES_MAX), body: Text::with_capacity(BODY_BYTES_MAX) }
     }
 
-    /// Forgets what was written, for the next request.
+    /// Drops what was written, for the next request.
     pub fn clear(&mut self) {
         self.head.0.clear();
         self.body.0.clear();
@@ -109,7 +121,37 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// What came of a look at the bytes received so far.
+/// How near the store is to refusing writes, or to evicting keys.
+pub(super) struct Fullness {
+    /// Bytes that nothing but deletes, expiry and eviction gives back. Writes are refused when they reach the limit.
+    pub used_bytes: u64,
+    /// The store's share of the memory limit.
+    pub limit_bytes: u64,
+    /// Bytes that are neither used nor free: cleaning gives them back before a write is refused.
+    pub reclaimable_bytes: u64,
+}
+
+impl Fullness {
+    fn of(engine: &Engine) -> Fullness {
+        let memory = engine.store.memory();
+        Fullness {
+            used_bytes: memory.used() + memory.reserved,
+            limit_bytes: memory.limit,
+            reclaimable_bytes: memory.dead + memory.tail + memory.large_free,
+        }
+    }
+}
+
+/// What replies are made from.
+pub struct Context<'a> {
+    pub server: &'a mut Server,
+    pub history: &'a History,
+    pub access: &'a Access,
+    pub readiness: Readiness,
+    pub now: Now,
+}
+
+/// What came of the bytes received so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The head of the request is not whole.
@@ -119,43 +161,75 @@ pub enum Step {
 }
 
 /// Answers a request, once its head is whole. `reply` is to be empty.
-pub fn respond(
-    request: &[u8],
-    server: &mut Server,
-    readiness: Readiness,
-    now: Now,
-    reply: &mut Reply,
-) -> Step {
-    let (with_body, answer) = match http::parse(request) {
+pub fn respond(request: &[u8], context: &mut Context<'_>, reply: &mut Reply) -> Step {
+    let mut headers = [httparse::EMPTY_HEADER; REQUEST_HEADERS_MAX];
+    match http::parse(request, &mut headers) {
         Ok(None) => return Step::NeedMore,
-        Ok(Some(parsed)) => (parsed.with_body, parsed.path),
-        Err(status) => {
-            http::plain(reply, status, format_args!("{}", status.line()), true);
-            return Step::Replied;
-        }
-    };
-    match answer {
-        "/livez" => http::plain(reply, Status::Ok, format_args!("alive"), with_body),
-        "/readyz" => {
-            let is_ready = readiness == Readiness::Ready;
-            let status = if is_ready { Status::Ok } else { Status::Unavailable };
-            http::plain(reply, status, format_args!("{readiness}"), with_body);
-        }
-        "/metrics" => {
-            server.refresh(now);
-            let written = metrics::write(&mut reply.body, server, readiness);
-            http::finish(reply, written, Content::Metrics, with_body);
-        }
-        "/" => http::page(reply, with_body),
-        _ => http::plain(reply, Status::NotFound, format_args!("{ENDPOINTS}"), with_body),
+        Ok(Some(parsed)) => route(&parsed, context, reply),
+        Err(status) => http::plain(reply, status, format_args!("{}", status.line()), true),
     }
     Step::Replied
 }
 
-/// What an unknown path is told.
+fn route(request: &http::Request<'_>, context: &mut Context<'_>, reply: &mut Reply) {
+    let with_body = request.with_body;
+    let readiness = context.readiness;
+    // Orchestrators ask these, which have no token, and say little.
+    match request.path {
+        "/livez" => return http::plain(reply, Status::Ok, format_args!("alive"), with_body),
+        "/readyz" => {
+            let is_ready = readiness == Readiness::Ready;
+            let status = if is_ready { Status::Ok } else { Status::Unavailable };
+            return http::plain(reply, status, format_args!("{readiness}"), with_body);
+        }
+        _ => {}
+    }
+    if let Err(denied) = context.access.check(request.headers) {
+        return deny(denied, reply, with_body);
+    }
+    match request.path {
+        "/metrics" => {
+            context.server.refresh(context.now);
+            let written = metrics::write(&mut reply.body, context.server, readiness);
+            http::finish(reply, written, Content::Metrics, with_body);
+        }
+        "/history" => {
+            let after =
+                request.query.and_then(|query| query.strip_prefix("after=")?.parse().ok()).unwrap_or(0);
+            let is_ready = readiness == Readiness::Ready;
+            let Context { history, server, now, .. } = context;
+            let written = history.write(&mut reply.body, after, is_ready, server, *now);
+            http::finish(reply, written, Content::Json, with_body);
+        }
+        "/" => http::page(reply, with_body),
+        _ => http::plain(reply, Status::NotFound, format_args!("{ENDPOINTS}"), with_body),
+    }
+}
+
+fn deny(denied: Denied, reply: &mut Reply, with_body: bool) {
+    let (status, text) = match denied {
+        Denied::NoToken => (Status::Unauthorized, NO_TOKEN),
+        Denied::WrongToken => (Status::Unauthorized, "this is not the admin token of this server"),
+        Denied::ForeignHost => (Status::Forbidden, FOREIGN_HOST),
+    };
+    http::plain(reply, status, format_args!("{text}"), with_body);
+}
+
+/// What a request without a token gets.
+const NO_TOKEN: &str = "\
+this needs the admin token: send 'Authorization: Bearer TOKEN', or the token as the password of any user
+(curl --user :TOKEN). /livez and /readyz need none.";
+
+/// What a request gets whose Host header is a name.
+const FOREIGN_HOST: &str = "\
+the Host header is neither an address nor localhost, so this may be another site's page in a browser. Ask for
+http://localhost and the port, or set PANNIER_ADMIN_TOKEN: with a token every name is right.";
+
+/// What an unknown path gets.
 const ENDPOINTS: &str = "\
 not here; there are
 /         a page that draws the main curves
 /livez    200 while the process serves
 /readyz   200 while clients are served, 503 with the reason while they are not
-/metrics  what is counted, for Prometheus";
+/metrics  what is counted, for Prometheus
+/history  the last five minutes as JSON, a sample a second";

@@ -12,7 +12,7 @@ use crate::time::Millis;
 const NOW: Now = Now { monotonic: Millis(5_000), unix: Millis(1_780_000_000_000), unix_micros: 0 };
 const READY: Readiness = Readiness::Ready;
 
-fn server() -> Server {
+pub(super) fn server() -> Server {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
     let engine = Engine::new(
         Store::new(config, [1, 2]).unwrap(),
@@ -23,10 +23,16 @@ fn server() -> Server {
     Server::new(engine, datagrams, small)
 }
 
+fn respond_to(request: &[u8], server: &mut Server, readiness: Readiness, reply: &mut Reply) -> Step {
+    let access = Access::new("127.0.0.1:7879".parse().unwrap(), None);
+    let context = &mut Context { server, history: &History::new(), access: &access, readiness, now: NOW };
+    respond(request, context, reply)
+}
+
 /// The whole reply, None while more of the request is wanted.
 fn ask(server: &mut Server, request: &[u8], readiness: Readiness) -> Option<String> {
     let mut reply = Reply::new();
-    match respond(request, server, readiness, NOW, &mut reply) {
+    match respond_to(request, server, readiness, &mut reply) {
         Step::NeedMore => None,
         Step::Replied => {
             Some(String::from_utf8([reply.head.as_bytes(), reply.body.as_bytes()].concat()).unwrap())
@@ -35,7 +41,7 @@ fn ask(server: &mut Server, request: &[u8], readiness: Readiness) -> Option<Stri
 }
 
 fn get(path: &str) -> String {
-    ask(&mut server(), format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(), READY).unwrap()
+    ask(&mut server(), format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes(), READY).unwrap()
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn every_verb_and_error_at_its_longest_fits() {
         metrics.rejected(verb.id, ErrorKind::Full);
     }
     let mut reply = Reply::new();
-    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server, READY, NOW, &mut reply);
+    respond_to(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server, READY, &mut reply);
     // Numbers of one digit may grow to twenty: a line has sixty bytes or more, so that at most a third is added.
     let (len, capacity) = (reply.body.as_bytes().len(), reply.body.0.capacity());
     assert!(len > 16 * 1024 && len * 3 / 2 < BODY_BYTES_MAX, "{len}");
@@ -152,7 +158,7 @@ fn every_verb_and_error_at_its_longest_fits() {
 #[test]
 fn a_reply_that_does_not_fit_is_an_error_and_no_half() {
     let mut reply = Reply { head: Text::with_capacity(512), body: Text::with_capacity(1000) };
-    respond(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server(), READY, NOW, &mut reply);
+    respond_to(b"GET /metrics HTTP/1.1\r\n\r\n", &mut server(), READY, &mut reply);
     assert!(reply.head.as_bytes().starts_with(b"HTTP/1.1 500 "));
     assert!(reply.body.as_bytes().len() < 100);
 }

@@ -11,7 +11,9 @@
 //!   a probe out.
 
 use super::listener::{Accepted, Listener, lingering_close, reserve_descriptor};
-use crate::admin::{self, REQUEST_BYTES_MAX, Readiness, Reply, Step};
+use crate::admin::{
+    self, Access, Context, History, REQUEST_BYTES_MAX, Readiness, Reply, Step, Token as AdminToken,
+};
 use crate::server::Server;
 use crate::time::{Millis, Now};
 use mio::net::TcpStream;
@@ -72,6 +74,8 @@ struct Slot {
 pub struct AdminPort {
     listener: Listener,
     slots: Vec<Slot>,
+    access: Access,
+    history: History,
     /// Descriptors for connections to come: one for each free slot and one more, unless the process has run out.
     reserve: Vec<File>,
     first_token: usize,
@@ -82,17 +86,20 @@ pub struct AdminPort {
 
 impl AdminPort {
     /// Bytes that the port reserves; they are touched as connections come in at once.
-    pub const MEMORY_BYTES: usize = CONNECTIONS_MAX * (REQUEST_BYTES_MAX + Reply::MEMORY_BYTES);
+    pub const MEMORY_BYTES: usize =
+        CONNECTIONS_MAX * (REQUEST_BYTES_MAX + Reply::MEMORY_BYTES) + History::MEMORY_BYTES;
 
-    /// Binds and listens.
+    /// Binds and listens. With a token, everything but the probes needs it.
     ///
     /// # Errors
     /// What the system says, among it `AddrInUse`.
-    pub fn bind(address: SocketAddr) -> io::Result<AdminPort> {
+    pub fn bind(address: SocketAddr, token: Option<AdminToken>) -> io::Result<AdminPort> {
         let slot = || Slot { exchange: None, request: vec![0; REQUEST_BYTES_MAX], reply: Reply::new() };
         let mut port = AdminPort {
             listener: Listener::bind(address)?,
             slots: (0..CONNECTIONS_MAX).map(|_| slot()).collect(),
+            access: Access::new(address, token),
+            history: History::new(),
             reserve: Vec::with_capacity(CONNECTIONS_MAX + 1),
             first_token: 0,
             accepted_count: 0,
@@ -108,6 +115,16 @@ impl AdminPort {
     /// What the system says.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.listener.local_address()
+    }
+
+    /// Another token from now on.
+    pub fn set_token(&mut self, token: AdminToken) {
+        self.access.set_token(token);
+    }
+
+    /// Takes a sample for the history if one is due. To be called at the start of each turn, before anything is served.
+    pub fn tick(&mut self, server: &mut Server, now: Now) {
+        self.history.tick(server, now);
     }
 
     /// Registers the listener at `first`; the [`CONNECTIONS_MAX`] tokens behind it are the connections'.
@@ -132,15 +149,15 @@ impl AdminPort {
         }
     }
 
-    /// When `serve` is to be called although no event comes.
-    pub fn next_deadline(&self, now: Millis) -> Option<Millis> {
+    /// When there is to be a turn although no event comes.
+    pub fn next_deadline(&self, server: &Server, now: Millis) -> Option<Millis> {
         if self.exchanges().any(|(_, exchange)| !exchange.is_stalled()) {
             return Some(now);
         }
         // A slot can always be had: here each is free or stalled.
         let accept = self.listener.waiting.then(|| self.retry_at.unwrap_or(now));
         let limit = self.exchanges().map(|(_, exchange)| exchange.accepted.plus(EXCHANGE_MS)).min();
-        [accept, limit].into_iter().flatten().min()
+        [accept, limit, self.history.next_deadline(server)].into_iter().flatten().min()
     }
 
     /// Does all that can be done now.
@@ -149,18 +166,46 @@ impl AdminPort {
             return;
         }
         let mut may_reply = true;
-        for slot in &mut self.slots {
-            slot.advance(server, registry, readiness, now, &mut may_reply);
+        for index in 0..self.slots.len() {
+            self.advance(index, server, registry, (readiness, now), &mut may_reply);
         }
         if self.retry_at.is_none_or(|at| now.monotonic >= at) {
             self.retry_at = None;
             for _ in 0..ACCEPTS_PER_TURN {
                 let Some(index) = self.accept(registry, now.monotonic) else { break };
                 // At once: usually the request is there, and then it is no longer stalled.
-                self.slots[index].advance(server, registry, readiness, now, &mut may_reply);
+                self.advance(index, server, registry, (readiness, now), &mut may_reply);
             }
         }
         self.restore_reserve();
+    }
+
+    /// Goes on with an exchange as far as its peer and `may_reply` allow, and closes it when it has ended. Making a reply
+    /// clears `may_reply`.
+    fn advance(
+        &mut self,
+        index: usize,
+        server: &mut Server,
+        registry: &Registry,
+        (readiness, now): (Readiness, Now),
+        may_reply: &mut bool,
+    ) {
+        let AdminPort { slots, access, history, .. } = self;
+        let slot = &mut slots[index];
+        let Slot { exchange: Some(exchange), request, reply } = slot else { return };
+        let goes_on = now.monotonic.since(exchange.accepted) < EXCHANGE_MS && exchange.receive(request) && {
+            if exchange.stage == Stage::Turn && *may_reply {
+                let context = &mut Context { server, history, access, readiness, now };
+                let step = admin::respond(&request[..exchange.received], context, reply);
+                *may_reply = step != Step::Replied;
+                exchange.stage = if step == Step::Replied { Stage::Reply } else { Stage::Request };
+            }
+            exchange.stage != Stage::Reply || exchange.send(reply)
+        };
+        if !goes_on {
+            lingering_close(&mut exchange.stream);
+            slot.drop_connection(registry);
+        }
     }
 
     fn exchanges(&self) -> impl Iterator<Item = (usize, &Exchange)> {
@@ -244,32 +289,6 @@ impl Slot {
             sent: 0,
         });
         true
-    }
-
-    /// Goes on with the exchange as far as its peer and `may_reply` allow, and closes it when it has ended. Making a reply
-    /// clears `may_reply`.
-    fn advance(
-        &mut self,
-        server: &mut Server,
-        registry: &Registry,
-        readiness: Readiness,
-        now: Now,
-        may_reply: &mut bool,
-    ) {
-        let Slot { exchange: Some(exchange), request, reply } = self else { return };
-        let goes_on = now.monotonic.since(exchange.accepted) < EXCHANGE_MS && exchange.receive(request) && {
-            if exchange.stage == Stage::Turn && *may_reply {
-                let received = &request[..exchange.received];
-                let step = admin::respond(received, server, readiness, now, reply);
-                *may_reply = step != Step::Replied;
-                exchange.stage = if step == Step::Replied { Stage::Reply } else { Stage::Request };
-            }
-            exchange.stage != Stage::Reply || exchange.send(reply)
-        };
-        if !goes_on {
-            lingering_close(&mut exchange.stream);
-            self.drop_connection(registry);
-        }
     }
 
     fn drop_connection(&mut self, registry: &Registry) {

@@ -34,7 +34,7 @@ impl Rig {
             FrameServer::new(&frames::Config { clients_max: 4, ..frames::Config::new(1, [3, 4]) });
         let small = Resources { input_bytes: MIB, output_bytes: MIB, ..Resources::default() };
         let poll = Poll::new().unwrap();
-        let mut port = AdminPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut port = AdminPort::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
         port.register(poll.registry(), FIRST).unwrap();
         Rig { poll, events: Events::with_capacity(64), port, server: Server::new(engine, datagrams, small) }
     }
@@ -48,7 +48,7 @@ impl Rig {
     /// A turn of the loop at the time 0.
     fn turn(&mut self) {
         let at = Now::default();
-        let wait = match self.port.next_deadline(at.monotonic) {
+        let wait = match self.port.next_deadline(&self.server, at.monotonic) {
             Some(Millis(0)) => Duration::ZERO,
             _ => Duration::from_millis(5),
         };

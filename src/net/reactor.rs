@@ -128,6 +128,9 @@ impl Reactor {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
+            if let Some(admin) = &mut self.admin {
+                admin.tick(&mut self.server, now);
+            }
             self.mark_ready(&events, now);
             self.serve_ready(now);
             if let Some(udp) = &mut self.udp {
@@ -182,7 +185,7 @@ impl Reactor {
         {
             return Some(Duration::ZERO);
         }
-        let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(now.monotonic));
+        let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(&self.server, now.monotonic));
         let udp = self.udp.as_ref().and_then(|udp| udp.next_deadline(now.monotonic));
         let deadline = [self.server.poll_deadline(now), self.stop_at, admin, udp].into_iter().flatten().min();
         let wait = deadline.map(|at| Duration::from_millis(at.since(now.monotonic)));
@@ -214,7 +217,7 @@ impl Reactor {
     fn take_signals(&mut self, now: Now) {
         let (stops, reload) = self.signals.take();
         if reload {
-            self.signals.reload(&mut self.server);
+            self.signals.reload(&mut self.server, self.admin.as_mut());
             self.log_level = self.server.engine().runtime.log_level;
         }
         if stops == 0 {

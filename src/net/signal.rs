@@ -1,7 +1,9 @@
 //! Signals as readable bytes: the handler writes to a pipe that the one poll watches, so that nothing of the server
 //! runs in a signal handler.
 
+use super::admin::AdminPort;
 use super::log_level;
+use crate::admin;
 use crate::server::Server;
 use mio::net::UnixStream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -13,12 +15,14 @@ pub struct Reloaded {
     /// What AUTH and the tags of frames must be made with from now on, at most
     /// [`PASSWORD_BYTES_MAX`](crate::limits::PASSWORD_BYTES_MAX) bytes. Clients that are authenticated stay so.
     pub password: Option<Vec<u8>>,
+    /// What the admin port's requests must carry from now on.
+    pub admin_token: Option<admin::Token>,
     /// How much is logged from now on.
     pub log_level: Option<log::LevelFilter>,
 }
 
-/// Called for each SIGHUP, between two turns of the loop: it should take no longer than reading a small file. It tells
-/// of its failures itself, and then leaves things as they are.
+/// Called for each SIGHUP, between two turns of the loop: it should take no longer than reading a small file. It logs
+/// its failures itself, and then leaves things as they are.
 pub type Reload = Box<dyn FnMut() -> Reloaded + Send>;
 
 /// The reading ends of the signals' pipes.
@@ -67,9 +71,12 @@ impl Signals {
         (drain(&mut self.stop), drain(&mut self.reload) > 0)
     }
 
-    /// Asks for what may have changed, and gives it to the server and to the log.
-    pub fn reload(&mut self, server: &mut Server) {
-        let Reloaded { password, log_level } = (self.hook)();
+    /// Asks for what may have changed, and gives it to the server, to the admin port and to the log.
+    pub fn reload(&mut self, server: &mut Server, admin: Option<&mut AdminPort>) {
+        let Reloaded { password, admin_token, log_level } = (self.hook)();
+        if let (Some(admin), Some(token)) = (admin, admin_token) {
+            admin.set_token(token);
+        }
         if let Some(password) = password {
             server.change_password(&password);
         }

@@ -7,6 +7,7 @@ use super::reactor::{Reactor, Sockets};
 use super::signal::Signals;
 use super::udp::UdpPort;
 use super::{ServerOptions, StartError, clock, log_level, process};
+use crate::admin::Token;
 use crate::config::OnFull;
 use crate::engine::Engine;
 use crate::frames::{self, FrameServer};
@@ -43,7 +44,8 @@ impl Bound {
         );
         let port = options.udp.map(|wanted| bind_udp(wanted, options.tcp, tcp)).transpose()?;
         let udp = port.as_ref().and_then(|port| port.local_address().ok());
-        let admin_port = options.admin.map(bind_admin).transpose()?;
+        let admin_port =
+            options.admin.map(|address| bind_admin(address, admin_token(options)?)).transpose()?;
         let admin = admin_port.as_ref().and_then(|port| port.local_address().ok());
         server.engine_mut().runtime.log_level = log_level::nearest(log::max_level());
         let process_stats = &mut server.engine_mut().process_stats;
@@ -69,6 +71,7 @@ impl Bound {
 /// A field is out of its bounds, or the memory limit is too small; the text says what to do.
 pub(super) fn check(options: &ServerOptions) -> Result<Budget, StartError> {
     options.check().map_err(StartError)?;
+    admin_token(options)?;
     Budget::divide(options)
 }
 
@@ -153,9 +156,14 @@ fn bind_udp(wanted: SocketAddr, tcp_wanted: SocketAddr, tcp: SocketAddr) -> Resu
     .map_err(|error| bind_error("--udp", address, &error))
 }
 
-fn bind_admin(address: SocketAddr) -> Result<AdminPort, StartError> {
-    AdminPort::bind(address)
-        .map_err(|error| bind_error("--admin (or have none by --admin off)", address, &error))
+fn admin_token(options: &ServerOptions) -> Result<Option<Token>, StartError> {
+    let token = options.admin_token.as_deref().map(Token::new).transpose();
+    token.map_err(|error| StartError(error.to_string()))
+}
+
+fn bind_admin(address: SocketAddr, token: Option<Token>) -> Result<AdminPort, StartError> {
+    AdminPort::bind(address, token)
+        .map_err(|error| bind_error("--admin, or disable it with --admin off,", address, &error))
 }
 
 fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {

@@ -471,6 +471,11 @@ impl Store {
         self.sweep.hint()
     }
 
+    /// Whether keys make room for writes when memory is full; otherwise writes are refused.
+    pub fn evicts(&self) -> bool {
+        self.config.on_full == OnFull::Evict
+    }
+
     /// What the memory is used for.
     pub fn memory(&self) -> MemoryUse {
         let (totals, bytes) = (self.table.totals(), self.config.segment_bytes as u64);
