@@ -181,6 +181,70 @@ fn stalled_and_lying_visitors_keep_nobody_out() {
     }
 }
 
+/// What a request with this header line gets; a line ends in CR LF.
+fn get_with(address: SocketAddr, path: &str, header: &str) -> String {
+    let mut stream = connect(address);
+    write!(stream, "GET {path} HTTP/1.1\r\n{header}\r\n").expect("send");
+    rest(stream)
+}
+
+#[test]
+fn a_token_guards_all_but_the_probes_and_sighup_reads_it_again() {
+    let file = std::env::temp_dir().join(format!("pannier-admin-token-{}", std::process::id()));
+    std::fs::write(&file, "first-token-of-many-letters\n").expect("write");
+    let path = file.to_str().expect("UTF-8").to_owned();
+    let server = Server::start(&["--admin", "0.0.0.0:0", "--admin-token-file", &path]);
+    let admin = SocketAddr::from(([127, 0, 0, 1], server.admin_address().port()));
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    assert!(get(admin, "/livez").starts_with("HTTP/1.1 200 "));
+    assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200 "));
+    for path in ["/", "/metrics", "/history"] {
+        assert!(get(admin, path).starts_with("HTTP/1.1 401 "), "{path}");
+        assert!(get_with(admin, path, &bearer("first-token-of-many-letterz")).starts_with("HTTP/1.1 401 "));
+        assert!(get_with(admin, path, &bearer("first-token-of-many-letters")).starts_with("HTTP/1.1 200 "));
+    }
+    assert!(server.stderr().contains("turned away from the admin port"), "{}", server.stderr());
+    // A token that cannot be used changes nothing.
+    for (text, logged) in [("short", "at least 16"), ("second-token-of-many-letters", "is now the one in")] {
+        std::fs::write(&file, text).expect("write");
+        server.signal("HUP");
+        eventually(logged, || server.stderr().contains(logged));
+        let (now, then) = ("second-token-of-many-letters", "first-token-of-many-letters");
+        let (right, wrong) = if text == now { (now, then) } else { (then, now) };
+        assert!(get_with(admin, "/metrics", &bearer(right)).starts_with("HTTP/1.1 200 "), "{text}");
+        assert!(get_with(admin, "/metrics", &bearer(wrong)).starts_with("HTTP/1.1 401 "), "{text}");
+    }
+    let log = server.stderr();
+    assert!(!log.contains("of-many-letters"), "no token is logged: {log}");
+    let _ = std::fs::remove_file(file);
+}
+
+#[test]
+fn on_loopback_a_name_of_another_site_is_denied() {
+    let server = Server::start(&ON);
+    let admin = server.admin_address();
+    assert!(get_with(admin, "/metrics", "Host: rebound.example\r\n").starts_with("HTTP/1.1 403 "));
+    assert!(get_with(admin, "/metrics", "Host: localhost:7879\r\n").starts_with("HTTP/1.1 200 "));
+    assert!(get_with(admin, "/metrics", "").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn the_history_is_there_for_a_page_that_comes_late() {
+    let server = Server::start(&ON);
+    let admin = server.admin_address();
+    let mut client = server.connect();
+    eventually("a sample with the SETs in it", || {
+        client.line("SET k v");
+        let reply = get(admin, "/history");
+        reply.starts_with("HTTP/1.1 200 ") && body(&reply).contains("\"set\":")
+    });
+    let reply = get(admin, "/history?after=0");
+    assert!(
+        reply.contains("Content-Type: application/json") && body(&reply).contains("\"writes_refused\""),
+        "{reply}"
+    );
+}
+
 #[test]
 fn a_probe_does_not_wait_behind_hundreds_of_stalled_connections() {
     let server = Server::start(&ON);

@@ -14,8 +14,11 @@ use pannier::server::{Resources, Server};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use std::collections::BTreeSet;
+use std::process::Command;
 
 const PAGE: &str = include_str!("../docs/metrics.md");
+const ALERTS: &str = include_str!("../examples/prometheus/alerts.yaml");
+const DASHBOARD: &str = include_str!("../examples/grafana/pannier.json");
 
 /// A scrape of a server that has seen every verb and an error.
 fn scrape() -> String {
@@ -83,8 +86,8 @@ fn the_page_has_every_metric_and_no_other() {
     assert_eq!(found, wanted, "the table should read:\n{}", wanted.join("\n"));
 }
 
-#[test]
-fn every_metric_that_the_page_speaks_of_is_in_its_table() {
+/// Every name of a metric in these texts is one that a scrape has.
+fn check_names(texts: &[&str]) {
     let text = scrape();
     let known: BTreeSet<&str> = text
         .lines()
@@ -92,8 +95,76 @@ fn every_metric_that_the_page_speaks_of_is_in_its_table() {
         .filter_map(|line| line.split(['{', ' ']).next())
         .chain(text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()))
         .collect();
-    let words = PAGE.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    for word in words.filter(|word| word.starts_with("pannier_") || word.starts_with("process_")) {
-        assert!(known.contains(word), "{word}");
+    for text in texts {
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let names: Vec<&str> =
+            words.filter(|word| word.starts_with("pannier_") || word.starts_with("process_")).collect();
+        assert!(names.len() > 5, "{names:?}");
+        names.iter().for_each(|name| assert!(known.contains(name), "{name}"));
     }
+}
+
+#[test]
+fn every_metric_that_the_page_and_the_examples_speak_of_is_in_its_table() {
+    check_names(&[PAGE, ALERTS, DASHBOARD]);
+}
+
+#[test]
+fn the_page_has_every_alert() {
+    let alerts: Vec<&str> = ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `Pannier")?.split_once('`'));
+    let rows: Vec<String> = rows.map(|(name, _)| format!("Pannier{name}")).collect();
+    assert!(alerts.len() > 4);
+    assert_eq!(rows, alerts);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_dashboard_is_json_whose_panels_ask_one_data_source() {
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets: Vec<_> = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten().collect();
+    assert!(targets.len() >= 20, "{}", targets.len());
+    let mut expressions = Vec::new();
+    for target in targets {
+        assert_eq!(target["datasource"]["uid"], "${datasource}", "{target}");
+        let expression = target["expr"].as_str().expect("a query");
+        assert!(expression.contains("instance=~\"$instance\""), "{expression}");
+        expressions.push(expression.to_owned());
+    }
+    let rules = expressions.iter().enumerate().map(|(number, expression)| {
+        let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
+        format!("  - record: panel:{number}\n    expr: {}\n", serde_json::Value::from(expression))
+    });
+    let rules = format!("groups:\n- name: panels\n  rules:\n{}", rules.collect::<String>());
+    let file = std::env::temp_dir().join(format!("pannier-panels-{}.yaml", std::process::id()));
+    std::fs::write(&file, rules).expect("write");
+    promtool(&["check", "rules", file.to_str().expect("UTF-8")]);
+    let _ = std::fs::remove_file(file);
+    let mut ids: Vec<_> = panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), panels.len(), "ids are unique");
+}
+
+/// Prometheus's own checks of the rules, of when they fire, and of the configuration.
+#[test]
+fn promtool_accepts_the_examples() {
+    for arguments in [
+        &["check", "rules", "examples/prometheus/alerts.yaml"][..],
+        &["test", "rules", "tests/examples/alerts_test.yaml"],
+        &["check", "config", "--syntax-only", "examples/prometheus/prometheus.yaml"],
+    ] {
+        promtool(arguments);
+    }
+}
+
+fn promtool(arguments: &[&str]) {
+    let run = Command::new("promtool").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let Ok(output) = run else {
+        eprintln!("SKIPPED: promtool is not installed");
+        return;
+    };
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
 }

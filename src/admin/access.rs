@@ -94,12 +94,22 @@ pub struct Access {
 
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
+pub enum Denied {
     /// It carries no token.
     NoToken,
     WrongToken,
     /// Its Host header is a name that may be someone else's.
     ForeignHost,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Denied::NoToken => "the request carries no token",
+            Denied::WrongToken => "the request carries another token",
+            Denied::ForeignHost => "the Host header names another site",
+        })
+    }
 }
 
 impl Access {

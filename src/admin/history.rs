@@ -79,7 +79,7 @@ figures! {
     /// What is so at the time of a sample.
     Gauges, read(server: &Server) {
         connections = server.connection_count() as u64;
-        keys = (0..server.engine().databases()).map(|db| server.engine().store.len(Database(db))).sum();
+        keys = (0..server.engine().options().databases).map(|db| server.engine().store.len(Database(db))).sum();
         records_bytes = server.engine().store.memory().live;
         large_bytes = server.engine().store.memory().large;
         index_bytes = server.engine().store.memory().index;
@@ -88,7 +88,7 @@ figures! {
         buffers_bytes = server.engine().process_stats.buffer_bytes;
         used_bytes = Fullness::of(server.engine()).used_bytes;
         store_limit_bytes = Fullness::of(server.engine()).limit_bytes;
-        memory_limit_bytes = server.engine().memory_limit_bytes() as u64;
+        memory_limit_bytes = server.engine().options().memory_bytes;
         resident_bytes = server.engine().process_stats.resident_bytes;
         slowest_turn_us = server.engine().process_stats.slowest_turn_us;
     }
@@ -264,10 +264,11 @@ impl History {
     ) -> Result {
         write!(
             text,
-            "{{\"version\":\"{}\",\"started_unix_ms\":{},\"now_ms\":{},\"ready\":{is_ready},\"fields\":[\"number\",\"at_ms\",\"span_ms\",",
+            "{{\"version\":\"{}\",\"started_unix_ms\":{},\"now_ms\":{},\"ready\":{is_ready},\"evicts\":{},\"fields\":[\"number\",\"at_ms\",\"span_ms\",",
             env!("CARGO_PKG_VERSION"),
             server.engine().process_stats.started_unix_ms,
             now.monotonic.0,
+            server.engine().store.evicts(),
         )?;
         Counts::write_names(text)?;
         Gauges::write_names(text)?;

@@ -64,8 +64,8 @@ pub(super) const PAGE: &str = include_str!("page.html");
 
 /// What the page may do: run its own script and style, known by their hashes, and ask this server.
 const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-p+ADmqQzCfrj+VvqMAUAqJzjwK2K56o/CKxR5vMm7Jo='; \
-    style-src 'sha256-zlB7usiMqUmvHF57pUro78TqF4E1GHBiduZmNTGtewQ='; \
+    script-src 'sha256-W0BRqFf/jNj/nlAm3kF2Q+dbcBloABAowXEDcbe1iwU='; \
+    style-src 'sha256-UiCMXE8tCdfQuDYZpnsea/hBS2lvFh6usVa0e0p9nf8='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n";
 
 impl Content {

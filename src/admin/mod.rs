@@ -19,14 +19,13 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, Token, TokenError};
+pub use access::{Access, Denied, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, Token, TokenError};
 pub use history::History;
 pub use http::{REQUEST_BYTES_MAX, REQUEST_HEADERS_MAX};
 
 use crate::engine::Engine;
 use crate::server::Server;
 use crate::time::Now;
-use access::Denied;
 use http::{Content, Status};
 use std::fmt;
 
@@ -158,36 +157,47 @@ pub enum Step {
     NeedMore,
     /// The reply is whole; nothing more is read.
     Replied,
+    /// The same, and the reply says why the request may not be served.
+    Denied(Denied),
 }
 
 /// Answers a request, once its head is whole. `reply` is to be empty.
 pub fn respond(request: &[u8], context: &mut Context<'_>, reply: &mut Reply) -> Step {
     let mut headers = [httparse::EMPTY_HEADER; REQUEST_HEADERS_MAX];
     match http::parse(request, &mut headers) {
-        Ok(None) => return Step::NeedMore,
-        Ok(Some(parsed)) => route(&parsed, context, reply),
-        Err(status) => http::plain(reply, status, format_args!("{}", status.line()), true),
+        Ok(None) => Step::NeedMore,
+        Ok(Some(parsed)) => match check(&parsed, context.access) {
+            Ok(()) => {
+                route(&parsed, context, reply);
+                Step::Replied
+            }
+            Err(denied) => {
+                deny(denied, reply, parsed.with_body);
+                Step::Denied(denied)
+            }
+        },
+        Err(status) => {
+            http::plain(reply, status, format_args!("{}", status.line()), true);
+            Step::Replied
+        }
     }
-    Step::Replied
+}
+
+/// Probes are open: orchestrators have no token, and probes say next to nothing.
+fn check(request: &http::Request<'_>, access: &Access) -> Result<(), Denied> {
+    if matches!(request.path, "/livez" | "/readyz") { Ok(()) } else { access.check(request.headers) }
 }
 
 fn route(request: &http::Request<'_>, context: &mut Context<'_>, reply: &mut Reply) {
     let with_body = request.with_body;
     let readiness = context.readiness;
-    // Orchestrators ask these, which have no token, and say little.
+    let is_ready = readiness == Readiness::Ready;
     match request.path {
-        "/livez" => return http::plain(reply, Status::Ok, format_args!("alive"), with_body),
+        "/livez" => http::plain(reply, Status::Ok, format_args!("alive"), with_body),
         "/readyz" => {
-            let is_ready = readiness == Readiness::Ready;
             let status = if is_ready { Status::Ok } else { Status::Unavailable };
-            return http::plain(reply, status, format_args!("{readiness}"), with_body);
+            http::plain(reply, status, format_args!("{readiness}"), with_body);
         }
-        _ => {}
-    }
-    if let Err(denied) = context.access.check(request.headers) {
-        return deny(denied, reply, with_body);
-    }
-    match request.path {
         "/metrics" => {
             context.server.refresh(context.now);
             let written = metrics::write(&mut reply.body, context.server, readiness);
@@ -196,7 +206,6 @@ fn route(request: &http::Request<'_>, context: &mut Context<'_>, reply: &mut Rep
         "/history" => {
             let after =
                 request.query.and_then(|query| query.strip_prefix("after=")?.parse().ok()).unwrap_or(0);
-            let is_ready = readiness == Readiness::Ready;
             let Context { history, server, now, .. } = context;
             let written = history.write(&mut reply.body, after, is_ready, server, *now);
             http::finish(reply, written, Content::Json, with_body);

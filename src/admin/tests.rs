@@ -34,7 +34,7 @@ fn ask(server: &mut Server, request: &[u8], readiness: Readiness) -> Option<Stri
     let mut reply = Reply::new();
     match respond_to(request, server, readiness, &mut reply) {
         Step::NeedMore => None,
-        Step::Replied => {
+        Step::Replied | Step::Denied(_) => {
             Some(String::from_utf8([reply.head.as_bytes(), reply.body.as_bytes()].concat()).unwrap())
         }
     }
@@ -98,6 +98,53 @@ fn what_is_not_a_get_of_a_known_path_is_told_why() {
         assert!(reply.contains("\r\nConnection: close\r\n"), "{reply}");
         assert_eq!(reply.contains("\r\nAllow: GET, HEAD\r\n"), status == "405 ");
     }
+}
+
+#[test]
+fn everything_but_probes_needs_the_token() {
+    let token = Token::new(b"0123456789abcdef").ok();
+    let access = Access::new("0.0.0.0:7879".parse().unwrap(), token);
+    let mut server = server();
+    let mut ask = |path: &str, header: &str| {
+        let (history, mut reply) = (History::new(), Reply::new());
+        let context = &mut Context {
+            server: &mut server,
+            history: &history,
+            access: &access,
+            readiness: READY,
+            now: NOW,
+        };
+        let step = respond(format!("GET {path} HTTP/1.1\r\n{header}\r\n").as_bytes(), context, &mut reply);
+        (step, String::from_utf8([reply.head.as_bytes(), reply.body.as_bytes()].concat()).unwrap())
+    };
+    for path in ["/livez", "/readyz", "/readyz?verbose"] {
+        assert!(ask(path, "").1.starts_with("HTTP/1.1 200 "), "{path}");
+    }
+    for path in ["/", "/metrics", "/history", "/history?after=3", "/nothing", "/livez/", "//livez", "/Livez"]
+    {
+        let (step, reply) = ask(path, "");
+        assert_eq!(step, Step::Denied(Denied::NoToken), "{path}");
+        assert!(
+            reply.starts_with("HTTP/1.1 401 ") && reply.contains("\r\nWWW-Authenticate: Bearer\r\n"),
+            "{reply}"
+        );
+        assert!(reply.contains("\r\nWWW-Authenticate: Basic realm="), "{reply}");
+        let (step, _) = ask(path, "Authorization: Bearer 0123456789abcdee\r\n");
+        assert_eq!(step, Step::Denied(Denied::WrongToken), "{path}");
+        let (step, _) = ask(path, "Authorization: Bearer 0123456789abcdef\r\n");
+        assert_eq!(step, Step::Replied, "{path}");
+    }
+}
+
+#[test]
+fn on_loopback_another_sites_name_is_denied() {
+    for path in ["/", "/metrics", "/history"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: rebound.example:7879\r\n\r\n");
+        let reply = ask(&mut server(), request.as_bytes(), READY).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 403 ") && reply.contains("PANNIER_ADMIN_TOKEN"), "{reply}");
+    }
+    let probe = b"GET /livez HTTP/1.1\r\nHost: pod.example\r\n\r\n";
+    assert!(ask(&mut server(), probe, READY).unwrap().starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
@@ -199,18 +246,30 @@ fn the_page_may_run_what_it_brings_and_nothing_else() {
     assert!(page.len() <= 24 * 1024 && page.len() < BODY_BYTES_MAX, "{}", page.len());
 }
 
+#[cfg(feature = "cli")]
 #[test]
-fn the_page_asks_only_for_metrics_that_there_are() {
-    let mut server = server();
-    server.engine_mut().metrics.rejected(VerbId::Set, ErrorKind::Full);
-    let metrics = ask(&mut server, b"GET /metrics HTTP/1.1\r\n\r\n", READY).unwrap();
+fn the_page_asks_only_for_fields_that_the_history_has() {
+    let history = ask(&mut server(), b"GET /history HTTP/1.1\r\n\r\n", READY).unwrap();
+    let found: serde_json::Value = serde_json::from_str(history.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let fields: Vec<&str> =
+        found["fields"].as_array().unwrap().iter().map(|field| field.as_str().unwrap()).collect();
     let page = get("/");
-    let quoted = page.split('\'').filter(|text| text.starts_with("pannier_") || text.starts_with("process_"));
-    let mut count = 0;
-    for name in quoted {
-        let is_there = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        assert!(metrics.lines().any(is_there), "{name}");
-        count += 1;
+    let asked = |before: &str, behind: &str| -> Vec<String> {
+        let parts = page.split(before).skip(1);
+        parts.filter_map(|part| part.split_once(behind)).map(|(name, _)| name.to_owned()).collect()
+    };
+    let word = |text: &String| text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    let rates = asked("per('", "')");
+    let levels = page.split(" of.").skip(1).map(|part| {
+        part.chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect()
+    });
+    let names: Vec<String> = rates.into_iter().chain(levels).filter(word).collect();
+    assert!(names.len() > 25, "{names:?}");
+    for name in &names {
+        assert!(fields.contains(&name.as_str()), "{name}");
     }
-    assert!(count > 15, "{count}");
+    let parts: Vec<String> =
+        asked("found.", ".").into_iter().chain(asked("found.", ",")).filter(word).collect();
+    assert!(parts.len() > 3);
+    parts.iter().for_each(|part| assert!(found.get(part).is_some(), "{part}"));
 }

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, Subcommand, ValueEnum, parser::ValueSource};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Exit, Failure, output,
+    Exit, Failure, output, secret,
     serve::{ServeArgs, ServeOptions},
     units::format_size,
 };
@@ -21,7 +21,7 @@ pub(super) enum ConfigCommand {
 /// Print the settings that `serve` would run with, and where each of them comes from
 ///
 /// Takes the flags of `serve` and reads the same environment and files, and reports the same mistakes; it starts
-/// nothing. The password is never shown.
+/// nothing. Secrets are never shown.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -101,6 +101,7 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         server,
         memory_source,
         password_file,
+        admin_token_file,
         allow_unauthenticated,
         log_level,
         log_level_file,
@@ -119,6 +120,7 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         request_timeout,
         write_timeout,
         password,
+        admin_token,
         log_requests,
         // Only programs can set it.
         debug_commands: _,
@@ -128,6 +130,13 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         Setting::address("tcp", Some(*tcp)),
         Setting::address("udp", *udp),
         Setting::address("admin", *admin),
+        secret_setting(
+            "admin-token",
+            &secret::ADMIN_TOKEN,
+            admin_token.is_some(),
+            admin_token_file.as_deref(),
+        ),
+        Setting::file("admin-token-file", admin_token_file.as_deref()),
         Setting::size("memory", *memory_bytes).from(memory_source.clone()),
         Setting::word("on-full", &word_of(on_full)),
         Setting::number("max-clients", *max_clients as u64),
@@ -136,7 +145,7 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         Setting::limit("request-timeout", *request_timeout),
         Setting::limit("write-timeout", *write_timeout),
         Setting::size("max-value", *max_value_bytes),
-        password_setting(password.is_some(), password_file.as_deref()),
+        secret_setting("password", &secret::PASSWORD, password.is_some(), password_file.as_deref()),
         Setting::file("password-file", password_file.as_deref()),
         Setting::switch("allow-unauthenticated", *allow_unauthenticated),
         match log_level_file {
@@ -149,18 +158,24 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
     ]
 }
 
-/// Whether there is a password, and where it was found; nothing of what it is, not even its length.
-fn password_setting(is_set: bool, file: Option<&Path>) -> Setting {
-    let setting = Setting::new(PASSWORD, json!(is_set), if is_set { "set (hidden)" } else { "none" });
+/// Whether there is a secret, and where it was found; nothing of what it is, not even its length.
+fn secret_setting(name: &'static str, kind: &secret::Kind, is_set: bool, file: Option<&Path>) -> Setting {
+    let setting = Setting::new(name, json!(is_set), if is_set { "set (hidden)" } else { "none" });
     match (is_set, file) {
         (false, _) => setting,
         (true, Some(file)) => setting.from(format!("the file {}", file.display())),
-        (true, None) => setting.from("PANNIER_PASSWORD"),
+        (true, None) => setting.from(kind.variable),
     }
 }
 
-/// The one setting that has no flag, since arguments are there for everybody to read.
-const PASSWORD: &str = "password";
+/// The settings that have no flag, since every user of a machine can read the arguments of a process.
+const SECRETS: [&str; 2] = ["password", "admin-token"];
+
+impl Setting {
+    fn is_secret(&self) -> bool {
+        SECRETS.contains(&self.name)
+    }
+}
 
 fn word_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -187,19 +202,17 @@ impl PrintArgs {
 fn with_source(matches: Option<&ArgMatches>, mut row: Setting) -> (String, Setting) {
     // What clap calls a flag is its field's name.
     let id = row.name.replace('-', "_");
-    let source = match matches.filter(|_| row.name != PASSWORD).and_then(|matches| matches.value_source(&id))
-    {
+    let source = match matches.filter(|_| !row.is_secret()).and_then(|matches| matches.value_source(&id)) {
         Some(ValueSource::CommandLine) => Some("flag".to_owned()),
         Some(ValueSource::EnvVariable) => Some(format!("PANNIER_{}", id.to_ascii_uppercase())),
-        _ if row.name == PASSWORD => row.origin.take(),
+        _ if row.is_secret() => row.origin.take(),
         _ => None,
     };
     (source.unwrap_or("default".to_owned()), row)
 }
 
 fn print_text(out: &mut dyn Write, rows: &[(String, Setting)]) -> Result<(), Failure> {
-    let name =
-        |row: &Setting| if row.name == PASSWORD { PASSWORD.to_owned() } else { format!("--{}", row.name) };
+    let name = |row: &Setting| if row.is_secret() { row.name.to_owned() } else { format!("--{}", row.name) };
     let names_len = rows.iter().map(|(_, row)| name(row).len()).max().unwrap_or_default();
     let texts_len = rows.iter().map(|(_, row)| row.text.len()).max().unwrap_or_default();
     for (source, row) in rows {

@@ -1,51 +1,81 @@
-//! What SIGHUP reads again: the password's file and the log level's. A file that cannot be used changes nothing and is
-//! told as an error, so that a slip of the hand neither opens a server nor locks its clients out.
+//! What SIGHUP reads again: the files of the password, of the admin port's token, and of the log level. A file that cannot be
+//! used changes nothing and is logged as an error, so that a slip of the hand neither opens a server nor locks its
+//! clients out.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use super::{logging::read_level_file, secret, secret::Secret};
-use crate::net::{Reload, Reloaded};
+use super::{
+    logging::read_level_file,
+    secret::{self, Secret},
+    serve::ServeOptions,
+};
+use crate::{
+    admin::Token,
+    net::{Reload, Reloaded},
+};
 
-/// What the server calls for each SIGHUP: the password that it has now, and the two files, where there are any.
-pub(super) fn hook(
-    mut password: Option<Secret>,
-    password_file: Option<PathBuf>,
-    level_file: Option<PathBuf>,
-) -> Reload {
+/// A secret that came from a file, and the value that the server has now.
+struct SecretFile {
+    kind: &'static secret::Kind,
+    file: PathBuf,
+    known: Option<Secret>,
+}
+
+impl SecretFile {
+    fn new(
+        kind: &'static secret::Kind,
+        file: &Option<PathBuf>,
+        known: &Option<Vec<u8>>,
+    ) -> Option<SecretFile> {
+        Some(SecretFile { kind, file: file.clone()?, known: known.clone().map(Secret::from) })
+    }
+
+    /// The secret in the file, if it is another one.
+    fn reread(&mut self) -> Option<Vec<u8>> {
+        let SecretFile { kind, file, known } = self;
+        let name = kind.name;
+        match is_regular(name, file).and_then(|()| secret::from_file(kind, file)) {
+            Ok(found) if Some(&found) == known.as_ref() => {
+                log::info!("SIGHUP: the {name} in {} is the same as before", file.display());
+                None
+            }
+            Ok(found) => {
+                log::warn!("SIGHUP: the {name} is now the one in {}", file.display());
+                *known = Some(found.clone());
+                Some(found.into_bytes())
+            }
+            Err(error) => {
+                log::error!("SIGHUP: {error}; the {name} stays as it was");
+                None
+            }
+        }
+    }
+}
+
+/// What the server calls for each SIGHUP.
+pub(super) fn hook(options: &ServeOptions) -> Reload {
+    let server = &options.server;
+    let mut password = SecretFile::new(&secret::PASSWORD, &options.password_file, &server.password);
+    let mut admin_token =
+        SecretFile::new(&secret::ADMIN_TOKEN, &options.admin_token_file, &server.admin_token);
+    let level_file = options.log_level_file.clone();
     Box::new(move || {
-        if password_file.is_none() && level_file.is_none() {
-            log::info!("SIGHUP: nothing to read again: neither --password-file nor --log-level-file is set");
+        if password.is_none() && admin_token.is_none() && level_file.is_none() {
+            log::info!(
+                "SIGHUP: nothing to read again: none of --password-file, --admin-token-file and --log-level-file is set"
+            );
         }
-        let fresh = password_file.as_deref().and_then(|file| fresh_password(file, password.as_ref()));
-        if fresh.is_some() {
-            password.clone_from(&fresh);
-        }
+        let token = admin_token.as_mut().and_then(SecretFile::reread);
         Reloaded {
-            password: fresh.map(|fresh| fresh.expose().to_vec()),
+            password: password.as_mut().and_then(SecretFile::reread),
+            // The file's kind has checked it.
+            admin_token: token.and_then(|token| Token::new(&token).ok()),
             log_level: level_file.as_deref().and_then(fresh_level),
         }
     })
-}
-
-/// The password in the file, if it is another one.
-fn fresh_password(file: &Path, known: Option<&Secret>) -> Option<Secret> {
-    match is_regular("password", file).and_then(|()| secret::from_file(file)) {
-        Ok(fresh) if Some(&fresh) == known => {
-            log::info!("SIGHUP: the password in {} is the same as before", file.display());
-            None
-        }
-        Ok(fresh) => {
-            log::warn!("SIGHUP: the password is now the one in {}", file.display());
-            Some(fresh)
-        }
-        Err(error) => {
-            log::error!("SIGHUP: {error}; the password stays as it was");
-            None
-        }
-    }
 }
 
 fn fresh_level(file: &Path) -> Option<log::LevelFilter> {
@@ -71,7 +101,7 @@ fn is_regular(what: &str, file: &Path) -> Result<(), String> {
         Ok(found) if !found.is_file() => {
             Err(format!("the {what} file {shown} is no regular file and is read at the start only"))
         }
-        // What is not there is told by whoever opens it.
+        // A file that is not there is reported when it is opened.
         _ => Ok(()),
     }
 }

@@ -62,6 +62,10 @@ pub struct ServeArgs {
     /// Where to listen for health probes and metrics by HTTP, or 'off'
     #[arg(long, env = "PANNIER_ADMIN", value_name = "ADDR|off", default_value = "127.0.0.1:7879", value_parser = parse_listen)]
     admin: Listen,
+    /// A file that holds the token which requests to --admin must carry, probes aside (or set PANNIER_ADMIN_TOKEN);
+    /// SIGHUP reads it again
+    #[arg(long, env = "PANNIER_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
     /// Memory for everything: a size such as 64MiB, or a share such as 75% of the container's limit or of the
     /// machine's memory [default: 75% of a container's limit, else 1 GiB]
     #[arg(long, env = "PANNIER_MEMORY", value_name = "SIZE|PERCENT", value_parser = parse_amount)]
@@ -92,7 +96,7 @@ pub struct ServeArgs {
     /// A file that holds the password (or set PANNIER_PASSWORD); SIGHUP reads it again
     #[arg(long, env = "PANNIER_PASSWORD_FILE", value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Serve everybody who can reach an address that is not loopback, without a password
+    /// Serve everyone who can reach an address that is not loopback, without a password or an admin token
     #[arg(long, env = "PANNIER_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
     allow_unauthenticated: bool,
     /// How much is logged: off, error, warn, info, debug or trace
@@ -118,7 +122,9 @@ pub struct ServeOptions {
     pub memory_source: String,
     /// The file that the password came from, to be read again on SIGHUP.
     pub password_file: Option<PathBuf>,
-    /// Whether addresses that others can reach do without a password.
+    /// The file that the admin port's token came from, to be read again on SIGHUP.
+    pub admin_token_file: Option<PathBuf>,
+    /// Whether addresses that others can reach do without a password and a token.
     pub allow_unauthenticated: bool,
     /// How much is logged.
     pub log_level: LevelFilter,
@@ -129,9 +135,17 @@ pub struct ServeOptions {
 }
 
 impl ServeArgs {
-    /// Checks what single flags cannot tell. `password` is the value of PANNIER_PASSWORD; `root` is `/`, but in tests.
-    pub(super) fn resolve(self, password: Option<OsString>, root: &Path) -> Result<ServeOptions, String> {
-        let password = secret::password(self.password_file.as_deref(), password)?;
+    /// Checks what single flags cannot tell. `variable` reads a variable of the environment; `root` is `/`, but in tests.
+    pub(super) fn resolve(
+        self,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+        root: &Path,
+    ) -> Result<ServeOptions, String> {
+        let find = |kind: &secret::Kind, file: &Option<PathBuf>| {
+            secret::find(kind, file.as_deref(), variable(kind.variable))
+        };
+        let password = find(&secret::PASSWORD, &self.password_file)?;
+        let admin_token = find(&secret::ADMIN_TOKEN, &self.admin_token_file)?;
         let memory = memory::resolve(self.memory, memory::available(root).as_ref())?;
         let log_level = match &self.log_level_file {
             Some(file) => logging::read_level_file(file)?,
@@ -150,6 +164,7 @@ impl ServeArgs {
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
             password: password.map(Secret::into_bytes),
+            admin_token: admin_token.map(Secret::into_bytes),
             log_requests: self.log_requests,
             ..ServerOptions::default()
         };
@@ -158,6 +173,7 @@ impl ServeArgs {
             server,
             memory_source: memory.source,
             password_file: self.password_file,
+            admin_token_file: self.admin_token_file,
             allow_unauthenticated: self.allow_unauthenticated,
             log_level,
             log_level_file: self.log_level_file,
@@ -172,25 +188,32 @@ impl ServeArgs {
     /// # Errors
     /// What a user can get wrong, with a way out.
     pub(super) fn resolve_here(self) -> Result<ServeOptions, Failure> {
-        self.resolve(env::var_os("PANNIER_PASSWORD"), Path::new("/")).map_err(Failure::usage)
+        self.resolve(&|name| env::var_os(name), Path::new("/")).map_err(Failure::usage)
     }
 }
 
-/// An address that others can reach needs a password, or the flag that says that none is meant.
+/// An address that others can reach needs a secret, or the flag that says that none is meant: the password for
+/// clients, the token for the admin port.
 fn check_exposure(options: &ServeOptions) -> Result<(), String> {
     let server = &options.server;
-    if server.password.is_some() || options.allow_unauthenticated {
+    let is_wide = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    if options.allow_unauthenticated {
         return Ok(());
     }
-    let addresses = [("--tcp", Some(server.tcp)), ("--udp", server.udp), ("--admin", server.admin)];
-    let exposed = addresses.into_iter().find_map(|(flag, address)| {
-        address.filter(|address| !address.ip().to_canonical().is_loopback()).map(|address| (flag, address))
-    });
-    match exposed {
+    if let Some(address) = server.admin.filter(is_wide).filter(|_| server.admin_token.is_none()) {
+        return Err(format!(
+            "--admin {address} can be reached from other machines, and there is no admin token. Set PANNIER_ADMIN_TOKEN \
+             or --admin-token-file (the probes /livez and /readyz need none), listen on 127.0.0.1, or disable it with \
+             --admin off; --allow-unauthenticated shows metrics to everyone"
+        ));
+    }
+    let addresses = [("--tcp", Some(server.tcp)), ("--udp", server.udp)];
+    let exposed = addresses.into_iter().find_map(|(flag, address)| Some((flag, address.filter(is_wide)?)));
+    match exposed.filter(|_| server.password.is_none()) {
         None => Ok(()),
         Some((flag, address)) => Err(format!(
             "{flag} {address} can be reached from other machines, and there is no password. Set PANNIER_PASSWORD or \
-             --password-file, listen on 127.0.0.1, or say --allow-unauthenticated if that is what you want"
+             --password-file, or listen on 127.0.0.1; --allow-unauthenticated serves everyone"
         )),
     }
 }
@@ -211,8 +234,7 @@ pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
     logging::start(options.log_level, options.log_format);
     log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
     log::info!("memory limit={} bytes from={}", options.server.memory_bytes, options.memory_source);
-    let password = options.server.password.clone().map(Secret::from);
-    let reload = reload::hook(password, options.password_file.clone(), options.log_level_file.clone());
+    let reload = reload::hook(&options);
     let served = net::serve(&options.server, reload);
     log::logger().flush();
     served.map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;

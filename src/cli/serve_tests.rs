@@ -18,7 +18,16 @@ fn options(flags: &[&str]) -> Result<ServeOptions, String> {
 fn with_password(flags: &[&str], password: Option<&str>) -> Result<ServeOptions, String> {
     let words = std::iter::once("serve").chain(flags.iter().copied());
     let parsed = Only::try_parse_from(words).map_err(|error| error.to_string())?;
-    parsed.serve.resolve(password.map(OsString::from), Path::new("/nonexistent"))
+    parsed.serve.resolve(
+        &|name| password.filter(|_| name == "PANNIER_PASSWORD").map(OsString::from),
+        Path::new("/nonexistent"),
+    )
+}
+
+fn with_token(flags: &[&str], token: &str) -> Result<ServeOptions, String> {
+    let parsed = Only::try_parse_from(std::iter::once("serve").chain(flags.iter().copied())).unwrap();
+    let variable = |name: &str| (name == "PANNIER_ADMIN_TOKEN").then(|| OsString::from(token));
+    parsed.serve.resolve(&variable, Path::new("/nonexistent"))
 }
 
 #[test]
@@ -86,7 +95,6 @@ fn a_reachable_address_needs_a_password_or_the_flag() {
         &["--tcp", "[::]:7878"],
         &["--tcp", "10.0.0.1:7878"],
         &["--udp", "0.0.0.0:7878"],
-        &["--admin", "0.0.0.0:7879"],
         &["--tcp", "[::ffff:10.0.0.1]:7878"],
     ] {
         let error = options(flags).unwrap_err();
@@ -98,6 +106,25 @@ fn a_reachable_address_needs_a_password_or_the_flag() {
     for tcp in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
         assert!(options(&["--tcp", tcp]).is_ok(), "{tcp}");
     }
+}
+
+#[test]
+fn a_reachable_admin_port_needs_a_token_and_no_password_replaces_it() {
+    for admin in ["0.0.0.0:7879", "[::]:7879", "10.0.0.1:7879"] {
+        let flags = &["--admin", admin][..];
+        for result in [options(flags), with_password(flags, Some("pw")), with_token(flags, "")] {
+            let error = result.unwrap_err();
+            assert!(error.contains("PANNIER_ADMIN_TOKEN") && error.contains("--admin off"), "{error}");
+        }
+        assert!(with_token(flags, "short").unwrap_err().contains("at least 16"));
+        assert!(with_token(flags, "0123456789abcdef").is_ok());
+        assert!(options(&[flags, &["--allow-unauthenticated"]].concat()).is_ok());
+    }
+    let tcp = ["--tcp", "0.0.0.0:7878"];
+    assert!(
+        with_token(&tcp, "0123456789abcdef").unwrap_err().contains("PANNIER_PASSWORD"),
+        "nor the other way"
+    );
 }
 
 /// Each flag has its row in the README, with its variable and, where the program has one, its default.

@@ -12,7 +12,7 @@
 
 use super::listener::{Accepted, Listener, lingering_close, reserve_descriptor};
 use crate::admin::{
-    self, Access, Context, History, REQUEST_BYTES_MAX, Readiness, Reply, Step, Token as AdminToken,
+    self, Access, Context, Denied, History, REQUEST_BYTES_MAX, Readiness, Reply, Step, Token as AdminToken,
 };
 use crate::server::Server;
 use crate::time::{Millis, Now};
@@ -45,6 +45,7 @@ enum Stage {
 /// One request and its reply.
 struct Exchange {
     stream: TcpStream,
+    peer: SocketAddr,
     accepted: Millis,
     /// How many were accepted before: their order, where many come within a millisecond.
     number: u64,
@@ -196,9 +197,17 @@ impl AdminPort {
         let goes_on = now.monotonic.since(exchange.accepted) < EXCHANGE_MS && exchange.receive(request) && {
             if exchange.stage == Stage::Turn && *may_reply {
                 let context = &mut Context { server, history, access, readiness, now };
-                let step = admin::respond(&request[..exchange.received], context, reply);
-                *may_reply = step != Step::Replied;
-                exchange.stage = if step == Step::Replied { Stage::Reply } else { Stage::Request };
+                exchange.stage = match admin::respond(&request[..exchange.received], context, reply) {
+                    Step::NeedMore => Stage::Request,
+                    Step::Replied => Stage::Reply,
+                    Step::Denied(why) => {
+                        // A browser that does not know yet that a token is wanted comes without one.
+                        let level = if why == Denied::NoToken { log::Level::Debug } else { log::Level::Warn };
+                        log::log!(level, "{} turned away from the admin port: {why}", exchange.peer);
+                        Stage::Reply
+                    }
+                };
+                *may_reply = exchange.stage != Stage::Reply;
             }
             exchange.stage != Stage::Reply || exchange.send(reply)
         };
@@ -229,11 +238,11 @@ impl AdminPort {
             self.reserve.pop();
             let accepted = self.listener.accept();
             let taken = match accepted {
-                Accepted::Client(stream, _) => {
+                Accepted::Client(stream, peer) => {
                     let token = Token(self.first_token + 1 + index);
                     self.slots[index].drop_connection(registry);
                     self.accepted_count += 1;
-                    self.slots[index].take(stream, registry, token, (now, self.accepted_count))
+                    self.slots[index].take((stream, peer), registry, token, (now, self.accepted_count))
                 }
                 Accepted::Rejected(stream, _) => {
                     drop(stream);
@@ -268,7 +277,7 @@ impl Slot {
     /// Starts an exchange; whether the connection can be watched.
     fn take(
         &mut self,
-        mut stream: TcpStream,
+        (mut stream, peer): (TcpStream, SocketAddr),
         registry: &Registry,
         token: Token,
         (accepted, number): (Millis, u64),
@@ -280,6 +289,7 @@ impl Slot {
         self.reply.clear();
         self.exchange = Some(Exchange {
             stream,
+            peer,
             accepted,
             number,
             stage: Stage::Request,

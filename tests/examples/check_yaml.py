@@ -27,7 +27,7 @@ def fail_if(wrong, what):
 
 def flags_of(binary):
     text = subprocess.run([binary, "serve", "--help"], capture_output=True, text=True, check=True).stdout
-    return set(re.findall(r"PANNIER_[A-Z_]+", text)) | {"PANNIER_PASSWORD"}
+    return set(re.findall(r"PANNIER_[A-Z_]+", text)) | {"PANNIER_PASSWORD", "PANNIER_ADMIN_TOKEN"}
 
 
 def check_image():
@@ -50,6 +50,9 @@ def check_kubernetes(path, known):
             own = {port["name"]: port for port in container.get("ports", [])}
             ports.update(own)
             check_container(container, own, {volume["name"] for volume in spec.get("volumes", [])}, known)
+        budgets = [found for found in objects if found["kind"] == "PodDisruptionBudget"]
+        fail_if(len(budgets) != 1, "a deployment has one budget of disruptions")
+        fail_if(budgets[0]["spec"]["selector"]["matchLabels"].items() - labels.items(), "the budget finds no pod")
         for service in (found for found in objects if found["kind"] == "Service"):
             fail_if(service["spec"]["selector"].items() - labels.items(), "the service finds no pod")
             for port in service["spec"]["ports"]:
@@ -74,6 +77,8 @@ def check_container(container, ports, volumes, known):
             fail_if(probe["httpGet"]["port"] not in ports, f"{name}: {kind} asks a port that is not there")
             admin = settings.get("PANNIER_ADMIN", "127.0.0.1:7879")
             fail_if(name == "pannier" and admin.startswith("127."), f"{name}: the kubelet cannot ask on loopback")
+            token = settings.get("PANNIER_ADMIN_TOKEN_FILE")
+            fail_if(name == "pannier" and not token, f"{name}: it does not start with a wide admin port and no token")
         elif "exec" in probe:
             fail_if(probe["exec"]["command"] != HEALTHCHECK, f"{name}: {kind} is not the healthcheck")
 
