@@ -35,6 +35,8 @@ errors! {
     UnknownSubcommand = "ERR unknown subcommand '%'. Try % HELP.";
     WrongArity = "ERR wrong number of arguments for '%' command";
     NoAuth = "NOAUTH Authentication required.";
+    /// Pannier's: the part is a limit in bytes. The connection is closed, for what follows cannot be found.
+    CommandTooLong = "ERR the command is longer than the % bytes that one client may use for it: send fewer arguments at once, or give the server more --memory";
     /// Pannier's: an argument that must be short (a key, an option) was longer than a buffer holds.
     ArgumentTooLong = "ERR argument too long for '%' command";
 

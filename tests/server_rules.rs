@@ -18,6 +18,9 @@ use pannier::store::StoreConfig;
 use pannier::wire::frame::{self, Direction, FRAME_LEN_MIN, Head, Op, Reject, Status};
 use std::time::Duration;
 
+/// How long a client must have stalled before it is closed for the sake of others, in ms, and until that is looked at.
+const STALL_MS: u64 = 1_100;
+
 fn with_resources(max_clients: usize, resources: Resources) -> InProcess {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
     InProcess::new(config, max_clients, resources, None)
@@ -71,6 +74,10 @@ fn a_client_that_queues_is_not_closed_for_the_input_of_others() {
     for &id in &greedy {
         process.send(id, &half[..40_000]);
     }
+    assert!(!greedy.iter().any(|&id| process.is_closed(id)), "closed although all of them move");
+    // Of those that stop where others starve, one after the other makes room; who queues holds none of that memory.
+    process.advance(STALL_MS);
+    process.attend();
     assert!(greedy.iter().any(|&id| process.is_closed(id)), "the input buffers were not exhausted");
     assert!(process.send(queuing, b"EXEC\r\n").starts_with(b"*100\r\n+OK\r\n"));
 }
@@ -100,6 +107,11 @@ fn each_is_answered(process: &mut InProcess, clients: &[ConnectionId], requests:
             let socket = Socket { readable: !to_send[at].is_empty(), writable: true, sent_any };
             unfinished.contains(&id) || process.server.can_go_on(id, socket)
         });
+        // Those that waited for memory.
+        while let Some(id) = process.server.poll_wake() {
+            let at = clients.iter().position(|&client| client == id);
+            ready.extend(at.filter(|at| !ready.contains(at)));
+        }
         if ready.is_empty() {
             break;
         }
@@ -109,40 +121,57 @@ fn each_is_answered(process: &mut InProcess, clients: &[ConnectionId], requests:
     }
 }
 
+/// A client that asks for 16 KB and takes the first `taken` bytes of it.
+fn stall(process: &mut InProcess, taken: usize) -> ConnectionId {
+    let id = process.connect();
+    process.receive(id, &encode(&[b"GET".as_slice(), b"k"]).repeat(16));
+    process.server.run(id, process.now);
+    process.take_output(id, taken, &mut Vec::new());
+    // What more its replies may soak up.
+    process.server.run(id, process.now);
+    id
+}
+
 #[test]
-fn who_takes_its_answers_is_not_closed_for_those_who_do_not() {
-    let resources = Resources { output_bytes: 128 * KIB, ..Resources::default() };
-    let mut process = with_resources(40, resources);
+fn clients_that_take_their_replies_are_served_beside_those_that_do_not() {
+    let mut process = with_resources(40, Resources { output_bytes: 128 * KIB, ..Resources::default() });
     let value = [b'x'; 1000];
     let setting = process.connect();
     process.send(setting, &encode(&[b"SET".as_slice(), b"k", &value]));
-    let quick: Vec<_> = (0..12).map(|_| process.connect()).collect();
+    let polite: Vec<_> = (0..12).map(|_| process.connect()).collect();
     let request = encode(&[b"GET".as_slice(), b"k"]).repeat(8);
     let answer = [b"$1000\r\n".as_slice(), &value, b"\r\n"].concat().repeat(8);
     // Commands of other kinds than GET and SET too, some of them inline, which are not looked up ahead.
     let framed = encode(&[b"EXISTS".as_slice(), b"k"]);
-    let mut requests = vec![framed.as_slice(); quick.len()];
+    let mut requests = vec![framed.as_slice(); polite.len()];
     requests[..2].fill(b"EXISTS k\r\n");
-    each_is_answered(&mut process, &quick, requests, b":1\r\n");
-    let mut slow = Vec::new();
-    for stalled in 0..8 {
-        // Eight buffers in all. Twelve clients want one each at once, and up to half of them are taken for good.
-        all_are_answered(&mut process, &quick, &request, &answer);
-        let closed = slow.iter().filter(|&&id| process.is_closing(id)).count();
-        assert_eq!(closed, usize::saturating_sub(stalled, 4), "of {stalled} that take nothing");
-        let id = process.connect();
-        process.receive(id, &encode(&[b"GET".as_slice(), b"k"]).repeat(16));
-        process.server.run(id, process.now);
-        process.take_output(id, 10, &mut Vec::new());
-        slow.push(id);
-    }
+    each_is_answered(&mut process, &polite, requests, b":1\r\n");
+    // Seven of the eight buffers are taken by clients that stall; twelve clients share the last one.
+    let stalled: Vec<_> = (0..7).map(|_| stall(&mut process, 10)).collect();
+    all_are_answered(&mut process, &polite, &request, &answer);
+    process.advance(10 * STALL_MS);
+    assert!(!stalled.iter().any(|&id| process.is_closing(id)), "closed although nobody needs their buffers");
+    // One that takes a little now and then has the last one: the others have to wait.
+    let slow = stall(&mut process, 10);
+    process.receive(polite[0], b"PING\r\n");
+    process.server.run(polite[0], process.now);
+    let mut answered = Vec::new();
+    assert_eq!(process.take_output(polite[0], usize::MAX, &mut answered), 0);
+    // Those that have stalled make room, and the one that moves stays.
+    process.take_output(slow, 10, &mut Vec::new());
+    process.advance(100);
+    assert!(stalled.iter().any(|&id| process.is_closing(id)), "nobody makes room");
+    assert!(!process.is_closing(slow));
+    process.attend();
+    process.take_output(polite[0], usize::MAX, &mut answered);
+    assert_eq!(show(&answered), show(b"+PONG\r\n"));
+    all_are_answered(&mut process, &polite, &request, &answer);
 }
 
 #[test]
-fn those_who_are_being_closed_hold_up_nobody() {
+fn those_that_are_being_closed_hold_up_nobody() {
     for takes_nothing in [false, true] {
-        let resources = Resources { output_bytes: 64 * KIB, ..Resources::default() };
-        let mut process = with_resources(40, resources);
+        let mut process = with_resources(40, Resources { output_bytes: 64 * KIB, ..Resources::default() });
         let (leaving, staying): (Vec<_>, _) =
             ((0..4).map(|_| process.connect()).collect(), process.connect());
         for &id in &leaving {
@@ -153,12 +182,15 @@ fn those_who_are_being_closed_hold_up_nobody() {
             }
         }
         process.receive(staying, b"PING\r\n");
-        let deferred = process.server.run(staying, process.now);
-        assert_eq!(deferred, !takes_nothing, "it has to be looked at again, or is answered at once");
-        if deferred {
+        assert!(!process.server.run(staying, process.now), "it spins until there is memory");
+        if takes_nothing {
+            process.advance(STALL_MS);
+        } else {
             process.take_output(leaving[0], usize::MAX, &mut Vec::new());
-            process.server.run(staying, process.now);
         }
+        assert!(process.server.poll_wake().is_some(), "nothing wakes it");
+        process.attend();
+        process.server.run(staying, process.now);
         let mut answer = Vec::new();
         process.take_output(staying, usize::MAX, &mut answer);
         assert_eq!(show(&answer), show(b"+PONG\r\n"));
@@ -166,21 +198,37 @@ fn those_who_are_being_closed_hold_up_nobody() {
 }
 
 #[test]
-fn who_waits_for_its_turn_is_not_closed_for_the_input_of_others() {
-    let resources = Resources { input_bytes: 64 * KIB, ..Resources::default() };
-    let mut process = with_resources(60, resources);
+fn clients_that_wait_for_their_turn_are_not_closed_for_the_input_of_others() {
+    let mut process = with_resources(60, Resources { input_bytes: 64 * KIB, ..Resources::default() });
     // Each has more to say than its share, and all of it comes before anybody is run.
     let clients: Vec<_> = (0..50).map(|_| process.connect()).collect();
     let (request, answer) = (b"PING\r\n".repeat(1_500), b"+PONG\r\n".repeat(1_500));
     all_are_answered(&mut process, &clients, &request, &answer);
-    // Those in the middle of a command may hold half of the buffers; whoever goes beyond closes the largest of them.
+    // The same beside clients that hold three quarters of it and stall.
     let half = encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]);
-    let greedy: Vec<_> = (0..3).map(|_| process.connect()).collect();
-    for &id in &greedy {
+    let stalled: Vec<_> = (0..3).map(|_| process.connect()).collect();
+    for &id in &stalled {
         process.send(id, &half[..15_000]);
     }
     all_are_answered(&mut process, &clients, &request, &answer);
-    assert!(greedy.iter().any(|&id| process.is_closing(id)), "the input buffers were not exhausted");
+    assert!(!stalled.iter().any(|&id| process.is_closing(id)));
+}
+
+#[test]
+fn a_command_longer_than_one_client_may_use_is_told_so() {
+    let mut process = with_resources(4, Resources { input_bytes: 256 * KIB, ..Resources::default() });
+    let id = process.connect();
+    let many =
+        encode(&[b"EXISTS".as_slice()].into_iter().chain([b"key".as_slice(); 20_000]).collect::<Vec<_>>());
+    let answer = process.send(id, &many);
+    assert!(
+        show(&answer).starts_with("-ERR the command is longer than the 131072 bytes"),
+        "{}",
+        show(&answer)
+    );
+    assert!(process.is_closed(id));
+    let half = process.connect();
+    assert_eq!(show(&process.send(half, &encode(&[b"ECHO".as_slice(), &[b'x'; 60_000]])[..9])), "");
 }
 
 #[test]

@@ -106,6 +106,8 @@ pub struct Arena {
     spares: [u32; SPARES],
     spare_count: usize,
     used: usize,
+    /// Buffers that were given back so far.
+    returns: u64,
 }
 
 /// The previous block of a list and the next one. An array, since only of arrays does `vec!` know that they are zero.
@@ -130,6 +132,7 @@ impl Arena {
             spares: [0; SPARES],
             spare_count: 0,
             used: 0,
+            returns: 0,
         };
         // From the end, with as many longest blocks as there may be: in every list, low memory comes first.
         let mut end = unit_count;
@@ -172,6 +175,7 @@ impl Arena {
         let order = buffer.order();
         assert_eq!(self.state(buffer.unit), State::taken(order), "a foreign buffer");
         self.used -= buffer.len();
+        self.returns += 1;
         if order == RING_ORDER && self.spare_count < SPARES {
             self.set_state(buffer.unit, State::SPARE);
             self.spares[self.spare_count] = buffer.unit;
@@ -215,6 +219,12 @@ impl Arena {
     #[must_use]
     pub fn used(&self) -> usize {
         self.used
+    }
+
+    /// Buffers that were given back so far: while this stays, a buffer that could not be had cannot be had.
+    #[must_use]
+    pub fn returns(&self) -> u64 {
+        self.returns
     }
 
     /// Bytes altogether.

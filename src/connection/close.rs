@@ -19,10 +19,14 @@ pub enum CloseReason {
     WriteTimeout,
     /// Nothing was asked for too long.
     IdleTimeout,
-    /// The output buffers were full: of those that took nothing it held the most, or its own reply outgrew them.
+    /// The output buffers were exhausted and it took nothing for a while.
     OutputFull,
-    /// The clients' input buffers were full, and of those that gave none back this one held the most.
+    /// A reply that cannot be made piece by piece is longer than the output buffers.
+    ReplyTooLong,
+    /// The input buffers were exhausted, and it held some of them without making progress.
     InputFull,
+    /// Its command is longer than what one client may have of the input buffers.
+    CommandTooLong,
     /// CLIENT KILL.
     Killed,
     /// The server stops.
@@ -41,7 +45,10 @@ impl CloseReason {
             CloseReason::IdleTimeout => &mut closes.idle_timeout,
             CloseReason::RequestTimeout => &mut closes.request_timeout,
             CloseReason::WriteTimeout => &mut closes.write_timeout,
-            CloseReason::OutputFull | CloseReason::InputFull => &mut closes.buffers,
+            CloseReason::OutputFull
+            | CloseReason::InputFull
+            | CloseReason::ReplyTooLong
+            | CloseReason::CommandTooLong => &mut closes.buffers,
             CloseReason::Killed => &mut closes.killed,
             CloseReason::Stopping => &mut closes.shutdown,
         } += 1;
@@ -57,10 +64,10 @@ impl CloseReason {
             CloseReason::RequestTimeout => "a command was begun and not finished in time",
             CloseReason::WriteTimeout => "replies were not taken in time",
             CloseReason::IdleTimeout => "idle for too long",
-            CloseReason::OutputFull => {
-                "the output buffers were exhausted, and its replies held the most or outgrew them"
-            }
-            CloseReason::InputFull => "it held the most of the exhausted input buffers",
+            CloseReason::OutputFull => "the output buffers were exhausted, and it took no replies",
+            CloseReason::InputFull => "the input buffers were exhausted, and it made no progress",
+            CloseReason::ReplyTooLong => "a reply that does not fit the output buffers",
+            CloseReason::CommandTooLong => "a command that does not fit the input buffers",
             CloseReason::Killed => "CLIENT KILL",
             CloseReason::Stopping => "the server stops",
             CloseReason::Failed => "the connection failed",
@@ -76,10 +83,14 @@ impl CloseReason {
             | CloseReason::ProtocolError
             | CloseReason::CrossProtocol
             | CloseReason::RequestTimeout
+            | CloseReason::CommandTooLong
             | CloseReason::Stopping
             | CloseReason::Failed => log::Level::Debug,
             CloseReason::IdleTimeout | CloseReason::Killed => log::Level::Info,
-            CloseReason::WriteTimeout | CloseReason::OutputFull | CloseReason::InputFull => log::Level::Warn,
+            CloseReason::WriteTimeout
+            | CloseReason::OutputFull
+            | CloseReason::InputFull
+            | CloseReason::ReplyTooLong => log::Level::Warn,
         }
     }
 }

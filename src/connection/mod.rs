@@ -10,7 +10,7 @@ mod close;
 mod phase;
 
 pub use close::CloseReason;
-pub(crate) use phase::{Body, Phase, Readiness, Request, StreamProtocol, Unfinished};
+pub(crate) use phase::{Body, BufferKind, Phase, Readiness, Request, StreamProtocol, Unfinished};
 
 use crate::buffer::ring::Ring;
 use crate::command::{Flags, Verb};
@@ -46,6 +46,10 @@ pub(crate) struct Transaction {
     pub dirty: bool,
 }
 
+/// A client that has sent, or taken, this much since its time limit was last set is not stuck: the limit begins again. One
+/// that takes less, however often, would hold what it is sent for ever.
+pub(crate) const PROGRESS_BYTES: u64 = 64 * 1024;
+
 /// One TCP connection.
 ///
 /// Kinds of method, and who calls them:
@@ -80,8 +84,12 @@ pub struct Connection {
     pub(crate) opened: Millis,
     /// When bytes last came or went.
     pub(crate) active: Millis,
-    /// When the output last got shorter, or began.
+    /// When sending the output began, or last made real progress.
     pub(crate) progressed: Millis,
+    /// Bytes sent since `progressed` was last moved.
+    pub(crate) sent_len: u64,
+    /// Bytes of large values in the output, as the server last counted them.
+    pub(crate) pinned_counted: u64,
 }
 
 impl Connection {
@@ -103,6 +111,8 @@ impl Connection {
             opened: now,
             active: now,
             progressed: now,
+            sent_len: 0,
+            pinned_counted: 0,
         }
     }
 
@@ -231,16 +241,22 @@ impl Connection {
     }
 
     /// The socket took some of the output.
-    pub(crate) fn handle_sent(&mut self, now: Millis) {
-        self.progressed = now;
+    pub(crate) fn handle_sent(&mut self, len: usize, now: Millis) {
         self.active = now;
+        self.sent_len += len as u64;
+        if self.output.is_empty() || self.sent_len >= PROGRESS_BYTES {
+            (self.progressed, self.sent_len) = (now, 0);
+        }
         self.readiness.write_blocked = false;
         self.readiness.runnable |= !self.input.is_empty();
     }
 
     /// The socket takes no more of the output for now.
     pub(crate) fn handle_blocked(&mut self) {
-        self.readiness.write_blocked = !self.output.is_empty();
+        let was_blocked = std::mem::replace(&mut self.readiness.write_blocked, !self.output.is_empty());
+        // From now on replies may soak up memory, so that commands may run for which there was no room.
+        self.readiness.runnable |=
+            !was_blocked && self.readiness.write_blocked && (self.is_replying() || !self.input.is_empty());
     }
 
     /// The pause that held its command has ended.

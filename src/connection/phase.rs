@@ -86,6 +86,13 @@ impl Phase {
     }
 }
 
+/// Which kind of buffer memory a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BufferKind {
+    Input,
+    Output,
+}
+
 /// What is known of a connection's socket, and whether there is anything to do for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness {
@@ -95,6 +102,8 @@ pub(crate) struct Readiness {
     pub runnable: bool,
     /// The socket took no more of the output when it was last asked.
     pub write_blocked: bool,
+    /// It needs a buffer of this kind and there is none: nothing is read for it, and nothing of it runs, until there is.
+    pub starved: Option<BufferKind>,
 }
 
 /// What a connection speaks; its first byte tells.

@@ -16,6 +16,8 @@ fn every_reason_to_close_has_a_text_of_its_own() {
         IdleTimeout,
         OutputFull,
         InputFull,
+        CommandTooLong,
+        ReplyTooLong,
         Killed,
         Stopping,
         Failed,

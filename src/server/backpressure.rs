@@ -1,128 +1,337 @@
-//! The buffers that all clients share are exhausted: who waits, and who has to go.
+//! The one rule of back-pressure, and what happens when the memory that all connections share runs out.
+//!
+//! **The rule.** What cannot run is not read beyond a bounded share; what cannot be sent is not made beyond one. A client
+//! that moves in either direction is slowed down and never closed; what closes it is the time without progress.
 //!
 //! ```text
-//!   input buffers are held by                      output buffers are held by
-//!   | clients in line to be run, or to be sent     | clients whose sockets are about to be offered
-//!   |   their answers: soon given back  --> wait   |   their replies: soon given back     --> wait
-//!   | clients in the middle of a command, or       | clients whose sockets took no more when last
-//!   |   whose replies are not taken:    --> sit    |   asked:                             --> sit
+//!  phase                       input ring, at most            why
+//!  Ready, something to run     16 KiB                         it runs first
+//!  Ready, no room for replies  16 KiB, or the soak share      clients that send a whole pipeline before they read
+//!  Replying, Paused            the same                       (redis-py, redis-benchmark) would block for ever
+//!  Receiving                   half of the arena              a command has to be whole before it runs
+//!  before AUTH                 1 KiB, or 32 KiB with memory   strangers hold next to nothing
+//!  Draining                    nothing
 //! ```
-//! Who sits on buffers may have them while they are no more than half. Beyond that, or if nobody else will give any
-//! back, the one that holds the most is closed: others are not held up by those that stall. And who only waits for its
-//! turn is never closed for it.
+//! Replies are made up to 16 KiB ahead of the socket. Where the socket takes no more, they soak up what fits: up to the
+//! soak share of the output arena, and of the store's memory for the large values that they pin, as long as half of
+//! either is free. When neither side can move any more, the write time limit ends it.
+//!
+//! **Out of memory.** A connection that needs a buffer and finds none is *starved*: nothing is read (or run) for it until
+//! memory comes back. The last quarter of the input arena is for short buffers and for one long command at a time, so
+//! that many half-sent long commands cannot block each other for ever. Where connections starve, those that hold
+//! buffers and have made no progress for [`STALL_MS`] are closed, first those that are not authenticated, then the
+//! longest stalled, until an eighth of the arena is free.
 
 use super::Server;
-use crate::connection::{CloseReason, Connection, ConnectionId};
+use super::wake_queue::WakeQueue;
+use crate::buffer::arena::Arena;
+use crate::connection::{BufferKind, CloseReason, Connection, ConnectionId, Phase};
+use crate::limits::{BUFFER_UNIT_BYTES, REPLY_ROOM_BYTES, RING_BYTES};
 use crate::time::Millis;
-use std::cmp::Reverse;
+use crate::wire::encode::Out;
 
-/// What has been done about exhausted buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pressure {
-    /// This client is closed, and what it held is free.
-    Closed(ConnectionId),
-    /// Others give back what they hold in this turn or the next: ask again after it.
-    Wait,
-    /// There is nobody to wait for or to close.
-    Nothing,
+/// A connection that has received and sent nothing for this long makes no progress: long enough for a client that does
+/// something else for a moment, short against the time that others would wait for its buffers.
+pub(super) const STALL_MS: u64 = 1_000;
+/// While connections starve, stalled ones are looked for this often.
+const CHECK_MS: u64 = 100;
+/// Of an arena, the share that one connection may soak up.
+const SOAK_DIVISOR: usize = 8;
+/// Of the store's memory, the share of values that one connection's waiting replies may pin before it runs no more
+/// commands, and that those of all connections may.
+const PINNED_DIVISOR: u64 = 4;
+const PINNED_TOTAL_DIVISOR: u64 = 2;
+/// What a client may send before AUTH while there is plenty of memory: any command within
+/// [`BULK_BYTES_MAX_UNAUTHENTICATED`](crate::limits::BULK_BYTES_MAX_UNAUTHENTICATED).
+const UNAUTHENTICATED_BYTES_MAX: usize = 2 * RING_BYTES;
+
+/// Connections that wait for memory.
+pub(super) struct Starved {
+    input: WakeQueue,
+    output: WakeQueue,
+    /// How many buffers each arena had got back when its queue was last looked at.
+    returns_seen: [u64; 2],
+    /// When stalled connections are looked for next.
+    check_at: Option<Millis>,
+    /// The connection whose long command may use the last quarter of the input arena.
+    granted: Option<ConnectionId>,
 }
 
-/// Whether it is known already that waiting is what helps: then nobody looks through all connections again.
-#[derive(Debug, Default)]
-pub(super) struct Waits {
-    /// For input buffers, until somebody has run.
-    pub input: bool,
-    /// For output buffers, until something was offered to a socket.
-    pub output: bool,
+impl Starved {
+    pub(super) fn new(max_clients: usize) -> Starved {
+        Starved {
+            input: WakeQueue::new(max_clients),
+            output: WakeQueue::new(max_clients),
+            returns_seen: [0; 2],
+            check_at: None,
+            granted: None,
+        }
+    }
+
+    fn queue(&mut self, kind: BufferKind) -> &mut WakeQueue {
+        match kind {
+            BufferKind::Input => &mut self.input,
+            BufferKind::Output => &mut self.output,
+        }
+    }
+
+    /// When [`Server::relieve`] is due.
+    pub(super) fn check_at(&self) -> Option<Millis> {
+        self.check_at
+    }
 }
 
-/// Who holds buffers of one kind.
-#[derive(Debug, Default)]
-struct Holders {
-    /// Bytes of those that sit on them.
-    stalled_bytes: usize,
-    /// The one of those that holds the most, of several the one that has for the longest time.
-    largest: Option<(usize, Reverse<Millis>, ConnectionId)>,
-    /// There are others, that will give theirs back.
-    draining: bool,
+/// Bytes of an arena that one connection may soak up: a power of two.
+fn soak_share(arena: &Arena) -> usize {
+    (arena.capacity() / SOAK_DIVISOR).max(RING_BYTES).next_power_of_two()
 }
 
-/// A connection as a holder of buffers.
-struct Holder {
-    held_bytes: usize,
-    draining: bool,
-    since: Millis,
+/// Whether so many bytes more would leave half of an arena free.
+fn leaves_half(arena: &Arena, bytes: usize) -> bool {
+    arena.used() + bytes <= arena.capacity() / 2
+}
+
+/// Bytes of one command, at most, in an input arena.
+pub(super) fn command_bytes_max(arena: &Arena, authenticated: bool) -> usize {
+    let half = 1 << (arena.capacity() / 2).max(RING_BYTES).ilog2();
+    if authenticated { half } else { half.min(UNAUTHENTICATED_BYTES_MAX) }
 }
 
 impl Server {
-    /// Input buffers are exhausted.
-    pub(super) fn input_pressure(&mut self) -> Pressure {
-        if self.waits.input {
-            return Pressure::Wait;
+    /// Bytes that the input ring of a connection may have as things stand.
+    fn input_bytes_max(&self, connection: &Connection) -> usize {
+        if !connection.session.authenticated {
+            let plenty = self.input.used() <= self.input.capacity() / 4;
+            return if plenty { UNAUTHENTICATED_BYTES_MAX } else { BUFFER_UNIT_BYTES };
         }
-        let holders = self.holders(|connection| Holder {
-            held_bytes: connection.input.capacity(),
-            draining: match connection.closing() {
-                None => {
-                    connection.readiness.runnable
-                        || !connection.output.is_empty() && !connection.readiness.write_blocked
+        let is_ready = connection.readiness.runnable || connection.input.is_empty();
+        match connection.phase() {
+            Phase::Draining(..) => 0,
+            Phase::Receiving { .. } if !connection.readiness.runnable => command_bytes_max(&self.input, true),
+            Phase::Ready | Phase::Receiving { .. } | Phase::ReceivingBody(_) if is_ready => RING_BYTES,
+            _ if leaves_half(&self.input, 0) => soak_share(&self.input),
+            _ => RING_BYTES,
+        }
+    }
+
+    /// Whether bytes of a connection would be read if its socket had some.
+    pub(super) fn wants_input(&self, connection: &Connection) -> bool {
+        if connection.is_draining()
+            || connection.end_reason.is_some()
+            || connection.readiness.starved.is_some()
+        {
+            return false;
+        }
+        connection.body().is_some() || connection.input.len() < self.input_bytes_max(connection)
+    }
+
+    /// Sees to it that the ring has room for the next bytes: attaches, straightens or lengthens it. False: the bytes are
+    /// left in the socket.
+    pub(super) fn make_ring_space(&mut self, id: ConnectionId, now: Millis) -> bool {
+        let connection = &self.connections[id.index as usize];
+        let bytes_max = self.input_bytes_max(connection);
+        let ring = &connection.input;
+        if ring.len() >= bytes_max {
+            return false;
+        }
+        let (capacity, is_full) = (ring.capacity(), ring.free() == 0);
+        // Many sockets are read before the first of them is served and shrinks: together they leave room.
+        let wanted = if capacity < RING_BYTES && leaves_half(&self.input, RING_BYTES) {
+            RING_BYTES.min(bytes_max)
+        } else if is_full {
+            (capacity * 2).max(BUFFER_UNIT_BYTES)
+        } else {
+            capacity
+        };
+        if wanted > capacity && self.may_lengthen(id, capacity, wanted) {
+            let Server { connections, input, .. } = self;
+            if connections[id.index as usize].input.grow(input, wanted) {
+                return true;
+            }
+        }
+        if is_full {
+            self.starve(id, BufferKind::Input, now);
+            return false;
+        }
+        let Server { connections, input, .. } = self;
+        let ring = &mut connections[id.index as usize].input;
+        if ring.writable(input).is_empty() {
+            ring.straighten(input);
+        }
+        true
+    }
+
+    /// Whether a ring may become so long as far as the others are concerned.
+    fn may_lengthen(&mut self, id: ConnectionId, capacity: usize, wanted: usize) -> bool {
+        if wanted <= RING_BYTES {
+            return true;
+        }
+        // While it is moved, the old buffer is taken as well.
+        if self.input.used() + wanted <= self.input.capacity() / 4 * 3 {
+            return true;
+        }
+        let is_receiving = |connection: &Connection| matches!(connection.phase(), Phase::Receiving { .. });
+        let holder = self.starved.granted.filter(|holder| {
+            self.get(*holder)
+                .is_some_and(|holder| is_receiving(holder) && holder.input.capacity() > RING_BYTES)
+        });
+        let may = match holder {
+            Some(holder) => holder == id,
+            None => capacity >= RING_BYTES && self.get(id).is_some_and(is_receiving),
+        };
+        if may {
+            self.starved.granted = Some(id);
+        }
+        may
+    }
+
+    /// Whether a reply of common size can be written. Replies that wait make room by being sent; where the socket takes
+    /// no more, they soak up what fits.
+    pub(super) fn reply_room(&mut self, id: ConnectionId, now: Millis) -> bool {
+        let soak_bytes_max = soak_share(&self.output);
+        loop {
+            let Some(connection) = self.connections.get_mut(id.index as usize) else { return false };
+            let (soaks, pinned) = (connection.readiness.write_blocked, connection.output.large_pending());
+            let waiting = connection.output.pending_len();
+            if connection.is_draining()
+                || !soaks && waiting >= RING_BYTES as u64
+                || soaks
+                    && !pins_leave_room(pinned, self.pinned_bytes, self.engine.store.config().memory_bytes)
+            {
+                return false;
+            }
+            let protocol = connection.session.protocol;
+            if Out::new(&mut connection.output, &mut self.output, protocol).room() >= REPLY_ROOM_BYTES {
+                return true;
+            }
+            if connection.output.is_empty() {
+                self.starve(id, BufferKind::Output, now);
+                return false;
+            }
+            let longer = connection.output.capacity() * 2;
+            if !soaks
+                || longer > soak_bytes_max
+                || !leaves_half(&self.output, longer)
+                || !connection.output.lengthen(longer, &mut self.output)
+            {
+                return false;
+            }
+        }
+    }
+
+    /// Keeps the sum of what waiting replies pin, after the output of a connection has changed.
+    pub(super) fn count_pinned(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
+        let pinned = connection.output.large_pending();
+        self.pinned_bytes = self.pinned_bytes - connection.pinned_counted + pinned;
+        connection.pinned_counted = pinned;
+    }
+
+    /// Nothing more is done for a connection until memory comes back.
+    fn starve(&mut self, id: ConnectionId, kind: BufferKind, now: Millis) {
+        self.connections[id.index as usize].readiness.starved = Some(kind);
+        if self.starved.queue(kind).is_empty() {
+            let arena = if kind == BufferKind::Input { &self.input } else { &self.output };
+            self.starved.returns_seen[kind as usize] = arena.returns();
+        }
+        self.starved.queue(kind).push(id.index);
+        self.starved.check_at.get_or_insert(now.plus(CHECK_MS));
+    }
+
+    /// Has starved connections looked at again where buffers have come back since they starved: as many as there may be
+    /// memory for.
+    pub(super) fn wake_starved(&mut self) {
+        for (kind, unit_bytes) in [(BufferKind::Input, BUFFER_UNIT_BYTES), (BufferKind::Output, RING_BYTES)] {
+            let Server { input, output, starved, connections, wake_queue, .. } = self;
+            let arena = if kind == BufferKind::Input { &*input } else { &*output };
+            if starved.queue(kind).is_empty() || starved.returns_seen[kind as usize] == arena.returns() {
+                continue;
+            }
+            starved.returns_seen[kind as usize] = arena.returns();
+            for _ in 0..((arena.capacity() - arena.used()) / unit_bytes).max(1) {
+                let Some(slot) = starved.queue(kind).pop() else { break };
+                let Some(connection) = connections.get_mut(slot as usize) else { continue };
+                if connection.readiness.starved == Some(kind) {
+                    connection.readiness.starved = None;
+                    wake_queue.push(slot);
                 }
-                Some(_) => !connection.readiness.write_blocked,
-            },
-            since: connection.request_started().unwrap_or(connection.progressed),
-        });
-        let pressure = self.relieve_pressure(&holders, self.input.capacity(), CloseReason::InputFull);
-        self.waits.input = pressure == Pressure::Wait;
-        pressure
-    }
-
-    /// Output buffers are exhausted.
-    pub(super) fn output_pressure(&mut self) -> Pressure {
-        if self.waits.output {
-            return Pressure::Wait;
-        }
-        let holders = self.holders(|connection| Holder {
-            held_bytes: connection.output.capacity(),
-            // Empty, it is one that is about to be answered in the same turn.
-            draining: !connection.readiness.write_blocked || connection.output.is_empty(),
-            since: connection.progressed,
-        });
-        let pressure = self.relieve_pressure(&holders, self.output.capacity(), CloseReason::OutputFull);
-        self.waits.output = pressure == Pressure::Wait;
-        pressure
-    }
-
-    fn holders(&self, as_holder: impl Fn(&Connection) -> Holder) -> Holders {
-        let mut holders = Holders::default();
-        for (index, connection) in &self.connections {
-            let holder = as_holder(connection);
-            if holder.held_bytes == 0 {
-                continue;
-            }
-            if holder.draining {
-                holders.draining = true;
-                continue;
-            }
-            holders.stalled_bytes += holder.held_bytes;
-            let id = ConnectionId { index: index as u32, generation: connection.generation };
-            let this = (holder.held_bytes, Reverse(holder.since), id);
-            let is_larger = |largest: (usize, Reverse<Millis>, _)| (this.0, this.1) > (largest.0, largest.1);
-            if holders.largest.is_none_or(is_larger) {
-                holders.largest = Some(this);
             }
         }
-        holders
-    }
-
-    fn relieve_pressure(&mut self, holders: &Holders, capacity: usize, reason: CloseReason) -> Pressure {
-        let too_many = holders.stalled_bytes > capacity / 2;
-        match holders.largest {
-            Some((.., id)) if too_many || !holders.draining => {
-                self.drop_at_once(id, reason);
-                Pressure::Closed(id)
-            }
-            _ if holders.draining => Pressure::Wait,
-            _ => Pressure::Nothing,
+        if self.starved.input.is_empty() && self.starved.output.is_empty() {
+            self.starved.check_at = None;
         }
     }
+
+    /// Where connections starve: closes those that hold buffers and make no progress.
+    pub(super) fn relieve(&mut self, now: Millis) {
+        if self.starved.check_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.starved.check_at = Some(now.plus(CHECK_MS));
+        for kind in [BufferKind::Input, BufferKind::Output] {
+            if !self.starved.queue(kind).is_empty() {
+                self.close_stalled(kind, now);
+            }
+        }
+    }
+
+    /// Closes stalled holders of buffers of a kind until an eighth of the arena is free. Each round takes those that have
+    /// stalled for more than half of the longest time, so that a few rounds over all connections put the longest first.
+    fn close_stalled(&mut self, kind: BufferKind, now: Millis) {
+        for authenticated in [false, true] {
+            let stalled_ms = |connection: &Connection| {
+                let counts =
+                    connection.session.authenticated == authenticated && is_stalled_holder(connection, kind);
+                counts.then(|| now.since(connection.active)).filter(|ms| *ms >= STALL_MS)
+            };
+            let longest = self.connections.iter().filter_map(|(_, connection)| stalled_ms(connection)).max();
+            let Some(mut least) = longest else { continue };
+            while least > STALL_MS / 2 {
+                least /= 2;
+                for slot in 0..self.connections.capacity() {
+                    if self.has_an_eighth(kind) {
+                        return;
+                    }
+                    let Some(connection) = self.connections.get(slot) else { continue };
+                    if stalled_ms(connection).is_some_and(|ms| ms >= least) {
+                        let id = ConnectionId { index: slot as u32, generation: connection.generation };
+                        self.drop_at_once(id, reason_of(kind));
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_an_eighth(&self, kind: BufferKind) -> bool {
+        let arena = if kind == BufferKind::Input { &self.input } else { &self.output };
+        arena.capacity() - arena.used() >= arena.capacity() / 8
+    }
+}
+
+fn reason_of(kind: BufferKind) -> CloseReason {
+    match kind {
+        BufferKind::Input => CloseReason::InputFull,
+        BufferKind::Output => CloseReason::OutputFull,
+    }
+}
+
+/// Whether a connection holds buffers of a kind and it is up to its client that it gives them back: not to the server, which
+/// pauses it, starves it, or has yet to look at what came.
+fn is_stalled_holder(connection: &Connection, kind: BufferKind) -> bool {
+    let held_bytes = match kind {
+        BufferKind::Input => connection.input.capacity(),
+        BufferKind::Output => connection.output.capacity(),
+    };
+    let readiness = &connection.readiness;
+    let waits_for_client = match connection.phase() {
+        Phase::Paused => false,
+        Phase::Receiving { .. } => !readiness.unread || readiness.write_blocked,
+        _ => readiness.write_blocked,
+    };
+    held_bytes > 0 && waits_for_client && readiness.starved.is_none() && !readiness.runnable
+}
+
+/// Whether one connection's waiting replies, and those of all, pin little enough of the store for more to be made.
+fn pins_leave_room(own: u64, total: u64, store_bytes: usize) -> bool {
+    own < store_bytes as u64 / PINNED_DIVISOR && total < store_bytes as u64 / PINNED_TOTAL_DIVISOR
 }

@@ -177,19 +177,18 @@ impl Server {
             match self.step(id, now, ran) {
                 Progress::Made => {}
                 Progress::Waiting => more = false,
-                Progress::Deferred => break,
             }
             ran += 1;
             self.skip_planned(&mut conn);
         }
         self.batch.items.truncate(mark);
-        self.waits.input = false;
         let Server { connections, output, .. } = self;
         let connection = connections.get_mut(id.index as usize);
         if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
             connection.readiness.runnable = more;
             connection.output.detach_if_empty(output);
         }
+        self.count_pinned(id);
         self.update_deadline(id, now.monotonic);
         more
     }

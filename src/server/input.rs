@@ -9,16 +9,11 @@
 //! ```
 
 use super::Server;
-use super::backpressure::Pressure;
-use crate::connection::{Body, CloseReason, Connection, ConnectionId, Phase, Unfinished};
-use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
+use crate::connection::{Body, CloseReason, Connection, ConnectionId, PROGRESS_BYTES, Phase, Unfinished};
 use crate::mutation::{LargeId, Refused};
 use crate::time::Now;
 use crate::wire::resp::Decoder;
 use std::io::IoSliceMut;
-
-/// A body that has brought this much since its time limit was last set is not stuck: the limit begins anew.
-const BODY_PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// Room for bytes of a large value that is made before they are there: as much as came before, within these bounds. A
 /// fast sender fills many pieces with one read, a slow one holds little that it has not sent.
@@ -104,7 +99,7 @@ impl Server {
         }
         body.remaining -= taken as u64;
         body.progress_len += taken as u64;
-        if body.progress_len >= BODY_PROGRESS_BYTES {
+        if body.progress_len >= PROGRESS_BYTES {
             (body.progress_len, body.since) = (0, now.monotonic);
         }
         connection.input.commit(len - taken);
@@ -169,17 +164,17 @@ impl Server {
         connection.input.release(input);
         super::transaction::release(&mut connection.transaction, queues, |large| store.large_release(large));
         connection.output.release(output, |large| store.large_release(large));
+        self.pinned_bytes -= std::mem::take(&mut connection.pinned_counted);
     }
 
     /// Where the next bytes go, room made for them.
     fn input_room(&mut self, id: ConnectionId, now: Now) -> Option<Room> {
         let connection = self.get(id)?;
-        if connection.is_draining() || connection.end_reason.is_some() || connection.is_replying() {
+        if !self.wants_input(connection) {
             return None;
         }
         let Some(body) = connection.body().copied() else {
-            let has_room = connection.output.pending_len() < RING_BYTES as u64 && self.make_ring_space(id);
-            return has_room.then_some(Room::Ring);
+            return self.make_ring_space(id, now.monotonic).then_some(Room::Ring);
         };
         if let Some(large) = body.target {
             let store = &mut self.engine.store;
@@ -211,36 +206,6 @@ impl Server {
         connection.input.straighten(&mut self.input);
         let bytes = connection.input.readable_mut(&mut self.input);
         connection.decoder.body_received(bytes, target);
-    }
-
-    /// Sees to it that the ring has room for the next bytes: attaches, straightens or lengthens it. False: the buffers
-    /// of all are exhausted, and the bytes are left in the socket until others have given some back.
-    fn make_ring_space(&mut self, id: ConnectionId) -> bool {
-        loop {
-            let connection = &mut self.connections[id.index as usize];
-            let ring = &mut connection.input;
-            // Many sockets are read before the first of them is served and shrinks: together they leave room.
-            let roomy = self.input.used() < self.input.capacity() / 2;
-            let done = if roomy && ring.capacity() < RING_BYTES && ring.grow(&mut self.input, RING_BYTES) {
-                true
-            } else if ring.free() == 0 {
-                // Else a short buffer serves, and where none is left, closing one client that holds a short one makes
-                // room, however scattered those are.
-                ring.grow(&mut self.input, (ring.capacity() * 2).max(BUFFER_UNIT_BYTES))
-            } else {
-                if ring.writable(&mut self.input).is_empty() {
-                    ring.straighten(&mut self.input);
-                }
-                true
-            };
-            if done {
-                return true;
-            }
-            match self.input_pressure() {
-                Pressure::Closed(other) if other != id => {}
-                _ => return false,
-            }
-        }
     }
 
     /// Takes back all that a connection holds now, replies included, and has the reactor close it.

@@ -106,7 +106,10 @@ pub struct Server {
     /// Where bytes go that nobody wants.
     discard: Box<[u8]>,
     ops_rate: ops_rate::OpsRate,
-    waits: backpressure::Waits,
+    /// Connections that wait for buffers.
+    starved: backpressure::Starved,
+    /// Bytes of the store that waiting replies pin.
+    pinned_bytes: u64,
     stop_requested: bool,
     /// The idle limit that the timers were set by.
     scheduled_idle_timeout: TimeLimit,
@@ -130,8 +133,6 @@ enum Progress {
     Made,
     /// Nothing can be done before more input comes, or output goes.
     Waiting,
-    /// The output buffers of all are exhausted: to be tried again once others have been sent theirs.
-    Deferred,
 }
 
 impl Server {
@@ -160,7 +161,8 @@ impl Server {
             wake_queue: WakeQueue::new(max_clients),
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             ops_rate: ops_rate::OpsRate::default(),
-            waits: backpressure::Waits::default(),
+            starved: backpressure::Starved::new(max_clients),
+            pinned_bytes: 0,
             stop_requested: false,
             frames,
             frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
@@ -200,7 +202,6 @@ impl Server {
         if self.get(id).is_none() {
             return;
         }
-        self.waits = backpressure::Waits::default();
         let mut connection = self.connections.remove(id.index as usize);
         connection.closing().unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
@@ -243,6 +244,7 @@ impl Server {
 
     /// A connection to run and write although its socket said nothing; call until `None` once a turn.
     pub fn poll_wake(&mut self) -> Option<ConnectionId> {
+        self.wake_starved();
         loop {
             let index = self.wake_queue.pop()?;
             if let Some(connection) = self.connections.get(index as usize) {
@@ -330,5 +332,7 @@ impl Server {
             connection.transaction.watched.invariants();
         }
         assert!(self.connections.len() <= self.engine.options().max_clients);
+        let counted: u64 = self.connections.iter().map(|(_, connection)| connection.pinned_counted).sum();
+        assert_eq!(self.pinned_bytes, counted, "bytes that waiting replies pin");
     }
 }

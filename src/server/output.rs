@@ -2,7 +2,6 @@
 
 use super::Server;
 use crate::connection::{CloseReason, ConnectionId};
-use crate::limits::RING_BYTES;
 use crate::mutation::ChainPosition;
 use crate::store::LargeCursor;
 use crate::time::Now;
@@ -78,7 +77,6 @@ impl Server {
     /// `len` bytes of the last `output` have been sent.
     pub fn output_sent(&mut self, id: ConnectionId, len: usize, now: Now) {
         self.engine.metrics.counters.sent_bytes += len as u64;
-        self.waits.output = false;
         let Server { engine, connections, output: arena, .. } = self;
         let Some(connection) = connections.get_mut(id.index as usize) else { return };
         let output = &mut connection.output;
@@ -95,8 +93,10 @@ impl Server {
             engine.store.advance_position(&mut cursor);
             output.set_position(cursor.position());
         }
-        connection.handle_sent(now.monotonic);
-        if connection.output.is_empty() {
+        connection.handle_sent(len, now.monotonic);
+        let is_empty = connection.output.is_empty();
+        self.count_pinned(id);
+        if is_empty {
             self.update_deadline(id, now.monotonic);
         }
     }
@@ -104,7 +104,6 @@ impl Server {
     /// The socket takes no more for now, although something is left (after `output_sent`, if it took a part): the time
     /// limit on taking replies begins.
     pub fn output_blocked(&mut self, id: ConnectionId, now: Now) {
-        self.waits.output = false;
         if let Some(connection) = self.get_mut(id) {
             connection.handle_blocked();
         }
@@ -122,13 +121,11 @@ impl Server {
             return false;
         }
         // Commands that waited for room can run now; without new room they would only be looked at again.
-        if socket.sent_any && (connection.is_replying() || !connection.input.is_empty()) {
+        let may_run = connection.readiness.runnable && connection.readiness.starved.is_none();
+        if may_run && (connection.is_replying() || !connection.input.is_empty()) {
             return true;
         }
-        socket.readable
-            && connection.end_reason.is_none()
-            && !connection.is_replying()
-            && (connection.body().is_some() || connection.output.pending_len() < RING_BYTES as u64)
+        socket.readable && self.wants_input(connection)
     }
 
     /// The socket has failed: what waits can never be sent.

@@ -1,12 +1,12 @@
 //! One command after the other: decode it, run it when its reply has room, consume its input only once it is answered.
 //! (`batch.rs` runs the most common ones many at a time.)
 
-use super::{Progress, Server, Source, backpressure::Pressure, clients::Action, request_log::Line};
+use super::{Progress, Server, Source, backpressure::command_bytes_max, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase, StreamProtocol};
 use crate::engine::{Flow, Timing};
-use crate::limits::{REPLY_ROOM_BYTES, RING_BYTES, VALUE_BYTES_MAX};
-use crate::reply::ErrorKind;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::reply::{ErrorKind, Part};
 use crate::time::Now;
 use crate::wire::arguments::{Arg, Args};
 use crate::wire::encode::Out;
@@ -33,9 +33,8 @@ impl Server {
         }
         // What is taken costs something even where nothing runs: an empty line, a piece of a body.
         self.engine.meter.charge(1);
-        match self.reply_room(id) {
-            Progress::Made => {}
-            none => return none,
+        if !self.reply_room(id, now.monotonic) {
+            return Progress::Waiting;
         }
         if self.is_framed(id) {
             return self.step_framed(id, now);
@@ -87,37 +86,16 @@ impl Server {
             // A client that stops here, on purpose or not, holds no more than it has to.
             connection.input.shrink(input);
             connection.request_is_incomplete(now.monotonic);
+            let bytes_max = command_bytes_max(input, connection.session.authenticated);
+            if connection.input.len() >= bytes_max {
+                self.command_too_long(id, bytes_max);
+                return Progress::Waiting;
+            }
         }
         if let Some(reason) = connection.end_reason {
             connection.close(reason);
         }
         Progress::Waiting
-    }
-
-    /// `Made` if a reply of common size can be written. Replies that wait make room by being sent; buffers that others
-    /// hold come back as they are sent theirs, or are taken from one that takes nothing.
-    fn reply_room(&mut self, id: ConnectionId) -> Progress {
-        loop {
-            let Some(connection) = self.connections.get_mut(id.index as usize) else {
-                return Progress::Waiting;
-            };
-            if connection.is_draining() || connection.output.pending_len() >= RING_BYTES as u64 {
-                return Progress::Waiting;
-            }
-            let protocol = connection.session.protocol;
-            let waiting = !connection.output.is_empty();
-            if Out::new(&mut connection.output, &mut self.output, protocol).room() >= REPLY_ROOM_BYTES {
-                return Progress::Made;
-            }
-            if waiting {
-                return Progress::Waiting;
-            }
-            match self.output_pressure() {
-                Pressure::Closed(_) => {}
-                Pressure::Wait => return Progress::Deferred,
-                Pressure::Nothing => return Progress::Waiting,
-            }
-        }
     }
 
     /// Runs the whole command of `len` bytes at the front of the input.
@@ -300,7 +278,7 @@ impl Server {
             }
             // Held, so that its large arguments are found and released.
             connection.decoder.hold(len);
-            self.drop_at_once(id, CloseReason::OutputFull);
+            self.drop_at_once(id, CloseReason::ReplyTooLong);
             return Progress::Waiting;
         }
         if let Flow::Yield(job) = flow {
@@ -325,6 +303,22 @@ impl Server {
         }
         connection.input.consume(len);
         Progress::Made
+    }
+
+    /// The command that a client sends does not fit what one client may have of the input buffers.
+    #[cold]
+    fn command_too_long(&mut self, id: ConnectionId, bytes_max: usize) {
+        let Server { engine, connections, output, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        log::warn!(
+            "{}: a command is longer than {bytes_max} bytes without its large arguments",
+            connection.peer
+        );
+        let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
+        let error = ErrorKind::CommandTooLong.of_both(Part::Number(bytes_max as u64), Part::Number(0));
+        error.write(|parts| out.error_parts(parts));
+        engine.metrics.error(error.kind);
+        connection.close(CloseReason::CommandTooLong);
     }
 
     fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {

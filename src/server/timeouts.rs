@@ -13,12 +13,14 @@ impl Server {
     /// When `handle_deadlines` or `maintain` should be called next, if nothing else happens before.
     pub fn poll_deadline(&self, now: Now) -> Option<Millis> {
         let store = self.engine.store.next_expiry_hint().map(|at| now.monotonic.plus(at.since(now.unix)));
-        [self.timers.next_deadline(), self.engine.pause.until(), store].into_iter().flatten().min()
+        let starved = self.starved.check_at();
+        [self.timers.next_deadline(), self.engine.pause.until(), starved, store].into_iter().flatten().min()
     }
 
     /// Starts closing the connections whose limit has passed; `poll_wake` then names them.
     pub fn handle_deadlines(&mut self, now: Now) {
         self.follow_idle_timeout(now.monotonic);
+        self.relieve(now.monotonic);
         while let Some(index) = self.timers.pop_due(now.monotonic) {
             let Some(connection) = self.connections.get(index) else { continue };
             let id = ConnectionId { index: index as u32, generation: connection.generation };

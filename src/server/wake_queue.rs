@@ -26,6 +26,11 @@ impl WakeQueue {
         }
     }
 
+    /// Whether no slot waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// The slot that has waited the longest.
     pub(super) fn pop(&mut self) -> Option<u32> {
         let slot = self.queue.pop_front()?;

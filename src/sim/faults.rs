@@ -68,6 +68,8 @@ faults! {
     Stuck = "stuck", [0, 0, 2_000, 10_000];
     /// A TCP client takes its answers late and in pieces, for a while or for good.
     SlowReading = "slow-reading", [0, 10_000, 50_000, 200_000];
+    /// A TCP client sends a long pipeline before it takes any of its replies.
+    Greedy = "greedy", [0, 5_000, 50_000];
     /// A client's process dies and begins anew; what it had asked for it will never know.
     Crash = "crash", [0, 0, 500, 5_000];
     /// The server's process dies and begins anew with an empty store and another epoch.

@@ -30,6 +30,8 @@ pub struct Link {
     /// Bytes that the socket takes before its client reads on; whether that was ever few.
     pub room: usize,
     pub was_slow: bool,
+    /// When the server last read bytes of this client, or the client's side last took some.
+    pub moved_us: u64,
     /// When the last bytes of each direction arrive: later ones never come before them.
     pub up_last: u64,
     pub down_last: u64,
@@ -56,6 +58,7 @@ impl Link {
             end_read: false,
             room: usize::MAX,
             was_slow: false,
+            moved_us: 0,
             up_last: 0,
             down_last: 0,
             commands: VecDeque::new(),

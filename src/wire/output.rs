@@ -92,6 +92,18 @@ impl Output {
         self.ring.len() as u64 + self.large_pending
     }
 
+    /// Bytes of large values that are still to be sent: what this output pins in the store.
+    #[must_use]
+    pub fn large_pending(&self) -> u64 {
+        self.large_pending
+    }
+
+    /// Moves to a buffer of at least `bytes`. False: the arena has none; nothing has changed.
+    #[must_use]
+    pub fn lengthen(&mut self, bytes: usize, arena: &mut Arena) -> bool {
+        self.ring.grow(arena, bytes)
+    }
+
     /// Whether a reply did not fit and was dropped. The stream is broken: send what [`next`](Output::next) says, or
     /// nothing, and close.
     #[must_use]

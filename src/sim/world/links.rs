@@ -94,12 +94,24 @@ impl World {
     /// From now on this client takes what it is answered late and in pieces, for a while or for good.
     pub fn read_slowly(&mut self, link: usize) {
         self.struck(Fault::SlowReading);
-        let room = self.random.pick(&[0, 100, 2_000]);
+        let rooms = [0, 100, 2_000];
+        if self.random.below(4) > 0 {
+            self.take_late(link, &rooms);
+        } else {
+            self.shrink_room(link, &rooms);
+        }
+    }
+
+    /// From now on the client's side takes no more than one of these, and a little more now and then.
+    pub fn take_late(&mut self, link: usize, rooms: &[usize]) {
+        self.shrink_room(link, rooms);
+        self.plan_take(link);
+    }
+
+    fn shrink_room(&mut self, link: usize, rooms: &[usize]) {
+        let room = self.random.pick(rooms);
         self.links[link].room = self.links[link].room.min(room);
         self.links[link].was_slow = true;
-        if self.random.below(4) > 0 {
-            self.plan_take(link);
-        }
     }
 
     fn plan_take(&mut self, link: usize) {

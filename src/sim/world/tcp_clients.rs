@@ -46,6 +46,9 @@ impl World {
             return self.get_stuck(client, &commands);
         }
         self.ask(client, commands, still);
+        if self.strikes(Fault::Greedy) {
+            self.be_greedy(client, link);
+        }
         if self.strikes(Fault::SlowReading) {
             self.read_slowly(link);
         }
@@ -56,6 +59,19 @@ impl World {
             self.tcp[client].silent = true;
             self.send_end(link);
         }
+    }
+
+    /// Asks far more than others do, and takes no reply until all is sent.
+    fn be_greedy(&mut self, client: usize, link: usize) {
+        self.struck(Fault::Greedy);
+        for _ in 0..self.random.pick(&[30, 100, 300]) {
+            let (commands, still) = self.tcp[client].draw(&mut self.workload, self.healed);
+            // A walk goes on from the cursor that its last step was answered: its steps cannot be sent ahead.
+            if !commands.iter().any(|command| matches!(command, Command::Scan { .. })) {
+                self.ask(client, commands, still);
+            }
+        }
+        self.take_late(link, &[0, 1_000]);
     }
 
     fn ask(&mut self, client: usize, commands: Vec<Command>, still: Option<(Vec<u8>, Content)>) {

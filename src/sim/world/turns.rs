@@ -24,6 +24,9 @@ use crate::wire::frame::{self, Direction, Step};
 const GROUP_MAX: usize = 8;
 /// Reads or writes of one connection in one turn, at most: the rest is for the next one.
 const CALLS_MAX: usize = 4;
+/// A client that has moved within this time is never closed for the sake of others, in microseconds: a little less than
+/// the server's own bound, which it measures by whole milliseconds.
+const STALL_US: u64 = 990_000;
 /// Connections that ask to be looked at after one event, at most: a bound on a loop that ends long before.
 const ATTENTION_MAX: usize = 10_000;
 
@@ -96,6 +99,9 @@ impl World {
         for _ in 0..CALLS_MAX {
             let taken = self.node.receive(link.id, &link.arrived, now);
             link.arrived.drain(..taken);
+            if taken > 0 {
+                link.moved_us = self.clock.now;
+            }
             if taken == 0 {
                 break;
             }
@@ -261,6 +267,7 @@ impl World {
                 return Err(violation(b"", "what was sent is not what was answered"));
             }
             self.links[at].ready.drain(..sent.len());
+            self.links[at].moved_us = self.clock.now;
             let arrives = self.down_time(at);
             self.agenda.at(arrives, Event::Down(at, sent));
         }
@@ -281,6 +288,10 @@ impl World {
         link.open = false;
         if reason == CloseReason::OutputFull && !link.was_slow {
             return Err(violation(b"", "closed for want of buffers, and had taken all that it was answered"));
+        }
+        let crowded_out = matches!(reason, CloseReason::OutputFull | CloseReason::InputFull);
+        if crowded_out && self.clock.now < link.moved_us + STALL_US {
+            return Err(violation(b"", "closed for want of buffers although it made progress"));
         }
         // Who does not read is given up, whatever else there is to answer.
         let crowded = reason == CloseReason::InputFull;
