@@ -9,11 +9,13 @@
 //!
 //! A row of a subcommand has its own arity, flags and counters, as in Redis.
 
+mod access;
 mod table;
 
+pub use access::access;
 pub use table::{VERBS, VerbId};
 
-use crate::wire::arguments::Args;
+use crate::wire::{arguments::Args, number::parse_i64};
 
 /// Properties of a verb, as bits: those of Redis, its categories as far as other bits do not imply them, and ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +72,10 @@ flags! {
     CONNECTION = 19;
     /// Has subcommands, which have rows of their own.
     CONTAINER = 20;
+    /// Category: works on the bits of strings.
+    BITMAP = 21;
+    /// Where some keys are depends on the other arguments: see [`Verb::key_positions`].
+    MOVABLE_KEYS = 22;
 }
 
 impl Flags {
@@ -89,7 +95,7 @@ impl Flags {
     }
 
     /// The flags that COMMAND shows, in Redis's order.
-    pub const SHOWN: [(Flags, &'static str); 12] = [
+    pub const SHOWN: [(Flags, &'static str); 13] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -102,15 +108,17 @@ impl Flags {
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_MULTI, "no_multi"),
         (Flags::ALLOW_BUSY, "allow_busy"),
+        (Flags::MOVABLE_KEYS, "movablekeys"),
     ];
 }
 
 /// The categories of access control, in Redis's order.
-pub const CATEGORIES: [&str; 12] = [
+pub const CATEGORIES: [&str; 13] = [
     "keyspace",
     "read",
     "write",
     "string",
+    "bitmap",
     "admin",
     "fast",
     "slow",
@@ -186,6 +194,38 @@ impl Verb {
         self.subcommands().iter().find(|verb| verb.word().as_bytes().eq_ignore_ascii_case(word))
     }
 
+    /// The positions of the keys among `args`, the verb itself being argument 0. What has no keys there, or is no
+    /// well-formed command, has none. A position may hold a large argument, which is longer than any key.
+    #[must_use]
+    pub fn key_positions(&self, args: &Args<'_>) -> KeyPositions {
+        let mut positions = KeyPositions { next: 0, end: 0, step: 1, destination: None };
+        if self.keys.first == 0 || !self.admits(args.len()) {
+            return positions;
+        }
+        let last = match self.keys.last {
+            last @ 0.. => last as usize,
+            from_end => args.len() - from_end.unsigned_abs() as usize,
+        };
+        (positions.next, positions.end) = (self.keys.first as usize, args.len().min(last + 1));
+        positions.step = self.keys.step as usize;
+        match self.id {
+            // The count of pairs stands before them, options behind.
+            VerbId::Msetex => {
+                let count = args.bytes(1).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
+                let end = count.and_then(|count| count.checked_mul(2)).map_or(0, |len| len.saturating_add(2));
+                positions.end = positions.end.min(end);
+            }
+            VerbId::Sort => {
+                let is_store =
+                    |at: &usize| args.bytes(*at).is_some_and(|word| word.eq_ignore_ascii_case(b"store"));
+                let stores = (2..args.len().saturating_sub(1)).filter(is_store);
+                positions.destination = stores.max().map(|at| at + 1);
+            }
+            _ => {}
+        }
+        positions
+    }
+
     /// Whether this row belongs to the category, one of [`CATEGORIES`].
     #[must_use]
     pub fn in_category(&self, category: &str) -> bool {
@@ -195,6 +235,7 @@ impl Verb {
             "read" => flags.has(Flags::READONLY),
             "write" => flags.has(Flags::WRITE),
             "string" => flags.has(Flags::STRING),
+            "bitmap" => flags.has(Flags::BITMAP),
             "admin" => flags.has(Flags::ADMIN) || flags.has(Flags::ADMINISTRATIVE),
             "fast" => flags.has(Flags::FAST),
             "slow" => !flags.has(Flags::FAST),
@@ -209,14 +250,37 @@ impl Verb {
     }
 }
 
+/// Where a command's keys are: see [`Verb::key_positions`].
+#[derive(Clone, Debug)]
+pub struct KeyPositions {
+    next: usize,
+    end: usize,
+    step: usize,
+    /// A key behind those of the range.
+    destination: Option<usize>,
+}
+
+impl Iterator for KeyPositions {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.next >= self.end {
+            return self.destination.take();
+        }
+        let at = self.next;
+        self.next += self.step;
+        Some(at)
+    }
+}
+
 /// Bytes of the longest verb (without a container); longer words are never looked up.
 const WORD_BYTES_MAX: usize = 16;
 /// Slots of the lookup table: a power of two, sparse enough that a probe rarely goes on.
-const SLOTS: usize = 512;
-const EMPTY: u8 = u8::MAX;
+const SLOTS: usize = 1024;
+const EMPTY: u16 = u16::MAX;
 
 /// Row indexes by hash of the word, open addressing; made by the compiler.
-static LOOKUP: [u8; SLOTS] = build_lookup();
+static LOOKUP: [u16; SLOTS] = build_lookup();
 
 /// Hashes a word of at most [`WORD_BYTES_MAX`] bytes regardless of the case of its letters. (Other bytes may fold
 /// together as well; the exact comparison afterwards tells them apart.)
@@ -230,7 +294,7 @@ const fn slot(word: &[u8]) -> usize {
     (hash ^ (hash >> 15)) as usize % SLOTS
 }
 
-const fn build_lookup() -> [u8; SLOTS] {
+const fn build_lookup() -> [u16; SLOTS] {
     let mut table = [EMPTY; SLOTS];
     let mut row = 0;
     while row < VERBS.len() {
@@ -247,7 +311,7 @@ const fn build_lookup() -> [u8; SLOTS] {
             while table[at] != EMPTY {
                 at = (at + 1) % SLOTS;
             }
-            table[at] = row as u8;
+            table[at] = row as u16;
         }
         row += 1;
     }
@@ -330,6 +394,43 @@ mod tests {
         }
         assert!(find(b"get").unwrap().subcommands().is_empty());
         assert!(find(b"client").unwrap().subcommand(b"nonsense").is_none());
+    }
+
+    fn key_positions(words: &[&str]) -> Vec<usize> {
+        let mut table = crate::wire::arguments::ArgTable::with_capacity(words.len());
+        let mut at = 0;
+        for word in words {
+            table.push(at, word.len());
+            at += word.len();
+        }
+        let bytes = words.concat().into_bytes();
+        let args = table.args(&bytes);
+        resolve(&args).unwrap().key_positions(&args).collect()
+    }
+
+    #[test]
+    fn keys_are_found_wherever_they_stand() {
+        let cases: [(&str, &[usize]); 16] = [
+            ("GET k", &[1]),
+            ("GET", &[]),
+            ("PING k", &[]),
+            ("MSET a 1 b 2", &[1, 3]),
+            ("DEL a b c", &[1, 2, 3]),
+            ("RENAME a b", &[1, 2]),
+            ("OBJECT ENCODING a", &[2]),
+            ("MSETEX 2 a 1 b 2 EX 5", &[2, 4]),
+            ("MSETEX 9 a 1 b 2", &[2, 4]),
+            ("MSETEX 0 a 1", &[]),
+            ("MSETEX -1 a 1", &[]),
+            ("MSETEX 9223372036854775807 a 1", &[2]),
+            ("SORT a", &[1]),
+            ("SORT a BY w_* STORE b STORE c", &[1, 7]),
+            ("SORT a STORE", &[1]),
+            ("SORT_RO a BY w", &[1]),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(key_positions(&line.split(' ').collect::<Vec<_>>()), expected, "{line}");
+        }
     }
 
     #[test]

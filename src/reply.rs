@@ -68,6 +68,30 @@ errors! {
     /// Pannier's: the parts are the key's length and the limit, in bytes.
     KeyTooLong = "ERR key of % bytes is longer than the limit of % bytes";
 
+    WrongType = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    BusyKey = "BUSYKEY Target key name already exists.";
+
+    // Bits.
+    BitOffset = "ERR bit offset is not an integer or out of range";
+    BitValue = "ERR bit is not an integer or out of range";
+    BitArgument = "ERR The bit argument must be 1 or 0.";
+    BitopNotKeys = "ERR BITOP NOT must be called with a single source key.";
+    BitfieldType = "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
+    BitfieldOverflow = "ERR Invalid OVERFLOW type specified";
+    BitfieldReadOnly = "ERR BITFIELD_RO only supports the GET subcommand";
+
+    // Other commands of strings and keys.
+    DelexCondition = "ERR Invalid condition. Use IFEQ or IFNE";
+    MsetexCount = "ERR invalid numkeys value";
+    MsetexPairs = "ERR wrong number of key-value pairs";
+    LcsBoth = "ERR If you want both the length and indexes, please just use IDX.";
+    LcsTooLong = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+    RestoreTtl = "ERR Invalid TTL value, must be >= 0";
+    RestoreIdleTime = "ERR Invalid IDLETIME value, must be >= 0";
+    RestoreFrequency = "ERR Invalid FREQ value, must be >= 0 and <= 255";
+    RestorePayload = "ERR DUMP payload version or checksum are wrong";
+    RestoreFormat = "ERR Bad data format";
+
     // Handshake.
     WrongPassword = "WRONGPASS invalid username-password pair or user is disabled.";
     NoPasswordSet = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
@@ -103,6 +127,14 @@ errors! {
     FunctionListArgument = "ERR Unknown argument %";
     FunctionListNoName = "ERR library name argument was not given";
 
+    ClusterDisabled = "ERR This instance has cluster support disabled";
+    UnknownCategory = "ERR Unknown category '%'";
+    /// Pannier's: the part is the verb.
+    NotPersistent = "ERR '%' is not possible: this server keeps nothing on disk";
+    UnblockReason = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+    /// Pannier's: what Redis can change while it runs, and Pannier cannot.
+    ConfigFixed = "ERR CONFIG SET failed (possibly related to argument '%') - it cannot be changed while the server runs";
+
     // Connections and transactions (the server's).
     TooManyClients = "ERR max number of clients reached";
     NestedMulti = "ERR MULTI calls can not be nested";
@@ -126,7 +158,8 @@ errors! {
 }
 
 /// The codes with which a text can begin.
-pub const ERROR_CODES: [&str; 6] = ["ERR", "NOAUTH", "NOPROTO", "OOM", "WRONGPASS", "EXECABORT"];
+pub const ERROR_CODES: [&str; 8] =
+    ["ERR", "NOAUTH", "NOPROTO", "OOM", "WRONGPASS", "EXECABORT", "WRONGTYPE", "BUSYKEY"];
 
 impl ErrorKind {
     /// The index of its code in [`ERROR_CODES`].

@@ -20,7 +20,7 @@ fn the_readme_has_every_command_and_no_other() {
     let missing: Vec<_> = verbs.iter().filter(|verb| !documented.contains(verb.as_str())).collect();
     assert!(missing.is_empty(), "not in the README: {missing:?}");
     // Options of SET stand among the commands, as do a path and an error.
-    let others = ["EX", "PX", "EXAT", "PXAT", "KEEPTTL", "NX", "XX", "IFEQ", "src/command/", "-ERR"];
+    let others = ["EX", "PX", "EXAT", "PXAT", "KEEPTTL", "NX", "XX", "IFEQ", "IFNE", "src/command/", "-ERR"];
     let unknown: Vec<_> =
         documented.iter().filter(|word| !verbs.contains(**word) && !others.contains(word)).collect();
     assert!(unknown.is_empty(), "in the README, but not in the program: {unknown:?}");

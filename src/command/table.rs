@@ -8,7 +8,7 @@ macro_rules! verbs {
         $group:literal, $since:literal, $complexity:literal, $summary:literal;)*) => {
         /// Names a row of [`VERBS`]; as a number it is the row's index.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
+        #[repr(u16)]
         pub enum VerbId {
             $($id,)*
         }
@@ -85,6 +85,23 @@ verbs! {
         "string", "2.6.0", "O(1)", "Increment the float value of a key by the given amount";
     Delifeq = "delifeq", 3, WRITE | FAST | STRING, keys(1, 1, 1),
         "string", "8.1.0", "O(1)", "Delete a key if its value is the given one";
+    Delex = "delex", -2, WRITE | FAST | STRING, keys(1, 1, 1),
+        "string", "8.4.0", "O(1), and O(N) where N is the length of a value that is compared", "Conditionally removes the specified key based on a comparison of its value.";
+    Msetex = "msetex", -4, WRITE | DENYOOM | STRING | MOVABLE_KEYS, keys(2, -1, 2),
+        "string", "8.4.0", "O(N) where N is the number of keys to set.", "Atomically sets multiple string keys with an optional shared expiration.";
+
+    Setbit = "setbit", 4, WRITE | DENYOOM | BITMAP, keys(1, 1, 1),
+        "bitmap", "2.2.0", "O(1)", "Sets or clears the bit at offset in the string value stored at key";
+    Getbit = "getbit", 3, READONLY | FAST | BITMAP, keys(1, 1, 1),
+        "bitmap", "2.2.0", "O(1)", "Returns the bit value at offset in the string value stored at key";
+    Bitcount = "bitcount", -2, READONLY | BITMAP, keys(1, 1, 1),
+        "bitmap", "2.6.0", "O(N)", "Count set bits in a string";
+    Bitpos = "bitpos", -3, READONLY | BITMAP, keys(1, 1, 1),
+        "bitmap", "2.8.7", "O(N)", "Find first bit set or clear in a string";
+    Bitfield = "bitfield", -2, WRITE | DENYOOM | BITMAP, keys(1, 1, 1),
+        "bitmap", "3.2.0", "O(1) for each subcommand specified", "Perform arbitrary bitfield integer operations on strings";
+    BitfieldRo = "bitfield_ro", -2, READONLY | FAST | BITMAP, keys(1, 1, 1),
+        "bitmap", "6.0.0", "O(1) for each subcommand specified", "Perform arbitrary bitfield integer operations on strings. Read-only variant of BITFIELD";
 
     Del = "del", -2, WRITE | KEYSPACE, keys(1, -1, 1),
         "generic", "1.0.0", "O(N) where N is the number of keys", "Delete a key";
@@ -120,6 +137,10 @@ verbs! {
         "generic", "1.0.0", "O(1)", "Rename a key, only if the new key does not exist";
     Copy = "copy", -3, WRITE | DENYOOM | KEYSPACE, keys(1, 2, 1),
         "generic", "6.2.0", "O(1)", "Copy a key";
+    Sort = "sort", -2, WRITE | DENYOOM | MOVABLE_KEYS | DANGEROUS, keys(1, 1, 1),
+        "generic", "1.0.0", "O(1)", "Sort the elements in a list, set or sorted set";
+    SortRo = "sort_ro", -2, READONLY | MOVABLE_KEYS | DANGEROUS, keys(1, 1, 1),
+        "generic", "7.0.0", "O(1)", "Sort the elements in a list, set or sorted set. Read-only variant of SORT.";
     Randomkey = "randomkey", 1, READONLY | KEYSPACE, NONE,
         "generic", "1.0.0", "O(1)", "Return a random key from the keyspace";
     Keys = "keys", 2, READONLY | KEYSPACE | DANGEROUS, NONE,
@@ -192,6 +213,12 @@ verbs! {
         "connection", "6.2.0", "O(N) Where N is the number of paused clients", "Resume processing of clients that were paused";
     ClientPause = "client|pause", -3, ADMIN | NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
         "connection", "2.9.50", "O(1)", "Stop processing commands from clients for some time";
+    ClientUnblock = "client|unblock", -3, ADMIN | NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "5.0.0", "O(1)", "Unblock a client blocked in a blocking command from a different connection";
+    ClientGetredir = "client|getredir", 2, NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "6.0.0", "O(1)", "Get tracking notifications redirection client ID if any";
+    ClientTrackinginfo = "client|trackinginfo", 2, NOSCRIPT | LOADING | STALE | CONN, NONE,
+        "connection", "6.2.0", "O(1)", "Return information about server assisted client side caching for the current connection";
     ClientHelp = "client|help", 2, LOADING | STALE | CONN, NONE,
         "connection", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
 
@@ -230,6 +257,8 @@ verbs! {
         "server", "7.0.0", "O(N)", "Get array of specific Redis command documentation";
     CommandGetkeys = "command|getkeys", -4, LOADING | STALE | CONN, NONE,
         "server", "2.8.13", "O(N)", "Extract keys given a full Redis command";
+    CommandGetkeysandflags = "command|getkeysandflags", -4, LOADING | STALE | CONN, NONE,
+        "server", "7.0.0", "O(N) where N is the number of arguments to the command", "Extract keys and access flags given a full Redis command";
     CommandHelp = "command|help", 2, LOADING | STALE | CONN, NONE,
         "server", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
     Time = "time", 1, LOADING | STALE | FAST, NONE,
@@ -242,6 +271,8 @@ verbs! {
         "server", "4.0.0", "O(1)", "Outputs memory problems report";
     MemoryStats = "memory|stats", 2, PLAIN, NONE,
         "server", "4.0.0", "O(1)", "Show memory usage details";
+    MemoryPurge = "memory|purge", 2, PLAIN, NONE,
+        "server", "4.0.0", "O(1)", "Ask the allocator to release memory";
     MemoryHelp = "memory|help", 2, LOADING | STALE, NONE,
         "server", "4.0.0", "O(1)", "Show helpful text about the different subcommands";
     Slowlog = "slowlog", -2, CONTAINER, NONE,
@@ -272,6 +303,41 @@ verbs! {
         "server", "1.0.0", "O(N) when saving,", "Synchronously save the dataset to disk and then shut down the server";
     Lastsave = "lastsave", 1, LOADING | STALE | FAST | ADMINISTRATIVE, NONE,
         "server", "1.0.0", "O(1)", "Get the UNIX time stamp of the last successful save to disk";
+    Save = "save", 1, ADMIN | NOSCRIPT | NO_MULTI, NONE,
+        "server", "1.0.0", "O(1)", "Synchronously save the dataset to disk";
+    Bgsave = "bgsave", -1, ADMIN | NOSCRIPT, NONE,
+        "server", "1.0.0", "O(1)", "Asynchronously save the dataset to disk";
+    Bgrewriteaof = "bgrewriteaof", 1, ADMIN | NOSCRIPT, NONE,
+        "server", "1.0.0", "O(1)", "Asynchronously rewrite the append-only file";
+    Role = "role", 1, NOSCRIPT | LOADING | STALE | FAST | ADMINISTRATIVE, NONE,
+        "server", "2.8.12", "O(1)", "Return the role of the instance in the context of replication";
+    Lolwut = "lolwut", -1, READONLY | FAST, NONE,
+        "server", "5.0.0", "O(1)", "Display some computer art and the Redis version";
+    Acl = "acl", -2, CONTAINER, NONE,
+        "server", "6.0.0", "Depends on subcommand.", "A container for Access List Control commands";
+    AclWhoami = "acl|whoami", 2, NOSCRIPT | LOADING | STALE, NONE,
+        "server", "6.0.0", "O(1)", "Return the name of the user associated to the current connection";
+    AclUsers = "acl|users", 2, ADMIN | NOSCRIPT | LOADING | STALE, NONE,
+        "server", "6.0.0", "O(N). Where N is the number of configured users.", "List the username of all the configured ACL rules";
+    AclCat = "acl|cat", -2, NOSCRIPT | LOADING | STALE, NONE,
+        "server", "6.0.0", "O(1) since the categories and commands are a fixed set.", "List the ACL categories or the commands inside a category";
+    AclHelp = "acl|help", 2, LOADING | STALE, NONE,
+        "server", "6.0.0", "O(1)", "Show helpful text about the different subcommands";
+    Module = "module", -2, CONTAINER, NONE,
+        "server", "4.0.0", "Depends on subcommand.", "A container for module commands";
+    ModuleList = "module|list", 2, ADMIN | NOSCRIPT, NONE,
+        "server", "4.0.0", "O(N) where N is the number of loaded modules.", "List all modules loaded by the server";
+    ModuleHelp = "module|help", 2, LOADING | STALE, NONE,
+        "server", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
+
+    Cluster = "cluster", -2, STALE, NONE,
+        "cluster", "3.0.0", "O(1)", "Commands of a cluster, which this server is not part of";
+    Readonly = "readonly", 1, LOADING | STALE | FAST | CONN, NONE,
+        "cluster", "3.0.0", "O(1)", "Enables read queries for a connection to a cluster replica node";
+    Readwrite = "readwrite", 1, LOADING | STALE | FAST | CONN, NONE,
+        "cluster", "3.0.0", "O(1)", "Disables read queries for a connection to a cluster replica node";
+    Asking = "asking", 1, FAST | CONN, NONE,
+        "cluster", "3.0.0", "O(1)", "Sent by cluster clients after an -ASK redirect";
 
     Wait = "wait", 3, NOSCRIPT | CONN, NONE,
         "generic", "3.0.0", "O(1)", "Wait for the synchronous replication of all the write commands sent in the context of the current connection";

@@ -3,8 +3,8 @@
 use super::{Call, Flow, Outcome};
 use crate::{
     command::{self, CATEGORIES, Flags, VERBS, Verb},
-    reply::ErrorKind,
-    wire::{encode::Out, glob},
+    reply::{Error, ErrorKind},
+    wire::{arguments::Args, encode::Out, glob},
 };
 
 /// `COMMAND`
@@ -75,6 +75,30 @@ pub fn list<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 
 /// `COMMAND GETKEYS verb argument …`
 pub fn getkeys<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let (verb, args) = inner_command(call)?;
+    let keys = verb.key_positions(&args);
+    call.out.array(keys.clone().count());
+    keys.for_each(|at| call.out.bulk(args.bytes(at).unwrap_or_default()));
+    Ok(Flow::Done)
+}
+
+/// `COMMAND GETKEYSANDFLAGS verb argument …`
+pub fn getkeysandflags<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let (verb, args) = inner_command(call)?;
+    let keys = verb.key_positions(&args);
+    call.out.array(keys.clone().count());
+    for at in keys {
+        call.out.array(2);
+        call.out.bulk(args.bytes(at).unwrap_or_default());
+        let flags = command::access(verb, &args, at);
+        call.out.set(flags.len());
+        flags.iter().for_each(|flag| call.out.simple(flag));
+    }
+    Ok(Flow::Done)
+}
+
+/// The command whose keys are asked for, which is one that has keys.
+fn inner_command<'a>(call: &Call<'_, 'a, '_>) -> Result<(&'static Verb, Args<'a>), Error<'a>> {
     let args = call.args.from(2);
     let verb = command::resolve(&args).ok_or(ErrorKind::GetkeysInvalid.plain())?;
     if verb.keys.first == 0 {
@@ -83,15 +107,7 @@ pub fn getkeys<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     if !verb.admits(args.len()) {
         return Err(ErrorKind::GetkeysArity.plain());
     }
-    let first = verb.keys.first as usize;
-    let last = match verb.keys.last {
-        last @ 0.. => last as usize,
-        from_end => args.len() - from_end.unsigned_abs() as usize,
-    };
-    let keys = (first..=last).step_by(verb.keys.step as usize);
-    call.out.array(keys.clone().count());
-    keys.for_each(|at| call.out.bulk(args.bytes(at).unwrap_or_default()));
-    Ok(Flow::Done)
+    Ok((verb, args))
 }
 
 /// One entry of COMMAND: ten fields.

@@ -20,6 +20,50 @@ enum Setting {
         set: fn(&mut Engine, i64),
     },
     LogLevel,
+    /// Only to what it is, which clients do; with another value it is an error. The function gives what a value means.
+    Same(fn(&[u8]) -> Meaning),
+}
+
+/// What a value means, to compare two of them.
+#[derive(PartialEq, Eq)]
+enum Meaning {
+    /// One of some words, in any case.
+    Word([u8; WORD_BYTES_MAX]),
+    /// Bytes of memory.
+    Bytes(u64),
+    Nothing,
+}
+
+/// Bytes of the longest word that is compared.
+const WORD_BYTES_MAX: usize = 16;
+
+fn word(value: &[u8]) -> Meaning {
+    let mut word = [0; WORD_BYTES_MAX];
+    if value.len() > word.len() {
+        return Meaning::Nothing;
+    }
+    word[..value.len()].copy_from_slice(value);
+    word.make_ascii_lowercase();
+    Meaning::Word(word)
+}
+
+/// A number and a unit, as in Redis's configuration: `100mb` is 2^20 bytes each, `100m` a million.
+fn memory(value: &[u8]) -> Meaning {
+    const UNITS: [(&[u8], u64); 8] = [
+        (b"", 1),
+        (b"b", 1),
+        (b"k", 1_000),
+        (b"kb", 1 << 10),
+        (b"m", 1_000_000),
+        (b"mb", 1 << 20),
+        (b"g", 1_000_000_000),
+        (b"gb", 1 << 30),
+    ];
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&value[digits..]));
+    let Some((_, unit)) = unit else { return Meaning::Nothing };
+    let number = parse_i64(&value[..digits]).and_then(|number| u64::try_from(number).ok());
+    number.and_then(|number| number.checked_mul(*unit)).map_or(Meaning::Nothing, Meaning::Bytes)
 }
 
 struct Parameter {
@@ -32,8 +76,16 @@ const fn fixed(name: &'static str, get: fn(&Engine, &mut String) -> std::fmt::Re
     Parameter { name, get, setting: Setting::Fixed }
 }
 
-static PARAMETERS: [Parameter; 17] = [
-    fixed("appendonly", |_, text| text.write_str("no")),
+const fn same(
+    name: &'static str,
+    meaning: fn(&[u8]) -> Meaning,
+    get: fn(&Engine, &mut String) -> std::fmt::Result,
+) -> Parameter {
+    Parameter { name, get, setting: Setting::Same(meaning) }
+}
+
+static PARAMETERS: [Parameter; 18] = [
+    same("appendonly", word, |_, text| text.write_str("no")),
     fixed("bind", |engine, text| write!(text, "{}", engine.options.tcp.ip())),
     fixed("databases", |engine, text| write!(text, "{}", engine.options.databases)),
     fixed("enable-debug-command", |engine, text| {
@@ -55,11 +107,12 @@ static PARAMETERS: [Parameter; 17] = [
             set: |engine, value| engine.runtime.max_clients = value as usize,
         },
     },
-    fixed("maxmemory", |engine, text| write!(text, "{}", engine.options.memory_bytes)),
-    fixed("maxmemory-policy", |engine, text| text.write_str(engine.policy())),
+    same("maxmemory", memory, |engine, text| write!(text, "{}", engine.options.memory_bytes)),
+    same("maxmemory-policy", word, |engine, text| text.write_str(engine.policy())),
     fixed("port", |engine, text| write!(text, "{}", engine.options.tcp.port())),
     fixed("proto-max-bulk-len", |engine, text| write!(text, "{}", engine.max_value_bytes())),
-    fixed("save", |_, _| Ok(())),
+    same("replica-read-only", word, |_, text| text.write_str("yes")),
+    same("save", word, |_, _| Ok(())),
     Parameter {
         name: "slowlog-log-slower-than",
         get: |engine, text| write!(text, "{}", engine.runtime.slowlog_slower_than_us),
@@ -172,6 +225,17 @@ fn assign(
     let name = Part::Bytes(parameter.name.as_bytes());
     match parameter.setting {
         Setting::Fixed => {}
+        Setting::Same(meaning) => {
+            let mut text = std::mem::take(&mut engine.text);
+            text.clear();
+            // Writing to a String cannot fail.
+            let _ = (parameter.get)(engine, &mut text);
+            let is_same = meaning(value) == meaning(text.as_bytes());
+            engine.text = text;
+            if !is_same {
+                return Err(ErrorKind::ConfigFixed.of(parameter.name.as_bytes()));
+            }
+        }
         Setting::Integer { min, max, set } => {
             let max = max(engine);
             let number =

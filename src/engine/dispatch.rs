@@ -2,8 +2,9 @@
 //! does not compile.
 
 use super::{
-    Call, Continuation, Flow, Outcome, client, commands, config, counters, expire, handshake, help, info,
-    keys, latency, memory, multiple, object, ranges, scan, server, set, slowlog, strings,
+    Call, Continuation, Flow, Outcome, absent, bitfield, bits, client, commands, config, counters, expire,
+    handshake, help, info, keys, latency, memory, multiple, object, ranges, scan, server, set, slowlog, sort,
+    strings,
 };
 use crate::{command::VerbId, reply::ErrorKind};
 
@@ -21,6 +22,7 @@ impl<'a> Call<'_, 'a, '_> {
             V::Getex => strings::getex(self),
             V::Getdel => strings::getdel(self),
             V::Delifeq => strings::delifeq(self),
+            V::Delex => strings::delex(self),
             V::Strlen => strings::strlen(self),
             V::Append => ranges::append(self),
             V::Setrange => ranges::setrange(self),
@@ -28,6 +30,12 @@ impl<'a> Call<'_, 'a, '_> {
             V::Mget => multiple::mget(self, job),
             V::Mset => multiple::mset(self),
             V::Msetnx => multiple::msetnx(self),
+            V::Msetex => multiple::msetex(self),
+            V::Setbit => bits::setbit(self),
+            V::Getbit => bits::getbit(self),
+            V::Bitcount => bits::bitcount(self, job),
+            V::Bitpos => bits::bitpos(self, job),
+            V::Bitfield | V::BitfieldRo => bitfield::bitfield(self),
             V::Incr | V::Decr | V::Incrby | V::Decrby => counters::incr(self),
             V::Incrbyfloat => counters::incrbyfloat(self),
 
@@ -44,6 +52,7 @@ impl<'a> Call<'_, 'a, '_> {
             V::Dbsize => keys::dbsize(self),
             V::Flushdb | V::Flushall => keys::flush(self),
             V::Swapdb => keys::swapdb(self),
+            V::Sort | V::SortRo => sort::sort(self),
             V::Keys => scan::keys(self, job),
             V::Scan => scan::scan(self),
             V::ObjectEncoding => object::encoding(self),
@@ -64,6 +73,9 @@ impl<'a> Call<'_, 'a, '_> {
             V::ClientReply => client::reply(self),
             V::ClientNoEvict => client::no_evict(self),
             V::ClientNoTouch => client::no_touch(self),
+            V::ClientUnblock => absent::client_unblock(self),
+            V::ClientGetredir => absent::client_getredir(self),
+            V::ClientTrackinginfo => absent::client_trackinginfo(self),
             V::Quit => {
                 self.out.ok();
                 Ok(Flow::Close)
@@ -79,13 +91,23 @@ impl<'a> Call<'_, 'a, '_> {
             V::CommandInfo => commands::info(self),
             V::CommandDocs => commands::docs(self),
             V::CommandGetkeys => commands::getkeys(self),
+            V::CommandGetkeysandflags => commands::getkeysandflags(self),
             V::Time => server::time(self),
             V::Lastsave => server::lastsave(self),
+            V::Save | V::Bgsave | V::Bgrewriteaof => absent::save(self),
+            V::Role => absent::role(self),
+            V::Lolwut => absent::lolwut(self),
+            V::AclWhoami => absent::acl_whoami(self),
+            V::AclUsers => absent::acl_users(self),
+            V::AclCat => absent::acl_cat(self),
+            V::ModuleList => absent::module_list(self),
+            V::Cluster | V::Readonly | V::Readwrite | V::Asking => absent::cluster(self),
             V::Wait => server::wait(self),
             V::Debug => server::debug(self),
             V::FunctionFlush => server::function_flush(self),
             V::FunctionList => server::function_list(self),
             V::MemoryDoctor => memory::doctor(self),
+            V::MemoryPurge => memory::purge(self),
             V::MemoryStats => memory::stats(self),
             V::SlowlogGet => slowlog::get(self),
             V::SlowlogLen => slowlog::len(self),
@@ -100,7 +122,9 @@ impl<'a> Call<'_, 'a, '_> {
             | V::MemoryHelp
             | V::SlowlogHelp
             | V::LatencyHelp
-            | V::FunctionHelp => help::run(self),
+            | V::FunctionHelp
+            | V::AclHelp
+            | V::ModuleHelp => help::run(self),
 
             // The server's, which knows the other connections (flag CONNECTION): see `server/clients.rs`.
             V::Reset
@@ -117,9 +141,15 @@ impl<'a> Call<'_, 'a, '_> {
             | V::Shutdown => Err(ErrorKind::NotInsideMulti.plain()),
 
             // Containers: `Engine::admit` answers with the row of the subcommand, or refuses.
-            V::Object | V::Client | V::Config | V::Memory | V::Slowlog | V::Latency | V::Function => {
-                Err(ErrorKind::WrongArity.of(self.verb.name.as_bytes()))
-            }
+            V::Object
+            | V::Client
+            | V::Config
+            | V::Memory
+            | V::Slowlog
+            | V::Latency
+            | V::Function
+            | V::Acl
+            | V::Module => Err(ErrorKind::WrongArity.of(self.verb.name.as_bytes())),
         }
     }
 }

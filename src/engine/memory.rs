@@ -58,6 +58,11 @@ pub fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     Ok(Flow::Done)
 }
 
+/// `MEMORY PURGE`: there is no allocator that keeps pages back.
+pub fn purge<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    call.ok()
+}
+
 /// `MEMORY DOCTOR`
 pub fn doctor<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let memory = call.engine.store.memory();

@@ -30,6 +30,9 @@ use crate::{
     },
 };
 
+mod absent;
+mod bitfield;
+mod bits;
 mod call;
 mod client;
 mod commands;
@@ -61,6 +64,7 @@ mod server_tests;
 pub mod session;
 mod set;
 mod slowlog;
+mod sort;
 mod strings;
 #[cfg(test)]
 mod testing;
@@ -129,6 +133,10 @@ pub enum Continuation {
     Mget { next: u32 },
     /// KEYS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
     Keys { cursor: u64, id: LargeId, count: u64 },
+    /// BITCOUNT: `count` bits were counted before the cursor, in a value that is retained; `end` is in bytes.
+    Bitcount { cursor: LargeCursor, end: u64, count: i64 },
+    /// BITPOS: nothing was found before the cursor, in a value that is retained.
+    Bitpos { cursor: LargeCursor },
 }
 
 /// What a verb's function returns: the reply is written, or the error is still to be.
@@ -308,8 +316,12 @@ impl Engine {
 
     /// Drops a job whose client is gone.
     pub fn abandon(&mut self, job: Continuation) {
-        if let Continuation::Keys { id, .. } = job {
-            self.store.large_release(id);
+        match job {
+            Continuation::Mget { .. } => {}
+            Continuation::Keys { id, .. } => self.store.large_release(id),
+            Continuation::Bitcount { cursor, .. } | Continuation::Bitpos { cursor } => {
+                self.store.large_release(cursor.id);
+            }
         }
     }
 

@@ -1,11 +1,15 @@
-//! Several values at once: MGET, MSET, MSETNX.
+//! Several values at once: MGET, MSET, MSETNX, MSETEX.
 
-use super::{Call, Continuation, Flow, Outcome};
+use super::{
+    Call, Continuation, Flow, Outcome,
+    expire::{self, Deadline},
+};
 use crate::{
     mutation::NewValue,
     reply::{Error, ErrorKind},
-    store::Value,
-    wire::arguments::Arg,
+    store::{BatchExpiry, Value},
+    time::Millis,
+    wire::{arguments::Arg, number::parse_i64},
 };
 
 /// Keys that MGET answers in one slice, at most.
@@ -52,43 +56,113 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
 
 /// `MSET key value …`
 pub fn mset<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    check(call)?;
-    put_all(call)?;
+    let pairs = pairs(call)?;
+    put_all(call, pairs, BatchExpiry::At(None))?;
     call.ok()
 }
 
 /// `MSETNX key value …`
 pub fn msetnx<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    check(call)?;
-    for at in (1..call.args.len()).step_by(2) {
-        let key = call.bytes(at)?;
-        if call.engine.store.get(call.session.db, key, call.now).is_some() {
-            return call.done(0);
-        }
+    let pairs = pairs(call)?;
+    if count_existing(call, &pairs, 1)? > 0 {
+        return call.done(0);
     }
-    put_all(call)?;
+    put_all(call, pairs, BatchExpiry::At(None))?;
     call.done(1)
 }
 
-/// Refuses pairs that are none, and values for which there was no room as they arrived.
-fn check<'a>(call: &Call<'_, 'a, '_>) -> Result<(), Error<'a>> {
+/// `MSETEX numkeys key value … [NX | XX] [EX s | PX ms | EXAT t | PXAT t | KEEPTTL]`
+pub fn msetex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let count = call.args.bytes(1).and_then(parse_i64).and_then(|count| i32::try_from(count).ok());
+    let count = count.filter(|count| *count > 0).ok_or(ErrorKind::MsetexCount.plain())? as usize;
+    if count > (call.args.len() - 2) / 2 {
+        return Err(ErrorKind::MsetexPairs.plain());
+    }
+    let end = 2 + 2 * count;
+    let (mut deadline, mut keep_expiry, mut wanted) = (None, false, None);
+    let mut at = end;
+    while at < call.args.len() {
+        if let Some(found) = Deadline::option(call, at)
+            && deadline.is_none()
+            && !keep_expiry
+        {
+            deadline = Some(found);
+            at += 1;
+        } else if call.is_word(at, "KEEPTTL") && deadline.is_none() {
+            keep_expiry = true;
+        } else if call.is_word(at, "NX") && wanted != Some(true) {
+            wanted = Some(false);
+        } else if call.is_word(at, "XX") && wanted != Some(false) {
+            wanted = Some(true);
+        } else {
+            return Err(ErrorKind::Syntax.plain());
+        }
+        at += 1;
+    }
+    let pairs = checked(call, (2..end).step_by(2))?;
+    let deadline = deadline.map(|deadline| deadline.resolve(call)).transpose()?;
+    let applies = match wanted {
+        None => true,
+        Some(false) => count_existing(call, &pairs, 1)? == 0,
+        Some(true) => count_existing(call, &pairs, count)? == count,
+    };
+    if !applies {
+        return call.done(0);
+    }
+    match deadline {
+        Some(at) if expire::has_passed(at, call.now) => {
+            for at in pairs {
+                let key = call.bytes(at)?;
+                call.delete(key)?;
+            }
+        }
+        Some(at) => put_all(call, pairs, BatchExpiry::At(Some(Millis(at as u64))))?,
+        None if keep_expiry => put_all(call, pairs, BatchExpiry::Keep)?,
+        None => put_all(call, pairs, BatchExpiry::At(None))?,
+    }
+    call.done(1)
+}
+
+/// The positions of keys, each of which is followed by its value.
+type Pairs = std::iter::StepBy<std::ops::Range<usize>>;
+
+/// All arguments as pairs.
+fn pairs<'a>(call: &Call<'_, 'a, '_>) -> Result<Pairs, Error<'a>> {
     if call.args.len().is_multiple_of(2) {
         return Err(ErrorKind::WrongArity.of(call.verb.name.as_bytes()));
     }
-    for at in (1..call.args.len()).step_by(2) {
+    checked(call, (1..call.args.len()).step_by(2))
+}
+
+/// Refuses pairs that are none, and values for which there was no room as they arrived.
+fn checked<'a>(call: &Call<'_, 'a, '_>, pairs: Pairs) -> Result<Pairs, Error<'a>> {
+    for at in pairs.clone() {
         call.bytes(at)?;
         call.value(at + 1)?;
     }
-    Ok(())
+    Ok(pairs)
+}
+
+/// Counts the keys that are there, until there are `most`. A key that is named twice counts twice.
+fn count_existing<'a>(call: &mut Call<'_, 'a, '_>, pairs: &Pairs, most: usize) -> Result<usize, Error<'a>> {
+    let mut count = 0;
+    for at in pairs.clone() {
+        let key = call.bytes(at)?;
+        count += usize::from(call.engine.store.get(call.session.db, key, call.now).is_some());
+        if count == most {
+            break;
+        }
+    }
+    Ok(count)
 }
 
 /// All or nothing: see [`put_all`](crate::store::Store::put_all).
-fn put_all<'a>(call: &mut Call<'_, 'a, '_>) -> Result<(), Error<'a>> {
+fn put_all<'a>(call: &mut Call<'_, 'a, '_>, pairs: Pairs, expiry: BatchExpiry) -> Result<(), Error<'a>> {
     let args = call.args;
-    let pairs = (1..args.len()).step_by(2).filter_map(move |at| match (args.bytes(at)?, args.get(at + 1)?) {
+    let pairs = pairs.filter_map(move |at| match (args.bytes(at)?, args.get(at + 1)?) {
         (key, Arg::Bytes(value)) => Some((key, NewValue::Bytes(value))),
         (key, Arg::Large(id)) => Some((key, NewValue::Large(id))),
         (_, Arg::Refused) => None,
     });
-    call.engine.store.put_all(call.session.db, pairs, call.now).map_err(super::refused)
+    call.engine.store.put_all(call.session.db, pairs, expiry, call.now).map_err(super::refused)
 }

@@ -58,10 +58,15 @@ fn answer_part<'a>(call: &mut Call<'_, 'a, '_>, id: LargeId, start: u64, end: u6
 }
 
 /// The half-open range that Redis's inclusive one, negative from the end, names; `None` if it is empty.
-fn resolve(start: i64, end: i64, len: u64) -> Option<(u64, u64)> {
+pub fn resolve(start: i64, end: i64, len: u64) -> Option<(u64, u64)> {
     if start < 0 && end < 0 && start > end {
         return None;
     }
+    clamp(start, end, len)
+}
+
+/// The same where what lies before the beginning is cut to it first, as BITPOS does: -1 to -3 of one unit is that unit.
+pub fn clamp(start: i64, end: i64, len: u64) -> Option<(u64, u64)> {
     let len = len as i64;
     let from_end = |index: i64| if index < 0 { index.saturating_add(len).max(0) } else { index };
     let (start, end) = (from_end(start), from_end(end).min(len - 1));

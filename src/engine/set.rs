@@ -25,6 +25,8 @@ enum Condition<'a> {
     Present,
     /// IFEQ
     Equal(Arg<'a>),
+    /// IFNE; a key that is not there is unequal to any value
+    Unequal(Arg<'a>),
 }
 
 struct Options<'a> {
@@ -34,7 +36,7 @@ struct Options<'a> {
     get: bool,
 }
 
-/// `SET key value [NX | XX | IFEQ value] [GET] [EX s | PX ms | EXAT t | PXAT t | KEEPTTL]`
+/// `SET key value [NX | XX | IFEQ value | IFNE value] [GET] [EX s | PX ms | EXAT t | PXAT t | KEEPTTL]`
 #[inline]
 pub fn set<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
@@ -101,6 +103,12 @@ fn parse<'a>(call: &Call<'_, 'a, '_>) -> Result<Options<'a>, Error<'a>> {
         {
             options.condition = Condition::Equal(wanted);
             at += 1;
+        } else if let Some(wanted) = call.args.get(at + 1)
+            && call.is_word(at, "IFNE")
+            && matches!(condition, Condition::Always | Condition::Unequal(_))
+        {
+            options.condition = Condition::Unequal(wanted);
+            at += 1;
         } else {
             return Err(ErrorKind::Syntax.plain());
         }
@@ -137,12 +145,15 @@ fn set_with<'a>(
         Condition::Always => (Presence::Any, None),
         Condition::Absent => (Presence::Absent, None),
         Condition::Present => (Presence::Present, None),
-        Condition::Equal(wanted) => (Presence::Present, Some(wanted)),
+        Condition::Equal(wanted) => (Presence::Present, Some((wanted, true))),
+        Condition::Unequal(wanted) => (Presence::Any, Some((wanted, false))),
     };
     let old = if options.get { stash(call, key) } else { Old::Absent };
     let (db, now) = (call.session.db, call.now);
-    let is_equal = |store: &Store, _| wanted.is_none_or(|wanted| holds(store, (db, key), wanted, now));
-    let change = call.ops().put((db, key), value, expiry, presence, is_equal).map_err(refused);
+    let applies = |store: &Store, _| {
+        wanted.is_none_or(|(wanted, is_equal)| holds(store, (db, key), wanted, now) == is_equal)
+    };
+    let change = call.ops().put((db, key), value, expiry, presence, applies).map_err(refused);
     answer(call, old, options.get, change)
 }
 

@@ -1,4 +1,4 @@
-//! Single values: GET, STRLEN, GETEX, GETDEL, DELIFEQ, and comparing a value with an argument.
+//! Single values: GET, STRLEN, GETEX, GETDEL, DELIFEQ, DELEX, and comparing a value with an argument.
 
 use super::{
     Call, Flow, Outcome,
@@ -96,6 +96,26 @@ pub fn delifeq<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let (db, now) = (call.session.db, call.now);
     let is_equal = |store: &Store, _| holds(store, (db, key), wanted, now);
     let change = call.ops().remove(db, key, is_equal).map_err(refused)?;
+    call.done(i64::from(matches!(change, Change::Made(_))))
+}
+
+/// `DELEX key [IFEQ value | IFNE value]`
+pub fn delex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let key = call.bytes(1)?;
+    let (db, now) = (call.session.db, call.now);
+    let wanted = match (call.args.len(), call.args.get(3)) {
+        (2, _) => None,
+        (4, Some(wanted)) if call.is_word(2, "IFEQ") => Some((wanted, true)),
+        (4, Some(wanted)) if call.is_word(2, "IFNE") => Some((wanted, false)),
+        // As in Redis, what is there to be compared counts before how.
+        (4, _) if call.ops().get(db, key).is_none() => return call.done(0),
+        (4, _) => return Err(ErrorKind::DelexCondition.plain()),
+        _ => return Err(ErrorKind::WrongArity.of(call.verb.name.as_bytes())),
+    };
+    let applies = |store: &Store, _| {
+        wanted.is_none_or(|(wanted, is_equal)| holds(store, (db, key), wanted, now) == is_equal)
+    };
+    let change = call.ops().remove(db, key, applies).map_err(refused)?;
     call.done(i64::from(matches!(change, Change::Made(_))))
 }
 

@@ -53,6 +53,7 @@ use pool::{Pool, SegmentId};
 use record::{Content, Record};
 use removal_sketch::RemovalSketch;
 use segments::{Segments, State};
+pub use staged::BatchExpiry;
 
 /// A key and what it has, borrowed from the store.
 #[derive(Clone, Copy, Debug)]

@@ -41,6 +41,15 @@ use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, Mutation, NewValue, Refused, Revision};
 use crate::time::Millis;
 
+/// What expiry the keys of a batch get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchExpiry {
+    /// All of them this one.
+    At(Option<Millis>),
+    /// Each the one that it has.
+    Keep,
+}
+
 /// How far staging has come.
 struct WriteBatch {
     /// The latest revision before it. A staged record has this and its pair's number, from 1 on, until it draws its own.
@@ -49,6 +58,7 @@ struct WriteBatch {
     staged: usize,
     /// Bytes of records that die when those are published.
     replaced_bytes: usize,
+    expiry: BatchExpiry,
 }
 
 /// One pair of the batch; the first has the number 1.
@@ -68,20 +78,26 @@ struct OldAndStaged {
 }
 
 impl Store {
-    /// Gives every key its value and no expiry, or changes nothing; of a key that is given twice the last value stays.
+    /// Gives every key its value and expiry, or changes nothing; of a key that is given twice the last value stays.
     /// Each pair is told as a [`Mutation::Put`], in order. The batch takes references of its own to large values.
     ///
     /// # Errors
     /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
-    pub fn put_all<'a, P>(&mut self, db: Database, pairs: P, now: Millis) -> Result<(), Refused>
+    pub fn put_all<'a, P>(
+        &mut self,
+        db: Database,
+        pairs: P,
+        expiry: BatchExpiry,
+        now: Millis,
+    ) -> Result<(), Refused>
     where
         P: Iterator<Item = (&'a [u8], NewValue<'a>)> + Clone,
     {
         if mutant::is_on(Mutant::HalfDone) {
-            return self.put_each(db, pairs, now);
+            return self.put_each(db, pairs, expiry, now);
         }
-        self.batch_room(db, pairs.clone(), now)?;
-        let mut batch = WriteBatch { base: self.revision, staged: 0, replaced_bytes: 0 };
+        self.batch_room(db, pairs.clone(), expiry, now)?;
+        let mut batch = WriteBatch { base: self.revision, staged: 0, replaced_bytes: 0, expiry };
         for (pair, number) in pairs.clone().zip(1..) {
             let pair = self.pair(db, pair, number);
             if let Err(refused) = self.stage(&mut batch, pair, now) {
@@ -98,8 +114,8 @@ impl Store {
         }
         for (pair, number) in pairs.zip(1..) {
             let (key, value) = pair;
-            let revision = self.publish(&batch, self.pair(db, pair, number));
-            self.publish_change(&Mutation::Put { db, key, value, expiry: None }, revision);
+            let (revision, expiry) = self.publish(&batch, self.pair(db, pair, number));
+            self.publish_change(&Mutation::Put { db, key, value, expiry }, revision);
         }
         Ok(())
     }
@@ -110,13 +126,18 @@ impl Store {
         &mut self,
         db: Database,
         mut pairs: impl Iterator<Item = (&'a [u8], NewValue<'a>)>,
+        expiry: BatchExpiry,
         now: Millis,
     ) -> Result<(), Refused> {
         pairs.try_for_each(|(key, value)| {
+            let expiry = match expiry {
+                BatchExpiry::At(expiry) => expiry,
+                BatchExpiry::Keep => self.peek(db, key, now).and_then(|entry| entry.expiry),
+            };
             if let NewValue::Large(id) = value {
                 self.larges.retain(id);
             }
-            let applied = self.apply(&Mutation::Put { db, key, value, expiry: None }, now);
+            let applied = self.apply(&Mutation::Put { db, key, value, expiry }, now);
             if let (NewValue::Large(id), Err(_)) = (value, &applied) {
                 self.large_release(id);
             }
@@ -129,14 +150,22 @@ impl Store {
     }
 
     /// Refuses at once what cannot be had: staging would find out too, but only when the store is full of it.
-    fn batch_room<'a, P>(&mut self, db: Database, pairs: P, now: Millis) -> Result<(), Refused>
+    fn batch_room<'a, P>(
+        &mut self,
+        db: Database,
+        pairs: P,
+        expiry: BatchExpiry,
+        now: Millis,
+    ) -> Result<(), Refused>
     where
         P: Iterator<Item = (&'a [u8], NewValue<'a>)> + Clone,
     {
+        // Which keys keep an expiry is not looked up for an estimate.
+        let expires = expiry != BatchExpiry::At(None);
         let mut needed = 0;
         for (key, value) in pairs.clone() {
             self.check_key(key)?;
-            needed += self.pair_size(key, value) as u64;
+            needed += self.pair_size(key, value, expires) as u64;
         }
         // What the pairs replace is looked up only if it matters. A key that is given twice counts twice.
         if self.batch_fits(needed, 0) {
@@ -150,12 +179,20 @@ impl Store {
         self.settle_until(now, |store| store.batch_fits(needed, replaced))
     }
 
-    fn pair_size(&self, key: &[u8], value: NewValue<'_>) -> usize {
+    fn pair_size(&self, key: &[u8], value: NewValue<'_>, expires: bool) -> usize {
         match value {
             NewValue::Bytes(bytes) if self.is_inline(key, bytes.len()) => {
-                record::size(key.len(), bytes.len(), false)
+                record::size(key.len(), bytes.len(), expires)
             }
-            _ => record::size(key.len(), LARGE_BYTES, false),
+            _ => record::size(key.len(), LARGE_BYTES, expires),
+        }
+    }
+
+    /// The expiry that a key gets whose old record is this.
+    fn batch_expiry(&self, batch: &WriteBatch, old: Option<Address>) -> Option<Millis> {
+        match batch.expiry {
+            BatchExpiry::At(expiry) => expiry,
+            BatchExpiry::Keep => old.and_then(|at| self.record(at).expiry),
         }
     }
 
@@ -185,8 +222,8 @@ impl Store {
 
     /// Takes what memory a pair needs. Refused: there is no staged record of its key.
     fn stage(&mut self, batch: &mut WriteBatch, pair: Pair<'_>, now: Millis) -> Result<(), Refused> {
-        let size = self.pair_size(pair.key.bytes, pair.value);
-        self.gc_assist(size, now);
+        let expires = batch.expiry != BatchExpiry::At(None);
+        self.gc_assist(self.pair_size(pair.key.bytes, pair.value, expires), now);
         // Of a key that is given twice, the pair before counts no more.
         let mut old = self.rollback_key(batch, pair.key);
         if let Some(at) = old
@@ -195,6 +232,8 @@ impl Store {
             self.remove_record(at, RemoveReason::Expired);
             old = None;
         }
+        let expiry = self.batch_expiry(batch, old);
+        let size = self.pair_size(pair.key.bytes, pair.value, expiry.is_some());
         let (old_size, content) = (old.map_or(0, |at| self.record(at).size()), self.content(pair));
         if let (Some(at), Some(_)) = (old, content)
             && old_size == size
@@ -212,7 +251,8 @@ impl Store {
             (None, NewValue::Bytes(bytes)) => Content::Large(self.large_of(bytes, now)?),
             (None, NewValue::Large(_)) => unreachable!("a large value is made"),
         };
-        let staged = self.stage_record(batch, (pair, content, old_size), now);
+        let new = NewRecord { key: pair.key, content, expiry };
+        let staged = self.stage_record(batch, (pair.number, new, old_size), now);
         if let (Err(_), Content::Large(id)) = (&staged, content) {
             self.large_release(id);
         }
@@ -223,22 +263,21 @@ impl Store {
     fn stage_record(
         &mut self,
         batch: &mut WriteBatch,
-        (pair, content, replaced_bytes): (Pair<'_>, Content<'_>, usize),
+        (number, new, replaced_bytes): (u64, NewRecord<'_>, usize),
         now: Millis,
     ) -> Result<(), Refused> {
-        let new = NewRecord { key: pair.key, content, expiry: None };
-        let (class, size) = (Store::class_of(None, now), new.size());
+        let (class, size) = (Store::class_of(new.expiry, now), new.size());
         self.leaf_room(now)?;
         let credits = batch.replaced_bytes + replaced_bytes;
         let segment =
             self.acquire(Want::Staged { class, size, staged: batch.staged, replaced_bytes: credits }, now)?;
-        let meta = new.meta(Revision(batch.base.0 + pair.number));
+        let meta = new.meta(Revision(batch.base.0 + number));
         let offset = self.append(segment, &meta);
         let bytes = &mut self.pool.bytes_mut(segment)[offset..];
         new.write(meta.revision, bytes);
         record::pin(bytes);
         let at = address(&self.pool, segment, offset);
-        if self.keyspaces[pair.key.space].index.insert(&mut self.leaves, pair.key.hash, at).is_err() {
+        if self.keyspaces[new.key.space].index.insert(&mut self.leaves, new.key.hash, at).is_err() {
             self.mark_record_dead(segment, offset, size);
             return self.refuse();
         }
@@ -274,27 +313,30 @@ impl Store {
         self.layout_epoch += 1;
     }
 
-    /// Makes what was staged for a pair the key's value, under the revision that is given back.
-    fn publish(&mut self, batch: &WriteBatch, pair: Pair<'_>) -> Revision {
+    /// Makes what was staged for a pair the key's value, under the revision that is given back, with its expiry.
+    fn publish(&mut self, batch: &WriteBatch, pair: Pair<'_>) -> (Revision, Option<Millis>) {
         let (old_and_staged, content) = (self.old_and_staged(batch, pair.key), self.content(pair));
+        let expiry = self.batch_expiry(batch, old_and_staged.old);
         let Some(at) = old_and_staged.staged else {
             let old = old_and_staged.old.expect("a pair that was staged is there");
-            return match content {
-                Some(content) if self.record(old).size() == self.pair_size(pair.key.bytes, pair.value) => {
+            let size = self.pair_size(pair.key.bytes, pair.value, expiry.is_some());
+            let revision = match content {
+                Some(content) if self.record(old).size() == size => {
                     if let Content::Large(id) = content {
                         self.larges.retain(id);
                     }
-                    self.overwrite(old, &NewRecord { key: pair.key, content, expiry: None })
+                    self.overwrite(old, &NewRecord { key: pair.key, content, expiry })
                 }
                 // A later pair has the same key: it is as if this one had been written over at once.
                 _ => self.next_revision(),
             };
+            return (revision, expiry);
         };
         let number = record::revision(bytes_at(&self.pool, at)).0 - batch.base.0;
         assert!(number >= pair.number, "a key's staged record is its last pair's");
         let revision = self.next_revision();
         if number > pair.number {
-            return revision;
+            return (revision, expiry);
         }
         if let Some(old) = old_and_staged.old {
             if self.config.on_full == OnFull::Evict {
@@ -308,6 +350,6 @@ impl Store {
         let bytes = &mut self.pool.bytes_mut(segment)[offset..];
         record::unpin(bytes);
         record::set_revision(bytes, revision);
-        revision
+        (revision, expiry)
     }
 }

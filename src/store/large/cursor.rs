@@ -15,7 +15,7 @@ use std::io::IoSliceMut;
 const SPACES_MAX: usize = 24;
 
 /// A place in a large value, for reading it piece by piece.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LargeCursor {
     /// Which value; the holder of the cursor holds a reference too.
     pub id: LargeId,
