@@ -197,7 +197,7 @@ fn sums_hold(faults: Faults, adds: usize) -> f64 {
                 sum.acknowledged += 1;
                 assert!(sum.told.insert(answer.result), "the sum {} was told twice", answer.result);
             }
-            Outcome::Unknown => sum.unknown += 1,
+            Outcome::Unknown { .. } => sum.unknown += 1,
             other => panic!("{other:?}"),
         }
     }

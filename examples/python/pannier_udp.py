@@ -101,6 +101,7 @@ class Client:
     def __init__(self, host, port, timeout=5.0):
         self.address = (host, port)
         self.timeout = timeout
+        self.setbacks = 0  # Answers in a row that led to a new try.
         self.counters = {"malformed": 0, "unknown": 0, "late": 0}
         self._new_port()
         self._new_session()
@@ -109,6 +110,13 @@ class Client:
         family = socket.getaddrinfo(*self.address, type=socket.SOCK_DGRAM)[0][0]
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.connect(self.address)
+
+    def _set_back(self, deadline):
+        """The server has answered, but only so that the client has to try again. The first two in a row cost no time."""
+        self.setbacks += 1
+        if self.setbacks > 2:
+            wait = min(2.0, 0.05 * 2 ** min(self.setbacks - 3, 10)) * random.uniform(0.75, 1.25)
+            time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
 
     def _new_session(self):
         self.client_id = int.from_bytes(os.urandom(8), "big")
@@ -154,12 +162,14 @@ class Client:
                 break
             except SessionLost:
                 self._new_session()
+                self._set_back(deadline)
                 if sent and op in WRITES:
                     raise Unknown from None
             except Timeout:
                 if sent and op in WRITES:
                     raise Unknown from None
                 raise
+        self.setbacks = 0
         if reply.status not in may:
             raise Failed(reply.status)
         return reply
@@ -174,10 +184,11 @@ class Client:
                     raise SessionLost
                 self.epoch, self.number, self.cookie = reply.epoch, reply.expect, reply.cookie
                 return
-            if self.number is not None and (reply.status == STALE_SESSION or reply.epoch != self.epoch):
+            if self.number is not None and reply.epoch != self.epoch:
                 raise SessionLost
-            if reply.status in (CHALLENGE, STALE_SESSION):
+            if reply.status == CHALLENGE:
                 self.cookie = reply.cookie
+                self._set_back(deadline)
             elif reply.status == BUSY:
                 time.sleep(min(0.2, max(0.0, deadline - time.monotonic())))
             else:
@@ -206,6 +217,7 @@ class Client:
                     if reply.epoch != self.epoch:
                         raise SessionLost
                     self.cookie = reply.cookie
+                    self._set_back(deadline)
                     self._hello(deadline)
                 elif reply.status in (STALE_SESSION, WRONG_EPOCH):
                     raise SessionLost

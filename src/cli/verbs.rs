@@ -401,8 +401,10 @@ fn parse_server(text: &str) -> Result<String, String> {
 
 fn exit_of(error: &Error) -> Exit {
     match error {
-        Error::Connect { .. } | Error::Timeout { .. } | Error::Lost(_) => Exit::Unreachable,
-        Error::OutcomeUnknown(_) => Exit::OutcomeUnknown,
+        Error::Connect { .. } | Error::Timeout { .. } | Error::NotServed { .. } | Error::Lost(_) => {
+            Exit::Unreachable
+        }
+        Error::OutcomeUnknown(_) | Error::SessionLost { .. } => Exit::OutcomeUnknown,
         Error::Auth(_) => Exit::NotAuthenticated,
         Error::Server { .. } | Error::Protocol(_) => Exit::Refused,
     }

@@ -23,6 +23,21 @@ pub enum Error {
         /// The time that the call was given.
         after: Duration,
     },
+    /// The server answered by datagrams for as long as the call had, but never served it. Nothing was changed.
+    NotServed {
+        /// The last answer, such as `BUSY`: the server's table of clients is full.
+        code: &'static str,
+        /// The time that it was tried for.
+        after: Duration,
+    },
+    /// The server does not know the client's session any longer: it was restarted, or the client was silent for too long. Only
+    /// within [`OutcomeUnknown`](Error::OutcomeUnknown): what changes nothing is asked for again in a new session.
+    SessionLost {
+        /// The answer that says so, such as `WRONG_EPOCH`.
+        code: &'static str,
+        /// The time from the call's beginning to that answer.
+        after: Duration,
+    },
     /// The connection broke. Nothing was changed: the call reads, or its request never left whole.
     Lost(io::Error),
     /// A request that may change something was sent, and its answer never came: it ran, or it did not.
@@ -51,7 +66,10 @@ impl Error {
 
     /// True where the request is certain not to have changed anything, so that it may be sent again.
     pub fn is_safe_to_retry(&self) -> bool {
-        matches!(self, Error::Connect { .. } | Error::Timeout { .. } | Error::Lost(_))
+        matches!(
+            self,
+            Error::Connect { .. } | Error::Timeout { .. } | Error::NotServed { .. } | Error::Lost(_)
+        )
     }
 }
 
@@ -60,6 +78,15 @@ impl fmt::Display for Error {
         match self {
             Error::Connect { server, source } => write!(f, "cannot connect to {server}: {source}"),
             Error::Timeout { after } => write!(f, "no answer within {after:?}"),
+            Error::NotServed { code: "BUSY", after } => {
+                write!(f, "the server's table of clients was full for {after:?} (BUSY)")
+            }
+            Error::NotServed { code, after } => {
+                write!(f, "not served within {after:?}: the server answered {code} again and again")
+            }
+            Error::SessionLost { code, after } => {
+                write!(f, "the server lost the session and said so after {after:?} ({code})")
+            }
             Error::Lost(source) => write!(f, "the connection broke: {source}"),
             Error::OutcomeUnknown(cause) => write!(f, "outcome unknown, the request may have run: {cause}"),
             Error::Server { code, text } => write!(f, "the server answered: {code} {text}"),
@@ -75,7 +102,11 @@ impl error::Error for Error {
             Error::Connect { source, .. } | Error::Lost(source) => Some(source),
             Error::OutcomeUnknown(cause) => Some(&**cause),
             Error::Protocol(reason) => Some(reason),
-            Error::Timeout { .. } | Error::Server { .. } | Error::Auth(_) => None,
+            Error::Timeout { .. }
+            | Error::NotServed { .. }
+            | Error::SessionLost { .. }
+            | Error::Server { .. }
+            | Error::Auth(_) => None,
         }
     }
 }

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `attempts.rs` | the sendings of one request |
 //! | `request.rs` | requests and what becomes of them |
-//! | `session.rs` | which requests are outstanding, when they are sent again, which replies are believed; no I/O |
+//! | `session.rs`, `session/` | which requests are outstanding, when they are sent again, which replies are believed; no I/O |
 //!
 //! What does not fit a datagram goes over TCP by itself: a value that the server answers with USE_TCP, a key or value
 //! too long, a condition on a value. A write that goes over TCP is sent once.
@@ -192,22 +192,21 @@ impl Udp {
         let Ok(requests) = keys.iter().map(|key| Request::delete(key)).collect() else {
             return self.stream()?.delete(keys);
         };
-        let after = self.options.call_timeout;
-        let (mut deleted, mut unanswered, mut unknown, mut error) = (0, 0, 0, None);
+        let begun = self.now();
+        let (mut deleted, mut unknown, mut error) = (0, 0, None);
         for outcome in self.batch(requests)? {
             match outcome {
                 Outcome::Done(answer) if answer.status == Status::Ok => deleted += 1,
                 Outcome::Done(answer) if answer.status == Status::NotFound => {}
                 Outcome::Done(answer) => error = Some(refused(&answer)),
-                Outcome::TimedOut => unanswered += 1,
-                Outcome::Unknown => unknown += 1,
+                Outcome::TimedOut { refusal } => error = Some(self.not_served(refusal, begun)),
+                Outcome::Unknown { refusal } => {
+                    unknown += 1;
+                    error = Some(self.lost(refusal, begun));
+                }
             }
         }
-        let error = match error {
-            None if unanswered + unknown == 0 => return Ok(deleted),
-            None => Error::Timeout { after },
-            Some(error) => error,
-        };
+        let Some(error) = error else { return Ok(deleted) };
         // "Nothing was changed" is said only where it is so.
         Err(if deleted + unknown > 0 { Error::OutcomeUnknown(Box::new(error)) } else { error })
     }
@@ -279,13 +278,39 @@ impl Udp {
     /// One request, and whatever the server answers.
     ///
     /// # Errors
-    /// [`Error::Timeout`], [`Error::OutcomeUnknown`].
+    /// [`Error::Timeout`], [`Error::NotServed`], [`Error::OutcomeUnknown`].
     pub fn call(&mut self, request: Request) -> Result<Answer, Error> {
-        let after = self.options.call_timeout;
+        let begun = self.now();
         match self.batch(vec![request])?.pop() {
             Some(Outcome::Done(answer)) => Ok(answer),
-            Some(Outcome::Unknown) => Err(Error::OutcomeUnknown(Box::new(Error::Timeout { after }))),
-            Some(Outcome::TimedOut) | None => Err(Error::Timeout { after }),
+            Some(Outcome::Unknown { refusal }) => {
+                Err(Error::OutcomeUnknown(Box::new(self.lost(refusal, begun))))
+            }
+            Some(Outcome::TimedOut { refusal }) => Err(self.not_served(refusal, begun)),
+            None => Err(self.not_served(None, begun)),
+        }
+    }
+
+    /// Why a request that changed nothing has no answer, with the time since the call began.
+    fn not_served(&self, refusal: Option<Status>, begun: Duration) -> Error {
+        let after = self.spent(begun);
+        match refusal {
+            Some(status) => Error::NotServed { code: status.name(), after },
+            None => Error::Timeout { after },
+        }
+    }
+
+    /// The time since the call began; what was over it when the deadline had passed is not worth a word.
+    fn spent(&self, begun: Duration) -> Duration {
+        rounded(self.now() - begun).min(self.options.call_timeout)
+    }
+
+    /// Why a write has no answer that may have run.
+    fn lost(&self, refusal: Option<Status>, begun: Duration) -> Error {
+        let after = self.spent(begun);
+        match refusal {
+            Some(status) => Error::SessionLost { code: status.name(), after },
+            None => Error::Timeout { after },
         }
     }
 
@@ -319,7 +344,10 @@ impl Udp {
                 self.receive();
             }
         }
-        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::TimedOut)).collect())
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or(Outcome::TimedOut { refusal: None }))
+            .collect())
     }
 
     fn done_or_missing(&mut self, request: Request) -> Result<bool, Error> {
@@ -406,6 +434,12 @@ impl Udp {
         };
         Ok(self.stream.insert(client))
     }
+}
+
+/// To hundredths of a second where it took as long: what is read by people.
+fn rounded(time: Duration) -> Duration {
+    let unit = if time >= Duration::from_secs(1) { 10_000_000 } else { 10_000 };
+    Duration::from_nanos((time.as_nanos() / unit * unit) as u64)
 }
 
 /// The error that a status stands for.

@@ -149,9 +149,10 @@ pub struct Answer {
 pub enum Outcome {
     /// The server has answered: this happened, exactly once.
     Done(Answer),
-    /// The deadline passed, and nothing was changed: a read, or a write that was never sent.
-    TimedOut,
-    /// A write was sent, at least once, and no answer came in time, or the server lost its memory of it. It ran once
-    /// or not at all.
-    Unknown,
+    /// The deadline passed, and nothing was changed: a read, or a write that was never sent. `refusal`: what the server
+    /// has answered last, if it has answered: BUSY, or what asks for a new try, again and again.
+    TimedOut { refusal: Option<Status> },
+    /// A write was sent, at least once, and no answer came in time, or the server lost its memory of it (as `refusal`
+    /// says). It ran once or not at all.
+    Unknown { refusal: Option<Status> },
 }

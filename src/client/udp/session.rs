@@ -9,12 +9,25 @@
 //!      | WRONG_EPOCH, another epoch                                           v   |
 //!      `------------------------------------------------------------------- Checking
 //! ```
+//! An answer that leads to a new try (CHALLENGE, STALE_SESSION, WRONG_EPOCH, another number) is a *setback*. The first
+//! few in a row cost no time, since a new session and a restarted server bring about that many; after these each waits
+//! twice as long as the one before, until a request is answered: a peer that only ever sets back is asked a few times a
+//! second, not once a round trip.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `replies.rs` | what a reply does to the session and to its request |
+//! | `sending.rs` | which frame is due, and how long its reply is waited for |
+//!
 //! A session that is lost takes with it what is known of its writes: those that were sent are
 //! [`Outcome::Unknown`], the rest go into the next session, under another client id. A cookie from a CHALLENGE is never
 //! put on the retry of a write before a HELLO has shown that the session still stands: where it does not, a late copy of
 //! that retry would be taken for a write of the session that the HELLO has opened.
 
 use std::time::Duration;
+
+mod replies;
+mod sending;
 
 use super::attempts::{Attempts, OVERTAKEN_MAX, SLACK_MIN};
 use super::request::{Answer, Outcome, Request};
@@ -26,7 +39,8 @@ use crate::wire::tag::TagKeys;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub password: Option<Vec<u8>>,
-    /// Until the first round trip has been measured, what is waited before a request is sent again.
+    /// Until the first round trip has been measured, what is waited before a request is sent again; and what is waited
+    /// after the first setback that costs time.
     pub retry_first: Duration,
     /// The shortest wait before a request is sent again.
     pub retry_min: Duration,
@@ -128,10 +142,15 @@ pub struct Session {
     epoch: u32,
     cookie: [u8; COOKIE_LEN],
     /// The server's number of this session.
-    birth: u64,
+    number: u64,
     /// Half of the lease: after so long a silence the session is checked before a write is risked.
-    patience: Duration,
+    check_after: Duration,
     heard: Duration,
+    /// Setbacks in a row, and the time before which nothing is sent because of them.
+    setbacks: u32,
+    not_before: Duration,
+    /// What the server has answered last, if that served no request.
+    refusal: Option<Status>,
     hello: Attempts,
     /// The first attempt of the HELLO that carries the cookie at hand; a CHALLENGE to an earlier one is late.
     hello_cookie_from: u8,
@@ -140,7 +159,7 @@ pub struct Session {
     pending: Vec<Pending>,
     events: Vec<Event>,
     smoothed: Option<(Duration, Duration)>,
-    retries_in_a_row: u32,
+    silent_retries: u32,
     /// Frames that may be sent early because as many replies have come while the window was held up.
     credit: usize,
     counters: Counters,
@@ -158,9 +177,12 @@ impl Session {
             client_id: 0,
             epoch: 0,
             cookie: [0; COOKIE_LEN],
-            birth: 0,
-            patience: Duration::from_millis(UDP_LEASE_MS / 2),
+            number: 0,
+            check_after: Duration::from_millis(UDP_LEASE_MS / 2),
             heard: Duration::ZERO,
+            setbacks: 0,
+            not_before: Duration::ZERO,
+            refusal: None,
             hello: Attempts::default(),
             hello_cookie_from: 0,
             next_sequence: 1,
@@ -168,7 +190,7 @@ impl Session {
             pending: Vec::with_capacity(UDP_WINDOW),
             events: Vec::new(),
             smoothed: None,
-            retries_in_a_row: 0,
+            silent_retries: 0,
             credit: 0,
             counters: Counters::default(),
         };
@@ -200,6 +222,9 @@ impl Session {
     pub fn start(&mut self, request: Request, deadline: Duration) -> Result<Ticket, WindowFull> {
         if self.pending.len() >= UDP_WINDOW {
             return Err(WindowFull);
+        }
+        if self.pending.is_empty() {
+            self.refusal = None;
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
@@ -246,7 +271,9 @@ impl Session {
             }
             let pending = self.pending.swap_remove(at);
             let may_have_run = pending.request.op().is_write() && pending.attempts.count > 0;
-            let outcome = if may_have_run { Outcome::Unknown } else { Outcome::TimedOut };
+            let refusal = self.refusal.filter(|status| *status == Status::Busy || self.is_set_back());
+            let outcome =
+                if may_have_run { Outcome::Unknown { refusal } } else { Outcome::TimedOut { refusal } };
             self.events.push(Event::Finished { ticket: pending.ticket, outcome });
         }
     }
@@ -255,15 +282,15 @@ impl Session {
     /// deadline first, so that nothing is sent again after it.
     pub fn poll_transmit(&mut self, now: Duration, out: &mut [u8; DATAGRAM_BYTES_MAX]) -> Option<usize> {
         self.handle_timeout(now);
-        if self.pending.is_empty() {
+        if self.pending.is_empty() || now < self.not_before {
             return None;
         }
         let sent_any = self.pending.iter().any(|pending| pending.sequence.is_some());
         if self.phase == Phase::Open && !sent_any {
             // Nothing is at stake: the moment to make sure of the session, or to leave a used-up one.
             if self.next_sequence >= u32::MAX - 1 {
-                self.lose_session();
-            } else if now.saturating_sub(self.heard) > self.patience {
+                self.begin_session(None);
+            } else if now.saturating_sub(self.heard) > self.check_after {
                 self.check_session();
             }
         }
@@ -293,277 +320,8 @@ impl Session {
             (Phase::Open, None) => pending.deadline,
             _ => pending.deadline.min(self.hello.due),
         };
+        // What is due waits until the setbacks allow it; deadlines do not.
+        let next = |pending: &Pending| next(pending).max(self.not_before).min(pending.deadline);
         self.pending.iter().map(next).min()
-    }
-
-    fn handle_hello(&mut self, head: &Head, status: Status, now: Duration) {
-        if self.phase == Phase::Open || u32::from(head.attempt) >= self.hello.count {
-            self.counters.late += 1;
-            return;
-        }
-        if status == Status::Challenge && head.attempt < self.hello_cookie_from {
-            self.counters.late += 1;
-            return;
-        }
-        self.accept(self.hello.sent_at(head.attempt), now);
-        match status {
-            Status::Ok if self.phase == Phase::Checking && head.expect != self.birth => self.lose_session(),
-            Status::Ok => {
-                self.counters.sessions += u64::from(self.phase == Phase::Opening);
-                (self.phase, self.epoch, self.birth) = (Phase::Open, head.epoch, head.expect);
-                self.patience = Duration::from_millis(head.argument / 2);
-                self.adopt_cookie(head);
-                // What was sent before the check is due at once.
-                self.pending.iter_mut().for_each(|pending| pending.attempts.due = now);
-            }
-            Status::Challenge if self.phase == Phase::Checking && head.epoch != self.epoch => {
-                self.lose_session();
-            }
-            Status::StaleSession if self.phase == Phase::Checking => self.lose_session(),
-            Status::Challenge | Status::StaleSession => {
-                self.adopt_cookie(head);
-                self.hello_cookie_from = self.hello.number();
-                self.hello.due = now;
-            }
-            Status::WrongEpoch => self.lose_session(),
-            // BUSY: the next attempt comes when it is due. Anything else will not get better by asking again.
-            Status::Busy => {}
-            _ => self.fail_all(status),
-        }
-    }
-
-    fn handle_reply(&mut self, frame: &Frame<'_>, status: Status, op: Op, now: Duration) {
-        let head = &frame.head;
-        let Some(at) = self.pending.iter().position(|pending| pending.sequence == Some(head.sequence)) else {
-            self.counters.late += 1;
-            return;
-        };
-        let pending = &self.pending[at];
-        if pending.request.op() != op || u32::from(head.attempt) >= pending.attempts.count.max(1) {
-            self.counters.unknown += 1;
-            return;
-        }
-        self.accept(pending.attempts.sent_at(head.attempt), now);
-        match status {
-            Status::Challenge if head.epoch == self.epoch => {
-                if self.phase == Phase::Open {
-                    self.check_session();
-                    self.adopt_cookie(head);
-                }
-            }
-            Status::Challenge | Status::WrongEpoch | Status::StaleSession => self.lose_session(),
-            _ => {
-                if self.phase == Phase::Open {
-                    self.adopt_cookie(head);
-                }
-                let pending = self.pending.swap_remove(at);
-                let answer = Answer {
-                    status,
-                    revision: head.argument,
-                    result: head.expect,
-                    value: frame.value.to_vec(),
-                };
-                self.events.push(Event::Finished { ticket: pending.ticket, outcome: Outcome::Done(answer) });
-            }
-        }
-    }
-
-    /// Counts a reply that is believed, takes its sample (RFC 6298, section 2), and hastens what it has overtaken.
-    fn accept(&mut self, sent: Option<Duration>, now: Duration) {
-        self.counters.accepted += 1;
-        self.retries_in_a_row = 0;
-        self.heard = now;
-        let Some(sent) = sent else { return };
-        let sample = now.saturating_sub(sent);
-        let (mean, deviation) = match self.smoothed {
-            None => (sample, sample / 2),
-            Some((mean, deviation)) => ((mean * 7 + sample) / 8, (deviation * 3 + mean.abs_diff(sample)) / 4),
-        };
-        self.smoothed = Some((mean, deviation));
-        let slack = (deviation * 2).max(mean / 4).max(SLACK_MIN);
-        for pending in self.pending.iter_mut().filter(|pending| pending.sequence.is_some()) {
-            pending.attempts.overtake(sent, slack, mean + slack);
-        }
-    }
-
-    fn adopt_cookie(&mut self, head: &Head) {
-        if head.cookie != [0; COOKIE_LEN] {
-            self.cookie = head.cookie;
-        }
-    }
-
-    /// Makes sure by a HELLO that the session still stands.
-    fn check_session(&mut self) {
-        self.phase = Phase::Checking;
-        self.hello = Attempts::default();
-        self.hello_cookie_from = 0;
-    }
-
-    /// Begins a new session; what was sent in this one and may have run is unknown.
-    fn lose_session(&mut self) {
-        let (lost, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
-            .into_iter()
-            .partition(|pending| pending.sequence.is_some() && pending.request.op().is_write());
-        for Pending { ticket, .. } in lost {
-            self.events.push(Event::Finished { ticket, outcome: Outcome::Unknown });
-        }
-        self.pending = kept;
-        for pending in &mut self.pending {
-            (pending.sequence, pending.attempts) = (None, Attempts::default());
-        }
-        self.phase = Phase::Opening;
-        self.client_id = self.draw();
-        (self.epoch, self.cookie, self.birth) = (0, [0; COOKIE_LEN], 0);
-        (self.hello, self.hello_cookie_from) = (Attempts::default(), 0);
-        self.next_sequence = 1;
-    }
-
-    /// The server will not have us. Writes that were sent before are still unknown.
-    fn fail_all(&mut self, status: Status) {
-        for pending in std::mem::take(&mut self.pending) {
-            let may_have_run = pending.request.op().is_write() && pending.attempts.count > 0;
-            let outcome = if may_have_run {
-                Outcome::Unknown
-            } else {
-                Outcome::Done(Answer { status, revision: 0, result: 0, value: Vec::new() })
-            };
-            self.events.push(Event::Finished { ticket: pending.ticket, outcome });
-        }
-    }
-
-    fn first_incomplete(&self) -> u32 {
-        self.pending.iter().filter_map(|pending| pending.sequence).min().unwrap_or(self.next_sequence)
-    }
-
-    /// Whether one more sequence fits the server's window.
-    fn may_number(&self, first: u32) -> bool {
-        self.next_sequence - first < UDP_WINDOW as u32 && self.next_sequence < u32::MAX
-    }
-
-    fn transmit_hello(&mut self, now: Duration, out: &mut [u8; DATAGRAM_BYTES_MAX]) -> Option<usize> {
-        if self.hello.count > 0 && self.hello.due > now {
-            return None;
-        }
-        if self.hello.count > u32::from(self.hello_cookie_from) {
-            self.count_retry();
-        }
-        let head = Head {
-            attempt: self.hello.number(),
-            cookie: self.cookie,
-            ..Head::request(Op::Hello, self.client_id, 0)
-        };
-        let wait = self.wait(self.hello.count.saturating_sub(u32::from(self.hello_cookie_from)));
-        self.hello.sent(now, wait);
-        self.counters.sent += 1;
-        frame::encode(out, &head, b"", b"", self.tags.as_ref().map(|keys| &keys.request)).ok()
-    }
-
-    fn transmit_request(&mut self, now: Duration, out: &mut [u8; DATAGRAM_BYTES_MAX]) -> Option<usize> {
-        let first = self.first_incomplete();
-        let may_number = self.may_number(first);
-        let due = self.pending.iter().position(|pending| match pending.sequence {
-            Some(_) => pending.attempts.due <= now,
-            None => may_number,
-        });
-        let at = due.or_else(|| self.spend_credit(now))?;
-        let sequence = self.pending[at].sequence.unwrap_or(self.next_sequence);
-        if self.pending[at].sequence.is_none() {
-            self.next_sequence += 1;
-        } else {
-            self.counters.retries += 1;
-            let attempts = &mut self.pending[at].attempts;
-            // Something was heard since: the path stands, it was this one frame that was lost.
-            let alone = attempts.last_sent() >= self.heard || attempts.count > OVERTAKEN_MAX;
-            if !attempts.overtaken && alone {
-                attempts.silences += 1;
-                // Only the oldest speaks for the path: a whole window that is due at once is one silence.
-                if sequence == first {
-                    self.count_retry();
-                }
-            }
-        }
-        let wait = self.wait(self.pending[at].attempts.silences);
-        let pending = &mut self.pending[at];
-        pending.sequence = Some(sequence);
-        let head = Head {
-            attempt: pending.attempts.number(),
-            epoch: self.epoch,
-            client_id: self.client_id,
-            sequence,
-            first_incomplete: first.min(sequence),
-            cookie: self.cookie,
-            ..pending.request.head()
-        };
-        pending.attempts.sent(now, wait);
-        self.counters.sent += 1;
-        let key = self.tags.as_ref().map(|keys| &keys.request);
-        frame::encode(out, &head, pending.request.key(), pending.request.value(), key).ok()
-    }
-
-    /// A lost frame holds the window up, and while it does, each reply lets one frame be sent again before it is due:
-    /// one that is lost again does not cost another time-out, and at most a window more is on the way. A retry never runs twice, so one too many is only a frame too many.
-    fn earn_credit(&mut self) {
-        let waiting = self.pending.iter().any(|pending| pending.sequence.is_none());
-        let held_up = waiting && !self.may_number(self.first_incomplete());
-        self.credit = if held_up { (self.credit + 1).min(UDP_WINDOW) } else { 0 };
-    }
-
-    /// The frame that has waited longest for its reply, if it may be sent again early.
-    fn spend_credit(&mut self, now: Duration) -> Option<usize> {
-        if self.credit == 0 {
-            return None;
-        }
-        let early = |at: &usize| self.early(&self.pending[*at]);
-        let at =
-            (0..self.pending.len()).filter(|at| self.pending[*at].sequence.is_some()).min_by_key(early)?;
-        if early(&at) > now {
-            return None;
-        }
-        self.credit -= 1;
-        self.pending[at].attempts.overtaken = true;
-        Some(at)
-    }
-
-    /// When a frame may be sent again early: half a round trip after the last time, and not without end.
-    fn early(&self, pending: &Pending) -> Duration {
-        match self.smoothed {
-            Some((mean, _)) if pending.attempts.count <= OVERTAKEN_MAX => {
-                pending.attempts.last_sent() + mean / 2
-            }
-            _ => Duration::MAX,
-        }
-    }
-
-    fn count_retry(&mut self) {
-        self.retries_in_a_row += 1;
-        if self.retries_in_a_row >= self.config.port_retries {
-            self.retries_in_a_row = 0;
-            self.counters.ports += 1;
-            self.events.push(Event::NewPort);
-        }
-    }
-
-    /// How long an attempt is waited for after so many silences: doubled each time, and up to a quarter more or less,
-    /// so that clients that lost the same server do not come back in step.
-    fn wait(&mut self, silences: u32) -> Duration {
-        let Config { retry_first, retry_min, retry_max, .. } = self.config;
-        let base = match self.smoothed {
-            None => retry_first,
-            // A first retry that comes too soon costs one frame, one that comes late holds the window up.
-            Some((mean, deviation)) if silences == 0 => (mean + deviation * 2).max(retry_min),
-            Some((mean, deviation)) => (mean + deviation * 4).max(retry_min),
-        };
-        let doubled = base.saturating_mul(1 << silences.min(16)).min(retry_max);
-        let jitter = (self.draw() % 512) as u32;
-        doubled.saturating_mul(768 + jitter) / 1024
-    }
-
-    /// The next random number (splitmix64).
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }

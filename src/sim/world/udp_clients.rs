@@ -150,8 +150,8 @@ impl World {
                     self.answered_udp(client, &begun, &answer)?;
                 }
             }
-            Outcome::TimedOut => self.report.timed_out_udp += 1,
-            Outcome::Unknown => {
+            Outcome::TimedOut { .. } => self.report.timed_out_udp += 1,
+            Outcome::Unknown { .. } => {
                 self.report.unknown_udp += 1;
                 if let Some(begun) = begun {
                     self.history.unknown(&begun, &self.clock);
