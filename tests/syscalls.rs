@@ -186,11 +186,21 @@ fn a_large_value_goes_out_with_all_that_belongs_to_it_in_one_call() {
 
 #[test]
 fn datagrams_come_and_go_by_thirty_two() {
+    datagrams("datagrams", "127.0.0.1:0");
+}
+
+/// With the address that each was sent to, and with replies that come from it, for the same price.
+#[test]
+fn datagrams_at_all_addresses_come_and_go_by_thirty_two() {
+    datagrams("datagrams-everywhere", "0.0.0.0:0");
+}
+
+fn datagrams(name: &str, bound: &str) {
     // Three whole batches and a part of one, which says that no more wait.
     const BURST: usize = 100;
-    let Some(mut traced) = Traced::start("datagrams", &["--udp", "127.0.0.1:0"]) else { return };
+    let Some(mut traced) = Traced::start(name, &["--udp", bound, "--allow-unauthenticated"]) else { return };
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
-    socket.connect(traced.server.udp_address()).expect("connect");
+    socket.connect(("127.0.0.1", traced.server.udp_address().port())).expect("connect");
     socket.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
     let receive = || {
         let mut reply = [0; 1500];

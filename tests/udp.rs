@@ -7,7 +7,7 @@ mod common;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -53,7 +53,8 @@ struct Raw {
 
 impl Raw {
     fn connect(to: SocketAddr, id: u64) -> Raw {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any).expect("bind");
         socket.connect(to).expect("connect");
         socket.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
         let mut raw = Raw { socket, id, epoch: 0, cookie: [0; 16] };
@@ -359,6 +360,59 @@ fn tagged_datagrams_are_worth_nothing_over_tcp() {
     }
     let again = ask(head(Op::Add, 3), b"n");
     assert_eq!((again.status(), again.expect), (Some(Status::Ok), 2), "nothing ran in between");
+}
+
+/// The addresses of this machine that a server on `bound` is asked by; those that it does not have are left out.
+fn asked_addresses(bound: &str) -> Vec<IpAddr> {
+    let all: &[&str] = if bound.starts_with('[') {
+        &["127.0.0.1", "127.0.0.2", "127.9.8.7", "::1"]
+    } else {
+        &["127.0.0.1", "127.0.0.2", "127.9.8.7"]
+    };
+    let parsed = all.iter().map(|text| text.parse::<IpAddr>().expect("an address"));
+    parsed.filter(|ip| UdpSocket::bind((*ip, 0)).is_ok()).collect()
+}
+
+/// A connected socket takes a reply from no other address than it has asked.
+#[test]
+fn a_server_on_all_addresses_answers_from_the_one_that_was_asked() {
+    for bound in ["0.0.0.0:0", "[::]:0"] {
+        if bound.starts_with('[') && UdpSocket::bind(bound).is_err() {
+            eprintln!("skipped: there is no IPv6");
+            continue;
+        }
+        let server = Server::start(&["--udp", bound, "--allow-unauthenticated"]);
+        let port = udp_address(&server).port();
+        let addresses = asked_addresses(bound);
+        assert!(addresses.len() >= 3, "{addresses:?}");
+        let mut clients: Vec<Udp> = addresses
+            .iter()
+            .map(|ip| Udp::connect(SocketAddr::from((*ip, port)).to_string()).expect("a socket"))
+            .collect();
+        for (client, ip) in clients.iter_mut().zip(&addresses) {
+            assert_eq!(
+                client.incr(format!("{ip}").as_bytes(), 1).expect("a reply"),
+                1,
+                "{bound} asked at {ip}"
+            );
+        }
+        // Datagrams to several addresses in one batch.
+        let raws: Vec<Raw> = addresses
+            .iter()
+            .zip(100..)
+            .map(|(ip, id)| Raw::connect(SocketAddr::from((*ip, port)), id))
+            .collect();
+        for sequence in 1..=50 {
+            for raw in &raws {
+                raw.socket.send(&raw.add(sequence)).expect("send");
+            }
+        }
+        for raw in &raws {
+            for sequence in 1..=50 {
+                assert_eq!((raw.receive().0.status(), sequence), (Some(Status::Ok), sequence));
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,18 +3,26 @@
 //! ```text
 //!  recvmmsg ─▶ [ in 0 | in 1 | … | in 31 ] ─▶ server, one by one ─▶ [ out 0 | … ] ─▶ sendmmsg
 //! ```
+//! A socket of all addresses (0.0.0.0, ::) takes each datagram with the address that it was sent to, and answers from
+//! that one: a client's connected socket, and any NAT or firewall, takes a reply from no other. Replies from one address
+//! go by one call; usually all of a batch do.
 
 use super::udp_health::{Health, is_of_the_socket};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::server::Server;
 use crate::time::{Millis, Now};
 use mio::net::UdpSocket;
+use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrLike, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrLike, SockaddrStorage,
+    recvmmsg, sendmmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, RawFd};
 
 /// Datagrams of one system call.
 const BATCH_LEN: usize = 32;
@@ -25,11 +33,26 @@ const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// One byte more than a datagram may have, so that a longer one is seen to be.
 const SLOT_BYTES: usize = DATAGRAM_BYTES_MAX + 1;
 
+/// The address that a datagram was sent to, which its reply is to come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Local {
+    /// The socket is bound to it, or the system does not say: the reply goes as the system routes it.
+    Bound,
+    V4(Ipv4Addr),
+    /// Of a socket of both families: IPv4 is mapped. `interface` is 0 unless the address is good on one link alone.
+    V6 {
+        address: Ipv6Addr,
+        interface: u32,
+    },
+}
+
 /// The socket with its preallocated batches.
 pub struct UdpPort {
     socket: UdpSocket,
     receive_headers: MultiHeaders<SockaddrStorage>,
     send_headers: MultiHeaders<SockaddrStorage>,
+    /// Headers with room for the address to send from; of a socket of all addresses.
+    send_from_headers: Option<MultiHeaders<SockaddrStorage>>,
     received: Box<[[u8; SLOT_BYTES]]>,
     replies: Box<[[u8; DATAGRAM_BYTES_MAX]]>,
     /// Datagrams may be waiting: only an answer of "nothing" clears it.
@@ -50,16 +73,25 @@ impl UdpPort {
         }
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+        let tells_address = address.ip().is_unspecified() && ask_for_addresses(&socket, address);
         socket.bind(&address.into())?;
-        Ok(UdpPort::over(UdpSocket::from_std(socket.into())))
+        let room = tells_address.then(|| match address {
+            SocketAddr::V4(_) => cmsg_space!(in_pktinfo),
+            SocketAddr::V6(_) => cmsg_space!(in6_pktinfo),
+        });
+        Ok(UdpPort::over(UdpSocket::from_std(socket.into()), room))
     }
 
-    /// A port over a bound socket.
-    fn over(socket: UdpSocket) -> UdpPort {
+    /// A port over a bound socket; `room` for the control message that tells a datagram's own address, if one does.
+    fn over(socket: UdpSocket, room: Option<Vec<u8>>) -> UdpPort {
+        let headers = |room: Option<Vec<u8>>| MultiHeaders::preallocate(BATCH_LEN, room);
         UdpPort {
             socket,
-            receive_headers: MultiHeaders::preallocate(BATCH_LEN, None),
-            send_headers: MultiHeaders::preallocate(BATCH_LEN, None),
+            // Each datagram brings just the one control message that there is room for, so that the room, which a call
+            // overwrites with what it has used, is as large for the next.
+            receive_headers: headers(room.clone()),
+            send_headers: headers(None),
+            send_from_headers: room.map(|room| headers(Some(room))),
             received: vec![[0; SLOT_BYTES]; BATCH_LEN].into_boxed_slice(),
             replies: vec![[0; DATAGRAM_BYTES_MAX]; BATCH_LEN].into_boxed_slice(),
             readable: true,
@@ -97,37 +129,41 @@ impl UdpPort {
             if !self.readable {
                 return;
             }
-            let mut sources = [const { None }; BATCH_LEN];
-            let mut lengths = [0; BATCH_LEN];
-            let count = match self.receive(&mut sources, &mut lengths) {
-                Ok(count) => count,
-                Err(error) => {
-                    self.receive_failed(error, server, now.monotonic);
-                    continue;
-                }
-            };
+            let mut batch = Batch::default();
+            match self.receive(&mut batch) {
+                Ok(()) => self.answer(&batch, server, now),
+                Err(error) => self.receive_failed(error, server, now.monotonic),
+            }
+        }
+    }
+
+    /// Serves the datagrams of a batch, those to one address together, and sends the replies.
+    fn answer(&mut self, batch: &Batch, server: &mut Server, now: Now) {
+        let mut served = [false; BATCH_LEN];
+        while let Some(first) = served[..batch.count].iter().position(|served| !served) {
+            let local = batch.locals[first];
             let mut targets = [const { None }; BATCH_LEN];
             let mut reply_lengths = [0; BATCH_LEN];
             let mut reply_count = 0;
-            for index in 0..count {
-                let Some(source) = sources[index].as_ref() else { continue };
+            for (index, served) in served[..batch.count].iter_mut().enumerate().skip(first) {
+                if *served || batch.locals[index] != local {
+                    continue;
+                }
+                *served = true;
+                let Some(source) = batch.sources[index].as_ref() else { continue };
                 let Some(from) = socket_address(source) else { continue };
-                let bytes = &self.received[index][..lengths[index]];
+                let bytes = &self.received[index][..batch.lengths[index]];
                 if let Some(len) = server.handle_datagram(from, bytes, now, &mut self.replies[reply_count]) {
                     targets[reply_count] = Some(*source);
                     reply_lengths[reply_count] = len;
                     reply_count += 1;
                 }
             }
-            self.send(&targets[..reply_count], &reply_lengths, server, now.monotonic);
+            self.send(local, &targets[..reply_count], &reply_lengths, server, now.monotonic);
         }
     }
 
-    fn receive(
-        &mut self,
-        sources: &mut [Option<SockaddrStorage>; BATCH_LEN],
-        lengths: &mut [usize; BATCH_LEN],
-    ) -> Result<usize, Errno> {
+    fn receive(&mut self, batch: &mut Batch) -> Result<(), Errno> {
         let descriptor = self.socket.as_raw_fd();
         let mut slots = self.received.iter_mut();
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH_LEN] =
@@ -135,21 +171,23 @@ impl UdpPort {
         let flags = MsgFlags::MSG_DONTWAIT;
         match recvmmsg(descriptor, &mut self.receive_headers, slices.iter_mut(), flags, None) {
             Ok(messages) => {
-                let mut count = 0;
                 for message in messages {
-                    sources[count] = message.address;
-                    lengths[count] = message.bytes;
-                    count += 1;
+                    batch.sources[batch.count] = message.address;
+                    batch.lengths[batch.count] = message.bytes;
+                    if self.send_from_headers.is_some() {
+                        batch.locals[batch.count] = local_address_of(&message);
+                    }
+                    batch.count += 1;
                 }
-                self.readable = count == BATCH_LEN;
+                self.readable = batch.count == BATCH_LEN;
                 self.health.worked();
-                Ok(count)
+                Ok(())
             }
-            Err(Errno::EINTR) => Ok(0),
+            Err(Errno::EINTR) => Ok(()),
             Err(Errno::EAGAIN) => {
                 self.readable = false;
                 self.health.worked();
-                Ok(0)
+                Ok(())
             }
             Err(error) => Err(error),
         }
@@ -173,6 +211,7 @@ impl UdpPort {
     /// Sends the replies; what the system does not take is lost, and its client asks again.
     fn send(
         &mut self,
+        local: Local,
         targets: &[Option<SockaddrStorage>],
         lengths: &[usize; BATCH_LEN],
         server: &mut Server,
@@ -186,10 +225,9 @@ impl UdpPort {
                 [IoSlice::new(&self.replies[index][..lengths[index]])]
             });
             let slices = &slices[..targets.len() - from];
-            let flags = MsgFlags::MSG_DONTWAIT;
-            let descriptor = self.socket.as_raw_fd();
-            match sendmmsg(descriptor, &mut self.send_headers, slices, &targets[from..], [], flags) {
-                Ok(sent) => from += sent.count().max(1),
+            let headers = (&mut self.send_headers, self.send_from_headers.as_mut());
+            match send_batch(self.socket.as_raw_fd(), headers, local, slices, &targets[from..]) {
+                Ok(sent) => from += sent.max(1),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
                     lost += targets.len() - from;
@@ -207,6 +245,85 @@ impl UdpPort {
         }
         if lost > 0 {
             server.engine_mut().process_stats.udp_send_errors += lost as u64;
+        }
+    }
+}
+
+/// Received datagrams beside their bytes.
+struct Batch {
+    sources: [Option<SockaddrStorage>; BATCH_LEN],
+    locals: [Local; BATCH_LEN],
+    lengths: [usize; BATCH_LEN],
+    count: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        let sources = [const { None }; BATCH_LEN];
+        Batch { sources, locals: [Local::Bound; BATCH_LEN], lengths: [0; BATCH_LEN], count: 0 }
+    }
+}
+
+/// Asks the system to tell of each datagram where it was sent to; whether it will.
+fn ask_for_addresses(socket: &Socket, address: SocketAddr) -> bool {
+    let asked = match address {
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4PacketInfo, &true),
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true),
+    };
+    if let Err(error) = asked {
+        log::warn!("replies by UDP come from the address that the system chooses: {error}");
+    }
+    asked.is_ok()
+}
+
+/// Where a datagram was sent to. A reply cannot come from a group, so that it is routed where that was one; a broadcast
+/// in IPv4 comes with the interface's own address beside it.
+fn local_address_of(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Local {
+    let Ok(mut messages) = message.cmsgs() else { return Local::Bound };
+    messages
+        .find_map(|message| match message {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                Some(Local::V4(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes())))
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                let interface = if address.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
+                let is_group = address
+                    .to_ipv4_mapped()
+                    .map_or(address.is_multicast(), |v4| v4.is_multicast() || v4.is_broadcast());
+                (!is_group).then_some(Local::V6 { address, interface })
+            }
+            _ => None,
+        })
+        .unwrap_or(Local::Bound)
+}
+
+type Headers = MultiHeaders<SockaddrStorage>;
+
+/// Sends a batch from one address by one call; how many of it the system took.
+fn send_batch(
+    descriptor: RawFd,
+    (plain, with_address): (&mut Headers, Option<&mut Headers>),
+    local: Local,
+    slices: &[[IoSlice<'_>; 1]],
+    targets: &[Option<SockaddrStorage>],
+) -> Result<usize, Errno> {
+    let flags = MsgFlags::MSG_DONTWAIT;
+    match (local, with_address) {
+        (Local::Bound, _) | (_, None) => {
+            sendmmsg(descriptor, plain, slices, targets, [], flags).map(Iterator::count)
+        }
+        (Local::V4(address), Some(headers)) => {
+            let address = in_addr { s_addr: u32::from_ne_bytes(address.octets()) };
+            let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: in_addr { s_addr: 0 } };
+            let from = [ControlMessage::Ipv4PacketInfo(&info)];
+            sendmmsg(descriptor, headers, slices, targets, from, flags).map(Iterator::count)
+        }
+        (Local::V6 { address, interface }, Some(headers)) => {
+            let address = in6_addr { s6_addr: address.octets() };
+            let info = in6_pktinfo { ipi6_addr: address, ipi6_ifindex: interface };
+            let from = [ControlMessage::Ipv6PacketInfo(&info)];
+            sendmmsg(descriptor, headers, slices, targets, from, flags).map(Iterator::count)
         }
     }
 }
@@ -255,7 +372,7 @@ mod tests {
     fn a_socket_that_is_none_fails_without_spinning_and_works_again_when_it_is_one() {
         // Calls on a descriptor that is no socket fail for good, as on a socket that the system has broken.
         let broken = std::net::UdpSocket::from(OwnedFd::from(File::open("/dev/null").unwrap()));
-        let mut port = UdpPort::over(UdpSocket::from_std(broken));
+        let mut port = UdpPort::over(UdpSocket::from_std(broken), None);
         let mut server = server();
         let mut turns = 0;
         while port.readable {
