@@ -338,7 +338,7 @@ fn a_frame_over_tcp_has_a_longest_length() {
         let answer = process.send(id, &bytes[..if too_long { FRAME_LEN_MIN } else { len }]);
         let reply = frame::decode_datagram(&answer, Direction::Reply).expect("a frame").head;
         let expected =
-            if too_long { (Status::BadOp, Reject::TooLong as u64) } else { (Status::WrongEpoch, 0) };
+            if too_long { (Status::BadOp, Reject::TooLong as u64) } else { (Status::Challenge, 0) };
         assert_eq!((reply.status(), reply.argument), (Some(expected.0), expected.1));
         assert_eq!(process.is_closed(id), too_long);
     }
