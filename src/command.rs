@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn keys_are_found_wherever_they_stand() {
-        let cases: [(&str, &[usize]); 16] = [
+        let cases: [(&str, &[usize]); 18] = [
             ("GET k", &[1]),
             ("GET", &[]),
             ("PING k", &[]),
@@ -418,6 +418,8 @@ mod tests {
             ("DEL a b c", &[1, 2, 3]),
             ("RENAME a b", &[1, 2]),
             ("OBJECT ENCODING a", &[2]),
+            ("BITOP AND d a b", &[2, 3, 4]),
+            ("LCS a b IDX", &[1, 2]),
             ("MSETEX 2 a 1 b 2 EX 5", &[2, 4]),
             ("MSETEX 9 a 1 b 2", &[2, 4]),
             ("MSETEX 0 a 1", &[]),

@@ -85,7 +85,8 @@ errors! {
     MsetexCount = "ERR invalid numkeys value";
     MsetexPairs = "ERR wrong number of key-value pairs";
     LcsBoth = "ERR If you want both the length and indexes, please just use IDX.";
-    LcsTooLong = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+    /// Pannier's: the part is the bound.
+    LcsTooLong = "ERR strings are too long for LCS: the product of their lengths is bounded by %";
     RestoreTtl = "ERR Invalid TTL value, must be >= 0";
     RestoreIdleTime = "ERR Invalid IDLETIME value, must be >= 0";
     RestoreFrequency = "ERR Invalid FREQ value, must be >= 0 and <= 255";

@@ -131,6 +131,17 @@ fn cases(verb: &str) -> &'static [&'static str] {
         "getbit" => &["SETBIT k 7 1", "GETBIT k 7", "SET l @", "GETBIT l 79999"],
         "bitcount" => &["SET k v", "BITCOUNT k", "BITCOUNT k 1 -2 BIT", "SET l @", "BITCOUNT l 5 -5"],
         "bitpos" => &["SET k v", "BITPOS k 1", "BITPOS k 0 1 2 BIT", "SET l @", "BITPOS l 0 99"],
+        "bitop" => &[
+            "MSET a abc b @ c @",
+            "BITOP AND d a b c none",
+            "BITOP NOT d a",
+            "BITOP XOR b b c a",
+            "BITOP OR d none",
+            "!BITOP NOT d a b",
+        ],
+        "lcs" => &["MSET a ohmytext b mynewtext", "LCS a b", "LCS a b LEN", "LCS a b IDX WITHMATCHLEN"],
+        "dump" => &["DUMP k", "SET k v", "DUMP k", "SET k 5", "DUMP k", "SET k @", "DUMP k"],
+        "restore" => &["!RESTORE k 0 x", "!RESTORE k 0 @ REPLACE ABSTTL IDLETIME 1"],
         "bitfield" => &[
             "BITFIELD k SET u8 0 255 OVERFLOW FAIL INCRBY u8 0 1 GET i64 3",
             "SET l @",

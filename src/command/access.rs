@@ -34,6 +34,8 @@ pub fn access(verb: &Verb, args: &Args<'_>, position: usize) -> &'static [&'stat
         V::Rename => &["OW", "update"],
         V::Copy | V::Sort if is_first => &["RO", "access"],
         V::Copy | V::Sort => &["OW", "update"],
+        V::Bitop if !is_first => &["RO", "access"],
+        V::Bitop | V::Restore => &["OW", "update"],
         // They look at the key, not at the value.
         V::Exists
         | V::Touch

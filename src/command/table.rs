@@ -90,6 +90,9 @@ verbs! {
     Msetex = "msetex", -4, WRITE | DENYOOM | STRING | MOVABLE_KEYS, keys(2, -1, 2),
         "string", "8.4.0", "O(N) where N is the number of keys to set.", "Atomically sets multiple string keys with an optional shared expiration.";
 
+    Lcs = "lcs", -3, READONLY | STRING, keys(1, 2, 1),
+        "string", "7.0.0", "O(N*M) where N and M are the lengths of s1 and s2, respectively", "Find longest common substring";
+
     Setbit = "setbit", 4, WRITE | DENYOOM | BITMAP, keys(1, 1, 1),
         "bitmap", "2.2.0", "O(1)", "Sets or clears the bit at offset in the string value stored at key";
     Getbit = "getbit", 3, READONLY | FAST | BITMAP, keys(1, 1, 1),
@@ -98,6 +101,8 @@ verbs! {
         "bitmap", "2.6.0", "O(N)", "Count set bits in a string";
     Bitpos = "bitpos", -3, READONLY | BITMAP, keys(1, 1, 1),
         "bitmap", "2.8.7", "O(N)", "Find first bit set or clear in a string";
+    Bitop = "bitop", -4, WRITE | DENYOOM | BITMAP, keys(2, -1, 1),
+        "bitmap", "2.6.0", "O(N)", "Perform bitwise operations between strings";
     Bitfield = "bitfield", -2, WRITE | DENYOOM | BITMAP, keys(1, 1, 1),
         "bitmap", "3.2.0", "O(1) for each subcommand specified", "Perform arbitrary bitfield integer operations on strings";
     BitfieldRo = "bitfield_ro", -2, READONLY | FAST | BITMAP, keys(1, 1, 1),
@@ -137,6 +142,10 @@ verbs! {
         "generic", "1.0.0", "O(1)", "Rename a key, only if the new key does not exist";
     Copy = "copy", -3, WRITE | DENYOOM | KEYSPACE, keys(1, 2, 1),
         "generic", "6.2.0", "O(1)", "Copy a key";
+    Dump = "dump", 2, READONLY | KEYSPACE, keys(1, 1, 1),
+        "generic", "2.6.0", "O(N) where N is the length of the value", "Return a serialized version of the value stored at the specified key.";
+    Restore = "restore", -4, WRITE | DENYOOM | KEYSPACE | DANGEROUS, keys(1, 1, 1),
+        "generic", "2.6.0", "O(N) where N is the length of the value", "Create a key using the provided serialized value, previously obtained using DUMP.";
     Sort = "sort", -2, WRITE | DENYOOM | MOVABLE_KEYS | DANGEROUS, keys(1, 1, 1),
         "generic", "1.0.0", "O(1)", "Sort the elements in a list, set or sorted set";
     SortRo = "sort_ro", -2, READONLY | MOVABLE_KEYS | DANGEROUS, keys(1, 1, 1),

@@ -250,6 +250,7 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     }
     let target = Target::take(call, key, end)?;
     let replies = Replies::begin(call, count)?;
+    let mut is_changed = false;
     let mut operations = Operations::ALL;
     while let Ok(Some(operation)) = operations.next(call) {
         call.engine.meter.charge(1);
@@ -262,6 +263,7 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
             Action::Increment(by) => (operation.overflow.settle(operation.width, old, by), true),
         };
         if let Some(new) = new {
+            is_changed = true;
             window.set(new);
             target.write(call, key, &window)?;
         }
@@ -272,7 +274,7 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         };
         replies.write(call, reply)?;
     }
-    target.put(call, key)?;
+    target.put(call, key, is_changed)?;
     replies.end(call);
     Ok(Flow::Done)
 }
@@ -281,8 +283,8 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 enum Target {
     /// Nothing is written: the key's own value.
     Read,
-    /// So many bytes of the engine's scratch, to be put back at the end.
-    Copied(usize),
+    /// So many bytes of the engine's scratch, to be put back at the end: if they are more than there were, or others.
+    Copied { len: usize, grown: bool },
     /// The key's own value, which is large, long enough and nobody else's.
     InPlace,
 }
@@ -295,13 +297,14 @@ impl Target {
         if end == 0 {
             return Ok(Target::Read);
         }
-        let len = entry.map_or(0, |entry| entry.value.len()).max(end);
+        let old_len = entry.map_or(0, |entry| entry.value.len());
+        let len = old_len.max(end);
         let engine = &mut *call.engine;
         let value = engine.store.peek(db, key, now).map(|entry| entry.value);
         if len <= INLINE_VALUE_BYTES_MAX as u64 && !matches!(value, Some(Value::Large { .. })) {
             let len = len as usize;
             read_at(&engine.store, value, 0, &mut engine.scratch[..len]);
-            return Ok(Target::Copied(len));
+            return Ok(Target::Copied { len, grown: old_len < len as u64 });
         }
         // Writing the last byte once, as it is, takes all the memory that there is to take.
         let mut byte = [0];
@@ -313,7 +316,7 @@ impl Target {
     fn read(&self, call: &Call<'_, '_, '_>, key: &[u8], window: &mut Window) {
         let engine = &*call.engine;
         let value = match self {
-            Target::Copied(len) => Some(Value::Inline(&engine.scratch[..*len])),
+            Target::Copied { len, .. } => Some(Value::Inline(&engine.scratch[..*len])),
             _ => engine.store.peek(call.session.db, key, call.now).map(|entry| entry.value),
         };
         let len = window.len;
@@ -327,7 +330,7 @@ impl Target {
         window: &Window,
     ) -> Result<(), Error<'a>> {
         let bytes = &window.bytes[..window.len];
-        if let Target::Copied(_) = self {
+        if let Target::Copied { .. } = self {
             let start = window.start as usize;
             call.engine.scratch[start..start + bytes.len()].copy_from_slice(bytes);
             return Ok(());
@@ -336,8 +339,12 @@ impl Target {
     }
 
     /// Gives the key what was changed in a copy.
-    fn put<'a>(&self, call: &mut Call<'_, 'a, '_>, key: &'a [u8]) -> Result<(), Error<'a>> {
-        let Target::Copied(len) = *self else { return Ok(()) };
+    fn put<'a>(&self, call: &mut Call<'_, 'a, '_>, key: &'a [u8], is_changed: bool) -> Result<(), Error<'a>> {
+        // A field that stays as it is disturbs nobody who watches the key.
+        let len = match *self {
+            Target::Copied { len, grown } if is_changed || grown => len,
+            _ => return Ok(()),
+        };
         let engine = &mut *call.engine;
         let bytes = &engine.scratch[..len];
         let write = Mutation::Write { db: call.session.db, key, offset: 0, bytes };

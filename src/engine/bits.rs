@@ -99,8 +99,12 @@ pub fn bitcount<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> O
         2 => Some((0, len * 8)),
         4 | 5 => {
             let (start, end) = (call.integer(2)?, call.integer(3)?);
+            // As in Redis, such a range is empty before its unit is looked at.
+            if start < 0 && end < 0 && start > end {
+                return call.done(0);
+            }
             let unit = if in_bits(call, 4)? { 1 } else { 8 };
-            ranges::resolve(start, end, len * 8 / unit).map(|(start, end)| (start * unit, end * unit))
+            ranges::clamp(start, end, len * 8 / unit).map(|(start, end)| (start * unit, end * unit))
         }
         _ => return Err(ErrorKind::Syntax.plain()),
     };

@@ -100,6 +100,19 @@ impl<'a> Call<'_, 'a, '_> {
         self.ops().set(db, key, value, expiry).map_err(refused)
     }
 
+    /// The same with the first `len` bytes of the engine's scratch as the value.
+    pub(super) fn put_scratch(
+        &mut self,
+        key: &[u8],
+        len: usize,
+        expiry: Option<Millis>,
+    ) -> Result<(), Error<'a>> {
+        let scratch = std::mem::take(&mut self.engine.scratch);
+        let put = self.put(key, NewValue::Bytes(&scratch[..len]), expiry);
+        self.engine.scratch = scratch;
+        put.map(drop)
+    }
+
     /// Deletes a key of the client's database; whether it was there.
     #[inline]
     pub(super) fn delete(&mut self, key: &[u8]) -> Result<bool, Error<'a>> {

@@ -2,9 +2,9 @@
 //! does not compile.
 
 use super::{
-    Call, Continuation, Flow, Outcome, absent, bitfield, bits, client, commands, config, counters, expire,
-    handshake, help, info, keys, latency, memory, multiple, object, ranges, scan, server, set, slowlog, sort,
-    strings,
+    Call, Continuation, Flow, Outcome, absent, bitfield, bitop, bits, client, commands, config, counters,
+    dump, expire, handshake, help, info, keys, latency, lcs, memory, multiple, object, ranges, restore, scan,
+    server, set, slowlog, sort, strings,
 };
 use crate::{command::VerbId, reply::ErrorKind};
 
@@ -31,10 +31,12 @@ impl<'a> Call<'_, 'a, '_> {
             V::Mset => multiple::mset(self),
             V::Msetnx => multiple::msetnx(self),
             V::Msetex => multiple::msetex(self),
+            V::Lcs => lcs::lcs(self),
             V::Setbit => bits::setbit(self),
             V::Getbit => bits::getbit(self),
             V::Bitcount => bits::bitcount(self, job),
             V::Bitpos => bits::bitpos(self, job),
+            V::Bitop => bitop::bitop(self, job),
             V::Bitfield | V::BitfieldRo => bitfield::bitfield(self),
             V::Incr | V::Decr | V::Incrby | V::Decrby => counters::incr(self),
             V::Incrbyfloat => counters::incrbyfloat(self),
@@ -53,6 +55,8 @@ impl<'a> Call<'_, 'a, '_> {
             V::Flushdb | V::Flushall => keys::flush(self),
             V::Swapdb => keys::swapdb(self),
             V::Sort | V::SortRo => sort::sort(self),
+            V::Dump => dump::dump(self, job),
+            V::Restore => restore::restore(self, job),
             V::Keys => scan::keys(self, job),
             V::Scan => scan::scan(self),
             V::ObjectEncoding => object::encoding(self),

@@ -32,13 +32,19 @@ use crate::{
 
 mod absent;
 mod bitfield;
+mod bitop;
 mod bits;
+#[cfg(test)]
+mod bits_tests;
 mod call;
 mod client;
 mod commands;
 mod config;
 mod counters;
 mod dispatch;
+mod dump;
+#[cfg(test)]
+mod dump_tests;
 mod expire;
 pub mod fast_path;
 pub mod gate;
@@ -47,6 +53,9 @@ mod help;
 mod info;
 mod keys;
 mod latency;
+mod lcs;
+#[cfg(test)]
+mod lcs_tests;
 mod memory;
 pub mod meter;
 mod multiple;
@@ -57,6 +66,7 @@ mod object;
 pub mod ops;
 mod password;
 mod ranges;
+mod restore;
 mod scan;
 mod server;
 #[cfg(test)]
@@ -71,12 +81,15 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use bitop::Bitop;
 use call::Call;
 pub(crate) use call::refused;
+use dump::Dump;
 pub use gate::Timing;
 use meter::Meter;
 use names::Names;
 use password::Password;
+use restore::Restore;
 use session::Session;
 use slowlog::Slowlog;
 
@@ -130,13 +143,28 @@ pub enum Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuation {
     /// MGET: the keys up to argument `next` are answered.
-    Mget { next: u32 },
+    Mget {
+        next: u32,
+    },
     /// KEYS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
-    Keys { cursor: u64, id: LargeId, count: u64 },
+    Keys {
+        cursor: u64,
+        id: LargeId,
+        count: u64,
+    },
     /// BITCOUNT: `count` bits were counted before the cursor, in a value that is retained; `end` is in bytes.
-    Bitcount { cursor: LargeCursor, end: u64, count: i64 },
+    Bitcount {
+        cursor: LargeCursor,
+        end: u64,
+        count: i64,
+    },
     /// BITPOS: nothing was found before the cursor, in a value that is retained.
-    Bitpos { cursor: LargeCursor },
+    Bitpos {
+        cursor: LargeCursor,
+    },
+    Bitop(Bitop),
+    Dump(Dump),
+    Restore(Restore),
 }
 
 /// What a verb's function returns: the reply is written, or the error is still to be.
@@ -322,6 +350,9 @@ impl Engine {
             Continuation::Bitcount { cursor, .. } | Continuation::Bitpos { cursor } => {
                 self.store.large_release(cursor.id);
             }
+            Continuation::Bitop(work) => work.release(&mut self.store),
+            Continuation::Dump(work) => work.release(&mut self.store),
+            Continuation::Restore(work) => work.release(&mut self.store),
         }
     }
 

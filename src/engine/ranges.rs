@@ -58,7 +58,7 @@ fn answer_part<'a>(call: &mut Call<'_, 'a, '_>, id: LargeId, start: u64, end: u6
 }
 
 /// The half-open range that Redis's inclusive one, negative from the end, names; `None` if it is empty.
-pub fn resolve(start: i64, end: i64, len: u64) -> Option<(u64, u64)> {
+fn resolve(start: i64, end: i64, len: u64) -> Option<(u64, u64)> {
     if start < 0 && end < 0 && start > end {
         return None;
     }

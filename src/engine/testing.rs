@@ -24,6 +24,10 @@ pub struct Bench {
     pub engine: Engine,
     pub session: Session,
     pub now: u64,
+    /// Runs between two slices of a command.
+    pub between_slices: Option<fn(&mut Engine)>,
+    /// Whether the client goes away after the first slice of a command.
+    pub leaves_midway: bool,
     arena: Arena,
     output: Output,
     table: ArgTable,
@@ -41,6 +45,8 @@ impl Bench {
             engine: Engine::new(store, options),
             session: Session::new(7, authenticated),
             now: START,
+            between_slices: None,
+            leaves_midway: false,
             arena: Arena::new(4 * MIB),
             output: Output::new(),
             table: ArgTable::with_capacity(4096),
@@ -95,6 +101,7 @@ impl Bench {
         let now = Now { monotonic: Millis(0), unix: Millis(self.now), unix_micros: 123 };
         let mut reply = Vec::new();
         let mut job = None;
+        let (between_slices, leaves_midway) = (self.between_slices, self.leaves_midway);
         let Bench { engine, session, arena, output, table, .. } = self;
         let args = table.args(bytes);
         let mut out = Out::new(output, arena, session.protocol);
@@ -105,9 +112,14 @@ impl Bench {
                 let flow = engine.execute(session, verb, &args, job, &mut out, now);
                 assert!(!out.overflowed());
                 drain(engine, output, arena, &mut reply);
-                match flow {
-                    Flow::Yield(more) => job = Some(more),
-                    _ => break,
+                let Flow::Yield(more) = flow else { break };
+                if leaves_midway {
+                    engine.abandon(more);
+                    break;
+                }
+                job = Some(more);
+                if let Some(between) = between_slices {
+                    between(engine);
                 }
             }
         }

@@ -111,6 +111,15 @@ impl Store {
         self.larges.slice(&self.pool, cursor)
     }
 
+    /// The contiguous bytes at the cursor, empty at the end, to be changed: of a value that nobody but the caller has.
+    pub fn large_slice_mut(&mut self, cursor: &mut LargeCursor) -> &mut [u8] {
+        debug_assert_eq!(self.larges.references(cursor.id), 1, "a value that is changed has one holder");
+        let left = self.larges.len(cursor.id).saturating_sub(cursor.offset);
+        let bytes = self.larges.slice_mut(&mut self.pool, cursor);
+        let len = left.min(bytes.len() as u64) as usize;
+        &mut bytes[..len]
+    }
+
     /// Moves a cursor's trail up to its offset, so that following it takes few steps however long the value is.
     pub fn advance_position(&self, cursor: &mut LargeCursor) {
         self.larges.settle(cursor);

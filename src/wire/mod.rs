@@ -13,10 +13,13 @@
 //! | `output` | what waits to be sent on one connection: replies, and large values uncopied |
 //! | `frame` | checked frames of the datagram protocol, over UDP and TCP; shared with the client library |
 //! | `tag` | a frame's proof of the password; shared with the client library |
+//! | `rdb`, `lzf`, `crc64` | strings as DUMP and RESTORE have them |
 //! | `glob` | the patterns of KEYS, SCAN and CONFIG GET |
 
 #[cfg(feature = "server")]
 pub mod arguments;
+#[cfg(feature = "server")]
+pub mod crc64;
 #[cfg(feature = "server")]
 pub mod encode;
 #[cfg(any(feature = "server", feature = "client"))]
@@ -28,12 +31,16 @@ pub mod inline;
 #[cfg(feature = "server")]
 pub mod long_double;
 #[cfg(feature = "server")]
+pub mod lzf;
+#[cfg(feature = "server")]
 pub mod malformed;
 pub mod number;
 #[cfg(feature = "server")]
 pub mod output;
 #[cfg(feature = "server")]
 pub mod quick;
+#[cfg(feature = "server")]
+pub mod rdb;
 #[cfg(feature = "server")]
 pub mod resp;
 #[cfg(any(feature = "server", feature = "client"))]
