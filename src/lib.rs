@@ -22,11 +22,11 @@
 //! | [`limits`], [`time`] | every bound with its unit and reason; time as a number that is handed in |
 //! | [`config`] | what a server is started with, and the one copy of what CONFIG SET changes |
 //! | [`mutant`] | mistakes that tests switch on; nothing in a build without the feature `mutants` |
-//! | [`mutation`] | the vocabulary of change: the only way to change a store |
+//! | [`mutation`] | the vocabulary of change: what is asked of a store, and what it publishes |
 //! | [`buffers`], [`ring`], [`timers`] | the arena of all clients' buffers, the rings in it, one time limit for each client |
 //! | [`wire`] | hand-written incremental decoders and encoders: RESP, inline commands, frames |
 //! | [`command`], [`reply`] | ONE table of verbs, ONE table of errors; COMMAND, counters and README follow them |
-//! | [`store`] | the pool, records, index, expiry, cleaning, eviction, large values |
+//! | [`store`] | the pool, records, index, expiry, cleaning, eviction, large values, the change feed |
 //! | [`metrics`], [`engine`] | what is counted; typed operations on keys, the gate before them, commands |
 //! | [`frames`] | frames at the server: cookies, sessions, at most once |
 //! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
@@ -65,8 +65,13 @@
 //! ([`store::LookupHint`]): it costs time when it is wrong, never an answer. The general way (`server/run.rs`) knows nothing
 //! of it and takes all that is not a plain GET or SET.
 //!
-//! **The mutation is the seam** on which a journal, watchers or replicas can hang: expiry and eviction pass through it
-//! as well, in order, each with its revision. WATCH needs no lists of watchers: it compares revisions.
+//! **The change feed is the seam** on which a journal, watchers and replicas hang ([`store::feed`]): every change of the
+//! store, expiry and eviction included, is committed in one place, under its own revision, and published as an
+//! idempotent effect; with no consumer that is one branch. A second store that applies the feed ends equal, revisions
+//! included; the simulator runs one and compares. WATCH needs no lists of watchers: it compares revisions.
+//!
+//! **Reads read.** A look-up changes nothing but a count of uses (when the store is a cache): what has expired is hidden,
+//! and removed by the sweep, by a write of the key, or by [`store::Store::expire_if_due`].
 #![deny(unsafe_code)]
 
 #[cfg(feature = "server")]

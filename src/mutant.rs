@@ -45,7 +45,7 @@ mutants! {
     WatchMissesExpiry = "watch-misses-expiry";
     /// A cursor passes over the other half of a leaf that was split (`store/index/scan.rs`).
     ScanSkipsSplit = "scan-skips-split";
-    /// What was looked up ahead counts although records have moved since (`store/ahead.rs`).
+    /// What was looked up ahead counts although records have moved since (`store/lookup.rs`).
     StaleHint = "stale-hint";
     /// A large value of which the socket took a part goes on with bytes that were sent already (`wire/output.rs`).
     SentTwice = "sent-twice";
@@ -53,6 +53,12 @@ mutants! {
     WritesUnderReader = "writes-under-reader";
     /// MSET that finds no room in the middle leaves what it has written so far (`store/staged.rs`).
     HalfDone = "half-done";
+    /// A new expiry is not published (`store/feed.rs`).
+    ChangeNotPublished = "change-not-published";
+    /// The last change of a group is published as one of its own (`store/feed.rs`).
+    GroupMarkLost = "group-mark-lost";
+    /// That a key has expired is published no earlier than the next change (`store/feed.rs`).
+    ExpiryPublishedLate = "expiry-published-late";
 }
 
 #[cfg(feature = "mutants")]

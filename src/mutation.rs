@@ -1,6 +1,13 @@
-//! The vocabulary of change: a [`Mutation`] is the only way to change a store. It states results, not requests
-//! (an absolute expiry, never a time to live), so that replaying the same mutations gives the same store. Expiry and
-//! eviction are mutations too: whoever listens (a journal, a watcher, a replica) sees every change, in order.
+//! The vocabulary of change. A client's request becomes a [`Mutation`], the only way to change a store; what it did is
+//! published as one or several [`Change`]s. Both state results, not requests (an absolute expiry, never a time to live).
+//!
+//! ```text
+//!  request ──▶ Mutation ──▶ Store ──▶ Change (revision, group mark, origin, effect) ──▶ feed ──▶ journal, replica, watcher
+//!                             ▲                                                                      │
+//!                             └───────────────────────── apply_at ───────────────────────────────────┘
+//! ```
+//! Effects are idempotent: applying one twice is the same as once, and one that is older than what a key has can be
+//! skipped. Expiry and eviction are changes too, so a consumer sees every change, in the order of revisions.
 
 use crate::time::Millis;
 
@@ -8,7 +15,11 @@ use crate::time::Millis;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Database(pub u8);
 
-/// Drawn anew, store-wide, by every write (48 bits); larger is later. 0 stands for "no such key".
+/// The keys of one database, wherever SWAPDB has put them: SWAPDB changes which database a keyspace belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyspaceId(pub u8);
+
+/// The number of a change, store-wide (48 bits); larger is later. 0 stands for "no such key".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
@@ -42,7 +53,7 @@ pub enum NewValue<'a> {
     Large(LargeId),
 }
 
-/// A change of the store.
+/// What is to change in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation<'a> {
     /// The key has this value and this expiry (`None`: it stays).
@@ -54,10 +65,6 @@ pub enum Mutation<'a> {
     SetExpiry { db: Database, key: &'a [u8], expiry: Option<Millis> },
     /// The key is gone because a client said so.
     Delete { db: Database, key: &'a [u8] },
-    /// The key is gone because its time has passed.
-    Expire { db: Database, key: &'a [u8] },
-    /// The key is gone because its memory was needed.
-    Evict { db: Database, key: &'a [u8] },
     /// The key `from` is now called `to`, its value and expiry unchanged; what `to` had is gone.
     Rename { db: Database, from: &'a [u8], to_db: Database, to: &'a [u8] },
     /// The key `to` has the value and expiry of `from`; a large value is shared, not copied.
@@ -68,10 +75,96 @@ pub enum Mutation<'a> {
     Swap { a: Database, b: Database },
 }
 
+/// Why a key has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveReason {
+    /// A client deleted or renamed it.
+    Deleted,
+    /// Its time has passed.
+    Expired,
+    /// Its memory was needed.
+    Evicted,
+}
+
+/// How a change stands to its neighbours: those of one group are applied together or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupMark {
+    /// A group of one.
+    Alone,
+    First,
+    Within,
+    Last,
+}
+
+/// Who asked for a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The store itself (expiry, eviction), or a caller that did not say.
+    #[default]
+    Unknown,
+    /// A connection, by its client id.
+    Client(u64),
+    /// A session of frames, by its client id.
+    Frames(u64),
+}
+
+/// A change as it was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<'a> {
+    pub revision: Revision,
+    pub group: GroupMark,
+    pub origin: Origin,
+    pub effect: Effect<'a>,
+}
+
+/// The value of a published [`Effect::Put`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishedValue<'a> {
+    /// At most [`INLINE_VALUE_BYTES_MAX`](crate::limits::INLINE_VALUE_BYTES_MAX) bytes.
+    Bytes(&'a [u8]),
+    /// A large value: it keeps these bytes until every cursor has passed the change; a consumer that needs it for longer
+    /// retains it.
+    Large { id: LargeId, len: u64 },
+    /// A large value of so many bytes that every cursor has passed: the feed has released it.
+    Passed { len: u64 },
+}
+
+/// What a change did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// The key has this value and this expiry.
+    Put { keyspace: KeyspaceId, key: &'a [u8], value: PublishedValue<'a>, expiry: Option<Millis> },
+    /// The value's bytes from `offset` on are these, at most
+    /// [`INLINE_VALUE_BYTES_MAX`](crate::limits::INLINE_VALUE_BYTES_MAX); a gap before them is filled with zero bytes;
+    /// the expiry stays. A missing key counts as empty.
+    Write { keyspace: KeyspaceId, key: &'a [u8], offset: u64, bytes: &'a [u8] },
+    /// The key has this expiry.
+    SetExpiry { keyspace: KeyspaceId, key: &'a [u8], expiry: Option<Millis> },
+    /// The key is gone.
+    Remove { keyspace: KeyspaceId, key: &'a [u8], reason: RemoveReason },
+    /// Every key of one keyspace, or of all, that is older than the change is gone.
+    Flush { keyspace: Option<KeyspaceId> },
+    /// These two databases have these keyspaces from now on.
+    Swap { a: (Database, KeyspaceId), b: (Database, KeyspaceId) },
+}
+
+impl<'a> Effect<'a> {
+    /// The key that changes, if it is one.
+    pub fn key(&self) -> Option<(KeyspaceId, &'a [u8])> {
+        match *self {
+            Effect::Put { keyspace, key, .. }
+            | Effect::Write { keyspace, key, .. }
+            | Effect::SetExpiry { keyspace, key, .. }
+            | Effect::Remove { keyspace, key, .. } => Some((keyspace, key)),
+            Effect::Flush { .. } | Effect::Swap { .. } => None,
+        }
+    }
+}
+
 /// What a mutation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The revision that the change drew.
+    /// The revision of the change; of a `Rename`, that of the key `to`.
     pub revision: Revision,
     /// Whether the key (for `Rename` and `Copy`: `from`) was there before, unexpired.
     pub existed: bool,

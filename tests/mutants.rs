@@ -10,6 +10,7 @@ use pannier::sim::{self, Plan};
 fn seeds_max(mutant: Mutant) -> u64 {
     match mutant {
         Mutant::NoDedupe | Mutant::CrcSkipsHeader | Mutant::RingOffByOne | Mutant::SentTwice => 20,
+        Mutant::ChangeNotPublished | Mutant::GroupMarkLost | Mutant::ExpiryPublishedLate => 20,
         Mutant::NoEpochCheck | Mutant::StaleHint => 60,
         Mutant::HalfDone => 120,
         Mutant::NoSessionNumber | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,

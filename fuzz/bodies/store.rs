@@ -2,12 +2,13 @@
 //! split its leaves.
 
 use super::script::Script;
-use pannier::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
+use pannier::mutation::{
+    Applied, Database, Effect, LargeId, Mutation, NewValue, Refused, RemoveReason, Revision,
+};
+use pannier::store::feed::{FEED_BYTES_MIN, FeedCursor, FeedStep, WhenBehind};
 use pannier::store::{LargeCursor, OnFull, Store, StoreConfig, Value};
 use pannier::time::Millis;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 const DATABASES: u8 = 3;
 const STEPS_MAX: usize = 1500;
@@ -23,8 +24,6 @@ struct Kept {
 }
 
 type Keys = BTreeMap<(u8, Vec<u8>), Kept>;
-/// Keys that left by themselves, as the listener heard of them; whether by eviction.
-type Gone = Rc<RefCell<Vec<(u8, Vec<u8>, bool)>>>;
 
 /// A large value that the model holds a reference to.
 struct Held {
@@ -37,7 +36,7 @@ struct Held {
 struct Harness {
     store: Store,
     keys: Keys,
-    gone: Gone,
+    cursor: FeedCursor,
     now: Millis,
     held: Vec<Held>,
 }
@@ -63,7 +62,8 @@ impl Harness {
     fn new(kind: u8) -> Harness {
         let segment_bytes = if kind & 2 == 0 { 1024 } else { 4096 };
         let config = StoreConfig {
-            memory_bytes: segment_bytes * (45 + usize::from(kind >> 2)) * 7 / 4 + 64 * 1024,
+            memory_bytes: segment_bytes * (45 + usize::from(kind >> 2)) * 7 / 4 + 64 * 1024 + FEED_BYTES_MIN,
+            feed_bytes: FEED_BYTES_MIN,
             databases: DATABASES,
             on_full: if kind & 1 == 0 { OnFull::Refuse } else { OnFull::Evict },
             max_value_bytes: 40 * segment_bytes as u64,
@@ -72,19 +72,24 @@ impl Harness {
             ..StoreConfig::default()
         };
         let mut store = Store::new(config, [5, 1]).expect("enough memory");
-        let gone = Gone::default();
-        let sink = Rc::clone(&gone);
-        store.set_listener(Some(Box::new(move |mutation: &Mutation<'_>, _| match *mutation {
-            Mutation::Expire { db, key } => sink.borrow_mut().push((db.0, key.to_vec(), false)),
-            Mutation::Evict { db, key } => sink.borrow_mut().push((db.0, key.to_vec(), true)),
-            _ => {}
-        })));
-        Harness { store, keys: Keys::new(), gone, now: Millis(1_700_000_000_000), held: Vec::new() }
+        let cursor = store.feed_open(WhenBehind::Missed).expect("it has a feed");
+        Harness { store, keys: Keys::new(), cursor, now: Millis(1_700_000_000_000), held: Vec::new() }
     }
 
-    /// Takes what the listener heard into the map.
+    /// Takes what left by itself out of the map.
     fn listen(&mut self) {
-        for (db, key, evicted) in self.gone.take() {
+        let mut gone = Vec::new();
+        while let FeedStep::Change(change) = self.store.feed_peek(&self.cursor) {
+            if let Effect::Remove { keyspace, key, reason } = change.effect
+                && reason != RemoveReason::Deleted
+            {
+                let db = self.store.database_of(keyspace);
+                gone.push((db.0, key.to_vec(), reason == RemoveReason::Evicted));
+            }
+            self.store.feed_advance(&self.cursor);
+        }
+        assert_eq!(self.store.feed_peek(&self.cursor), FeedStep::End, "the ring holds what one step changes");
+        for (db, key, evicted) in gone {
             let kept = self.keys.remove(&(db, key)).expect("what goes was there");
             if evicted {
                 assert_eq!(self.store.config().on_full, OnFull::Evict);

@@ -20,7 +20,7 @@ use crate::{
     config::{Runtime, ServerOptions},
     limits::INLINE_VALUE_BYTES_MAX,
     metrics::{Metrics, ProcessStats},
-    mutation::{Database, LargeId},
+    mutation::{Database, LargeId, Origin},
     reply::{Error, ErrorKind, Part},
     store::{Entry, LargeCursor, Store},
     time::{Millis, Now},
@@ -324,6 +324,7 @@ impl Engine {
     ) -> Flow {
         out.mute(session.is_muted());
         self.meter.charge(meter::COMMAND_UNITS);
+        self.store.set_origin(Origin::Client(session.id));
         if job.is_none() {
             self.metrics.called(verb.id);
         }

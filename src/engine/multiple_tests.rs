@@ -5,17 +5,20 @@ use super::testing::Bench;
 use crate::{
     config::ServerOptions,
     limits::MIB,
-    mutation::{Database, Mutation, Revision},
+    mutation::{Database, Effect, RemoveReason, Revision},
     random::Random,
-    store::{LargeCursor, OnFull, Store, StoreConfig, Value},
+    store::{
+        LargeCursor, OnFull, Store, StoreConfig, Value,
+        feed::{FEED_BYTES_MIN, FeedCursor, FeedStep, WhenBehind},
+    },
     time::Millis,
 };
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::collections::BTreeMap;
 
 const DB: Database = Database(0);
 const OOM: &[u8] = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 
-/// What the store has told.
+/// What the store has published.
 enum Told {
     Put(Vec<u8>, Revision),
     Gone { key: Vec<u8>, evicted: bool },
@@ -36,7 +39,7 @@ struct Sums {
 struct Harness {
     bench: Bench,
     random: Random,
-    told: Rc<RefCell<Vec<Told>>>,
+    cursor: FeedCursor,
     keys: BTreeMap<Vec<u8>, (Vec<u8>, Revision)>,
     key_count: usize,
     pairs_max: usize,
@@ -52,7 +55,8 @@ impl Harness {
         let mut one_of = |choices: [usize; 3]| choices[random.below(3)];
         let segment_bytes = one_of([1024, 2048, 4096]);
         let store = StoreConfig {
-            memory_bytes: segment_bytes * one_of([0, 50, 90]) + 64 * 1024 + 30 * segment_bytes,
+            memory_bytes: segment_bytes * (30 + one_of([0, 50, 90])) + 64 * 1024 + FEED_BYTES_MIN,
+            feed_bytes: FEED_BYTES_MIN,
             on_full,
             segment_bytes,
             leaf_buckets: one_of([16, 16, 64]),
@@ -62,19 +66,9 @@ impl Harness {
         let (key_count, pairs_max) = (one_of([20, 100, 400]), one_of([3, 12, 40]));
         let (long_share, long_max) = (one_of([0, 3, 20]), one_of([1, 4, 30]) * segment_bytes);
         let mut bench = Bench::with(ServerOptions::default(), store);
-        let told = Rc::new(RefCell::new(Vec::new()));
-        let sink = Rc::clone(&told);
-        bench.engine.store.set_listener(Some(Box::new(move |mutation: &Mutation<'_>, revision| {
-            let gone = |key: &[u8], evicted| Told::Gone { key: key.to_vec(), evicted };
-            sink.borrow_mut().push(match *mutation {
-                Mutation::Put { key, .. } => Told::Put(key.to_vec(), revision),
-                Mutation::Expire { key, .. } | Mutation::Delete { key, .. } => gone(key, false),
-                Mutation::Evict { key, .. } => gone(key, true),
-                _ => Told::Flushed,
-            });
-        })));
+        let cursor = bench.engine.store.feed_open(WhenBehind::Missed).expect("it has a feed");
         let (keys, sums) = (BTreeMap::new(), Sums::default());
-        Harness { bench, random, told, keys, key_count, pairs_max, long_share, long_max, sums }
+        Harness { bench, random, cursor, keys, key_count, pairs_max, long_share, long_max, sums }
     }
 
     fn key(&mut self) -> Vec<u8> {
@@ -145,10 +139,12 @@ impl Harness {
             self.sums.refused += u32::from(reply == OOM);
             return;
         }
-        assert!(puts.iter().map(|put| &put.0).eq(pairs.iter().map(|pair| &pair.0)), "told in order");
+        let is_last = |at: usize| pairs[at + 1..].iter().all(|later| later.0 != pairs[at].0);
+        let lasting: Vec<_> = (0..count).filter(|at| is_last(*at)).map(|at| &pairs[at]).collect();
+        assert!(puts.iter().map(|put| &put.0).eq(lasting.iter().map(|pair| &pair.0)), "published in order");
         self.sums.done += 1;
         self.sums.pairs += count as u32;
-        for ((key, value), (_, revision)) in pairs.iter().zip(puts) {
+        for ((key, value), (_, revision)) in lasting.into_iter().zip(puts) {
             self.keys.insert(key.clone(), (value.clone(), revision));
         }
         for (at, (key, _)) in pairs.iter().enumerate() {
@@ -157,10 +153,21 @@ impl Harness {
         }
     }
 
-    /// Applies departures to the map and gives the keys that were put, which no departure may follow.
+    /// Applies removals to the map and gives the keys that were put, which no removal may follow.
     fn listen(&mut self) -> Vec<(Vec<u8>, Revision)> {
-        let mut puts = Vec::new();
-        for told in self.told.take() {
+        let (mut puts, mut all) = (Vec::new(), Vec::new());
+        let store = &mut self.bench.engine.store;
+        while let FeedStep::Change(change) = store.feed_peek(&self.cursor) {
+            let gone = |key: &[u8], evicted| Told::Gone { key: key.to_vec(), evicted };
+            all.push(match change.effect {
+                Effect::Put { key, .. } => Told::Put(key.to_vec(), change.revision),
+                Effect::Remove { key, reason, .. } => gone(key, reason == RemoveReason::Evicted),
+                _ => Told::Flushed,
+            });
+            store.feed_advance(&self.cursor);
+        }
+        assert_eq!(store.feed_peek(&self.cursor), FeedStep::End);
+        for told in all {
             match told {
                 Told::Put(key, revision) => puts.push((key, revision)),
                 Told::Gone { key, evicted } => {
@@ -259,7 +266,7 @@ fn the_last_of_several_values_for_one_key_stays() {
         let store = &bench.engine.store;
         let entry = store.peek(DB, b"k", Millis(0)).unwrap();
         assert!(has_value(store, entry.value, chosen[chosen.len() - 1]), "{before:?} {chosen:?}");
-        assert_eq!((entry.revision.0, store.len(DB)), (first.0 + chosen.len() as u64, 1));
+        assert_eq!((entry.revision.0, store.len(DB)), (first.0 + 1, 1), "one change");
     };
     for before in std::iter::once(None).chain(values.iter().map(|value| Some(&value[..]))) {
         for first in &values {

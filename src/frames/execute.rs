@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::ops::{Added, Change, Current, Expiry, Presence};
 use crate::frames::sessions::CachedReply;
 use crate::limits::{KEY_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
-use crate::mutation::{Database, NewValue, Refused, Revision};
+use crate::mutation::{Database, NewValue, Origin, Refused, Revision};
 use crate::time::Millis;
 use crate::wire::frame::{FRAME_LEN_MIN, Frame, Op, Status, flags};
 
@@ -18,6 +18,7 @@ const _: () = assert!(STREAM_FRAME_BYTES_MAX - FRAME_LEN_MIN <= KEY_BYTES_MAX);
 /// Runs a write; `now` is Unix time. Everything that the client hears of it is in the result.
 pub fn write(engine: &mut Engine, op: Op, frame: &Frame<'_>, now: Millis) -> CachedReply {
     engine.begin_frame(op);
+    engine.store.set_origin(Origin::Frames(frame.head.client_id));
     let result = match op {
         Op::Put => put(engine, frame, now),
         Op::Delete => delete(engine, frame, now),

@@ -21,6 +21,7 @@ use crate::connection::{Connection, ConnectionId, Phase, StreamProtocol};
 use crate::engine::meter::{BYTES_PER_UNIT, COMMAND_UNITS, Meter, TURN_UNITS};
 use crate::engine::{fast_path::FastCommand, session::ReplyMode};
 use crate::limits::REPLY_ROOM_BYTES;
+use crate::mutation::Origin;
 use crate::store::LookupHint;
 use crate::time::Now;
 use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out};
@@ -241,6 +242,7 @@ impl Server {
         let Some(sink) = connection.output.sink(REPLY_ROOM_BYTES, output) else { return };
         let bytes = connection.input.readable(input);
         let (db, protocol) = (connection.session.db, connection.session.protocol);
+        engine.store.set_origin(Origin::Client(connection.session.id));
         let (done_before, mut written, mut last) = (conn.done, 0, None);
         let mut refused = None;
         for item in &batch.items[conn.items.clone()] {

@@ -139,7 +139,8 @@ impl Server {
                 error = Some(ErrorKind::ArgumentTooLong);
                 break;
             };
-            // One that has expired goes now, so that EXEC does not take its going for a change.
+            // One that has expired is removed now, so that EXEC does not take its removal for a change.
+            engine.store.expire_if_due(database, key, now.unix);
             let found = engine.store.get(database, key, now.unix).map(|entry| entry.revision.0);
             let revision = found.unwrap_or_else(|| engine.store.revision().0 | WATCHED_ABSENT);
             let watched = &mut connection.transaction.watched;
@@ -177,6 +178,8 @@ impl Server {
         let mut flow = Flow::Done;
         let mode = self.connections[id.index as usize].session.reply_mode;
         let mut skip_next = false;
+        // Consumers of the change feed see the whole of it, or nothing.
+        self.engine.store.begin_group();
         for _ in 0..count {
             if self.run_queued(id, now) == Flow::Close {
                 flow = Flow::Close;
@@ -192,6 +195,7 @@ impl Server {
                 _ => {}
             }
         }
+        self.engine.store.end_group();
         if skip_next {
             self.connections[id.index as usize].session.reply_mode = ReplyMode::SkipNext;
         }
@@ -234,7 +238,8 @@ impl Server {
         flow
     }
 
-    /// Whether a watched key is not what it was. Those that have expired go now, so that their going is seen.
+    /// Whether a watched key is not what it was. Those that have expired are removed now, so that it is seen of one that
+    /// came and expired since.
     fn watched_has_changed(&mut self, id: ConnectionId, now: Now) -> bool {
         let Server { engine, connections, queues, .. } = self;
         let watched = connections[id.index as usize].transaction.watched.readable(queues);
@@ -246,6 +251,7 @@ impl Server {
             let (len, tail) = tail.split_at(2);
             let (key, tail) = tail.split_at(usize::from(u16::from_le_bytes([len[0], len[1]])));
             let then = u64::from_le_bytes(revision.try_into().expect("split at 8"));
+            engine.store.expire_if_due(Database(*database), key, unix);
             let changed = match engine.store.get(Database(*database), key, unix) {
                 Some(entry) => entry.revision.0 != then,
                 None if then & WATCHED_ABSENT == 0 => true,

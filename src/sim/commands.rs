@@ -199,7 +199,12 @@ impl Command {
                     value: Rc::clone(value),
                     expiry: None,
                 };
-                Prediction { reply, effects: pairs.iter().map(put).collect() }
+                // Of a key that is given twice the last value counts.
+                let lasting = |(at, (key, _)): &(usize, &(Vec<u8>, Rc<[u8]>))| {
+                    pairs[at + 1..].iter().all(|(later, _)| later != key)
+                };
+                let effects = pairs.iter().enumerate().filter(lasting).map(|(_, pair)| put(pair)).collect();
+                Prediction { reply, effects }
             }
             Command::Append { key, bytes } => {
                 let before = live(key).map_or(&[][..], |record| &record.value[..]);

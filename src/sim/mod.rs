@@ -33,6 +33,7 @@ mod checker_tests;
 mod clock;
 mod commands;
 mod faults;
+mod follower;
 mod frames;
 mod history;
 mod link;

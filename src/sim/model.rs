@@ -8,7 +8,7 @@
 
 use super::node::{Change, Logged, Node};
 use super::violation::{Violation, show, violation};
-use crate::mutation::Database;
+use crate::mutation::{Database, GroupMark};
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -70,6 +70,10 @@ pub struct Model {
     past: Vec<(Vec<u8>, Option<Record>)>,
     /// The revision that a command last gave a key, whatever became of it since.
     given: BTreeMap<Vec<u8>, u64>,
+    /// Groups of changes so far, the one under way included.
+    groups: u64,
+    /// In which group the effects of an MSET, or a transaction, are; 0: there was none yet.
+    unit: Option<u64>,
     /// Departures so far.
     pub expired: u64,
     pub evicted: u64,
@@ -89,6 +93,8 @@ impl Model {
             walks: BTreeMap::new(),
             past: Vec::new(),
             given: BTreeMap::new(),
+            groups: 0,
+            unit: None,
             expired: 0,
             evicted: 0,
             walks_ended: 0,
@@ -134,14 +140,14 @@ impl Model {
 
     /// Whether the next change is a departure; if so, it is taken up.
     pub fn depart(&mut self, unix: u64) -> Result<bool, Violation> {
-        let Some(Logged { revision, change }) = self.waiting.front() else { return Ok(false) };
+        let Some(Logged { revision, change, .. }) = self.waiting.front() else { return Ok(false) };
         let (key, expired) = match change {
             Change::Expire { key } => (key.clone(), true),
             Change::Evict { key } => (key.clone(), false),
             _ => return Ok(false),
         };
         let revision = *revision;
-        self.waiting.pop_front();
+        self.pop();
         self.advance(revision, &key)?;
         self.remember(&key);
         let Some(record) = self.records.remove(&key) else {
@@ -163,19 +169,70 @@ impl Model {
     /// The next change must be this one, after departures; the revision that it drew.
     pub fn expect(&mut self, effect: &Effect, unix: u64) -> Result<u64, Violation> {
         while self.depart(unix)? {}
-        let key = effect.key();
-        let Some(Logged { revision, change }) = self.waiting.pop_front() else {
-            return Err(violation(key, format!("was answered but never changed: {}", cut(effect))));
-        };
-        if !effect.is(&change) {
-            return Err(violation(
-                key,
-                format!("the store was told of {} instead of {}", cut(&change), cut(effect)),
-            ));
+        if let Effect::Rename { from, to } = effect {
+            return self.expect_rename(from, to);
         }
-        self.advance(revision, key)?;
+        let revision = self.expect_change(effect, |change| effect.is(change))?;
         self.apply(effect, revision)?;
         Ok(revision)
+    }
+
+    /// A rename is published as the end of one key and a put of the other, in one group.
+    fn expect_rename(&mut self, from: &Vec<u8>, to: &Vec<u8>) -> Result<u64, Violation> {
+        let effect = Effect::Rename { from: from.clone(), to: to.clone() };
+        let had = self.records.get(from).cloned();
+        self.expect_change(&effect, |change| matches!(change, Change::Delete { key } if key == from))?;
+        let group = self.groups;
+        let revision = self.expect_change(&effect, |change| match (change, &had) {
+            (Change::Put { key, value, expiry }, Some(had)) => {
+                (key, &value[..], *expiry) == (to, &had.value[..], had.expiry)
+            }
+            _ => false,
+        })?;
+        if self.groups != group {
+            return Err(violation(from, "was renamed in two groups"));
+        }
+        self.apply(&effect, revision)?;
+        Ok(revision)
+    }
+
+    fn expect_change(&mut self, effect: &Effect, is: impl FnOnce(&Change) -> bool) -> Result<u64, Violation> {
+        let key = effect.key();
+        let Some(Logged { revision, change, .. }) = self.pop() else {
+            return Err(violation(key, format!("was answered but never changed: {}", cut(effect))));
+        };
+        if !is(&change) {
+            let text = format!("the store published {} instead of {}", cut(&change), cut(effect));
+            return Err(violation(key, text));
+        }
+        self.advance(revision, key)?;
+        match &mut self.unit {
+            Some(0) => self.unit = Some(self.groups),
+            Some(group) if *group != self.groups => {
+                return Err(violation(key, "an MSET, or a transaction, was published as several groups"));
+            }
+            _ => {}
+        }
+        Ok(revision)
+    }
+
+    /// The next change that the store published.
+    fn pop(&mut self) -> Option<Logged> {
+        let logged = self.waiting.pop_front()?;
+        self.groups += u64::from(matches!(logged.group, GroupMark::Alone | GroupMark::First));
+        Some(logged)
+    }
+
+    /// What is expected from now on was published as one group. False: it already was to be.
+    pub fn begin_unit(&mut self) -> bool {
+        let begins = self.unit.is_none();
+        self.unit = self.unit.or(Some(0));
+        begins
+    }
+
+    /// Ends what [`begin_unit`](Model::begin_unit) began.
+    pub fn end_unit(&mut self) {
+        self.unit = None;
     }
 
     fn apply(&mut self, effect: &Effect, revision: u64) -> Result<(), Violation> {
@@ -371,8 +428,7 @@ impl Change {
             | Change::SetExpiry { key, .. }
             | Change::Delete { key }
             | Change::Expire { key }
-            | Change::Evict { key }
-            | Change::Rename { from: key, .. } => key,
+            | Change::Evict { key } => key,
             Change::Flush | Change::Other => b"",
         }
     }
@@ -395,22 +451,18 @@ impl Effect {
     fn is(&self, change: &Change) -> bool {
         match (self, change) {
             (Effect::Put { key, value, expiry }, Change::Put { key: told, value: bytes, expiry: at }) => {
-                // A large value's bytes are looked at when the key is read, and by `compare`.
-                key == told && expiry == at && bytes.as_ref().is_none_or(|bytes| bytes[..] == value[..])
+                key == told && expiry == at && bytes[..] == value[..]
             }
-            (Effect::Append { key, added, .. }, Change::Write { key: told, bytes }) => {
+            (Effect::Append { key, added, .. }, Change::Write { key: told, bytes, .. }) => {
                 key == told && added == bytes
             }
             (Effect::Append { key, value, .. }, Change::Put { key: told, value: bytes, .. }) => {
-                key == told && bytes.as_ref().is_none_or(|bytes| bytes[..] == value[..])
+                key == told && bytes[..] == value[..]
             }
             (Effect::SetExpiry { key, expiry }, Change::SetExpiry { key: told, expiry: at }) => {
                 key == told && expiry == at
             }
             (Effect::Delete { key }, Change::Delete { key: told }) => key == told,
-            (Effect::Rename { from, to }, Change::Rename { from: told, to: target }) => {
-                (from, to) == (told, target)
-            }
             (Effect::Flush, Change::Flush) => true,
             _ => false,
         }

@@ -1,20 +1,21 @@
 //! A server of the simulated world: the shipped [`Server`], driven as the reactor drives it, and the list of what its
-//! store was told to change. This file alone knows how a `Server` is called.
+//! store has published. This file alone knows how a `Server` is called.
 
+use super::follower::{Follower, bytes_of, published_bytes};
+use super::violation::{Violation, violation};
 use crate::config::ServerOptions;
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::Engine;
 use crate::frames::{self, FrameServer, counters::Counters, sessions::Sessions};
-use crate::limits::{DATAGRAM_BYTES_MAX, KIB};
+use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, KIB, MIB};
 use crate::metrics::Closes;
-use crate::mutation::{Database, Mutation, NewValue, Revision};
+use crate::mutation::{self, Database, Effect, GroupMark, Mutation, RemoveReason, Revision};
 use crate::server::{Resources, Server, Socket};
-use crate::store::{LargeCursor, OnFull, Store, StoreConfig, TooSmall, Value};
+use crate::store::feed::{FeedCursor, FeedStep, WhenBehind};
+use crate::store::{OnFull, Store, StoreConfig, TooSmall};
 use crate::time::Now;
-use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Slices of one read or write, as few as make both stop in the middle of large values.
@@ -25,6 +26,9 @@ const PENDING_SLICES: usize = 4_096;
 const PENDING_SLICES_MAX: usize = 1 << 18;
 /// Slices of maintenance, at most: a bound on a loop that ends long before.
 const ROUNDS_MAX: usize = 100_000;
+
+/// Of the change feed: all that one turn can change.
+const FEED_BYTES: usize = 4 * MIB;
 
 /// What a server is made with; a restart keeps all but epoch and secret.
 #[derive(Clone, Debug)]
@@ -50,17 +54,17 @@ pub struct NodeConfig {
     pub hash_secret: [u64; 2],
 }
 
-/// A change as the store told it, owned.
+/// A change as the store published it, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// `value` is `None` where it is a large one.
     Put {
         key: Vec<u8>,
-        value: Option<Vec<u8>>,
+        value: Vec<u8>,
         expiry: Option<u64>,
     },
     Write {
         key: Vec<u8>,
+        offset: u64,
         bytes: Vec<u8>,
     },
     SetExpiry {
@@ -76,43 +80,69 @@ pub enum Change {
     Evict {
         key: Vec<u8>,
     },
-    Rename {
-        from: Vec<u8>,
-        to: Vec<u8>,
-    },
     Flush,
     /// What no client of this world asks for.
     Other,
 }
 
-/// A change and the revision that it drew.
+/// A change, its revision, and how it stands to its neighbours.
 #[derive(Clone, Debug)]
 pub struct Logged {
     pub revision: u64,
+    pub group: GroupMark,
     pub change: Change,
 }
 
-fn owned(mutation: &Mutation<'_>) -> Change {
-    match *mutation {
-        Mutation::Put { db: Database(0), key, value, expiry } => {
-            let value = if let NewValue::Bytes(bytes) = value { Some(bytes.to_vec()) } else { None };
+fn owned(store: &Store, change: &mutation::Change<'_>) -> Change {
+    let effect = change.effect;
+    if effect.key().is_some_and(|(keyspace, _)| store.database_of(keyspace) != Database(0)) {
+        return Change::Other;
+    }
+    match effect {
+        Effect::Put { key, value, expiry, .. } => {
+            let value = published_bytes(store, value);
             Change::Put { key: key.to_vec(), value, expiry: expiry.map(|at| at.0) }
         }
-        Mutation::Write { db: Database(0), key, bytes, .. } => {
-            Change::Write { key: key.to_vec(), bytes: bytes.to_vec() }
+        Effect::Write { key, offset, bytes, .. } => {
+            Change::Write { key: key.to_vec(), offset, bytes: bytes.to_vec() }
         }
-        Mutation::SetExpiry { db: Database(0), key, expiry } => {
+        Effect::SetExpiry { key, expiry, .. } => {
             Change::SetExpiry { key: key.to_vec(), expiry: expiry.map(|at| at.0) }
         }
-        Mutation::Delete { db: Database(0), key } => Change::Delete { key: key.to_vec() },
-        Mutation::Expire { db: Database(0), key } => Change::Expire { key: key.to_vec() },
-        Mutation::Evict { db: Database(0), key } => Change::Evict { key: key.to_vec() },
-        Mutation::Rename { db: Database(0), from, to_db: Database(0), to } => {
-            Change::Rename { from: from.to_vec(), to: to.to_vec() }
+        Effect::Remove { key, reason, .. } => {
+            let key = key.to_vec();
+            match reason {
+                RemoveReason::Deleted => Change::Delete { key },
+                RemoveReason::Expired => Change::Expire { key },
+                RemoveReason::Evicted => Change::Evict { key },
+            }
         }
-        Mutation::Flush { db: None | Some(Database(0)) } => Change::Flush,
-        _ => Change::Other,
+        Effect::Flush { .. } => Change::Flush,
+        Effect::Swap { .. } => Change::Other,
     }
+}
+
+/// Adds a change to a list; the pieces in which a long write is published become one again.
+fn log(list: &mut Vec<Logged>, logged: Logged) {
+    if let (
+        Some(Logged { revision, group, change: Change::Write { key, offset, bytes } }),
+        Change::Write { key: same, offset: at, bytes: more },
+    ) = (list.last_mut(), &logged.change)
+        && logged.group != GroupMark::Alone
+        && bytes.len().is_multiple_of(INLINE_VALUE_BYTES_MAX)
+        && !bytes.is_empty()
+        && (&*key, *offset + bytes.len() as u64) == (same, *at)
+    {
+        bytes.extend_from_slice(more);
+        *group = match (*group, logged.group) {
+            (GroupMark::First, GroupMark::Last) => GroupMark::Alone,
+            (GroupMark::First, _) => GroupMark::First,
+            (_, mark) => mark,
+        };
+        *revision = logged.revision;
+        return;
+    }
+    list.push(logged);
 }
 
 /// What a key has, as the store shows it to whoever looks without changing anything.
@@ -123,10 +153,11 @@ pub struct Shown {
     pub revision: u64,
 }
 
-/// The server and the ear at its store.
+/// The server, what its store publishes, and a second store that is made of that alone.
 pub struct Node {
     server: Server,
-    log: Rc<RefCell<Vec<Logged>>>,
+    cursor: FeedCursor,
+    follower: Follower,
     reply: Box<[u8; DATAGRAM_BYTES_MAX]>,
     epoch: u32,
 }
@@ -134,7 +165,8 @@ pub struct Node {
 impl Node {
     pub fn new(config: &NodeConfig) -> Node {
         let store = StoreConfig {
-            memory_bytes: config.memory_bytes,
+            memory_bytes: config.memory_bytes + FEED_BYTES,
+            feed_bytes: FEED_BYTES,
             databases: 2,
             on_full: config.on_full,
             segment_bytes: config.segment_bytes,
@@ -148,11 +180,8 @@ impl Node {
         let mut store = Store::new(store, config.hash_secret)
             .or_else(smallest)
             .expect("a store takes the memory that it says it needs");
-        let log: Rc<RefCell<Vec<Logged>>> = Rc::default();
-        let recorder = Rc::clone(&log);
-        store.set_listener(Some(Box::new(move |mutation, revision| {
-            recorder.borrow_mut().push(Logged { revision: revision.0, change: owned(mutation) });
-        })));
+        let cursor = store.feed_open(WhenBehind::Missed).expect("the store has a ring");
+        let follower = Follower::new(store.config());
         let options = ServerOptions {
             password: config.password.clone(),
             max_clients: config.max_clients,
@@ -176,16 +205,37 @@ impl Node {
             ..Resources::default()
         };
         let server = Server::new(engine, FrameServer::new(&datagrams), resources);
-        Node { server, log, reply: Box::new([0; DATAGRAM_BYTES_MAX]), epoch: config.epoch }
+        Node { server, cursor, follower, reply: Box::new([0; DATAGRAM_BYTES_MAX]), epoch: config.epoch }
     }
 
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
 
-    /// What was changed since this was last asked, in order.
-    pub fn take_log(&mut self) -> Vec<Logged> {
-        std::mem::take(&mut *self.log.borrow_mut())
+    /// What was changed since this was last asked, in order. The second store follows, and has what the first one has.
+    pub fn take_log(&mut self) -> Result<Vec<Logged>, Violation> {
+        let Node { server, cursor, follower, .. } = self;
+        let store = &mut server.engine_mut().store;
+        let mut list = Vec::new();
+        loop {
+            match store.feed_peek(cursor) {
+                FeedStep::Change(change) => {
+                    follower.follow(store, &change)?;
+                    let (revision, group) = (change.revision.0, change.group);
+                    log(&mut list, Logged { revision, group, change: owned(store, &change) });
+                }
+                FeedStep::End => break,
+                FeedStep::Lost(_) => return Err(violation(b"", "the feed's ring is too short for one turn")),
+            }
+            store.feed_advance(cursor);
+        }
+        follower.compare_changed(store)?;
+        Ok(list)
+    }
+
+    /// Compares all keys with those of the second store.
+    pub fn compare_follower(&self) -> Result<(), Violation> {
+        self.follower.compare(self.store())
     }
 
     /// One datagram in, at most one out.
@@ -356,21 +406,7 @@ impl Node {
     pub fn show(&self, key: &[u8], now: Now) -> Option<Shown> {
         let store = self.store();
         let entry = store.peek(Database(0), key, now.unix)?;
-        let mut value = Vec::new();
-        match entry.value {
-            Value::Inline(bytes) => value.extend_from_slice(bytes),
-            Value::Large { id, .. } => {
-                let mut cursor = LargeCursor::new(id, 0);
-                loop {
-                    let piece = store.large_slice(&mut cursor);
-                    if piece.is_empty() {
-                        break;
-                    }
-                    value.extend_from_slice(piece);
-                    cursor.advance(piece.len());
-                }
-            }
-        }
+        let value = bytes_of(store, entry.value);
         Some(Shown { value, expiry: entry.expiry.map(|at| at.0), revision: entry.revision.0 })
     }
 

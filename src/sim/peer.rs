@@ -168,10 +168,13 @@ impl Peer {
                 if surely_changed(model) {
                     return wrong("a watched key has changed");
                 }
-                for (command, reply) in queued.iter().zip(replies) {
-                    explain_key(command, reply, model, unix)?;
-                }
-                Ok(())
+                model.begin_unit();
+                let explained = queued
+                    .iter()
+                    .zip(replies)
+                    .try_for_each(|(command, reply)| explain_key(command, reply, model, unix));
+                model.end_unit();
+                explained
             }
             _ => wrong("neither null nor an answer for each command"),
         }
@@ -235,8 +238,14 @@ fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -
             if !prediction.effects.is_empty() && model.depart(unix)? {
                 continue;
             }
+            // Commands like DEL may be cut in pieces.
+            let is_whole = matches!(command, Command::Mset(_) | Command::Msetnx(_));
+            let begins = is_whole && model.begin_unit();
             for effect in &prediction.effects {
                 model.expect(effect, unix)?;
+            }
+            if begins {
+                model.end_unit();
             }
             return Ok(());
         }

@@ -304,6 +304,7 @@ impl World {
         self.node.invariants();
         let now = self.clock.reading();
         self.model.compare(&self.node, now)?;
+        self.node.compare_follower()?;
         self.frames.adds_up()?;
         self.nobody_is_forgotten()
     }

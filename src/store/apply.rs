@@ -1,14 +1,12 @@
-//! The one door for changes: every mutation comes through [`Store::apply`] (of several at once: [`Store::put_all`]), and
-//! every one that happens is told to the listener under the revision that it drew. Room is found before anything is
-//! changed.
+//! The one door for changes: a mutation comes through [`Store::apply`] (several puts at once: [`Store::put_all`]). Room is
+//! found before anything is changed, and what has changed is [committed](Store::commit).
 
-use super::clean::RecordMeta;
-use super::expiry::RemoveReason;
-use super::index::Address;
-use super::record::{self, Content, EXPIRY_MAX, LARGE_BYTES, Record};
-use super::room::Want;
-use super::{OnFull, Store, address, split};
-use crate::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
+use super::place::{Key, NewRecord, Publish, Target};
+use super::record::{self, Content, LARGE_BYTES};
+use super::{OnFull, Store};
+use crate::mutation::{
+    Applied, Database, Effect, KeyspaceId, LargeId, Mutation, NewValue, Refused, RemoveReason, Revision,
+};
 use crate::time::Millis;
 
 const NOTHING: Applied = Applied { revision: Revision(0), existed: false, value_len: 0 };
@@ -34,170 +32,70 @@ fn source_key<'a>(mutation: &Mutation<'a>) -> Option<(Database, &'a [u8])> {
         | Mutation::Write { db, key, .. }
         | Mutation::SetExpiry { db, key, .. }
         | Mutation::Delete { db, key }
-        | Mutation::Expire { db, key }
-        | Mutation::Evict { db, key }
         | Mutation::Rename { db, from: key, .. }
         | Mutation::Copy { db, from: key, .. } => Some((db, key)),
         Mutation::Flush { .. } | Mutation::Swap { .. } => None,
     }
 }
 
-/// Where a key's record was, and when that was: it holds until some record moves or goes.
-#[derive(Clone, Copy)]
-pub(super) struct Found {
-    pub at: Option<Address>,
-    layout_epoch: u64,
-}
-
-/// Which key: its space and the hash of its bytes.
-#[derive(Clone, Copy)]
-pub(super) struct Key<'a> {
-    pub space: usize,
-    pub hash: u64,
-    pub bytes: &'a [u8],
-}
-
-/// What a key is to have.
-#[derive(Clone, Copy)]
-pub(super) struct NewRecord<'a> {
-    pub key: Key<'a>,
-    pub content: Content<'a>,
-    pub expiry: Option<Millis>,
-}
-
-impl NewRecord<'_> {
-    pub fn size(&self) -> usize {
-        record::size(self.key.bytes.len(), self.content.stored_len(), self.expiry.is_some())
-    }
-
-    pub fn meta(&self, revision: Revision) -> RecordMeta {
-        let large = match self.content {
-            Content::Inline(_) => None,
-            Content::Large(id) => Some(id),
-        };
-        RecordMeta {
-            space: self.key.space,
-            size: self.size(),
-            dead: false,
-            revision,
-            expiry: self.expiry,
-            large,
-        }
-    }
-
-    pub fn write(&self, revision: Revision, bytes: &mut [u8]) {
-        let (space, key) = (self.key.space as u8, self.key.bytes);
-        let (expiry, content) = (self.expiry, self.content);
-        Record { space, dead: false, revision, expiry, key, content }.write(bytes);
-    }
-}
-
-/// A key that is to have a value that is held, where its record was, and its expiry.
-#[derive(Clone, Copy)]
-pub(super) struct Target<'a> {
-    pub key: Key<'a>,
-    pub found: Found,
-    pub expiry: Option<Millis>,
-}
-
-/// A value that outlives the record it was in: its bytes are in the scratch buffer, or it is large, with one reference
-/// more.
-#[derive(Clone, Copy)]
-pub(super) enum SavedValue {
-    Scratch(usize),
-    Large(LargeId),
-}
-
-impl<'a> Key<'a> {
-    pub(super) fn new(space: usize, hash: u64, bytes: &'a [u8]) -> Key<'a> {
-        Key { space, hash, bytes }
-    }
-}
-
 impl Store {
-    /// Applies a change. A change of nothing (a key that is not there) draws no revision and is told to nobody.
-    /// Expired keys are as good as gone; one that is met is told as [`Mutation::Expire`] first.
+    /// Applies a change. A change of nothing (a key that is not there) gets no revision and is not published. An
+    /// expired key counts as gone; one that the change meets is removed first, as a change of its own.
     ///
     /// # Errors
     /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
     pub fn apply(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
-        // Whoever asks for a change may have looked at its key before, and what the listener is told must make
-        // sense to one who has only heard what was told before: the key is not evicted until the change is made.
+        // The caller may have looked at the key before, and a consumer of the feed must be able to apply the change to
+        // what it was shown so far: the key is not evicted until the change is made.
         if self.config.on_full == OnFull::Evict {
             let key = source_key(mutation).map(|(db, key)| self.key(db, key));
             self.protected = key.map(|key| (key.space, key.hash));
         }
-        // Paid first, so that what cleaning meets (expired keys) is told before this change.
+        // First, so that what cleaning meets (expired keys) is published before this change.
         self.gc_assist(appended(mutation), now);
         let applied = self.change(mutation, now);
         self.protected = None;
         applied
     }
 
-    /// [`apply`](Store::apply) for a `Put` of a key that was hashed before.
-    pub(super) fn apply_to(
-        &mut self,
-        key: Key<'_>,
-        mutation: &Mutation<'_>,
-        now: Millis,
-    ) -> Result<(), Refused> {
-        let Mutation::Put { value, expiry, .. } = *mutation else {
-            return self.apply(mutation, now).map(drop);
-        };
+    /// [`apply`](Store::apply) for a `Put` of bytes, without expiry, to a key that was hashed before.
+    pub(super) fn put_hashed(&mut self, key: Key<'_>, value: &[u8], now: Millis) -> Result<(), Refused> {
         self.check_key(key.bytes)?;
         if self.config.on_full == OnFull::Evict {
             self.protected = Some((key.space, key.hash));
         }
-        self.gc_assist(appended(mutation), now);
-        let applied = self.put(key, (value, expiry), now);
+        self.gc_assist(record::size(key.bytes.len(), value.len(), true), now);
+        let applied = self.put(key, (NewValue::Bytes(value), None), now);
         self.protected = None;
-        self.publish_change(mutation, applied?.revision);
-        Ok(())
-    }
-
-    /// Tells the listener of a change.
-    #[inline]
-    pub(super) fn publish_change(&mut self, mutation: &Mutation<'_>, revision: Revision) {
-        if let Some(listener) = &mut self.listener {
-            listener(mutation, revision);
-        }
+        applied.map(drop)
     }
 
     fn change(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
-        let applied = match *mutation {
+        match *mutation {
             Mutation::Put { db, key, value, expiry } => {
                 self.check_key(key)?;
-                self.put(self.key(db, key), (value, expiry), now)?
+                self.put(self.key(db, key), (value, expiry), now)
             }
             Mutation::Write { db, key, offset, bytes } => {
                 self.check_key(key)?;
-                self.write(self.key(db, key), (offset, bytes), now)?
+                self.write(self.key(db, key), (offset, bytes), now)
             }
-            Mutation::SetExpiry { db, key, expiry } => self.set_expiry(self.key(db, key), expiry, now)?,
+            Mutation::SetExpiry { db, key, expiry } => self.set_expiry(self.key(db, key), expiry, now),
             Mutation::Rename { db, from, to_db, to } => {
                 self.check_key(to)?;
-                self.rename((self.key(db, from), self.key(to_db, to)), now)?
+                self.transfer((self.key(db, from), self.key(to_db, to)), true, now)
             }
             Mutation::Copy { db, from, to_db, to } => {
                 self.check_key(to)?;
-                self.copy((self.key(db, from), self.key(to_db, to)), now)?.0
+                self.transfer((self.key(db, from), self.key(to_db, to)), false, now)
             }
-            // A record that departs is told of by itself.
-            Mutation::Delete { db, key } => return Ok(self.remove(db, key, RemoveReason::Deleted, now)),
-            Mutation::Expire { db, key } => return Ok(self.remove(db, key, RemoveReason::Expired, now)),
-            Mutation::Evict { db, key } => return Ok(self.remove(db, key, RemoveReason::Evicted, now)),
-            Mutation::Flush { db } => self.flush(db),
+            Mutation::Delete { db, key } => Ok(self.remove(self.key(db, key), RemoveReason::Deleted, now)),
+            Mutation::Flush { db } => Ok(self.flush(db.map(|db| KeyspaceId(self.space(db) as u8)))),
             Mutation::Swap { a, b } => {
-                self.keyspace_of.swap(usize::from(a.0), usize::from(b.0));
-                let revision = self.next_revision();
-                self.removals.note_all(revision);
-                Applied { revision, existed: true, value_len: 0 }
+                let (a_space, b_space) = (self.space(a), self.space(b));
+                Ok(self.swap((a, KeyspaceId(b_space as u8)), (b, KeyspaceId(a_space as u8))))
             }
-        };
-        if applied.revision > Revision(0) {
-            self.publish_change(mutation, applied.revision);
         }
-        Ok(applied)
     }
 
     pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Refused> {
@@ -209,45 +107,24 @@ impl Store {
         Key { space: self.space(db), hash: self.hasher.hash(bytes), bytes }
     }
 
-    /// The record of a key; one that has expired goes.
-    pub(super) fn locate_live(&mut self, key: Key<'_>, now: Millis) -> Found {
-        let mut at = self.locate(key.space, key.hash, key.bytes);
-        if let Some(expired) = at
-            && self.record(expired).expired(now)
-        {
-            self.remove_record(expired, RemoveReason::Expired);
-            at = None;
-        }
-        Found { at, layout_epoch: self.layout_epoch }
-    }
-
-    /// Where the record is now.
-    fn again(&self, key: Key<'_>, found: Found) -> Option<Address> {
-        if found.layout_epoch == self.layout_epoch {
-            found.at
-        } else {
-            self.locate(key.space, key.hash, key.bytes)
-        }
-    }
-
-    fn put(
+    pub(super) fn put(
         &mut self,
         key: Key<'_>,
         (value, expiry): (NewValue<'_>, Option<Millis>),
         now: Millis,
     ) -> Result<Applied, Refused> {
-        let found = self.locate_live(key, now);
-        let existed = found.at.is_some();
+        let found = (self.locate_live(key, now), Publish::Put);
+        let existed = found.0.at.is_some();
         let new = |content| NewRecord { key, content, expiry };
         let (revision, value_len) = match value {
-            NewValue::Large(id) => (self.store(&new(Content::Large(id)), found, now)?, self.larges.len(id)),
+            NewValue::Large(id) => (self.place(&new(Content::Large(id)), found, now)?, self.larges.len(id)),
             NewValue::Bytes(bytes) if self.is_inline(key.bytes, bytes.len()) => {
-                (self.store(&new(Content::Inline(bytes)), found, now)?, bytes.len() as u64)
+                (self.place(&new(Content::Inline(bytes)), found, now)?, bytes.len() as u64)
             }
             NewValue::Bytes(bytes) => {
                 let id = self.large_of(bytes, now)?;
-                let stored = self.store(&new(Content::Large(id)), found, now);
-                (self.or_release(id, stored)?, bytes.len() as u64)
+                let placed = self.place(&new(Content::Large(id)), found, now);
+                (self.or_release(id, placed)?, bytes.len() as u64)
             }
         };
         Ok(Applied { revision, existed, value_len })
@@ -267,160 +144,57 @@ impl Store {
         result
     }
 
-    /// Gives a key a record, which takes over the reference of a large value. Draws the revision.
-    fn store(&mut self, new: &NewRecord<'_>, found: Found, now: Millis) -> Result<Revision, Refused> {
-        let new = &NewRecord { expiry: new.expiry.map(|expiry| Millis(expiry.0.min(EXPIRY_MAX))), ..*new };
-        let (key, size) = (new.key, new.size());
-        let old = self.again(key, found);
-        let replaced_bytes = old.map_or(0, |at| self.record(at).size());
-        match old {
-            Some(at) if replaced_bytes == size => return Ok(self.overwrite(at, new)),
-            Some(_) => {}
-            None => self.leaf_room(now)?,
-        }
-        let (found, class) =
-            (Found { at: old, layout_epoch: self.layout_epoch }, Store::class_of(new.expiry, now));
-        let segment = self.acquire(Want::Record { class, size, replaced_bytes }, now)?;
-        // Whatever made room may have moved the old record, or evicted it.
-        let old = self.again(key, found);
-        let meta = new.meta(Revision(self.revision.0 + 1));
-        let offset = self.append(segment, &meta);
-        new.write(meta.revision, &mut self.pool.bytes_mut(segment)[offset..]);
-        let at = address(&self.pool, segment, offset);
-        let index = &mut self.keyspaces[key.space].index;
-        if let Some(old) = old {
-            let replaced = index.replace(&mut self.leaves, key.hash, old, at);
-            assert!(replaced, "a record that was found is in its index");
-            let (segment, offset) = split(&self.pool, old);
-            self.free_record(segment, offset);
-        } else if index.insert(&mut self.leaves, key.hash, at).is_err() {
-            self.mark_record_dead(segment, offset, size);
-            return self.refuse();
-        }
-        self.layout_epoch += 1;
-        self.charge(&meta);
-        self.next_revision();
-        Ok(meta.revision)
+    fn remove(&mut self, key: Key<'_>, reason: RemoveReason, now: Millis) -> Applied {
+        let Some(at) = self.locate_live(key, now).at else { return NOTHING };
+        let revision = self.remove_record(at, reason);
+        Applied { revision, existed: true, value_len: 0 }
     }
 
-    /// Writes a record over one of the same size and key.
-    pub(super) fn overwrite(&mut self, at: Address, new: &NewRecord<'_>) -> Revision {
-        let (segment, offset) = split(&self.pool, at);
-        let old = self.meta(segment, offset);
-        let meta = new.meta(self.next_revision());
-        self.uncharge(&old);
-        self.charge(&meta);
-        new.write(meta.revision, &mut self.pool.bytes_mut(segment)[offset..]);
-        if let Some(expiry) = meta.expiry {
-            self.expires(segment, expiry);
-        }
-        if let Some(id) = old.large {
-            self.large_release(id);
-        }
-        meta.revision
-    }
-
-    fn remove(&mut self, db: Database, key: &[u8], why: RemoveReason, now: Millis) -> Applied {
-        let key = self.key(db, key);
-        let Some(at) = self.locate(key.space, key.hash, key.bytes) else { return NOTHING };
-        let existed = !self.record(at).expired(now);
-        let why = if existed { why } else { RemoveReason::Expired };
-        let revision = self.remove_record(at, why);
-        if existed { Applied { revision, existed, value_len: 0 } } else { NOTHING }
-    }
-
-    /// Takes the value out of a record that may move or go.
-    pub(super) fn save_value(&mut self, at: Address) -> SavedValue {
-        let (segment, offset) = split(&self.pool, at);
-        match Record::read(&self.pool.bytes(segment)[offset..]).content {
-            Content::Inline(bytes) => {
-                self.scratch[..bytes.len()].copy_from_slice(bytes);
-                SavedValue::Scratch(bytes.len())
-            }
-            Content::Large(id) => {
-                self.larges.retain(id);
-                SavedValue::Large(id)
-            }
-        }
-    }
-
-    /// Gives a key the value that is held. Refused: the value is let go.
-    pub(super) fn store_saved(
+    pub(super) fn set_expiry(
         &mut self,
-        target: Target<'_>,
-        saved: SavedValue,
+        key: Key<'_>,
+        expiry: Option<Millis>,
         now: Millis,
-    ) -> Result<(Revision, u64), Refused> {
-        let Target { key, found, expiry } = target;
-        match saved {
-            SavedValue::Large(id) => {
-                let stored = self.store(&NewRecord { key, content: Content::Large(id), expiry }, found, now);
-                let revision = self.or_release(id, stored)?;
-                Ok((revision, self.larges.len(id)))
-            }
-            SavedValue::Scratch(len) if !self.is_inline(key.bytes, len) => {
-                let id = self.large_begin(len as u64, now)?;
-                let scratch = std::mem::take(&mut self.scratch);
-                let filled = self.large_append(id, &scratch[..len], now);
-                self.scratch = scratch;
-                self.or_release(id, filled)?;
-                self.store_saved(target, SavedValue::Large(id), now)
-            }
-            SavedValue::Scratch(len) => {
-                let scratch = std::mem::take(&mut self.scratch);
-                let content = Content::Inline(&scratch[..len]);
-                let stored = self.store(&NewRecord { key, content, expiry }, found, now);
-                self.scratch = scratch;
-                Ok((stored?, len as u64))
-            }
-        }
-    }
-
-    fn set_expiry(&mut self, key: Key<'_>, expiry: Option<Millis>, now: Millis) -> Result<Applied, Refused> {
+    ) -> Result<Applied, Refused> {
         let found = self.locate_live(key, now);
         let Some(at) = found.at else { return Ok(NOTHING) };
         let saved = self.save_value(at);
-        let (revision, value_len) = self.store_saved(Target { key, found, expiry }, saved, now)?;
+        let target = Target { key, found, expiry, publish: Publish::Expiry };
+        let (revision, value_len) = self.store_saved(target, saved, now)?;
         Ok(Applied { revision, existed: true, value_len })
     }
 
-    fn rename(&mut self, (from, to): (Key<'_>, Key<'_>), now: Millis) -> Result<Applied, Refused> {
-        let (applied, found) = self.copy((from, to), now)?;
-        if applied.revision > Revision(0)
-            && let Some(at) = self.again(from, found)
-        {
-            let removed = self.keyspaces[from.space].index.remove(&mut self.leaves, from.hash, at);
-            assert!(removed, "a record that was found is in its index");
-            let (segment, offset) = split(&self.pool, at);
-            self.free_record(segment, offset);
-            self.layout_epoch += 1;
-            self.removals.note(from.hash, self.revision);
-        }
-        Ok(applied)
-    }
-
-    /// Gives `to` what `from` has; also says where `from` was. A key is not copied to itself, which draws no revision.
-    fn copy(&mut self, (from, to): (Key<'_>, Key<'_>), now: Millis) -> Result<(Applied, Found), Refused> {
-        let found = self.locate_live(from, now);
-        let Some(at) = found.at else { return Ok((NOTHING, found)) };
+    /// Gives `to` what `from` has, and if it is moved takes it from `from`. A key is not transferred to itself, which
+    /// changes nothing.
+    fn transfer(
+        &mut self,
+        (from, to): (Key<'_>, Key<'_>),
+        is_moved: bool,
+        now: Millis,
+    ) -> Result<Applied, Refused> {
+        let Some(at) = self.locate_live(from, now).at else { return Ok(NOTHING) };
         let entry = self.entry(at);
         let (expiry, value_len) = (entry.expiry, entry.value.len());
         if (from.space, from.bytes) == (to.space, to.bytes) {
-            return Ok((Applied { existed: true, value_len, ..NOTHING }, found));
+            return Ok(Applied { existed: true, value_len, ..NOTHING });
         }
+        let found = self.locate_live(to, now);
+        // Looking for `to` may have removed it.
+        let from_found = self.locate_live(from, now);
+        let Some(at) = from_found.at else { return Ok(NOTHING) };
         let saved = self.save_value(at);
-        let target = Target { key: to, found: self.locate_live(to, now), expiry };
+        let publish = if is_moved { Publish::Rename { from, found: from_found } } else { Publish::Put };
+        let target = Target { key: to, found, expiry, publish };
         let (revision, value_len) = self.store_saved(target, saved, now)?;
-        Ok((Applied { revision, existed: true, value_len }, found))
+        Ok(Applied { revision, existed: true, value_len })
     }
 
-    fn flush(&mut self, db: Option<Database>) -> Applied {
-        let revision = self.next_revision();
+    pub(super) fn flush(&mut self, keyspace: Option<KeyspaceId>) -> Applied {
+        let revision = self.commit(Effect::Flush { keyspace });
         self.layout_epoch += 1;
         self.removals.note_all(revision);
-        let chosen = db.map(|db| self.space(db));
         for (at, space) in self.keyspaces.iter_mut().enumerate() {
-            if chosen.is_some_and(|chosen| chosen != at) {
+            if keyspace.is_some_and(|chosen| usize::from(chosen.0) != at) {
                 continue;
             }
             space.index.clear(&mut self.leaves);
@@ -428,6 +202,17 @@ impl Store {
             (space.live, space.expiring, space.expiry_sum) = (0, 0, 0);
             space.flushed = revision;
         }
+        Applied { revision, existed: true, value_len: 0 }
+    }
+
+    /// Gives two databases these keyspaces.
+    pub(super) fn swap(&mut self, a: (Database, KeyspaceId), b: (Database, KeyspaceId)) -> Applied {
+        for (db, keyspace) in [a, b] {
+            self.keyspace_of[usize::from(db.0)] = keyspace.0;
+        }
+        let revision = self.commit(Effect::Swap { a, b });
+        self.removals.note_all(revision);
+        self.swapped = revision;
         Applied { revision, existed: true, value_len: 0 }
     }
 }

@@ -9,12 +9,13 @@
 //! The victim is the sealed segment with the most dead bytes; one is cleaned at a time, and a victim's records fit in one
 //! segment, so a reserve of one is enough.
 
+use super::feed::{self, entry};
 use super::index::Address;
 use super::pool::SegmentId;
 use super::record::{self, Content, Record};
 use super::segments::{MOVED, Queue};
-use super::{OnFull, Store, address, expiry::RemoveReason, split};
-use crate::mutation::{LargeId, Mutation, Revision};
+use super::{OnFull, RemovalPolicy, Store, address, split};
+use crate::mutation::{Effect, KeyspaceId, LargeId, RemoveReason, Revision};
 use crate::time::Millis;
 
 /// Records that one step looks at, at most.
@@ -65,7 +66,12 @@ impl Store {
         RecordMeta::of(&Record::read(&self.pool.bytes(segment)[offset..]))
     }
 
-    /// Whether a record was flushed: it is in no index, and whoever meets it clears it away.
+    /// Whether a record is to go because its time has passed.
+    pub(super) fn is_due(&self, meta: &RecordMeta, now: Millis) -> bool {
+        self.removal_policy == RemovalPolicy::Own && meta.expiry.is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Whether a record was flushed: it is in no index, and a walk that meets it clears it away.
     pub(super) fn flushed(&self, meta: &RecordMeta) -> bool {
         meta.revision <= self.keyspaces[meta.space].flushed
     }
@@ -112,33 +118,35 @@ impl Store {
         }
     }
 
-    /// Takes a key out of its index, tells why, and kills its record.
-    pub(super) fn remove_record(&mut self, at: Address, why: RemoveReason) -> Revision {
-        let revision = self.next_revision();
-        self.layout_epoch += 1;
+    /// Takes a key out of its index, publishes why, and frees its record.
+    pub(super) fn remove_record(&mut self, at: Address, reason: RemoveReason) -> Revision {
         let (segment, offset) = split(&self.pool, at);
-        let record = Record::read(&self.pool.bytes(segment)[offset..]);
-        let (db, key) = (self.database_of(record.space), record.key);
-        let mutation = match why {
-            RemoveReason::Expired => Mutation::Expire { db, key },
-            RemoveReason::Evicted => Mutation::Evict { db, key },
-            RemoveReason::Deleted => Mutation::Delete { db, key },
-        };
-        let index = &mut self.keyspaces[usize::from(record.space)].index;
-        let hash = self.hasher.hash(key);
-        let was_there = index.remove(&mut self.leaves, hash, at);
-        assert!(was_there, "a record that lives is in its index");
-        self.removals.note(hash, revision);
-        if let Some(listener) = &mut self.listener {
-            listener(&mutation, revision);
+        if self.feed.is_on() {
+            let key_len = self.record(at).key.len();
+            self.feed_room_for(entry::size(key_len, 0), 0);
         }
-        match why {
+        let record = Record::read(&self.pool.bytes(segment)[offset..]);
+        let effect = Effect::Remove { keyspace: KeyspaceId(record.space), key: record.key, reason };
+        let revision = feed::commit((&mut self.revision, &mut self.feed, &mut self.larges), effect);
+        match reason {
             RemoveReason::Expired => self.counters.expired += 1,
             RemoveReason::Evicted => self.counters.evicted += 1,
             RemoveReason::Deleted => {}
         }
-        self.free_record(segment, offset);
+        self.unlink_record(at);
         revision
+    }
+
+    /// Takes a key out of its index and frees its record.
+    pub(super) fn unlink_record(&mut self, at: Address) {
+        self.layout_epoch += 1;
+        let (segment, offset) = split(&self.pool, at);
+        let record = Record::read(&self.pool.bytes(segment)[offset..]);
+        let (space, hash) = (usize::from(record.space), self.hasher.hash(record.key));
+        let was_there = self.keyspaces[space].index.remove(&mut self.leaves, hash, at);
+        assert!(was_there, "a record that lives is in its index");
+        self.removals.note(hash, self.revision);
+        self.free_record(segment, offset);
     }
 
     /// Goes on cleaning, or begins with a segment of which at least `dead_steps` thirty-seconds are dead. Returns what it
@@ -219,7 +227,7 @@ impl Store {
             return Some(0);
         }
         let at = address(&self.pool, victim.segment, offset);
-        if meta.expiry.is_some_and(|expiry| expiry <= now) {
+        if self.is_due(meta, now) {
             self.remove_record(at, RemoveReason::Expired);
             return Some(0);
         }

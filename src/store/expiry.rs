@@ -7,23 +7,17 @@
 //! A round begins when the earliest segment is due, or when a flush left records behind; it ends with the time at which
 //! the next one will be. Records with similar times to live lie together (classes), so most of a due segment goes at once.
 
+use super::index::Address;
 use super::pool::SegmentId;
 use super::segments::State;
-use super::{Store, address};
+use super::{RemovalPolicy, Store, address};
+use crate::mutation::{Database, RemoveReason};
 use crate::time::Millis;
 
 /// Rows that one step looks at, at most.
 const STEP_ROWS: usize = 64;
 /// Records that one step looks at, at most.
 const STEP_RECORDS: usize = 64;
-
-/// Why a key goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RemoveReason {
-    Expired,
-    Evicted,
-    Deleted,
-}
 
 /// Where the sweep is.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +70,24 @@ impl Store {
         }
     }
 
+    /// Removes a key whose time has passed, unless another store says when it goes ([`RemovalPolicy::Follow`]). True: it
+    /// was there and is gone.
+    pub fn expire_if_due(&mut self, db: Database, key: &[u8], now: Millis) -> bool {
+        let found = self.locate(self.space(db), self.hasher.hash(key), key);
+        let due = found.filter(|at| self.expires_by_itself(*at, now));
+        if let Some(at) = due {
+            self.remove_record(at, RemoveReason::Expired);
+        }
+        due.is_some()
+    }
+
+    pub(super) fn expires_by_itself(&self, at: Address, now: Millis) -> bool {
+        self.removal_policy == RemovalPolicy::Own && self.record(at).expired(now)
+    }
+
     pub(super) fn sweep_is_due(&self, now: Millis) -> bool {
-        self.sweep.active || self.pending_free_bytes > 0 || self.sweep.next_due <= now.0
+        let expires = self.removal_policy == RemovalPolicy::Own;
+        self.sweep.active || self.pending_free_bytes > 0 || expires && self.sweep.next_due <= now.0
     }
 
     /// Goes on with the round, or begins one if something is due. False: nothing is.
@@ -127,7 +137,7 @@ impl Store {
             }
             if self.flushed(&meta) {
                 self.free_record(id, offset);
-            } else if meta.expiry.is_some_and(|expiry| expiry <= now) {
+            } else if self.is_due(&meta, now) {
                 self.remove_record(address(&self.pool, id, offset), RemoveReason::Expired);
             } else if let Some(expiry) = meta.expiry {
                 self.sweep.min = self.sweep.min.min(expiry.0);

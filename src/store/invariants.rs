@@ -11,6 +11,7 @@ impl Store {
         self.pool.invariants();
         self.table.invariants();
         self.larges.invariants(&self.table);
+        self.feed.invariants();
         self.leaves.invariants(self.keyspaces.iter().map(|space| &space.index));
         let memory = self.memory();
         let parts = memory.live + memory.dead + memory.tail + memory.free + memory.index + memory.large;

@@ -10,11 +10,11 @@
 //! A [`LookupHint`] is a hint. Its hash is the key's for good; the address that it saw counts only while no record has
 //! moved or gone since, and if the record there has the key.
 
-use super::apply::Key;
 use super::index::Address;
-use super::{OnFull, Store, Value, bytes_at, expiry, record, split};
+use super::place::Key;
+use super::{OnFull, Store, Value, bytes_at, record, split};
 use crate::mutant::{self, Mutant};
-use crate::mutation::{Database, Mutation, NewValue, Refused};
+use crate::mutation::{Database, Effect, KeyspaceId, PublishedValue, Refused};
 use crate::time::Millis;
 
 /// Never a count of moves: nothing was seen.
@@ -68,7 +68,6 @@ impl Store {
             }
         };
         if record::expired(bytes_at(&self.pool, at), now) {
-            self.remove_record(at, expiry::RemoveReason::Expired);
             return None;
         }
         match record::inline_value(bytes_at(&self.pool, at), key.len()) {
@@ -77,7 +76,7 @@ impl Store {
         }
     }
 
-    /// Gives the key that was sighted a value and no expiry, as [`Mutation::Put`] does.
+    /// Gives the key that was sighted a value and no expiry, as [`Put`](crate::mutation::Mutation::Put) does.
     ///
     /// # Errors
     /// As [`apply`](Store::apply).
@@ -90,17 +89,17 @@ impl Store {
         now: Millis,
     ) -> Result<(), Refused> {
         let space = self.space(db);
-        let mutation = Mutation::Put { db, key, value: NewValue::Bytes(value), expiry: None };
         if let Some(at) = self.seen(space, key, hint)
             && record::is_like(bytes_at(&self.pool, at), value.len())
         {
-            let revision = self.next_revision();
+            let value_bytes = PublishedValue::Bytes(value);
+            let keyspace = KeyspaceId(space as u8);
+            let revision = self.commit(Effect::Put { keyspace, key, value: value_bytes, expiry: None });
             let (segment, offset) = split(&self.pool, at);
             record::rewrite(&mut self.pool.bytes_mut(segment)[offset..], key.len(), (revision, value));
-            self.publish_change(&mutation, revision);
             return Ok(());
         }
-        self.apply_to(Key::new(space, hint.hash, key), &mutation, now)
+        self.put_hashed(Key::new(space, hint.hash, key), value, now)
     }
 
     /// Where a key's record is: where it was sighted, if that still holds.

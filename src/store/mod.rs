@@ -3,7 +3,7 @@
 //! ```text
 //!            key --hash--> index (leaves) --address--> record in a segment --id--> large value (spans, blocks)
 //!
-//!   apply ---> room? ---> append to an open segment ---> index ---> revision ---> listener
+//!   apply ---> room? ---> append to an open segment ---> index ---> commit: revision, feed
 //!                |  not enough: reclaim in bounded steps, else evict or refuse
 //!   maintain ----+--> sweep (expired and flushed records), clean, free condemned values and leaves
 //! ```
@@ -11,7 +11,8 @@
 //! index for each keyspace ([`index`]) finds them; values over 8 KiB live outside the log ([`large`]). What takes
 //! long goes in bounded steps: [`clean`] packs what lives, [`expiry`] sweeps what is due, [`evict`] picks what goes when the
 //! store is a cache. [`apply`] is the one door for changes, and [`staged`] a door for several at once, all or nothing;
-//! [`ahead`] looks the keys of a batch of requests up at once.
+//! [`place`] gives a key its record, [`feed`] publishes what has changed, [`replay`] applies what another store has
+//! published. [`lookup`] looks the keys of a batch of requests up at once.
 //!
 //! A flush draws a revision and notes it for the keyspace: records that are not younger are dead from then on, wherever
 //! they lie, and whoever comes across them in a walk clears them away. So a flush costs the same however much it takes.
@@ -21,29 +22,33 @@ pub mod bitset;
 mod clean;
 mod evict;
 mod expiry;
+pub mod feed;
 pub mod hash;
 pub mod index;
 mod invariants;
 mod large;
 mod lookup;
+mod place;
 pub mod pool;
 mod prefetch;
 mod record;
 mod removal_sketch;
+mod replay;
 mod room;
 mod segments;
 mod staged;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod values;
 mod write;
 
 pub use crate::config::OnFull;
 use crate::limits;
-use crate::mutation::{Database, LargeId, Mutation, Revision};
+use crate::mutation::{Database, KeyspaceId, LargeId, Revision};
 use crate::time::Millis;
 use clean::Victim;
 use expiry::Sweep;
+use feed::Feed;
 use hash::KeyHasher;
 use index::{Address, Index, Leaves};
 pub use large::LargeCursor;
@@ -108,6 +113,9 @@ pub struct StoreConfig {
     /// Revisions are drawn from above this one, which is to be random: then one that a client read from an earlier run
     /// of the server never names another value in this one. At most [`FIRST_REVISION_MAX`].
     pub first_revision: Revision,
+    /// Bytes of the change feed's ring, of `memory_bytes`: 0 (there is none) or at least
+    /// [`FEED_BYTES_MIN`](feed::FEED_BYTES_MIN), and a multiple of eight.
+    pub feed_bytes: usize,
 }
 
 /// A store's first revision, at most: it leaves room for 2^47 writes, two years at two million a second.
@@ -123,6 +131,7 @@ impl Default for StoreConfig {
             segment_bytes: limits::SEGMENT_BYTES,
             leaf_buckets: index::LEAF_BUCKETS_MAX,
             first_revision: Revision(0),
+            feed_bytes: 0,
         }
     }
 }
@@ -179,8 +188,16 @@ pub struct StoreCounters {
     pub kept_bytes: u64,
 }
 
-/// Hears of every change, in the order of revisions.
-pub type Listener = Box<dyn FnMut(&Mutation<'_>, Revision)>;
+/// Whether the store removes keys by itself: expired ones, and in evict mode those that are little used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RemovalPolicy {
+    /// It does.
+    #[default]
+    Own,
+    /// It does not: [`Store::apply_at`] says what goes. Expired keys are hidden from reads until then, and a change for
+    /// which there is no room is refused.
+    Follow,
+}
 
 /// The keys of one database, wherever SWAPDB puts them.
 struct Keyspace {
@@ -196,6 +213,8 @@ struct Keyspace {
 
 /// Segments that only cleaning may take: one to move a victim's records to, one to spare.
 const RESERVE_SEGMENTS: u32 = 2;
+/// One part in so many of the memory is what the feed may refer to in large values.
+const FEED_LARGE_SHARE: u64 = 8;
 /// A store has at least so many segments.
 const SEGMENTS_MIN: u32 = 24;
 
@@ -214,7 +233,10 @@ pub struct Store {
     keyspace_of: [u8; limits::DATABASES_MAX as usize],
     revision: Revision,
     removals: RemovalSketch,
-    listener: Option<Listener>,
+    feed: Feed,
+    removal_policy: RemovalPolicy,
+    /// When databases last changed places.
+    swapped: Revision,
     counters: StoreCounters,
     /// Bytes of flushed records that are still counted as live.
     pending_free_bytes: u64,
@@ -262,7 +284,8 @@ fn table_bytes(segments: u32, config: &StoreConfig) -> usize {
     let pages = (leaves * 16).min(36 * limits::KIB);
     let directories = leaves * 4 * size_of::<u32>() + usize::from(config.databases) * pages;
     let rows = count * size_of::<segments::Segment>();
-    rows + handles + directories + Larges::table_bytes(segments) + config.segment_bytes / 8 + 16 * limits::KIB
+    let (larges, scratch) = (Larges::table_bytes(segments), config.segment_bytes / 8);
+    rows + handles + directories + larges + scratch + config.feed_bytes + 16 * limits::KIB
 }
 
 impl Store {
@@ -307,7 +330,9 @@ impl Store {
             keyspace_of: std::array::from_fn(|db| db as u8),
             revision: config.first_revision,
             removals: RemovalSketch::new(),
-            listener: None,
+            feed: Feed::new(config.feed_bytes, config.memory_bytes as u64 / FEED_LARGE_SHARE),
+            removal_policy: RemovalPolicy::default(),
+            swapped: Revision(0),
             counters: StoreCounters::default(),
             pending_free_bytes: 0,
             victim: None,
@@ -348,9 +373,15 @@ impl Store {
         usize::from(self.keyspace_of[usize::from(db.0)])
     }
 
-    fn database_of(&self, space: u8) -> Database {
-        let db = self.keyspace_of.iter().position(|of| *of == space);
-        Database(db.expect("every space has a database") as u8)
+    /// The keyspace of a database.
+    pub fn keyspace_of(&self, db: Database) -> KeyspaceId {
+        KeyspaceId(self.keyspace_of[usize::from(db.0)])
+    }
+
+    /// The database of a keyspace.
+    pub fn database_of(&self, keyspace: KeyspaceId) -> Database {
+        let db = self.keyspace_of.iter().position(|of| *of == keyspace.0);
+        Database(db.expect("every keyspace has a database") as u8)
     }
 
     /// The record of a key, expired or not.
@@ -375,7 +406,8 @@ impl Store {
         Entry { key: record.key, value, revision: record.revision, expiry: record.expiry }
     }
 
-    /// Looks a key up. An expired one is removed; a use is counted for eviction.
+    /// Looks a key up; an expired one is not there, and stays where it is ([`expire_if_due`](Store::expire_if_due) removes
+    /// it). In evict mode a use is counted.
     #[inline]
     pub fn get(&mut self, db: Database, key: &[u8], now: Millis) -> Option<Entry<'_>> {
         let (space, hash) = (self.space(db), self.hasher.hash(key));
@@ -387,11 +419,7 @@ impl Store {
             }
         };
         let address = found?;
-        if self.record(address).expired(now) {
-            self.remove_record(address, expiry::RemoveReason::Expired);
-            return None;
-        }
-        Some(self.entry(address))
+        (!self.record(address).expired(now)).then(|| self.entry(address))
     }
 
     /// Looks a key up without side effects.
@@ -501,14 +529,11 @@ impl Store {
         &self.counters
     }
 
-    /// Who hears of every change.
-    pub fn set_listener(&mut self, listener: Option<Listener>) {
-        self.listener = listener;
-    }
-
-    /// Draws a revision.
-    fn next_revision(&mut self) -> Revision {
-        self.revision.0 += 1;
-        self.revision
+    /// Whether keys are removed by the store itself from now on.
+    pub fn set_removal_policy(&mut self, policy: RemovalPolicy) {
+        self.removal_policy = policy;
+        if let Some(victim) = &mut self.victim {
+            victim.evict &= policy == RemovalPolicy::Own;
+        }
     }
 }

@@ -1,18 +1,18 @@
-//! When keys have gone: enough to tell whoever watched an absent key whether it came and went in the meantime.
+//! When keys have gone: enough to tell a client that watched an absent key whether it came and went in the meantime.
 //!
 //! ```text
-//!  hash of the key ──▶ | revision | revision | …          the latest departure of any key of that row
+//!  hash of the key ──▶ | revision | revision | …          the latest removal of any key of that row
 //! ```
 //! Many keys share a row, so the answer may be yes where it is no: that costs a client one more try of its transaction.
 //! The other way round it never is.
 
 use crate::mutation::Revision;
 
-/// Rows; a power of two. At ten thousand departures a second, one in a hundred transactions of a millisecond that watch
+/// Rows; a power of two. At ten thousand removals a second, one in a hundred transactions of a millisecond that watch
 /// an absent key is tried again in vain.
 const ROWS: usize = 1024;
 
-/// The latest departure in each row.
+/// The latest removal in each row.
 pub(super) struct RemovalSketch {
     latest: Box<[Revision; ROWS]>,
 }
@@ -22,10 +22,11 @@ impl RemovalSketch {
         RemovalSketch { latest: Box::new([Revision(0); ROWS]) }
     }
 
-    /// A key of this hash has gone; `revision` is the latest that was drawn.
+    /// A key of this hash has gone under this revision.
     #[inline]
     pub(super) fn note(&mut self, hash: u64, revision: Revision) {
-        self.latest[hash as usize % ROWS] = revision;
+        let latest = &mut self.latest[hash as usize % ROWS];
+        *latest = revision.max(*latest);
     }
 
     /// Any key may have gone.

@@ -14,7 +14,7 @@
 
 use super::pool::SegmentId;
 use super::segments::{CLASSES, MOVED, State};
-use super::{OnFull, RESERVE_SEGMENTS, Store};
+use super::{OnFull, RESERVE_SEGMENTS, RemovalPolicy, Store};
 use crate::mutation::Refused;
 use crate::time::Millis;
 
@@ -51,9 +51,17 @@ impl Store {
 
     /// Free segments below which writes begin to owe cleaning.
     pub(super) fn low_watermark(&self) -> u32 {
-        match self.config.on_full {
+        match self.on_full() {
             OnFull::Refuse => RESERVE_SEGMENTS + (self.pool.segment_count() / 64).clamp(2, 64),
             OnFull::Evict => RESERVE_SEGMENTS + 3,
+        }
+    }
+
+    /// What happens when memory is short; a store that follows another one evicts nothing by itself.
+    pub(super) fn on_full(&self) -> OnFull {
+        match self.removal_policy {
+            RemovalPolicy::Own => self.config.on_full,
+            RemovalPolicy::Follow => OnFull::Refuse,
         }
     }
 
@@ -83,7 +91,7 @@ impl Store {
     }
 
     fn permitted(&self, want: Want) -> bool {
-        if self.config.on_full == OnFull::Evict {
+        if self.on_full() == OnFull::Evict {
             return true;
         }
         match want {
@@ -100,7 +108,7 @@ impl Store {
 
     /// Whether a write batch may be staged at all: `needed` bytes, `replaced` bytes of older ones will die.
     pub(super) fn batch_fits(&self, needed: u64, replaced: u64) -> bool {
-        match self.config.on_full {
+        match self.on_full() {
             OnFull::Refuse => needed <= replaced || self.live() + needed <= self.log_limit(0) + replaced,
             // All else may go.
             OnFull::Evict => {
@@ -131,14 +139,16 @@ impl Store {
 
     fn take(&mut self, want: Want) -> Option<SegmentId> {
         match want {
-            Want::Record { class, size, .. } | Want::Staged { class, size, .. } => self.place(class, size),
+            Want::Record { class, size, .. } | Want::Staged { class, size, .. } => {
+                self.segment_for(class, size)
+            }
             Want::Segment if self.pool.free_count() > RESERVE_SEGMENTS => self.pool.take(),
             Want::Segment => None,
         }
     }
 
     /// An open segment with room for a record of a class; when free segments are scarce, one of another class.
-    fn place(&mut self, class: usize, size: usize) -> Option<SegmentId> {
+    fn segment_for(&mut self, class: usize, size: usize) -> Option<SegmentId> {
         if let Some(id) = self.with_room(class, size) {
             return Some(id);
         }
@@ -154,7 +164,7 @@ impl Store {
         self.table.open(class).filter(|id| self.table.room(*id) >= size)
     }
 
-    /// As `place`, for a record that cleaning moves: the reserve is there for it.
+    /// As `segment_for`, for a record that cleaning moves: the reserve is there for it.
     pub(super) fn place_moved(&mut self, class: usize, size: usize) -> Option<SegmentId> {
         if let Some(id) = self.with_room(class, size) {
             return Some(id);
@@ -225,7 +235,7 @@ impl Store {
             let block = store.config.segment_bytes as u64 / 16;
             let blocks = len.div_ceil(block).saturating_sub(store.larges.spare_blocks());
             let extra = blocks.div_ceil(16);
-            match store.config.on_full {
+            match store.on_full() {
                 OnFull::Refuse => extra == 0 || store.live() <= store.log_limit(extra),
                 OnFull::Evict => extra + 8 < u64::from(store.pool.segment_count()),
             }
@@ -289,7 +299,7 @@ impl Store {
         if self.clean_step(now, 4).is_some() || self.reclaim_due(now) || self.compact_step() {
             return true;
         }
-        match self.config.on_full {
+        match self.on_full() {
             OnFull::Refuse => self.clean_step(now, dead_steps).is_some(),
             // Cleaning costs copies and gives little; a key that nobody uses costs a miss.
             OnFull::Evict => self.evict_step(now).is_some(),
@@ -310,7 +320,7 @@ impl Store {
         self.gc_debt += bytes as u64 * (low_watermark - free) * 16 / low_watermark;
         self.gc_debt = self.gc_debt.min(self.config.segment_bytes as u64);
         while self.gc_debt >= self.config.segment_bytes as u64 / 16 {
-            let done = match self.config.on_full {
+            let done = match self.on_full() {
                 OnFull::Refuse => self.clean_step(now, 2),
                 OnFull::Evict => self.clean_step(now, 4).or_else(|| self.evict_step(now)),
             };

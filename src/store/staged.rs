@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!          for each pair                                           for each pair
-//!  stage ------------------------- all there is room for? --yes--> publish: revision, listener, the old record dies
+//!  stage ------------------------- all there is room for? --yes--> publish: commit, the old record is freed
 //!    |  a record of the same size?         | no
 //!    |    yes: it is pinned                v
 //!    |    no:  a new one is appended     unstage: new records die, pins are taken away; nobody has seen anything
@@ -31,14 +31,17 @@
 //! any number of replacements of the same size, and others up to about a tenth of the log at once. The same goes for
 //! large values that the store itself has to put together.
 
-use super::apply::{Key, NewRecord};
-use super::expiry::RemoveReason;
+use super::feed::{self, entry};
 use super::index::Address;
-use super::record::{self, Content, LARGE_BYTES};
+use super::place::{Key, NewRecord, Publish};
+use super::pool::Pool;
+use super::record::{self, Content, LARGE_BYTES, Record};
 use super::room::Want;
 use super::{OnFull, Store, address, bytes_at, split};
 use crate::mutant::{self, Mutant};
-use crate::mutation::{Database, Mutation, NewValue, Refused, Revision};
+use crate::mutation::{
+    Database, Effect, Mutation, NewValue, PublishedValue, Refused, RemoveReason, Revision,
+};
 use crate::time::Millis;
 
 /// What expiry the keys of a batch get.
@@ -77,9 +80,16 @@ struct OldAndStaged {
     staged: Option<Address>,
 }
 
+impl OldAndStaged {
+    /// Whether a pair of the batch was staged already: beside what the key has, or in its place.
+    fn is_staged(&self, pool: &Pool) -> bool {
+        self.staged.is_some() || self.old.is_some_and(|at| record::is_pinned(bytes_at(pool, at)))
+    }
+}
+
 impl Store {
-    /// Gives every key its value and expiry, or changes nothing; of a key that is given twice the last value stays.
-    /// Each pair is told as a [`Mutation::Put`], in order. The batch takes references of its own to large values.
+    /// Gives every key its value and expiry, or changes nothing; of a key that is given twice the last value counts,
+    /// and that one alone. The puts are one group of the feed. The batch takes references of its own to large values.
     ///
     /// # Errors
     /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
@@ -112,11 +122,11 @@ impl Store {
                 return Err(refused);
             }
         }
+        self.begin_group();
         for (pair, number) in pairs.zip(1..) {
-            let (key, value) = pair;
-            let (revision, expiry) = self.publish(&batch, self.pair(db, pair, number));
-            self.publish_change(&Mutation::Put { db, key, value, expiry }, revision);
+            self.publish(&batch, self.pair(db, pair, number));
         }
+        self.end_group();
         Ok(())
     }
 
@@ -224,10 +234,12 @@ impl Store {
     fn stage(&mut self, batch: &mut WriteBatch, pair: Pair<'_>, now: Millis) -> Result<(), Refused> {
         let expires = batch.expiry != BatchExpiry::At(None);
         self.gc_assist(self.pair_size(pair.key.bytes, pair.value, expires), now);
-        // Of a key that is given twice, the pair before counts no more.
+        // Of a key that is given twice, the pair before counts no more. A record beside the old one says which pair it is
+        // of, so that only the last one is published.
+        let is_repeated = self.old_and_staged(batch, pair.key).is_staged(&self.pool);
         let mut old = self.rollback_key(batch, pair.key);
         if let Some(at) = old
-            && self.record(at).expired(now)
+            && self.expires_by_itself(at, now)
         {
             self.remove_record(at, RemoveReason::Expired);
             old = None;
@@ -237,6 +249,7 @@ impl Store {
         let (old_size, content) = (old.map_or(0, |at| self.record(at).size()), self.content(pair));
         if let (Some(at), Some(_)) = (old, content)
             && old_size == size
+            && !is_repeated
         {
             let (segment, offset) = split(&self.pool, at);
             record::pin(&mut self.pool.bytes_mut(segment)[offset..]);
@@ -313,30 +326,23 @@ impl Store {
         self.layout_epoch += 1;
     }
 
-    /// Makes what was staged for a pair the key's value, under the revision that is given back, with its expiry.
-    fn publish(&mut self, batch: &WriteBatch, pair: Pair<'_>) -> (Revision, Option<Millis>) {
+    /// Makes what was staged for a pair the key's value, unless a later pair has the same key.
+    fn publish(&mut self, batch: &WriteBatch, pair: Pair<'_>) {
         let (old_and_staged, content) = (self.old_and_staged(batch, pair.key), self.content(pair));
         let expiry = self.batch_expiry(batch, old_and_staged.old);
         let Some(at) = old_and_staged.staged else {
-            let old = old_and_staged.old.expect("a pair that was staged is there");
-            let size = self.pair_size(pair.key.bytes, pair.value, expiry.is_some());
-            let revision = match content {
-                Some(content) if self.record(old).size() == size => {
-                    if let Content::Large(id) = content {
-                        self.larges.retain(id);
-                    }
-                    self.overwrite(old, &NewRecord { key: pair.key, content, expiry })
-                }
-                // A later pair has the same key: it is as if this one had been written over at once.
-                _ => self.next_revision(),
-            };
-            return (revision, expiry);
+            let is_there = "a pair that was staged is there";
+            let (old, content) = (old_and_staged.old.expect(is_there), content.expect(is_there));
+            if let Content::Large(id) = content {
+                self.larges.retain(id);
+            }
+            self.overwrite(old, &NewRecord { key: pair.key, content, expiry }, Publish::Put);
+            return;
         };
         let number = record::revision(bytes_at(&self.pool, at)).0 - batch.base.0;
         assert!(number >= pair.number, "a key's staged record is its last pair's");
-        let revision = self.next_revision();
         if number > pair.number {
-            return (revision, expiry);
+            return;
         }
         if let Some(old) = old_and_staged.old {
             if self.config.on_full == OnFull::Evict {
@@ -346,10 +352,29 @@ impl Store {
             }
             self.unlink(pair.key, old);
         }
+        let revision = self.commit_staged(pair.key, at);
         let (segment, offset) = split(&self.pool, at);
         let bytes = &mut self.pool.bytes_mut(segment)[offset..];
         record::unpin(bytes);
         record::set_revision(bytes, revision);
-        (revision, expiry)
+    }
+
+    fn commit_staged(&mut self, key: Key<'_>, at: Address) -> Revision {
+        let large_len = match self.record(at).content {
+            Content::Inline(_) => 0,
+            Content::Large(id) => self.larges.len(id),
+        };
+        if self.feed.is_on() {
+            let value_len = self.record(at).content.stored_len();
+            self.feed_room_for(entry::size(key.bytes.len(), value_len), large_len);
+        }
+        let (segment, offset) = split(&self.pool, at);
+        let Record { content, expiry, .. } = Record::read(&self.pool.bytes(segment)[offset..]);
+        let value = match content {
+            Content::Inline(bytes) => PublishedValue::Bytes(bytes),
+            Content::Large(id) => PublishedValue::Large { id, len: large_len },
+        };
+        let effect = Effect::Put { keyspace: key.keyspace(), key: key.bytes, value, expiry };
+        feed::commit((&mut self.revision, &mut self.feed, &mut self.larges), effect)
     }
 }

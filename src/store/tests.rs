@@ -3,5 +3,6 @@
 mod basics;
 mod capacity;
 mod figures;
+pub(crate) mod mirror;
 mod model;
 mod upkeep;

@@ -2,8 +2,8 @@
 //! unless someone else holds it too.
 
 use super::Store;
-use super::apply::{Key, SavedValue, Target};
 use super::large::LargeCursor;
+use super::place::{Key, Publish, SavedValue, Target};
 use crate::mutant::{self, Mutant};
 use crate::mutation::{Applied, LargeId, Refused, Revision};
 use crate::time::Millis;
@@ -19,7 +19,7 @@ impl Store {
         let old = found.at.map(|at| self.entry(at));
         let (old_len, expiry) = old.map_or((0, None), |entry| (entry.value.len(), entry.expiry));
         let existed = old.is_some();
-        let target = Target { key, found, expiry };
+        let target = Target { key, found, expiry, publish: Publish::Write { offset, bytes } };
         let end = if bytes.is_empty() { 0 } else { offset.saturating_add(bytes.len() as u64) };
         let len = old_len.max(end);
         self.check_value_len(len)?;

@@ -133,7 +133,7 @@ impl World {
             let answer = reply.as_deref().map_or("nothing".into(), told);
             format!("the server gets {} from {from} and answers {answer}", told(bytes))
         });
-        self.model.hear(self.node.take_log());
+        self.model.hear(self.node.take_log()?);
         let stolen = from == self.rogue_address()
             && decode_datagram(bytes, Direction::Request)
                 .is_ok_and(|frame| self.rogue.is_stolen(frame.head.client_id));
@@ -150,7 +150,7 @@ impl World {
     fn land_at_other(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<(), Violation> {
         let now = self.clock.reading();
         let reply = self.other.datagram(from, bytes, now);
-        if self.other.counters().writes > 0 || !self.other.take_log().is_empty() {
+        if self.other.counters().writes > 0 || !self.other.take_log()?.is_empty() {
             return Err(violation(b"", "a request ran at a server that it was not meant for"));
         }
         if let Some(reply) = reply {

@@ -89,7 +89,7 @@ impl World {
 
     /// The model takes up what the server has done by itself, which can be nothing but let keys depart.
     pub fn settle(&mut self) -> Result<(), Violation> {
-        self.model.hear(self.node.take_log());
+        self.model.hear(self.node.take_log()?);
         self.model.settle(self.clock.reading().unix.0)
     }
 
@@ -127,7 +127,7 @@ impl World {
             let batch = &ids[done..ids.len().min(done + most)];
             self.node.run_batch(batch, now, &mut unfinished);
             let order = self.node.batch_order();
-            self.model.hear(self.node.take_log());
+            self.model.hear(self.node.take_log()?);
             let lanes = &group[done..done + order.len()];
             done += order.len();
             self.report.batches += 1;

@@ -3,12 +3,14 @@
 //! Segments and leaves are shrunk, so that everything that happens once in gigabytes happens all the time. Which
 //! operations there are, and how many, is drawn from the seed too. `PANNIER_MODEL_STEPS` asks for more steps.
 
-use crate::mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused, Revision};
-use crate::store::{LargeCursor, LookupHint, OnFull, Store, StoreConfig, Value};
+use super::mirror::{Mirror, bytes_of};
+use crate::mutation::{
+    Applied, Database, Effect, GroupMark, LargeId, Mutation, NewValue, Refused, RemoveReason, Revision,
+};
+use crate::store::feed::FEED_BYTES_MIN;
+use crate::store::{LookupHint, OnFull, Store, StoreConfig, Value};
 use crate::time::Millis;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 mod parts;
 
@@ -38,12 +40,12 @@ struct Kept {
     revision: Revision,
 }
 
-/// A key that left by itself, as the listener heard of it.
+/// A key that left by itself, as the feed has it, or another change.
 #[derive(Debug)]
 enum Heard {
     Expired(u8, Vec<u8>),
     Evicted(u8, Vec<u8>),
-    Other,
+    Other(GroupMark),
 }
 
 struct Writer {
@@ -54,7 +56,8 @@ struct Writer {
 struct Harness {
     store: Store,
     keys: BTreeMap<(u8, Vec<u8>), Kept>,
-    heard: Rc<RefCell<Vec<(Heard, Revision)>>>,
+    /// What is made of the store's feed alone.
+    mirror: Mirror,
     last: Revision,
     random: Random,
     now: Millis,
@@ -77,7 +80,9 @@ impl Harness {
         let mut random = Random(seed);
         let config = StoreConfig {
             memory_bytes: segment_bytes * ([25, 40, 120][random.below(3)] + random.below(80)) * 7 / 4
-                + 60 * 1024,
+                + 60 * 1024
+                + FEED_BYTES_MIN,
+            feed_bytes: FEED_BYTES_MIN,
             databases: DATABASES,
             on_full,
             max_value_bytes: 40 * segment_bytes as u64,
@@ -86,16 +91,7 @@ impl Harness {
             ..StoreConfig::default()
         };
         let mut store = Store::new(config, [seed, 1]).unwrap();
-        let heard = Rc::new(RefCell::new(Vec::new()));
-        let sink = Rc::clone(&heard);
-        store.set_listener(Some(Box::new(move |mutation: &Mutation<'_>, revision| {
-            let heard = match *mutation {
-                Mutation::Expire { db, key } => Heard::Expired(db.0, key.to_vec()),
-                Mutation::Evict { db, key } => Heard::Evicted(db.0, key.to_vec()),
-                _ => Heard::Other,
-            };
-            sink.borrow_mut().push((heard, revision));
-        })));
+        let mirror = Mirror::of(&mut store);
         let mut weights = [0; OPERATIONS];
         for weight in &mut weights {
             *weight = [0, 1, 5, 30][random.below(4)];
@@ -108,7 +104,7 @@ impl Harness {
         Harness {
             store,
             keys: BTreeMap::new(),
-            heard,
+            mirror,
             last: Revision(0),
             random,
             now: Millis(1_700_000_000_000),
@@ -159,13 +155,26 @@ impl Harness {
         Some(self.now.plus(ttl as u64))
     }
 
-    /// Takes what the listener heard into the map. Returns whether the last thing was a change from outside.
+    /// Takes what was published into the map. Returns whether the last thing was a change from outside.
     fn listen(&mut self) -> bool {
-        let heard = std::mem::take(&mut *self.heard.borrow_mut());
+        let mut published = Vec::new();
+        self.mirror.follow(&mut self.store, |store, change| {
+            let heard = match change.effect {
+                Effect::Remove { keyspace, key, reason: RemoveReason::Expired } => {
+                    Heard::Expired(store.database_of(keyspace).0, key.to_vec())
+                }
+                Effect::Remove { keyspace, key, reason: RemoveReason::Evicted } => {
+                    Heard::Evicted(store.database_of(keyspace).0, key.to_vec())
+                }
+                _ => Heard::Other(change.group),
+            };
+            published.push((heard, change.revision));
+        });
         let mut other = false;
-        for (heard, revision) in heard {
+        for (heard, revision) in published {
             assert!(revision > self.last, "revisions rise");
-            assert!(!other, "a change is told after what it caused");
+            let goes_on = matches!(heard, Heard::Other(GroupMark::Within | GroupMark::Last));
+            assert!(!other || goes_on, "a change is published after what it caused");
             self.last = revision;
             match heard {
                 Heard::Expired(db, key) => {
@@ -178,7 +187,7 @@ impl Harness {
                     self.forget(db, key, revision).expect("what is evicted was there");
                     self.left.1 += 1;
                 }
-                Heard::Other => other = true,
+                Heard::Other(_) => other = true,
             }
         }
         other
@@ -200,12 +209,12 @@ impl Harness {
         match self.store.apply(mutation, self.now) {
             Ok(applied) => {
                 let told = self.listen();
-                assert_eq!(told, applied.revision > Revision(0), "what changes something is told");
+                assert_eq!(told, applied.revision > Revision(0), "what changes something is published");
                 assert!(!told || applied.revision == self.last);
                 Some(applied)
             }
             Err(refused) => {
-                assert!(!self.listen(), "what is refused is told to nobody");
+                assert!(!self.listen(), "what is refused is not published");
                 self.refused += 1;
                 assert!(refused == Refused::Full || matches!(refused, Refused::TooLarge { .. }));
                 None
@@ -287,7 +296,8 @@ impl Harness {
         }
         assert!(self.keys.contains_key(&(db.0, from.clone())), "what is renamed or copied was not evicted");
         if !copy {
-            self.forget(db.0, from, applied.revision);
+            // The end of the one is published just before the other is put.
+            self.forget(db.0, from, Revision(applied.revision.0 - 1));
         }
         self.insert((to_db, to), kept.value, kept.expiry, applied);
     }
@@ -398,6 +408,7 @@ impl Harness {
 
     /// Everything that the map has is in the store, and nothing else.
     fn compare(&self) {
+        self.mirror.compare(&self.store);
         for ((db, key), kept) in &self.keys {
             let found = self.store.peek(Database(*db), key, self.now);
             let gone = kept.expiry.is_some_and(|expiry| expiry <= self.now);
@@ -449,22 +460,9 @@ impl Harness {
 }
 
 fn read(store: &Store, value: Value<'_>) -> Vec<u8> {
-    match value {
-        Value::Inline(bytes) => bytes.to_vec(),
-        Value::Large { id, len } => {
-            let (mut bytes, mut cursor) = (Vec::new(), LargeCursor::new(id, 0));
-            loop {
-                let slice = store.large_slice(&mut cursor);
-                if slice.is_empty() {
-                    break;
-                }
-                bytes.extend_from_slice(slice);
-                cursor.advance(slice.len());
-            }
-            assert_eq!(bytes.len() as u64, len);
-            bytes
-        }
-    }
+    let bytes = bytes_of(store, value);
+    assert_eq!(bytes.len() as u64, value.len());
+    bytes
 }
 
 fn run(seeds: std::ops::Range<u64>, steps: usize, on_full: OnFull, segment_bytes: usize) {

@@ -120,12 +120,12 @@ impl Harness {
         let value = self.value();
         match self.store.put_hinted((db, &key), &value, &hint, self.now) {
             Ok(()) => {
-                assert!(self.listen(), "a change is told");
+                assert!(self.listen(), "a change is published");
                 let kept = Kept { value, expiry: None, revision: self.last };
                 self.keys.insert((db.0, key), kept);
             }
             Err(_) => {
-                assert!(!self.listen(), "what is refused is told to nobody");
+                assert!(!self.listen(), "what is refused is not published");
                 self.refused += 1;
             }
         }

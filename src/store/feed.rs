@@ -1,0 +1,570 @@
+//! The change feed: every change of the store, encoded, in a ring of fixed size, and the cursors that read it.
+//!
+//! ```text
+//!            tail                    cursor A        cursor B      visible      head
+//!             v                         v               v             v          v
+//!   ring: ...|put|put|expired|put|swap|put|put|deleted|put|put|put|   |put|put|...
+//!             \ history: for who resumes  \ retained large values   /  \ the open group
+//! ```
+//! A change is written once, however many consumers there are; each consumer is a [cursor](FeedCursor) that moves over it
+//! at its own pace. The ring overwrites its oldest changes; a cursor that was there is *lost* and its consumer does what
+//! its [rule](WhenBehind) says. Positions are absolute: they only grow, and a position below `tail` is history that is
+//! gone ([`Store::feed_since`]).
+//!
+//! *Large values* are not copied: the ring holds a reference until every cursor has passed the change, and counts their
+//! bytes, so that slow consumers cannot keep the whole store in memory.
+//!
+//! *Groups*: changes between [`Store::begin_group`] and [`Store::end_group`] become visible together, and only then is
+//! it known how many they are; the last one's mark is mended before anyone can have read it. A group that is larger than
+//! the ring is lost for every cursor.
+//!
+//! *Off*: without a cursor nothing is encoded, and a change costs one branch. The ring's memory is reserved at start and
+//! touched as it is used.
+
+pub(super) mod entry;
+#[cfg(test)]
+mod tests;
+
+use super::Store;
+use super::large::Larges;
+use crate::limits::KIB;
+use crate::mutant::{self, Mutant};
+use crate::mutation::{Change, Effect, GroupMark, LargeId, Origin, PublishedValue, RemoveReason, Revision};
+
+/// Cursors at once, at most: a journal, key events, invalidations, watches, and replicas.
+pub const CURSORS_MAX: usize = 16;
+/// Bytes of a ring, at least: a few changes of the longest key and value.
+pub const FEED_BYTES_MIN: usize = 256 * KIB;
+
+const _: () = assert!(FEED_BYTES_MIN >= 3 * entry::ENTRY_BYTES_MAX);
+
+/// What a consumer wants when it falls so far behind that the ring would overwrite what it has not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenBehind {
+    /// Writers wait ([`Store::feed_blocks_writers`]) while less than a quarter of the ring is left before this cursor; for
+    /// a journal, which may miss nothing. A single group that is larger still loses it.
+    BlockWriters,
+    /// It is lost, and begins again with a copy of the whole store; for a replica.
+    Resynchronise,
+    /// It is lost, and says so to those whom it serves; for watches, events and invalidations.
+    Missed,
+}
+
+/// A consumer's place in the feed. It is given back by [`Store::feed_close`].
+#[must_use = "an open cursor keeps the feed on, and large values in memory"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct FeedCursor(usize);
+
+/// A place in the feed's history, to go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeedPosition(u64);
+
+/// The feed no longer has what came directly after the revision that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// The feed has every change after this one.
+    pub floor: Revision,
+}
+
+/// What a cursor comes to next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedStep<'a> {
+    Change(Change<'a>),
+    /// Nothing has happened since.
+    End,
+    /// Changes were overwritten that it has not read: see [`Store::feed_restart`].
+    Lost(WhenBehind),
+}
+
+/// Sizes and counts of the feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedUse {
+    /// Bytes of the ring; 0: the store was made without one.
+    pub capacity: usize,
+    /// Bytes of changes that the slowest cursor has still to read.
+    pub unread: u64,
+    /// Bytes of large values that the ring refers to.
+    pub large: u64,
+    pub cursors: u32,
+    /// Cursors that were lost so far.
+    pub lost: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Closed,
+    /// The next entry that the cursor reads.
+    At(u64, WhenBehind),
+    Lost(WhenBehind),
+}
+
+/// A group that is being written.
+struct Group {
+    /// Where its first entry begins.
+    start: u64,
+    /// Its latest entry.
+    last: u64,
+    count: u32,
+    /// References to large values in it.
+    large_count: u32,
+    /// It has overwritten its own beginning.
+    is_too_large: bool,
+}
+
+/// The ring and its cursors. The store's methods below are its public face.
+pub(super) struct Feed {
+    ring: Box<[u8]>,
+    places: [Place; CURSORS_MAX],
+    /// Cursors that are open.
+    open_count: u32,
+    /// Absolute offsets: of the oldest entry, behind the last entry that cursors see, behind the last entry.
+    tail: u64,
+    visible: u64,
+    head: u64,
+    /// The last change that is no longer in the ring, or that was made before the feed was on.
+    floor: Revision,
+    /// How many groups are open, one in the other.
+    depth: u32,
+    group: Option<Group>,
+    /// Entries before this one have no references to large values.
+    released: u64,
+    large_count: u32,
+    large_bytes: u64,
+    large_bytes_max: u64,
+    lost_count: u64,
+    /// Who asks for the changes that come now.
+    origin: Origin,
+}
+
+impl Feed {
+    /// A feed that is off. `capacity` is 0 (it stays off) or at least [`FEED_BYTES_MIN`], and a multiple of eight.
+    pub fn new(capacity: usize, large_bytes_max: u64) -> Feed {
+        assert!(capacity == 0 || capacity >= FEED_BYTES_MIN && capacity.is_multiple_of(entry::ALIGN_BYTES));
+        Feed {
+            ring: vec![0; capacity].into_boxed_slice(),
+            places: [Place::Closed; CURSORS_MAX],
+            open_count: 0,
+            tail: 0,
+            visible: 0,
+            head: 0,
+            floor: Revision(0),
+            depth: 0,
+            group: None,
+            released: 0,
+            large_count: 0,
+            large_bytes: 0,
+            large_bytes_max,
+            lost_count: 0,
+            origin: Origin::Unknown,
+        }
+    }
+
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.open_count > 0
+    }
+
+    fn index(&self, position: u64) -> usize {
+        (position % self.ring.len() as u64) as usize
+    }
+
+    fn at(&self, position: u64) -> &[u8] {
+        &self.ring[self.index(position)..]
+    }
+
+    /// Bytes of the filler that an entry of this size needs before it.
+    fn filler(&self, size: usize) -> usize {
+        let left = self.ring.len() - self.index(self.head);
+        if left < size { left } else { 0 }
+    }
+
+    /// Drops the oldest entry, or the oldest reference, as long as there is no room for an entry of `size` bytes that
+    /// refers to `large` bytes. `None`: there is room; else the reference, if one is to be released.
+    fn drop_oldest(&mut self, size: usize, large: u64) -> Option<Option<LargeId>> {
+        let needed = (self.filler(size) + size) as u64;
+        if self.head + needed - self.tail > self.ring.len() as u64 {
+            let at = self.tail;
+            let reference = entry::large(self.at(at));
+            let id = reference.map(|reference| self.passed(at, reference));
+            self.tail = at + entry::len(self.at(at)) as u64;
+            self.released = self.released.max(self.tail);
+            self.floor = entry::revision(self.at(at)).unwrap_or(self.floor);
+            self.lose_before(self.tail);
+            return Some(id);
+        }
+        // What the open group refers to stays: it is what the store has taken in anyway.
+        let in_group = self.group.as_ref().map_or(0, |group| group.large_count);
+        let is_too_much = self.large_bytes + large > self.large_bytes_max;
+        if large > 0 && is_too_much && self.large_count > in_group {
+            let id = self.release_next();
+            self.lose_before(self.released);
+            return Some(id);
+        }
+        None
+    }
+
+    /// Steps over the next entry that may have a reference; which it had.
+    fn release_next(&mut self) -> Option<LargeId> {
+        let at = self.released;
+        self.released = at + entry::len(self.at(at)) as u64;
+        entry::large(self.at(at)).map(|reference| self.passed(at, reference))
+    }
+
+    fn passed(&mut self, at: u64, (id, len): (LargeId, u64)) -> LargeId {
+        let index = self.index(at);
+        entry::set_passed(&mut self.ring[index..]);
+        self.large_count -= 1;
+        self.large_bytes -= len;
+        id
+    }
+
+    /// Cursors before a position cannot be served any more.
+    fn lose_before(&mut self, position: u64) {
+        for place in &mut self.places {
+            if let Place::At(at, rule) = *place
+                && at < position
+            {
+                *place = Place::Lost(rule);
+                self.lost_count += 1;
+            }
+        }
+        if let Some(group) = &mut self.group {
+            group.is_too_large |= group.start < position;
+        }
+    }
+
+    /// The position of the slowest cursor.
+    fn slowest(&self) -> u64 {
+        let at = |place: &Place| if let Place::At(at, _) = place { Some(*at) } else { None };
+        self.places.iter().filter_map(at).min().unwrap_or(self.visible)
+    }
+
+    /// Encodes a change for which there is room.
+    fn push(&mut self, revision: Revision, effect: Effect<'_>, larges: &mut Larges) {
+        let mut large_count = 0;
+        if let Effect::Put { value: PublishedValue::Large { id, len }, .. } = effect {
+            larges.retain(id);
+            large_count = 1;
+            self.large_count += 1;
+            self.large_bytes += len;
+        }
+        let filler = self.filler(entry::effect_size(&effect));
+        if filler > 0 {
+            let index = self.index(self.head);
+            entry::write_filler(&mut self.ring[index..]);
+            self.head += filler as u64;
+        }
+        let origin = match effect {
+            Effect::Remove { reason: RemoveReason::Expired | RemoveReason::Evicted, .. } => Origin::Unknown,
+            _ => self.origin,
+        };
+        let group = match (&self.group, self.depth) {
+            (None, 0) => GroupMark::Alone,
+            (None, _) => GroupMark::First,
+            (Some(_), _) => GroupMark::Within,
+        };
+        let (at, index) = (self.head, self.index(self.head));
+        let len = entry::write(&mut self.ring[index..], &Change { revision, group, origin, effect });
+        self.head += len as u64;
+        match &mut self.group {
+            Some(group) => {
+                (group.last, group.count) = (at, group.count + 1);
+                group.large_count += large_count;
+            }
+            None if self.depth > 0 => {
+                self.group = Some(Group { start: at, last: at, count: 1, large_count, is_too_large: false });
+            }
+            None if is_late(&effect) => {}
+            None => self.visible = self.head,
+        }
+    }
+
+    fn begin_group(&mut self) {
+        self.depth += 1;
+    }
+
+    /// Closes a group; with the outermost one its changes become visible. True: it was too large, and what is left of it
+    /// is to be [cleared](Feed::clear).
+    fn end_group(&mut self) -> bool {
+        self.depth -= 1;
+        if self.depth > 0 {
+            return false;
+        }
+        let Some(group) = self.group.take() else { return false };
+        if group.is_too_large {
+            return true;
+        }
+        let index = self.index(group.last);
+        let mark = if group.count == 1 { GroupMark::Alone } else { GroupMark::Last };
+        let mark = if mutant::is_on(Mutant::GroupMarkLost) { GroupMark::Alone } else { mark };
+        entry::set_mark(&mut self.ring[index..], mark);
+        self.visible = self.head;
+        false
+    }
+
+    /// The entry at a position that is in the ring, fillers passed by.
+    fn change_at(&self, position: u64) -> Option<(Change<'_>, u64)> {
+        let mut at = position;
+        // A filler is never followed by another one.
+        for _ in 0..2 {
+            if at >= self.visible {
+                return None;
+            }
+            let bytes = self.at(at);
+            at += entry::len(bytes) as u64;
+            if let Some(change) = entry::read(bytes) {
+                return Some((change, at));
+            }
+        }
+        None
+    }
+
+    fn blocks_writers(&self) -> bool {
+        let quarter = self.ring.len() as u64 / 4;
+        let is_short = |place: &Place| match place {
+            Place::At(at, WhenBehind::BlockWriters) => {
+                self.head - at > 3 * quarter
+                    || *at < self.head && self.large_bytes > self.large_bytes_max / 4 * 3
+            }
+            _ => false,
+        };
+        self.places.iter().any(is_short)
+    }
+
+    /// Asserts that positions are in order and that the sums over references hold.
+    pub fn invariants(&self) {
+        assert!(self.tail <= self.visible && self.visible <= self.head);
+        assert!(self.head - self.tail <= self.ring.len() as u64);
+        assert!(self.tail <= self.released && self.released <= self.head || self.ring.is_empty());
+        let open = self.places.iter().filter(|place| !matches!(place, Place::Closed)).count();
+        assert_eq!(open as u32, self.open_count);
+        let (mut at, mut count, mut bytes, mut before) = (self.tail, 0, 0, self.floor);
+        while at < self.head {
+            let here = self.at(at);
+            if let Some(revision) = entry::revision(here) {
+                assert!(revision > before, "revisions rise");
+                before = revision;
+            }
+            if let Some((_, len)) = entry::large(here) {
+                assert!(at >= self.released);
+                count += 1;
+                bytes += len;
+            }
+            at += entry::len(here) as u64;
+        }
+        assert_eq!((at, count, bytes), (self.head, self.large_count, self.large_bytes));
+    }
+}
+
+impl Store {
+    /// Opens a cursor that sees what changes from now on. `None`: the store has no ring
+    /// ([`StoreConfig::feed_bytes`](super::StoreConfig::feed_bytes)), or [`CURSORS_MAX`] cursors are open.
+    pub fn feed_open(&mut self, rule: WhenBehind) -> Option<FeedCursor> {
+        let feed = &mut self.feed;
+        let free = feed.places.iter().position(|place| matches!(place, Place::Closed))?;
+        if feed.ring.is_empty() {
+            return None;
+        }
+        if feed.open_count == 0 {
+            feed.floor = self.revision;
+        }
+        feed.open_count += 1;
+        feed.places[free] = Place::At(feed.head, rule);
+        Some(FeedCursor(free))
+    }
+
+    /// Closes a cursor; with the last one the feed is off, and its history gone.
+    pub fn feed_close(&mut self, cursor: FeedCursor) {
+        self.feed.places[cursor.0] = Place::Closed;
+        self.feed.open_count -= 1;
+        if self.feed.open_count == 0 {
+            self.feed_clear();
+        } else {
+            self.feed_release();
+        }
+    }
+
+    /// What the cursor comes to next.
+    pub fn feed_peek(&self, cursor: &FeedCursor) -> FeedStep<'_> {
+        match self.feed.places[cursor.0] {
+            Place::At(at, _) => {
+                self.feed.change_at(at).map_or(FeedStep::End, |(change, _)| FeedStep::Change(change))
+            }
+            Place::Lost(rule) => FeedStep::Lost(rule),
+            Place::Closed => unreachable!("a cursor is open until it is given back"),
+        }
+    }
+
+    /// Moves the cursor past the change that it came to, if it did.
+    pub fn feed_advance(&mut self, cursor: &FeedCursor) {
+        if let Place::At(at, rule) = self.feed.places[cursor.0]
+            && let Some((_, next)) = self.feed.change_at(at)
+        {
+            self.feed.places[cursor.0] = Place::At(next, rule);
+            if self.feed.large_count > 0 {
+                self.feed_release();
+            }
+        }
+    }
+
+    /// Lets a cursor go on behind the latest change, lost or not. Who copies the store from then on, and applies what the
+    /// cursor comes to where it is newer, has missed nothing.
+    pub fn feed_restart(&mut self, cursor: &FeedCursor) {
+        let (Place::At(_, rule) | Place::Lost(rule)) = self.feed.places[cursor.0] else { return };
+        self.feed.places[cursor.0] = Place::At(self.feed.visible, rule);
+        self.feed_release();
+    }
+
+    /// Whether writers are to wait until a consumer that may miss nothing has caught up. The caller asks before it runs a
+    /// write, or a group of writes.
+    pub fn feed_blocks_writers(&self) -> bool {
+        self.feed.is_on() && self.feed.blocks_writers()
+    }
+
+    /// Where the change after `revision` is or will be; for who resumes.
+    ///
+    /// # Errors
+    /// [`Compacted`] when the ring does not reach back to it, or the feed is off.
+    pub fn feed_since(&self, revision: Revision) -> Result<FeedPosition, Compacted> {
+        let feed = &self.feed;
+        if !feed.is_on() || revision < feed.floor {
+            let floor = if feed.is_on() { feed.floor } else { self.revision };
+            return Err(Compacted { floor });
+        }
+        let mut at = feed.tail;
+        while let Some((change, next)) = feed.change_at(at)
+            && change.revision <= revision
+        {
+            at = next;
+        }
+        Ok(FeedPosition(at))
+    }
+
+    /// The change at a position and the position after it. `None`: nothing has happened since.
+    ///
+    /// # Errors
+    /// [`Compacted`] when the ring has overwritten it.
+    pub fn feed_at(&self, position: FeedPosition) -> Result<Option<(Change<'_>, FeedPosition)>, Compacted> {
+        if !self.feed.is_on() || position.0 < self.feed.tail {
+            return Err(Compacted { floor: self.feed.floor });
+        }
+        Ok(self.feed.change_at(position.0).map(|(change, next)| (change, FeedPosition(next))))
+    }
+
+    /// Sizes and counts of the feed.
+    pub fn feed_use(&self) -> FeedUse {
+        let feed = &self.feed;
+        FeedUse {
+            capacity: feed.ring.len(),
+            unread: feed.visible - feed.slowest(),
+            large: feed.large_bytes,
+            cursors: feed.open_count,
+            lost: feed.lost_count,
+        }
+    }
+
+    /// What is changed from now on is one group, up to [`end_group`](Store::end_group); groups nest, and the outermost one
+    /// counts.
+    #[inline]
+    pub fn begin_group(&mut self) {
+        self.feed.begin_group();
+    }
+
+    /// Ends what [`begin_group`](Store::begin_group) began: its changes become visible.
+    ///
+    /// # Panics
+    /// When no group is open.
+    #[inline]
+    pub fn end_group(&mut self) {
+        if self.feed.end_group() {
+            self.feed_clear();
+        }
+    }
+
+    /// Who asks for the changes that come now; for their consumers only.
+    #[inline]
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.feed.origin = origin;
+    }
+
+    /// The one place where a change gets its revision and is published. There is no way back from here: what can fail
+    /// comes before.
+    #[inline]
+    pub(super) fn commit(&mut self, effect: Effect<'_>) -> Revision {
+        if self.feed.is_on() {
+            self.feed_room(&effect);
+        }
+        commit((&mut self.revision, &mut self.feed, &mut self.larges), effect)
+    }
+
+    /// Makes room for a change in the ring; the oldest go.
+    #[cold]
+    pub(super) fn feed_room(&mut self, effect: &Effect<'_>) {
+        let large = match effect {
+            Effect::Put { value: PublishedValue::Large { len, .. }, .. } => *len,
+            _ => 0,
+        };
+        self.feed_room_for(entry::effect_size(effect), large);
+    }
+
+    /// Makes room for an entry of `size` bytes that refers to `large` bytes.
+    pub(super) fn feed_room_for(&mut self, size: usize, large: u64) {
+        while let Some(reference) = self.feed.drop_oldest(size, large) {
+            if let Some(id) = reference {
+                self.larges.release(id, &mut self.pool, &mut self.table);
+            }
+        }
+    }
+
+    /// Releases the large values that every cursor has passed.
+    fn feed_release(&mut self) {
+        let until = self.feed.slowest();
+        while self.feed.released < until {
+            if self.feed.large_count == 0 {
+                self.feed.released = until;
+            } else if let Some(id) = self.feed.release_next() {
+                self.larges.release(id, &mut self.pool, &mut self.table);
+            }
+        }
+    }
+
+    /// Forgets everything that is in the ring; cursors that are open are lost.
+    fn feed_clear(&mut self) {
+        while self.feed.large_count > 0 {
+            if let Some(id) = self.feed.release_next() {
+                self.larges.release(id, &mut self.pool, &mut self.table);
+            }
+        }
+        let feed = &mut self.feed;
+        (feed.tail, feed.visible, feed.released) = (feed.head, feed.head, feed.head);
+        feed.floor = self.revision;
+        feed.lose_before(feed.head);
+    }
+}
+
+/// [`Store::commit`] for who has a part of the store borrowed; room was made.
+#[inline]
+pub(super) fn commit(
+    (latest, feed, larges): (&mut Revision, &mut Feed, &mut Larges),
+    effect: Effect<'_>,
+) -> Revision {
+    latest.0 += 1;
+    if feed.is_on() {
+        publish(*latest, feed, larges, effect);
+    }
+    *latest
+}
+
+#[cold]
+#[inline(never)]
+fn publish(revision: Revision, feed: &mut Feed, larges: &mut Larges, effect: Effect<'_>) {
+    if mutant::is_on(Mutant::ChangeNotPublished) && matches!(effect, Effect::SetExpiry { .. }) {
+        return;
+    }
+    feed.push(revision, effect, larges);
+}
+
+fn is_late(effect: &Effect<'_>) -> bool {
+    mutant::is_on(Mutant::ExpiryPublishedLate)
+        && matches!(effect, Effect::Remove { reason: RemoveReason::Expired, .. })
+}

@@ -1,0 +1,285 @@
+//! Placing a record: the one way in which a key gets a value or an expiry.
+//!
+//! ```text
+//!  place ──▶ is the old record as long? ──yes──▶ commit ──▶ written over
+//!               │ no
+//!               ▼
+//!            room ──▶ append ──▶ index ──▶ commit ──▶ revision into the record
+//!            \______ may be refused _____/ \_________ cannot fail ___________/
+//! ```
+
+use super::clean::RecordMeta;
+use super::index::Address;
+use super::record::{self, Content, EXPIRY_MAX, Record};
+use super::room::Want;
+use super::{Store, address, split};
+use crate::limits::INLINE_VALUE_BYTES_MAX;
+use crate::mutation::{Effect, KeyspaceId, LargeId, PublishedValue, Refused, RemoveReason, Revision};
+use crate::time::Millis;
+
+/// Where a key's record was, and when that was: it holds until some record moves or goes.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub at: Option<Address>,
+    layout_epoch: u64,
+}
+
+/// Which key: its keyspace and the hash of its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub space: usize,
+    pub hash: u64,
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Key<'a> {
+    pub(super) fn new(space: usize, hash: u64, bytes: &'a [u8]) -> Key<'a> {
+        Key { space, hash, bytes }
+    }
+
+    pub(super) fn keyspace(&self) -> KeyspaceId {
+        KeyspaceId(self.space as u8)
+    }
+}
+
+/// What a key is to have.
+#[derive(Clone, Copy)]
+pub(super) struct NewRecord<'a> {
+    pub key: Key<'a>,
+    pub content: Content<'a>,
+    pub expiry: Option<Millis>,
+}
+
+impl NewRecord<'_> {
+    pub fn size(&self) -> usize {
+        record::size(self.key.bytes.len(), self.content.stored_len(), self.expiry.is_some())
+    }
+
+    pub fn meta(&self, revision: Revision) -> RecordMeta {
+        let large = match self.content {
+            Content::Inline(_) => None,
+            Content::Large(id) => Some(id),
+        };
+        RecordMeta {
+            space: self.key.space,
+            size: self.size(),
+            dead: false,
+            revision,
+            expiry: self.expiry,
+            large,
+        }
+    }
+
+    pub fn write(&self, revision: Revision, bytes: &mut [u8]) {
+        let (space, key) = (self.key.space as u8, self.key.bytes);
+        let (expiry, content) = (self.expiry, self.content);
+        Record { space, dead: false, revision, expiry, key, content }.write(bytes);
+    }
+}
+
+/// What is published when a record has its place.
+#[derive(Clone, Copy)]
+pub(super) enum Publish<'a> {
+    /// The whole value and its expiry.
+    Put,
+    /// The same, and before it that this key is gone: it gave its value away.
+    Rename {
+        from: Key<'a>,
+        found: Found,
+    },
+    /// These bytes of the value.
+    Write {
+        offset: u64,
+        bytes: &'a [u8],
+    },
+    Expiry,
+}
+
+/// A key that is to have a value that was saved, where its record was, its expiry, and what is published of it.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub key: Key<'a>,
+    pub found: Found,
+    pub expiry: Option<Millis>,
+    pub publish: Publish<'a>,
+}
+
+/// A value that outlives the record it was in: its bytes are in the scratch buffer, or it is large, with one reference
+/// more.
+#[derive(Clone, Copy)]
+pub(super) enum SavedValue {
+    Scratch(usize),
+    Large(LargeId),
+}
+
+impl Store {
+    /// The record of a key; one that has expired goes.
+    pub(super) fn locate_live(&mut self, key: Key<'_>, now: Millis) -> Found {
+        let mut at = self.locate(key.space, key.hash, key.bytes);
+        if let Some(found) = at
+            && self.expires_by_itself(found, now)
+        {
+            self.remove_record(found, RemoveReason::Expired);
+            at = None;
+        }
+        Found { at, layout_epoch: self.layout_epoch }
+    }
+
+    /// Where the record is now.
+    pub(super) fn again(&self, key: Key<'_>, found: Found) -> Option<Address> {
+        if found.layout_epoch == self.layout_epoch {
+            found.at
+        } else {
+            self.locate(key.space, key.hash, key.bytes)
+        }
+    }
+
+    /// Gives a key a record, which takes over the reference of a large value; the revision of the change.
+    pub(super) fn place(
+        &mut self,
+        new: &NewRecord<'_>,
+        (found, publish): (Found, Publish<'_>),
+        now: Millis,
+    ) -> Result<Revision, Refused> {
+        let new = &NewRecord { expiry: new.expiry.map(|expiry| Millis(expiry.0.min(EXPIRY_MAX))), ..*new };
+        let (key, size) = (new.key, new.size());
+        let old = self.again(key, found);
+        let replaced_bytes = old.map_or(0, |at| self.record(at).size());
+        match old {
+            Some(at) if replaced_bytes == size => return Ok(self.overwrite(at, new, publish)),
+            Some(_) => {}
+            None => self.leaf_room(now)?,
+        }
+        let (found, class) =
+            (Found { at: old, layout_epoch: self.layout_epoch }, Store::class_of(new.expiry, now));
+        let segment = self.acquire(Want::Record { class, size, replaced_bytes }, now)?;
+        // Making room may have moved the old record, or evicted it.
+        let old = self.again(key, found);
+        // The record gets its revision when nothing can fail any more.
+        let meta = new.meta(self.revision);
+        let offset = self.append(segment, &meta);
+        new.write(meta.revision, &mut self.pool.bytes_mut(segment)[offset..]);
+        let at = address(&self.pool, segment, offset);
+        let index = &mut self.keyspaces[key.space].index;
+        if let Some(old) = old {
+            let replaced = index.replace(&mut self.leaves, key.hash, old, at);
+            assert!(replaced, "a record that was found is in its index");
+            let (segment, offset) = split(&self.pool, old);
+            self.free_record(segment, offset);
+        } else if index.insert(&mut self.leaves, key.hash, at).is_err() {
+            self.mark_record_dead(segment, offset, size);
+            return self.refuse();
+        }
+        self.layout_epoch += 1;
+        self.charge(&meta);
+        let revision = self.commit_placed(new, publish);
+        record::set_revision(&mut self.pool.bytes_mut(segment)[offset..], revision);
+        Ok(revision)
+    }
+
+    /// Writes a record over one of the same size and key.
+    pub(super) fn overwrite(&mut self, at: Address, new: &NewRecord<'_>, publish: Publish<'_>) -> Revision {
+        let (segment, offset) = split(&self.pool, at);
+        let old = self.meta(segment, offset);
+        let meta = new.meta(self.commit_placed(new, publish));
+        self.uncharge(&old);
+        self.charge(&meta);
+        new.write(meta.revision, &mut self.pool.bytes_mut(segment)[offset..]);
+        if let Some(expiry) = meta.expiry {
+            self.expires(segment, expiry);
+        }
+        if let Some(id) = old.large {
+            self.large_release(id);
+        }
+        meta.revision
+    }
+
+    /// Commits what a record that has its place stands for.
+    fn commit_placed(&mut self, new: &NewRecord<'_>, publish: Publish<'_>) -> Revision {
+        let NewRecord { key, content, expiry } = *new;
+        let keyspace = key.keyspace();
+        let value = match content {
+            Content::Inline(bytes) => PublishedValue::Bytes(bytes),
+            Content::Large(id) => PublishedValue::Large { id, len: self.larges.len(id) },
+        };
+        let put = Effect::Put { keyspace, key: key.bytes, value, expiry };
+        match publish {
+            Publish::Put => self.commit(put),
+            Publish::Expiry => self.commit(Effect::SetExpiry { keyspace, key: key.bytes, expiry }),
+            Publish::Write { offset, bytes } => self.commit_write(key, offset, bytes),
+            Publish::Rename { from, found } => {
+                self.begin_group();
+                let at = self.again(from, found).expect("the key that is renamed is there until it is");
+                self.remove_record(at, RemoveReason::Deleted);
+                let revision = self.commit(put);
+                self.end_group();
+                revision
+            }
+        }
+    }
+
+    /// Commits bytes written into a value, in pieces that the feed takes; the last one's revision.
+    fn commit_write(&mut self, key: Key<'_>, offset: u64, bytes: &[u8]) -> Revision {
+        let (keyspace, key) = (key.keyspace(), key.bytes);
+        let effect = |offset, bytes| Effect::Write { keyspace, key, offset, bytes };
+        if bytes.len() <= INLINE_VALUE_BYTES_MAX {
+            return self.commit(effect(offset, bytes));
+        }
+        self.begin_group();
+        let pieces = bytes.chunks(INLINE_VALUE_BYTES_MAX).zip(0..);
+        let mut revision = Revision(0);
+        for (piece, at) in pieces {
+            revision = self.commit(effect(offset + at * INLINE_VALUE_BYTES_MAX as u64, piece));
+        }
+        self.end_group();
+        revision
+    }
+
+    /// Takes the value out of a record that may move or go.
+    pub(super) fn save_value(&mut self, at: Address) -> SavedValue {
+        let (segment, offset) = split(&self.pool, at);
+        match Record::read(&self.pool.bytes(segment)[offset..]).content {
+            Content::Inline(bytes) => {
+                self.scratch[..bytes.len()].copy_from_slice(bytes);
+                SavedValue::Scratch(bytes.len())
+            }
+            Content::Large(id) => {
+                self.larges.retain(id);
+                SavedValue::Large(id)
+            }
+        }
+    }
+
+    /// Gives a key the value that was saved. Refused: the value is released.
+    pub(super) fn store_saved(
+        &mut self,
+        target: Target<'_>,
+        saved: SavedValue,
+        now: Millis,
+    ) -> Result<(Revision, u64), Refused> {
+        let Target { key, found, expiry, publish } = target;
+        match saved {
+            SavedValue::Large(id) => {
+                let new = NewRecord { key, content: Content::Large(id), expiry };
+                let placed = self.place(&new, (found, publish), now);
+                let revision = self.or_release(id, placed)?;
+                Ok((revision, self.larges.len(id)))
+            }
+            SavedValue::Scratch(len) if !self.is_inline(key.bytes, len) => {
+                let id = self.large_begin(len as u64, now)?;
+                let scratch = std::mem::take(&mut self.scratch);
+                let filled = self.large_append(id, &scratch[..len], now);
+                self.scratch = scratch;
+                self.or_release(id, filled)?;
+                self.store_saved(target, SavedValue::Large(id), now)
+            }
+            SavedValue::Scratch(len) => {
+                let scratch = std::mem::take(&mut self.scratch);
+                let content = Content::Inline(&scratch[..len]);
+                let placed = self.place(&NewRecord { key, content, expiry }, (found, publish), now);
+                self.scratch = scratch;
+                Ok((placed?, len as u64))
+            }
+        }
+    }
+}
