@@ -39,6 +39,9 @@ pub struct Timers {
 }
 
 impl Timers {
+    /// Bytes that one time limit costs.
+    pub const NODE_BYTES: usize = size_of::<Node>();
+
     /// Room for indexes below `capacity`; memory is touched as indexes come into use.
     pub fn new(capacity: usize) -> Timers {
         Timers {

@@ -158,9 +158,9 @@ fn json_lines_are_objects_with_keys_and_never_values() {
     eventually("the end of the log", || server.stderr().contains("\"stopped\""));
     for line in server.stderr().lines() {
         let object: serde_json::Value = serde_json::from_str(line).expect(line);
-        let keys: Vec<&str> = object.as_object().expect(line).keys().map(String::as_str).collect();
-        assert_eq!(keys, ["level", "message", "target", "time"]);
-        assert!(object.as_object().expect(line).values().all(serde_json::Value::is_string), "{line}");
+        for key in ["level", "message", "target", "time"] {
+            assert!(object[key].is_string(), "{key} in {line}");
+        }
     }
     assert!(server.stderr().contains("key \\\\\\\"\\\\n"), "{}", server.stderr());
     assert!(!server.stderr().contains("the-value"));
@@ -344,4 +344,94 @@ fn check_page(path: &Path) {
         }
         Err(_) => eprintln!("not checked: there is neither mandoc nor groff here"),
     }
+}
+
+#[test]
+fn variables_that_are_set_to_nothing_count_as_unset() {
+    let empty = [
+        "TCP",
+        "UDP",
+        "ADMIN",
+        "MEMORY",
+        "ON_FULL",
+        "MAX_CLIENTS",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "LOG_REQUESTS",
+    ]
+    .map(|name| format!("PANNIER_{name}"));
+    let variables: Vec<_> = empty.iter().map(|name| (name.as_str(), "")).collect();
+    let (with, without) = (pannier(&["config", "print"], &variables), pannier(&["config", "print"], &[]));
+    assert_eq!(with.status.code(), Some(0), "{}", String::from_utf8_lossy(&with.stderr));
+    assert_eq!(with.stdout, without.stdout);
+}
+
+#[test]
+fn a_variable_that_is_spelt_wrong_keeps_the_server_from_starting() {
+    for words in [&["serve", "--tcp", "127.0.0.1:0"][..], &["config", "print"]] {
+        let output = pannier(words, &[("PANNIER_MEMROY", "64MiB")]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(
+            stderr.contains("PANNIER_MEMROY") && stderr.contains("did you mean PANNIER_MEMORY?"),
+            "{stderr}"
+        );
+    }
+    let links = [
+        ("PANNIER_PORT", "tcp://10.0.0.1:7878"),
+        ("PANNIER_SERVICE_HOST", "10.0.0.1"),
+        ("PANNIER_SERVER", "a:1"),
+    ];
+    assert_eq!(
+        pannier(&["config", "print"], &links).status.code(),
+        Some(0),
+        "what Kubernetes sets is let be"
+    );
+}
+
+#[test]
+fn a_start_that_fails_is_one_json_line_where_the_log_is_json() {
+    for (words, exit, told) in [
+        (&["serve", "--log-format", "json", "--tcp", "0.0.0.0:0"][..], 2, "--allow-unauthenticated"),
+        (&["serve", "--log-format=json", "--memory", "lots"], 2, "'lots' is not a size"),
+        (&["serve", "--log-format", "json", "--tcp", "192.0.2.1:7", "--allow-unauthenticated"], 1, "--tcp"),
+    ] {
+        let output = pannier(words, &[]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{stderr}");
+        for line in stderr.lines() {
+            assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+        }
+        let last: serde_json::Value =
+            serde_json::from_str(stderr.lines().last().expect("a line")).expect("JSON");
+        assert_eq!((&last["level"], &last["exit_code"]), (&"error".into(), &exit.into()), "{stderr}");
+        assert!(last["message"].as_str().expect("text").contains(told), "{stderr}");
+    }
+    let output = pannier(&["serve", "--tcp", "0.0.0.0:0"], &[("PANNIER_LOG_FORMAT", "json")]);
+    assert!(output.stderr.starts_with(b"{"), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_log_says_who_may_come_in() {
+    let server = Server::start(&["--log-format", "json"]);
+    let line = |server: &Server, word: &str| -> serde_json::Value {
+        let log = server.stderr();
+        serde_json::from_str(log.lines().find(|line| line.contains(word)).expect(word)).expect("JSON")
+    };
+    assert_eq!(line(&server, "password: ")["password"], "none");
+    assert_eq!(line(&server, "memory limit")["limit_bytes"], 64 << 20);
+    assert!(!server.stderr().contains("not loopback"));
+    let folder = Folder::new("who");
+    let server =
+        Server::start(&["--log-format", "json", "--password-file", &folder.file("password", "hunter2")]);
+    assert_eq!(line(&server, "password: ")["password"], "set");
+
+    let mut command = common::command();
+    command.args(["serve", "--tcp", "0.0.0.0:0", "--udp", "off", "--admin", "off", "--memory", "64MiB"]);
+    let mut server = Server::spawn(command.args(["--allow-unauthenticated", "--log-format", "json"]));
+    eventually("the server to listen", || server.stderr().contains("listening"));
+    let warning = line(&server, "not loopback");
+    assert_eq!((&warning["level"], &warning["reason"]), (&"warn".into(), &"no password".into()));
+    server.signal("TERM");
+    server.wait();
 }

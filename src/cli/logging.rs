@@ -1,7 +1,8 @@
 //! The log: lines of text or JSON objects on stderr, times in UTC to the millisecond.
 //!
 //! Text: `2026-01-31T23:59:59.123Z [INFO] pannier::net: listening …`. JSON: one object a line, with the keys `time`,
-//! `level`, `target` and `message`. The level can be changed while the server runs, by `log::set_max_level`. Lines that
+//! `level`, `target` and `message`, and one for each fact of the message that a program may want (`peer`, `reason`,
+//! `limit_bytes`, …). The level can be changed while the server runs, by `log::set_max_level`. Lines that
 //! repeat are limited, see `log_limit.rs`.
 
 use std::{
@@ -96,10 +97,7 @@ impl Log for JsonLogger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // The log's time is the wall clock's, and logging is the edge of the program: nothing else depends on it.
-        #[allow(clippy::disallowed_methods)]
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line = json_line(record, now.as_millis() as u64);
+        let line = json_line(record, unix_ms());
         // There is nobody left to tell that stderr is gone.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
@@ -108,13 +106,51 @@ impl Log for JsonLogger {
 }
 
 fn json_line(record: &Record<'_>, unix_ms: u64) -> String {
-    let object = serde_json::json!({
-        "time": format_time(unix_ms),
-        "level": record.level().as_str().to_ascii_lowercase(),
-        "target": record.target(),
-        "message": record.args().to_string(),
-    });
-    format!("{object}\n")
+    let mut object = serde_json::Map::new();
+    // Numbers stay numbers; all else is what the text shows.
+    struct Fields<'a>(&'a mut serde_json::Map<String, serde_json::Value>);
+    impl<'kvs> log::kv::VisitSource<'kvs> for Fields<'_> {
+        fn visit_pair(
+            &mut self,
+            key: log::kv::Key<'kvs>,
+            value: log::kv::Value<'kvs>,
+        ) -> Result<(), log::kv::Error> {
+            let shown = match (value.to_u64(), value.to_i64()) {
+                (Some(number), _) => number.into(),
+                (None, Some(number)) => number.into(),
+                (None, None) => value.to_string().into(),
+            };
+            self.0.insert(key.to_string(), shown);
+            Ok(())
+        }
+    }
+    // A field that cannot be shown is left out; the line stays.
+    let _ = record.key_values().visit(&mut Fields(&mut object));
+    object.insert("time".to_owned(), format_time(unix_ms).into());
+    object.insert("level".to_owned(), record.level().as_str().to_ascii_lowercase().into());
+    object.insert("target".to_owned(), record.target().into());
+    object.insert("message".to_owned(), record.args().to_string().into());
+    format!("{}\n", serde_json::Value::Object(object))
+}
+
+/// The last line of a server that did not start, or did not go on, in the format of its log.
+pub(super) fn failure_line(format: LogFormat, exit: super::Exit, message: &str) -> String {
+    match format {
+        LogFormat::Text => format!("pannier: {message}\n"),
+        LogFormat::Json => {
+            let args = format_args!("{message}");
+            let fields = [("exit_code", exit as u8)];
+            let mut record = Record::builder();
+            record.args(args).level(log::Level::Error).target("pannier").key_values(&fields);
+            json_line(&record.build(), unix_ms())
+        }
+    }
+}
+
+/// The wall clock; logging is the edge of the program, and nothing else depends on it.
+#[allow(clippy::disallowed_methods)]
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 fn format_time(unix_ms: u64) -> String {
@@ -179,5 +215,19 @@ mod tests {
             "time": "1970-01-01T00:00:00.000Z", "level": "warn", "target": "pannier::net", "message": message,
         });
         assert_eq!(object, expected);
+    }
+
+    #[test]
+    fn facts_are_fields_and_none_of_them_hides_the_line() {
+        let args = format_args!("turned away");
+        let fields: [(&str, &dyn log::kv::ToValue); 3] =
+            [("peer", &"10.0.0.9:1"), ("limit_bytes", &67_108_864_u64), ("message", &"other")];
+        let record = Record::builder().args(args).level(log::Level::Warn).key_values(&fields).build();
+        let object: serde_json::Value = serde_json::from_str(&json_line(&record, 0)).unwrap();
+        assert_eq!(
+            (object["peer"].as_str(), object["limit_bytes"].as_u64()),
+            (Some("10.0.0.9:1"), Some(67_108_864))
+        );
+        assert_eq!(object["message"], "turned away");
     }
 }

@@ -15,6 +15,7 @@
 //! | `output.rs` | what goes to stdout: bytes as they are, or JSON |
 //! | `config.rs` | `config print`: what `serve` would run with, and why |
 //! | `reload.rs` | what SIGHUP reads again |
+//! | `environment.rs` | variables: empty ones, and names that no flag has |
 //! | `man.rs` | manual pages, made from the command line's own words |
 //! | `memory.rs` | the memory limit of the container or the machine |
 //! | `units.rs` | sizes and durations as people write them |
@@ -25,6 +26,7 @@ mod bench;
 mod config;
 mod connection;
 mod demo;
+mod environment;
 mod log_limit;
 pub mod logging;
 mod man;
@@ -39,6 +41,7 @@ pub mod units;
 mod verbs;
 
 use std::{
+    env,
     io::{self, BufWriter, Write},
     path::PathBuf,
     process::ExitCode,
@@ -46,6 +49,7 @@ use std::{
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use logging::LogFormat;
 
 /// What an exit code means. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,8 +170,14 @@ Examples:
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = environment::without_empty(Cli::command());
+    let log_format = serve::log_format(env::args_os());
+    let parsed =
+        command.try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse(&error, log_format),
+    };
     let mut stdout = BufWriter::new(io::stdout().lock());
     let result = run(cli, &matches, &mut stdout);
     // What there is goes out even where the verb has failed; the first trouble is the one to report.
@@ -175,12 +185,30 @@ pub fn main() -> ExitCode {
     let result = result.and_then(|exit| flushed.map(|()| exit));
     let exit = result.unwrap_or_else(|failure| {
         if !failure.message.is_empty() {
-            // Without a stderr the exit code alone has to tell.
-            let _ = writeln!(io::stderr(), "pannier: {}", failure.message);
+            report(log_format, failure.exit, &failure.message);
         }
         failure.exit
     });
     ExitCode::from(exit as u8)
+}
+
+/// What the command line's own words could not be made of: help and version too come this way.
+fn refuse(error: &clap::Error, log_format: LogFormat) -> ExitCode {
+    if error.use_stderr() && log_format == LogFormat::Json {
+        let text = error.to_string();
+        report(
+            log_format,
+            Exit::Usage,
+            text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default(),
+        );
+        return ExitCode::from(Exit::Usage as u8);
+    }
+    error.exit()
+}
+
+/// The one line of a failure on stderr. Where there is no stderr, the exit code alone has to tell.
+fn report(log_format: LogFormat, exit: Exit, message: &str) {
+    let _ = io::stderr().write_all(logging::failure_line(log_format, exit, message).as_bytes());
 }
 
 fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Failure> {

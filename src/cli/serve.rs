@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, builder::BoolishValueParser};
+use clap::{Args, CommandFactory, builder::BoolishValueParser};
 use log::LevelFilter;
 
 use super::{
-    Exit, Failure,
+    Cli, Exit, Failure, environment,
     logging::{self, LogFormat},
     memory, reload,
     secret::{self, Secret},
@@ -73,10 +73,9 @@ pub struct ServeArgs {
     /// What happens to a write when memory is full
     #[arg(long, env = "PANNIER_ON_FULL", value_enum, default_value = "refuse")]
     on_full: OnFull,
-    /// Clients at once
-    #[arg(long, env = "PANNIER_MAX_CLIENTS", value_name = "N", default_value_t = limits::CLIENTS_DEFAULT as u32,
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    max_clients: u32,
+    /// Clients at once [default: 10000, or as many as a sixteenth of the memory pays for]
+    #[arg(long, env = "PANNIER_MAX_CLIENTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_clients: Option<u32>,
     /// Databases that SELECT can name
     #[arg(long, env = "PANNIER_DATABASES", value_name = "N", default_value_t = limits::DATABASES_MAX,
         value_parser = clap::value_parser!(u8).range(1..=i64::from(limits::DATABASES_MAX)))]
@@ -157,7 +156,9 @@ impl ServeArgs {
             admin: self.admin.address(),
             memory_bytes: memory.bytes,
             on_full: self.on_full,
-            max_clients: self.max_clients as usize,
+            max_clients: self
+                .max_clients
+                .map_or_else(|| net::default_max_clients(memory.bytes), |count| count as usize),
             databases: self.databases,
             max_value_bytes: self.max_value,
             idle_timeout: self.idle_timeout,
@@ -188,6 +189,7 @@ impl ServeArgs {
     /// # Errors
     /// What a user can get wrong, with a way out.
     pub(super) fn resolve_here(self) -> Result<ServeOptions, Failure> {
+        environment::check_names(&Cli::command()).map_err(Failure::usage)?;
         self.resolve(&|name| env::var_os(name), Path::new("/")).map_err(Failure::usage)
     }
 }
@@ -228,12 +230,31 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
     if text == "off" { Ok(Listen::Off) } else { parse_address(text).map(Listen::At) }
 }
 
+/// The format that `serve` was asked to log in, for what goes wrong before its flags are understood. Other commands
+/// speak to people.
+pub(super) fn log_format(mut args: impl Iterator<Item = OsString>) -> LogFormat {
+    if args.nth(1).is_none_or(|command| command != "serve") {
+        return LogFormat::Text;
+    }
+    let mut format = env::var_os("PANNIER_LOG_FORMAT");
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--log-format") => format = args.next(),
+            Some(arg) => format = arg.strip_prefix("--log-format=").map(OsString::from).or(format),
+            None => {}
+        }
+    }
+    if format.is_some_and(|format| format == "json") { LogFormat::Json } else { LogFormat::Text }
+}
+
 /// Serves until a signal ends it.
 pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let options = args.resolve_here()?;
     logging::start(options.log_level, options.log_format);
-    log::info!("pannier {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
-    log::info!("memory limit={} bytes from={}", options.server.memory_bytes, options.memory_source);
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    log::info!(version, pid; "pannier {version} (pid {pid})");
+    let (limit_bytes, source) = (options.server.memory_bytes, &options.memory_source);
+    log::info!(limit_bytes, source; "memory limit={limit_bytes} bytes from={source}");
     let reload = reload::hook(&options);
     let served = net::serve(&options.server, reload);
     log::logger().flush();

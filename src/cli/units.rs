@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-/// Names of units and their bytes. As in Redis's and most containers' settings, `M` alone counts in powers of 1024, and
-/// so does `MB`: nobody means a limit to be a twentieth smaller.
-const SIZE_UNITS: [(&str, u32); 12] = [
+/// Names of units and their bytes. As in Redis's settings, `M` alone counts in powers of 1024, and so does `MB`: a limit is
+/// never meant to be a twentieth smaller. `Mi` is how Kubernetes writes it.
+const SIZE_UNITS: [(&str, u32); 16] = [
     ("kib", 10),
     ("mib", 20),
     ("gib", 30),
     ("tib", 40),
+    ("ki", 10),
+    ("mi", 20),
+    ("gi", 30),
+    ("ti", 40),
     ("kb", 10),
     ("mb", 20),
     ("gb", 30),
@@ -34,7 +38,7 @@ pub enum Amount {
     Percent(u8),
 }
 
-/// Bytes from `64MiB`, `64mb`, `64m`, `1.5GiB` or plain `67108864`. Units are powers of 1024, in letters of any case.
+/// Bytes from `64MiB`, `64Mi`, `64mb`, `64m`, `1.5GiB` or plain `67108864`. Units are powers of 1024, in letters of any case.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let (number, shift) = SIZE_UNITS
@@ -43,7 +47,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .unwrap_or((&lower, 0));
     let bytes = match parse_decimal(number) {
         Some(number) => number * (1u64 << shift) as f64,
-        None => return Err(format!("'{text}' is no size; write for example 64MiB, 1.5GiB or 67108864")),
+        None => return Err(format!("'{text}' is not a size; write for example 64MiB, 1.5GiB or 67108864")),
     };
     // Whole numbers up to 2^53 are exact, and so is a power of two times them.
     if bytes > (1u64 << 53) as f64 {
@@ -57,7 +61,7 @@ pub fn parse_amount(text: &str) -> Result<Amount, String> {
     let Some(number) = text.trim().strip_suffix('%') else { return parse_size(text).map(Amount::Bytes) };
     match number.trim_end().parse() {
         Ok(percent @ 1..=100) => Ok(Amount::Percent(percent)),
-        _ => Err(format!("'{text}' is no percentage; write 1% to 100%")),
+        _ => Err(format!("'{text}' is not a percentage; write 1% to 100%")),
     }
 }
 
@@ -72,7 +76,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         // To the microsecond, so that 0.1s is 100 ms and not a hair more.
         Some(ms) if ms <= DURATION_MAX_MS => Ok(Duration::from_micros((ms * 1e3).round() as u64)),
         Some(_) => Err(format!("'{text}' is longer than ten years")),
-        None => Err(format!("'{text}' is no time; write for example 500ms, 30s, 5m, or 30 for seconds")),
+        None => {
+            Err(format!("'{text}' is not a duration; write for example 500ms, 30s, 5m, or 30 for seconds"))
+        }
     }
 }
 
@@ -118,6 +124,8 @@ mod tests {
             ("64mb", 64 << 20),
             ("64M", 64 << 20),
             ("64 MiB", 64 << 20),
+            ("64Mi", 64 << 20),
+            ("1.5gi", 3 << 29),
             ("512k", 512 << 10),
             ("1.5GiB", 3 << 29),
             ("17b", 17),

@@ -41,6 +41,9 @@ pub struct Names {
 }
 
 impl Names {
+    /// Bytes that a client with names costs.
+    pub const CLIENT_BYTES: usize = size_of::<Area>() + size_of::<usize>();
+
     /// Room for so many clients; memory is reserved at once and touched as rows come into use.
     #[must_use]
     pub fn new(clients_max: usize) -> Names {

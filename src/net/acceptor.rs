@@ -80,7 +80,9 @@ impl Acceptor {
             match listener.accept() {
                 Accepted::Client(stream, address) => admit(stream, address, (server, peers), registry, now),
                 Accepted::Rejected(stream, address) => {
+                    server.count_rejected();
                     log::warn!(
+                        peer:% = address, reason = "descriptors";
                         "{address} turned away: out of file descriptors (raise the limit on open files)"
                     );
                     turn_away(stream, TOO_MANY_CLIENTS);
@@ -113,16 +115,19 @@ fn admit(
     let id = match server.open(address, now) {
         Ok(id) => id,
         Err(refusal) => {
-            log::warn!("{address} turned away: as many clients as --max-clients allows");
+            log::warn!(
+                peer:% = address, reason = "max-clients";
+                "{address} turned away: as many clients as --max-clients allows"
+            );
             return turn_away(stream, refusal);
         }
     };
     if let Err(error) = peers.add(id, stream, registry) {
-        log::error!("{address}: cannot be watched: {error}");
+        log::error!(peer:% = address, reason:% = error; "{address}: cannot be watched: {error}");
         server.start_closing(id, CloseReason::Failed);
         return server.close(id);
     }
-    log::debug!("{address} connected");
+    log::debug!(peer:% = address; "{address} connected");
 }
 
 /// Tells a client why it is not taken on; it may be gone already.

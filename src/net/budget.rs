@@ -1,8 +1,9 @@
 //! How the memory limit is divided between the store, the buffers and the tables, before anything is opened.
 
-use super::{ServerOptions, StartError, admin::AdminPort};
+use super::{ServerOptions, StartError, admin::AdminPort, peers::Peers};
 use crate::frames::FrameServer;
-use crate::limits::{KIB, MIB, UDP_CLIENTS_DEFAULT};
+use crate::limits::{CLIENTS_DEFAULT, KIB, MIB, UDP_CLIENTS_DEFAULT};
+use crate::server::Server;
 
 /// How the memory limit is divided.
 pub(super) struct Budget {
@@ -13,18 +14,28 @@ pub(super) struct Budget {
     pub(super) udp_clients: usize,
 }
 
-/// Memory that the process takes whatever it serves: its code, stacks, and tables for `max_clients` connections
-/// that are counted apart.
+/// Memory that the process takes whatever it serves: its code and stacks. Clients are counted apart.
 const PROCESS_BYTES: usize = 3 * MIB;
-/// Bytes of one connection besides its buffers: its state, its timer, its place in the queues.
-const CONNECTION_BYTES: usize = 640;
+/// What the store needs, at least.
+const STORE_BYTES_MIN: usize = 2 * MIB;
+/// Bytes that one allowed client costs besides its buffers, in the tables that are reserved at start and touched as
+/// clients come: its state, its names, its timer, its places in queues, its socket.
+const CLIENT_BYTES: usize = Server::CLIENT_BYTES + Peers::CLIENT_BYTES;
+
+/// Clients that are allowed where no number is set: [`CLIENTS_DEFAULT`], or as many as a sixteenth of the memory pays
+/// for.
+#[must_use]
+pub fn default_max_clients(memory_bytes: u64) -> usize {
+    let fit = memory_bytes / 16 / CLIENT_BYTES as u64;
+    usize::try_from(fit).unwrap_or(usize::MAX).clamp(64, CLIENTS_DEFAULT)
+}
 
 impl Budget {
-    /// Divides `memory_bytes`: each direction's buffers get a sixteenth (at least 1 MiB, at most 64 MiB), the store
-    /// what is left.
+    /// Divides the memory limit: each direction's buffers get a sixteenth (at least 1 MiB, at most 64 MiB), every
+    /// allowed client its part of the tables, the store what is left.
     ///
     /// # Errors
-    /// The limit is too small; the text says how much is needed.
+    /// The limit is too small, or too small for so many clients; the text says what fits.
     pub(super) fn divide(options: &ServerOptions) -> Result<Budget, StartError> {
         let memory_bytes = options.memory_bytes();
         let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
@@ -35,17 +46,11 @@ impl Budget {
             + 2 * share
             + share / 2
             + FrameServer::memory_bytes(udp_clients)
-            + options.max_clients.min(1024) * CONNECTION_BYTES
             + if options.admin.is_some() { AdminPort::MEMORY_BYTES } else { 0 };
-        let store_bytes = memory_bytes.saturating_sub(fixed);
-        if store_bytes < 2 * MIB {
-            let needed = fixed + 2 * MIB;
-            return Err(StartError(format!(
-                "a memory limit of {} KiB is too small: {} KiB are needed (--memory {}MiB)",
-                memory_bytes / KIB,
-                needed.div_ceil(KIB),
-                needed.div_ceil(MIB)
-            )));
+        let clients = options.max_clients.saturating_mul(CLIENT_BYTES);
+        let store_bytes = memory_bytes.saturating_sub(fixed).saturating_sub(clients);
+        if store_bytes < STORE_BYTES_MIN {
+            return Err(too_small(memory_bytes, fixed + STORE_BYTES_MIN, options.max_clients));
         }
         Ok(Budget {
             store_bytes,
@@ -54,5 +59,66 @@ impl Budget {
             queue_bytes: share / 2,
             udp_clients,
         })
+    }
+}
+
+/// Says what fits: another number of clients where that helps, else a larger limit.
+fn too_small(memory_bytes: usize, needed: usize, max_clients: usize) -> StartError {
+    let clients = max_clients.saturating_mul(CLIENT_BYTES);
+    let enough = needed.saturating_add(clients).div_ceil(MIB);
+    let clients_fit = memory_bytes.saturating_sub(needed) / CLIENT_BYTES;
+    // A handful of clients is no way out.
+    if clients_fit >= 16 {
+        return StartError(format!(
+            "{max_clients} clients take {} KiB of the memory limit of {} KiB, which leaves too little for data: at most \
+             {clients_fit} fit (--max-clients {clients_fit}), or raise the limit (--memory {enough}MiB)",
+            clients.div_ceil(KIB),
+            memory_bytes / KIB,
+        ));
+    }
+    StartError(format!(
+        "a memory limit of {} KiB is too small: {} KiB are needed (--memory {enough}MiB)",
+        memory_bytes / KIB,
+        needed.saturating_add(clients).div_ceil(KIB),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(memory_bytes: usize, max_clients: usize) -> ServerOptions {
+        ServerOptions { memory_bytes: memory_bytes as u64, max_clients, ..ServerOptions::default() }
+    }
+
+    #[test]
+    fn every_allowed_client_is_in_the_sum() {
+        let store_bytes = |max_clients| Budget::divide(&options(64 * MIB, max_clients)).unwrap().store_bytes;
+        assert_eq!(store_bytes(1) - store_bytes(20_001), 20_000 * CLIENT_BYTES);
+    }
+
+    #[test]
+    fn too_many_clients_are_an_error_that_says_how_many_fit() {
+        let error = Budget::divide(&options(16 * MIB, 19_900)).err().unwrap().to_string();
+        let (_, rest) = error.split_once("--max-clients ").unwrap();
+        let fit: usize = rest.split_once(')').unwrap().0.parse().unwrap();
+        assert!(Budget::divide(&options(16 * MIB, fit)).is_ok(), "{error}");
+        assert!(Budget::divide(&options(16 * MIB, fit + 1)).is_err(), "{error}");
+        let (_, rest) = error.split_once("--memory ").unwrap();
+        let enough: usize = rest.split_once("MiB").unwrap().0.parse().unwrap();
+        // The buffers grow with the limit, so what is named may be a little short, and says so again.
+        assert!(Budget::divide(&options((enough + enough / 4) * MIB, 19_900)).is_ok(), "{error}");
+        assert!(Budget::divide(&options(16 * MIB, usize::MAX)).is_err());
+    }
+
+    #[test]
+    fn the_default_fits_any_memory_that_is_large_enough_at_all() {
+        assert_eq!(default_max_clients(1 << 30), CLIENTS_DEFAULT);
+        for mebibytes in [10, 16, 64, 4096] {
+            let memory_bytes = mebibytes * MIB;
+            let clients = default_max_clients(memory_bytes as u64);
+            assert!(Budget::divide(&options(memory_bytes, clients)).is_ok(), "{mebibytes} MiB");
+            assert!(clients == CLIENTS_DEFAULT || clients * CLIENT_BYTES <= memory_bytes / 16);
+        }
     }
 }

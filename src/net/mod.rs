@@ -7,6 +7,7 @@ mod acceptor;
 mod admin;
 mod budget;
 mod clock;
+mod descriptors;
 mod handle;
 mod listener;
 mod log_level;
@@ -21,6 +22,7 @@ mod udp;
 mod udp_health;
 
 pub use crate::config::{OnFull, ServerOptions};
+pub use budget::default_max_clients;
 pub use handle::Handle;
 pub use process::process_stats as fill_process_stats;
 pub use signal::{Reload, Reloaded};

@@ -49,6 +49,9 @@ pub struct Peers {
 }
 
 impl Peers {
+    /// Bytes that one client costs here.
+    pub const CLIENT_BYTES: usize = size_of::<Option<Peer>>() + size_of::<ConnectionId>();
+
     /// Room for so many clients.
     pub fn new(max_clients: usize) -> Peers {
         Peers { slots: Vec::with_capacity(max_clients), ready: VecDeque::with_capacity(max_clients) }

@@ -6,7 +6,7 @@ use super::listener::Listener;
 use super::reactor::{Reactor, Sockets};
 use super::signal::Signals;
 use super::udp::UdpPort;
-use super::{ServerOptions, StartError, clock, log_level, process};
+use super::{ServerOptions, StartError, clock, descriptors, log_level, process};
 use crate::admin::Token;
 use crate::config::OnFull;
 use crate::engine::Engine;
@@ -27,22 +27,15 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    pub(super) fn new(options: &ServerOptions, signals: Signals) -> Result<Bound, StartError> {
-        let budget = check(options)?;
-        raise_descriptor_limit(options.max_clients);
-        let listener =
-            Listener::bind(options.tcp).map_err(|error| bind_error("--tcp", options.tcp, &error))?;
-        let tcp = listener.local_address().unwrap_or(options.tcp);
-        // From here on the options say where TCP is listened on, not what was asked for.
-        let mut server = build_server(&ServerOptions { tcp, ..options.clone() }, &budget)?;
-        log::info!(
-            "when full: {}",
-            match options.on_full {
-                OnFull::Refuse => "writes are refused, nothing is dropped",
-                OnFull::Evict => "the least used keys are dropped",
-            }
-        );
-        let port = options.udp.map(|wanted| bind_udp(wanted, options.tcp, tcp)).transpose()?;
+    pub(super) fn new(asked: &ServerOptions, signals: Signals) -> Result<Bound, StartError> {
+        check(asked)?;
+        let max_clients = descriptors::reserve(asked.max_clients)?;
+        let listener = Listener::bind(asked.tcp).map_err(|error| bind_error("--tcp", asked.tcp, &error))?;
+        let tcp = listener.local_address().unwrap_or(asked.tcp);
+        // From here on the options say what holds, not what was asked for.
+        let options = &ServerOptions { tcp, max_clients, ..asked.clone() };
+        let mut server = build_server(options)?;
+        let port = options.udp.map(|wanted| bind_udp(wanted, asked.tcp, tcp)).transpose()?;
         let udp = port.as_ref().and_then(|port| port.local_address().ok());
         let admin_port =
             options.admin.map(|address| bind_admin(address, admin_token(options)?)).transpose()?;
@@ -52,6 +45,7 @@ impl Bound {
         process_stats.started_unix_ms = clock::Clock::start().now().unix.0;
         process_stats.tcp_port = tcp.port();
         process_stats.udp_port = udp.map_or(0, |udp| udp.port());
+        log_start(options, udp);
         let sockets = Sockets { listener, udp: port, admin: admin_port, signals };
         let reactor = Reactor::new(sockets, server, options.max_clients)
             .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
@@ -60,8 +54,32 @@ impl Bound {
 
     pub(super) fn run(mut self) -> Result<(), StartError> {
         let at = |bound: Option<SocketAddr>| bound.map_or("off".to_owned(), |bound| bound.to_string());
-        log::info!("listening tcp={} udp={} admin={}", self.tcp, at(self.udp), at(self.admin));
+        let (tcp, udp, admin) = (self.tcp, at(self.udp), at(self.admin));
+        log::info!(
+            tcp:%, udp:%, admin:%;
+            "listening tcp={tcp} udp={udp} admin={admin}"
+        );
         self.reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
+    }
+}
+
+/// Says what a reader of the log wants to know of this run; who can get in without a password is a warning.
+fn log_start(options: &ServerOptions, udp: Option<SocketAddr>) {
+    let (on_full, text) = match options.on_full {
+        OnFull::Refuse => ("refuse", "writes are refused, nothing is dropped"),
+        OnFull::Evict => ("evict", "the least used keys are dropped"),
+    };
+    log::info!(on_full; "when full: {text}");
+    let password = if options.password.is_some() { "set" } else { "none" };
+    log::info!(password; "password: {password}");
+    let wide = [Some(options.tcp), udp].into_iter().flatten();
+    if let Some(address) = wide.into_iter().find(|address| !address.ip().to_canonical().is_loopback())
+        && options.password.is_none()
+    {
+        log::warn!(
+            address:%, reason = "no password";
+            "no password is set and {address} is not loopback: everybody who can reach it can read and change everything"
+        );
     }
 }
 
@@ -75,7 +93,8 @@ pub(super) fn check(options: &ServerOptions) -> Result<Budget, StartError> {
     Budget::divide(options)
 }
 
-fn build_server(options: &ServerOptions, budget: &Budget) -> Result<Server, StartError> {
+fn build_server(options: &ServerOptions) -> Result<Server, StartError> {
+    let budget = Budget::divide(options)?;
     let memory_bytes = options.memory_bytes();
     // Where the system refuses so much, this can say so; an allocator in the midst of things cannot.
     Vec::<u8>::new().try_reserve_exact(memory_bytes).map_err(|_| {
@@ -125,24 +144,6 @@ fn random_secret() -> Result<[u64; 2], StartError> {
         .map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
     let number = u128::from_ne_bytes(bytes);
     Ok([number as u64, (number >> 64) as u64])
-}
-
-/// Each client takes a descriptor; the soft limit is often 1,024 where the hard one is far higher.
-fn raise_descriptor_limit(max_clients: usize) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let wanted = max_clients as u64 + 32;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-    let _ = setrlimit(Resource::Nofile, limit);
-    let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if now < wanted {
-        log::warn!(
-            "only {now} descriptors may be open: fewer than --max-clients {max_clients} can be served at once"
-        );
-    }
 }
 
 /// Binds the datagram socket: at the same port as TCP where the same, free one was asked for.

@@ -46,7 +46,7 @@ pub use output::Socket;
 use crate::buffer::arena::Arena;
 use crate::config::TimeLimit;
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{Engine, session::Session};
+use crate::engine::{Engine, names::Names, session::Session};
 use crate::frames::FrameServer;
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::metrics::ProcessStats;
@@ -136,6 +136,13 @@ enum Progress {
 }
 
 impl Server {
+    /// Bytes that one allowed client costs besides its buffers, in tables that are touched as clients come.
+    pub const CLIENT_BYTES: usize = size_of::<Connection>()
+        + size_of::<usize>()
+        + Timers::NODE_BYTES
+        + WakeQueue::SLOT_BYTES
+        + Names::CLIENT_BYTES;
+
     /// A server over `engine`, for as many clients as its options say. All of its memory is reserved here.
     pub fn new(engine: Engine, frames: FrameServer, resources: Resources) -> Server {
         let max_clients = engine.options().max_clients;
@@ -183,6 +190,11 @@ impl Server {
         let id = ConnectionId { index, generation };
         self.update_deadline(id, now.monotonic);
         Ok(id)
+    }
+
+    /// Counts a client that was turned away before the server saw it.
+    pub fn count_rejected(&mut self) {
+        self.engine.metrics.counters.rejected += 1;
     }
 
     /// Forgets a connection and takes back all that it held.

@@ -11,6 +11,9 @@ pub(super) struct WakeQueue {
 }
 
 impl WakeQueue {
+    /// Bytes that one slot costs.
+    pub(super) const SLOT_BYTES: usize = size_of::<u32>() + size_of::<bool>();
+
     /// Room for slots below `slots`.
     pub(super) fn new(slots: usize) -> WakeQueue {
         WakeQueue { queue: VecDeque::with_capacity(slots), waits: vec![false; slots].into_boxed_slice() }

@@ -24,6 +24,20 @@ pub fn binary() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pannier")), PathBuf::from)
 }
 
+/// A run of the binary without what the tests themselves are set up by: `serve` refuses names that it does not know.
+pub fn command() -> Command {
+    let mut command = Command::new(binary());
+    forget_variables(&mut command);
+    command
+}
+
+fn forget_variables(command: &mut Command) {
+    let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("PANNIER_");
+    for name in std::env::vars_os().map(|(name, _)| name).filter(ours) {
+        command.env_remove(name);
+    }
+}
+
 /// Asks `condition` again and again until it holds.
 ///
 /// # Panics
@@ -68,6 +82,7 @@ impl Server {
     }
 
     fn start_by(mut command: Command, flags: &[&str]) -> Server {
+        forget_variables(&mut command);
         command.args(["serve", "--tcp", "127.0.0.1:0"]);
         if !flags.contains(&"--admin") {
             command.args(["--admin", "off"]);
@@ -113,7 +128,7 @@ impl Server {
         Some(server)
     }
 
-    fn spawn(command: &mut Command) -> Server {
+    pub fn spawn(command: &mut Command) -> Server {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
