@@ -435,3 +435,18 @@ fn the_log_says_who_may_come_in() {
     server.signal("TERM");
     server.wait();
 }
+
+#[test]
+fn a_full_store_is_logged_once_when_it_begins_to_refuse() {
+    let server = Server::start(&["--memory", "24MiB", "--max-clients", "100"]);
+    let mut client = server.connect();
+    let value = vec![b'x'; 64 * KIB];
+    let mut refused = 0;
+    for number in 0..400 {
+        let reply = client.call(&[b"SET".as_slice(), format!("k{number}").as_bytes(), &value]);
+        refused += u64::from(reply.starts_with(b"-OOM"));
+    }
+    assert!(refused > 10, "{refused}");
+    eventually("a line about it", || server.stderr().contains("memory is full: writes are refused"));
+    assert_eq!(server.stderr().matches("memory is full").count(), 1, "{}", server.stderr());
+}

@@ -1,5 +1,5 @@
-//! Where TCP clients come in: accepting them in batches, turning away those for whom there is no place, and going on
-//! when descriptors had run out.
+//! Accepting TCP clients in batches: those for whom there is no place are turned away, and accepting goes on when
+//! descriptors are free again.
 
 use super::listener::{Accepted, Listener, lingering_close};
 use super::peers::Peers;
@@ -26,12 +26,12 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// An entrance over an open listener.
+    /// Over an open listener.
     pub fn new(listener: Listener) -> Acceptor {
         Acceptor { listener: Some(listener), starved: false }
     }
 
-    /// Has the listener watched.
+    /// Registers the listener with the poll.
     ///
     /// # Errors
     /// What the system says.
@@ -70,7 +70,7 @@ impl Acceptor {
         }
     }
 
-    /// Takes clients on, up to this turn's share.
+    /// Accepts clients, up to this turn's share.
     pub fn accept(&mut self, server: &mut Server, peers: &mut Peers, registry: &Registry, now: Now) {
         let Some(listener) = &mut self.listener else { return };
         for _ in 0..ACCEPTS_PER_TURN {
@@ -88,7 +88,7 @@ impl Acceptor {
                     turn_away(stream, TOO_MANY_CLIENTS);
                     listener.restore_reserve();
                 }
-                Accepted::Nobody => {}
+                Accepted::None => {}
                 Accepted::NoDescriptors => {
                     self.starved = true;
                     return;
@@ -130,7 +130,7 @@ fn admit(
     log::debug!(peer:% = address; "{address} connected");
 }
 
-/// Tells a client why it is not taken on; it may be gone already.
+/// Says to a client why it is not accepted; it may be gone already.
 fn turn_away(mut stream: TcpStream, why: &[u8]) {
     let _ = stream.write(why);
     lingering_close(&mut stream);

@@ -28,6 +28,8 @@ pub const CONNECTIONS_MAX: usize = 8;
 const ACCEPTS_PER_TURN: usize = 16;
 /// How long a connection may take in all.
 const EXCHANGE_MS: u64 = 2_000;
+/// Bytes that the system may hold of what a connection has sent: more than a request.
+const RECEIVE_BYTES: usize = 2 * REQUEST_BYTES_MAX;
 /// How long accepting waits for a descriptor.
 const ACCEPT_RETRY_MS: u64 = 100;
 
@@ -97,7 +99,7 @@ impl AdminPort {
     pub fn bind(address: SocketAddr, token: Option<AdminToken>) -> io::Result<AdminPort> {
         let slot = || Slot { exchange: None, request: vec![0; REQUEST_BYTES_MAX], reply: Reply::new() };
         let mut port = AdminPort {
-            listener: Listener::bind(address)?,
+            listener: Listener::bind(address, RECEIVE_BYTES)?,
             slots: (0..CONNECTIONS_MAX).map(|_| slot()).collect(),
             access: Access::new(address, token),
             history: History::new(),
@@ -232,7 +234,7 @@ impl AdminPort {
 
     /// Accepts a connection and says which slot it got; `None`: no more in this turn.
     fn accept(&mut self, registry: &Registry, now: Millis) -> Option<usize> {
-        // A connection that was aborted gives `Nobody` while others wait, so this loop is bounded too.
+        // A connection that was aborted gives `None` while others wait, so this loop is bounded too.
         for _ in 0..ACCEPTS_PER_TURN {
             let index = self.slot_for_next().filter(|_| self.listener.waiting)?;
             self.reserve.pop();
@@ -249,7 +251,7 @@ impl AdminPort {
                     self.listener.restore_reserve();
                     false
                 }
-                Accepted::Nobody => false,
+                Accepted::None => false,
                 Accepted::NoDescriptors => {
                     self.retry_at = Some(now.plus(ACCEPT_RETRY_MS));
                     return None;

@@ -1,5 +1,5 @@
 //! The listening socket, and accepting that survives running out of descriptors: a reserve descriptor is given up for
-//! the moment it takes to tell a client why it is turned away. Edge-triggered listeners get no second event, so
+//! the moment that it takes to say to a client why it is turned away. Edge-triggered listeners get no second event, so
 //! the listener remembers that clients still wait.
 
 use mio::net::{TcpListener, TcpStream};
@@ -32,11 +32,11 @@ sockopt_impl!(
 pub enum Accepted {
     /// A client.
     Client(TcpStream, SocketAddr),
-    /// A client that came when no descriptor was left: to be told so and closed at once.
+    /// A client that came when no descriptor was left: to be closed at once, with an error that says so.
     Rejected(TcpStream, SocketAddr),
-    /// Nobody waits.
-    Nobody,
-    /// Nobody can be accepted until a descriptor is free again.
+    /// No client waits, or the one that did went away.
+    None,
+    /// No client can be accepted until a descriptor is free again.
     NoDescriptors,
 }
 
@@ -44,16 +44,17 @@ pub enum Accepted {
 pub struct Listener {
     socket: TcpListener,
     reserve: Option<File>,
-    /// Clients may be waiting: only an answer of "nobody waits" clears it.
+    /// Clients may be waiting: only `WouldBlock` clears it.
     pub waiting: bool,
 }
 
 impl Listener {
-    /// Binds and listens.
+    /// Binds and listens. The system holds about `receive_bytes` of what an accepted client has sent and the server has not
+    /// read, and as much again for bookkeeping: socket(7), SO_RCVBUF.
     ///
     /// # Errors
     /// What the system says, among it `AddrInUse`.
-    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+    pub fn bind(address: SocketAddr, receive_bytes: usize) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
@@ -61,7 +62,7 @@ impl Listener {
             // `[::]` is to serve IPv4 clients too, whatever the system's default.
             let _ = socket.set_only_v6(false);
         }
-        tune(&socket);
+        tune(&socket, receive_bytes);
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(Listener {
@@ -91,16 +92,16 @@ impl Listener {
             Err(error) if is_out_of_descriptors(&error) => self.accept_on_the_reserve(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.waiting = false;
-                Accepted::Nobody
+                Accepted::None
             }
             // The client went away before it was accepted, or the network failed under it: the next one may do.
             Err(error) if error.kind() == io::ErrorKind::Interrupted || is_of_one_client(&error) => {
-                Accepted::Nobody
+                Accepted::None
             }
             Err(error) => {
                 log::error!("accepting failed: {error}");
                 self.waiting = false;
-                Accepted::Nobody
+                Accepted::None
             }
         }
     }
@@ -121,7 +122,7 @@ impl Listener {
             Err(error) => {
                 self.waiting = error.kind() != io::ErrorKind::WouldBlock;
                 self.restore_reserve();
-                if self.waiting { Accepted::NoDescriptors } else { Accepted::Nobody }
+                if self.waiting { Accepted::NoDescriptors } else { Accepted::None }
             }
         }
     }
@@ -134,20 +135,24 @@ pub fn reserve_descriptor() -> Option<File> {
 
 /// Sets on the listener what Linux hands on to every accepted socket, so that accepting costs one call; a system
 /// that refuses an option works without it.
-fn tune(socket: &Socket) {
+fn tune(socket: &Socket, receive_bytes: usize) {
     let _ = socket.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 10);
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = nix::sys::socket::setsockopt(socket, UnsentLimit, &UNSENT_BYTES);
+    // Without it Linux lets the buffer of a client that uploads grow up to `tcp_rmem` (6 to 32 MiB), and keeps it so large
+    // when the client stops reading its replies and the server therefore stops reading its requests. It has to be set
+    // before listen(2), since the scale of the window is agreed on with the first packet.
+    let _ = socket.set_recv_buffer_size(receive_bytes);
 }
 
-/// Before a close by the server: bytes of the peer that nobody read would make the system reset the connection, and
-/// the peer lose the last reply. What has come is read away, within a bound.
+/// Before a close by the server: unread bytes of the peer would make the system reset the connection, and the peer
+/// lose the last reply. So what has come is read and dropped, within a bound.
 pub fn lingering_close(stream: &mut TcpStream) {
     let _ = stream.shutdown(std::net::Shutdown::Write);
-    let mut bin = [0; 16 * 1024];
+    let mut dropped = [0; 16 * 1024];
     for _ in 0..16 {
-        match stream.read(&mut bin) {
+        match stream.read(&mut dropped) {
             Ok(1..) => {}
             _ => break,
         }
@@ -177,12 +182,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_accepted_socket_has_the_bound_on_what_is_not_sent() {
-        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    fn an_accepted_socket_has_the_bounds_on_what_is_not_sent_and_not_read() {
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 100_000).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_address().unwrap()).unwrap();
         let Accepted::Client(stream, _) = listener.accept() else {
             panic!("the client that has connected waits")
         };
+        // The system doubles it, for its bookkeeping.
+        let receive_bytes = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::RcvBuf);
+        assert_eq!(receive_bytes, Ok(200_000));
         assert_eq!(nix::sys::socket::getsockopt(&stream, UnsentLimit), Ok(UNSENT_BYTES));
     }
 }

@@ -16,6 +16,7 @@ mod notify;
 mod peers;
 mod process;
 mod reactor;
+mod refusals;
 mod signal;
 mod start;
 mod udp;

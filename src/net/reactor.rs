@@ -15,11 +15,13 @@ use super::listener::Listener;
 use super::log_level;
 use super::loop_stats::LoopStats;
 use super::peers::{FIRST_TOKEN, GROUP_LEN, Peers};
+use super::refusals::{Change, Refusals};
 use super::signal::Signals;
 use super::udp::UdpPort;
 use crate::admin::Readiness;
 use crate::config::LogLevel;
 use crate::connection::ConnectionId;
+use crate::mutation::Database;
 use crate::server::Server;
 use crate::time::{Millis, Now};
 use mio::{Events, Interest, Poll, Token};
@@ -69,6 +71,7 @@ pub struct Reactor {
     unfinished: Vec<ConnectionId>,
     /// As CONFIG SET left it.
     log_level: LogLevel,
+    refusals: Refusals,
     /// Set while stopping: when waiting for replies to be taken ends.
     stop_at: Option<Millis>,
 }
@@ -107,6 +110,7 @@ impl Reactor {
             group: Vec::with_capacity(GROUP_LEN),
             unfinished: Vec::with_capacity(GROUP_LEN),
             log_level,
+            refusals: Refusals::default(),
             stop_at: None,
         })
     }
@@ -142,6 +146,7 @@ impl Reactor {
             more_maintenance = self.server.maintain(now, MAINTENANCE_STEPS);
             self.take_attention();
             self.follow_log_level();
+            self.log_refusals(now.monotonic);
             self.serve_admin(now);
             if self.server.stop_requested() {
                 self.begin_stop(now.monotonic, "SHUTDOWN");
@@ -178,6 +183,27 @@ impl Reactor {
         }
     }
 
+    fn log_refusals(&mut self, now: Millis) {
+        let store = &self.server.engine().store;
+        match self.refusals.tick(store.statistics().refused, now) {
+            None => {}
+            Some(Change::Began) => {
+                let databases = (0..self.server.engine().options().databases).map(Database);
+                let keys: u64 = databases.map(|db| store.len(db)).sum();
+                log::warn!(
+                    "memory is full: writes are refused until keys are deleted or expire (keys: {keys}); raise --memory, \
+                     shorten times to live, or use --on-full evict"
+                );
+            }
+            Some(Change::Ended { count, span_ms }) => {
+                log::warn!(
+                    "writes are no longer refused: {count} were, within {} s",
+                    span_ms.div_ceil(1_000)
+                );
+            }
+        }
+    }
+
     fn timeout(&self, now: Now, more_maintenance: bool) -> Option<Duration> {
         let accepting = self.acceptor.poll_timeout();
         let datagrams = self.udp.as_ref().is_some_and(|udp| udp.readable);
@@ -187,7 +213,9 @@ impl Reactor {
         }
         let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(&self.server, now.monotonic));
         let udp = self.udp.as_ref().and_then(|udp| udp.next_deadline(now.monotonic));
-        let deadline = [self.server.poll_deadline(now), self.stop_at, admin, udp].into_iter().flatten().min();
+        let refusals = self.refusals.next_deadline();
+        let deadlines = [self.server.poll_deadline(now), self.stop_at, admin, udp, refusals];
+        let deadline = deadlines.into_iter().flatten().min();
         let wait = deadline.map(|at| Duration::from_millis(at.since(now.monotonic)));
         [wait, accepting].into_iter().flatten().min()
     }

@@ -28,9 +28,10 @@ pub(super) struct Bound {
 
 impl Bound {
     pub(super) fn new(asked: &ServerOptions, signals: Signals) -> Result<Bound, StartError> {
-        check(asked)?;
+        let budget = check(asked)?;
         let max_clients = descriptors::reserve(asked.max_clients)?;
-        let listener = Listener::bind(asked.tcp).map_err(|error| bind_error("--tcp", asked.tcp, &error))?;
+        let listener = Listener::bind(asked.tcp, budget.receive_bytes)
+            .map_err(|error| bind_error("--tcp", asked.tcp, &error))?;
         let tcp = listener.local_address().unwrap_or(asked.tcp);
         // From here on the options say what holds, not what was asked for.
         let options = &ServerOptions { tcp, max_clients, ..asked.clone() };
