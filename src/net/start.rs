@@ -165,7 +165,7 @@ fn admin_token(options: &ServerOptions) -> Result<Option<Token>, StartError> {
 
 fn bind_admin(address: SocketAddr, token: Option<Token>) -> Result<AdminPort, StartError> {
     AdminPort::bind(address, token)
-        .map_err(|error| bind_error("--admin, or disable it with --admin off,", address, &error))
+        .map_err(|error| bind_error("--admin, or disable it with --admin off", address, &error))
 }
 
 fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError {

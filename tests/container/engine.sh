@@ -1,9 +1,9 @@
 # Finds a way to run containers on this machine, and stand-ins for the base images. Sourced by run.sh.
 #
 # After find_engine, "${engine[@]}" is podman with the options that work here, and "${limits[@]}" are the flags that its
-# `run` and `build` need. A stand-in is an empty image with the name of a base image; this machine's own /usr and its
+# `run` and `build` need. A stand-in is an empty image in place of a base image; this machine's own /usr and its
 # Rust toolchain are mounted into it, so that no registry of images is needed and the stages of the shipped Dockerfile are
-# built as they are.
+# built as they are. Stand-ins have names of their own, since an image of this machine may have the base image's.
 
 engine=() limits=() host=() rust=() python=()
 stand_ins=()
@@ -11,27 +11,27 @@ stand_ins=()
 # Prints why containers cannot run here, and fails; or sets `engine` and `limits`.
 find_engine() {
     command -v podman >/dev/null || { echo "there is no podman here"; return 1; }
-    local why
     engine=(podman) limits=()
-    probe && return
+    # Not in a subshell: the stand-in that it makes is to be removed at the end.
+    probe >"$work/why" 2>&1 && return
     # Without systemd, and where limits may not be raised (a sandbox, a container in a container).
     engine=(podman --runtime runc --cgroup-manager cgroupfs)
     limits=(--ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit nproc=1024:1024)
-    why=$(probe 2>&1) && return
-    echo "podman cannot run containers here: $(tail -1 <<<"$why")"
+    probe >"$work/why" 2>&1 && return
+    echo "podman cannot run containers here: $(tail -1 "$work/why")"
     return 1
 }
 
 # Whether a container with a memory limit runs: one of nothing but this machine's /usr.
 probe() {
-    stand_in pannier-probe && host_mounts &&
+    stand_in "localhost/pannier-probe-$$" && host_mounts &&
         "${engine[@]}" run --rm "${limits[@]}" --memory 64m --network none --read-only "${host[@]}" \
-            localhost/pannier-probe /usr/bin/true 2>&1
+            "localhost/pannier-probe-$$" /usr/bin/true
 }
 
 # stand_in NAME [CHANGE...]: an image of empty directories, to be removed at the end.
 stand_in() {
-    local name=$1 root=$work/empty changes=() change
+    local name=$1 root=$work/empty changes=() change id
     shift
     for change in "$@"; do changes+=(--change "$change"); done
     if [ ! -d "$root" ]; then
@@ -40,8 +40,8 @@ stand_in() {
         ln -s usr/lib "$root/lib"
         ln -s usr/lib64 "$root/lib64"
     fi
-    tar -C "$root" -c . | "${engine[@]}" import --quiet "${changes[@]}" - "$name" >/dev/null 2>&1 || return 1
-    stand_ins+=("$name")
+    id=$(tar -C "$root" -c . | "${engine[@]}" import --quiet "${changes[@]}" - "$name" 2>/dev/null) || return 1
+    stand_ins+=("$id")
 }
 
 # This machine's programs and libraries, read-only, where a stand-in has its own empty directories.

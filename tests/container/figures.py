@@ -83,7 +83,8 @@ def connection_bytes(binary):
 
 def idle(binary):
     """The process as it is shipped, all ports open, after its first PONG: resident, and the part that is its own."""
-    pid, _, _ = start(binary, "--log-level", "off")
+    # Its admin port is a free one, since another server may have the default.
+    pid, _, _ = start(binary, "--log-level", "off", "--admin", "127.0.0.1:0")
     time.sleep(0.2)
     found = resident_kib(pid), resident_kib(pid, "RssAnon:")
     stop(pid)

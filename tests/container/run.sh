@@ -13,11 +13,13 @@ cd "$here/../.." || exit 1
 . "$here/engine.sh"
 work=$(mktemp -d) name=pannier-test-$$ image=localhost/pannier-test-$$
 rust_image=$(sed -n 's/^ARG RUST_IMAGE=//p' Dockerfile) python_image=python:3.13-slim-bookworm
+[ "${1:-}" = --pull ] || rust_image=localhost/pannier-rust-$$ python_image=localhost/pannier-python-$$
 passed=0 failed=0
 
 cleanup() {
-    "${engine[@]:-true}" rm --force --time 0 "$name" >/dev/null 2>&1
-    "${engine[@]:-true}" rmi --force "$image" >/dev/null 2>&1
+    [ ${#engine[@]} -gt 0 ] || engine=(true)
+    "${engine[@]}" rm --force --time 0 "$name" >/dev/null 2>&1
+    "${engine[@]}" rmi --force "$image" >/dev/null 2>&1
     remove_stand_ins
     rm -rf "$work"
 }
@@ -41,7 +43,7 @@ check() {
 build() {
     # Docker's format, since the other has no healthcheck; no layers, since a test's should not pile up.
     "${engine[@]}" build "${limits[@]}" "${rust[@]}" --format docker --layers=false --tag "$image" \
-        --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
+        --build-arg "RUST_IMAGE=$rust_image" --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
 }
 
 # start FLAGS...: the container as it is meant to run.
@@ -124,8 +126,14 @@ stops() {
     [ "$code" = 0 ] && [ $stop_ms -lt 1000 ] || { echo "exit code $code after $stop_ms ms"; return 1; }
 }
 
-why=$(find_engine) || { echo "$why"; exit 77; }
-find_engine >/dev/null
+images() { "${engine[@]}" images --all --quiet --no-trunc | sort; }
+
+# Nothing is left of the test but, with --pull, the base images.
+clean() { diff "$work/images" <(images); }
+
+find_engine || exit 77
+# What there was before; the engine was found by making one stand-in.
+images | grep -vxF -e "sha256:${stand_ins[0]#sha256:}" >"$work/images"
 if [ "${1:-}" != --pull ]; then
     rust_stand_in "$rust_image" && python_stand_in "$python_image" || { echo "no stand-ins can be made here"; exit 77; }
 fi
@@ -166,8 +174,16 @@ check "SIGTERM ends it in order within a second" stops
 box=$("${engine[@]}" create "$image") && "${engine[@]}" cp "$box:/pannier" "$work/pannier" && "${engine[@]}" rm "$box" >/dev/null
 check "the binary's figures" python3 "$here/figures.py" "$work/pannier" && sed 's/^/        /' "$work/out"
 
+size=$("${engine[@]}" image inspect --format '{{.Size}}' "$image" | awk '{ printf "%.2f MB", $1 / 1e6 }')
+if [ "${1:-}" != --pull ]; then
+    "${engine[@]}" rm --force --time 0 "$name" >/dev/null 2>&1
+    "${engine[@]}" rmi --force "$image" >/dev/null 2>&1
+    remove_stand_ins
+    check "it leaves no images behind" clean
+fi
+
 echo
-echo "image: $("${engine[@]}" image inspect --format '{{.Size}}' "$image" | awk '{ printf "%.2f MB", $1 / 1e6 }')"
+echo "image: $size"
 echo "container: 64 MiB, read-only; healthy $start_ms ms after the engine was told to start it, gone $stop_ms ms after SIGTERM"
 echo "in the container: $idle_kib KiB resident at rest, $resident_kib KiB at most under load"
 [ -z "$peak" ] || echo "in the container: $(((peak + ${sockets:-0}) / 1024)) KiB at most, with the memory of its sockets, of 65536"
