@@ -241,7 +241,7 @@ class Client:
             except socket.timeout:
                 return None
             except OSError:
-                time.sleep(min(left, 0.01))  # Nobody is there now.
+                time.sleep(min(left, 0.01))  # No server listens there now.
                 continue
             try:
                 reply = Reply(data)

@@ -7,7 +7,7 @@
     SESSION_S     seconds a session lasts from its last use    1800
 
 A session is one key with a time to live, which every use renews; its counter is another. Nothing about users is kept in
-the service itself, so it may be restarted or run many times over, and nobody is logged out.
+the service itself, so it may be restarted or run many times over, and no user is logged out.
 """
 
 import html
@@ -89,7 +89,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(404, "Not found", "")
 
     def guarded(self, page):
-        """A page that needs the store; where it cannot be reached, or is full, the visitor is told so."""
+        """A page that needs the store; where it cannot be reached, or is full, the page says so."""
         try:
             page()
         except redis.exceptions.OutOfMemoryError:

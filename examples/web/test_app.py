@@ -88,7 +88,7 @@ class WithService(unittest.TestCase):
 
 
 class Sessions(WithService):
-    """What needs a running store, whoever runs it."""
+    """What needs a running store, whatever started it."""
 
     @classmethod
     def setUpClass(cls):

@@ -25,7 +25,7 @@ impl Display for Seconds {
     }
 }
 
-/// Writes everything. The server's facts are to be fresh.
+/// Writes everything. The server's statistics are to be up to date.
 ///
 /// # Errors
 /// The text is full.
@@ -201,7 +201,7 @@ fn frame_outcomes(text: &mut Text, frames: &FrameCounters) -> Result {
     for (status, count) in Status::ALL.iter().zip(frames.answered) {
         writeln!(text, "{ANSWERED}{{status=\"{}\"}} {count}", status.name())?;
     }
-    let help = "Errors that were not sent because their source has had its share of them.";
+    let help = "Errors that were not sent because their source had used up its share.";
     counter(text, "pannier_frames_throttled_total", help, frames.throttled)?;
     let help = "Repeated writes that were answered from the at-most-once table and did not run again.";
     counter(text, "pannier_frames_replayed_total", help, frames.repeats)
@@ -212,7 +212,7 @@ fn sessions(text: &mut Text, process_stats: &ProcessStats) -> Result {
     gauge(text, "pannier_frame_sessions", help, process_stats.frame_sessions)?;
     let help = "Sessions ever opened.";
     counter(text, "pannier_frame_sessions_opened_total", help, process_stats.frame_sessions_opened)?;
-    let help = "Sessions forgotten to make room for others.";
+    let help = "Sessions dropped to make room for others.";
     counter(text, "pannier_frame_sessions_dropped_total", help, process_stats.frame_sessions_dropped)
 }
 
@@ -274,7 +274,7 @@ fn keys(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result {
         ),
         ("pannier_keys_expired_total", "Keys removed because their time had passed.", store.expired),
         ("pannier_keys_evicted_total", "Keys removed because memory was needed.", store.evicted),
-        ("pannier_writes_refused_total", "Changes refused for want of memory.", store.refused),
+        ("pannier_writes_refused_total", "Changes refused because memory was full.", store.refused),
     ];
     totals.into_iter().try_for_each(|(name, help, value)| counter(text, name, help, value))
 }

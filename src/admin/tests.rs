@@ -79,7 +79,7 @@ fn every_beginning_of_a_request_wants_more() {
 }
 
 #[test]
-fn what_is_not_a_get_of_a_known_path_is_told_why() {
+fn what_is_not_a_get_of_a_known_path_gets_the_reason() {
     let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(REQUEST_HEADERS_MAX + 1));
     let long = format!("GET /{} ", "x".repeat(REQUEST_BYTES_MAX));
     for (request, status) in [

@@ -84,7 +84,7 @@ def fill():
                 if stored % 50 == 0:
                     sample[key] = value
             else:
-                check_quietly(answer.startswith(OOM), f"a write that does not fit is told so, not {answer[:60]!r}")
+                check_quietly(answer.startswith(OOM), f"a write that does not fit gets an error, not {answer[:60]!r}")
                 refused_in_row += 1
     check(refused_in_row >= 1_000, f"filled with {stored} sessions; the next thousand got -OOM")
     check(client.send("DBSIZE") == b":%d\r\n" % stored, "every write that was acknowledged is there")
@@ -115,7 +115,7 @@ def unfinished_commands():
         except OSError:
             pass  # The one that holds the most is closed when the share is used up.
         clients.append(client)
-    check(Client().send("PING") == b"+PONG\r\n", "300 commands that never end keep nobody waiting")
+    check(Client().send("PING") == b"+PONG\r\n", "300 commands that never end delay no other client")
     return clients
 
 
@@ -131,7 +131,7 @@ def slow_readers():
         except OSError:
             pass  # The server stops reading from a client that does not take its replies.
         clients.append(client)
-    check(Client().send("PING") == b"+PONG\r\n", "200 clients that take no replies keep nobody waiting")
+    check(Client().send("PING") == b"+PONG\r\n", "200 clients that take no replies delay no other client")
     return clients
 
 

@@ -184,7 +184,7 @@ fi
 
 echo
 echo "image: $size"
-echo "container: 64 MiB, read-only; healthy $start_ms ms after the engine was told to start it, gone $stop_ms ms after SIGTERM"
+echo "container: 64 MiB, read-only; healthy $start_ms ms after the start, gone $stop_ms ms after SIGTERM"
 echo "in the container: $idle_kib KiB resident at rest, $resident_kib KiB at most under load"
 [ -z "$peak" ] || echo "in the container: $(((peak + ${sockets:-0}) / 1024)) KiB at most, with the memory of its sockets, of 65536"
 echo "$passed passed, $failed failed"
