@@ -19,7 +19,7 @@ pub(super) struct Budget {
 
 /// The bounds of [`Budget::receive_bytes`]. Below a megabyte, taking in a value of a megabyte costs the more processor
 /// time the smaller the buffer: 203 µs with a megabyte, 237 with a half, 353 with a quarter, 512 with a sixteenth.
-const RECEIVE_BYTES_MIN: usize = 64 * KIB;
+const RECEIVE_BYTES_MIN: usize = 32 * KIB;
 const RECEIVE_BYTES_MAX: usize = MIB;
 
 /// Memory that the process takes whatever it serves: its code and stacks. Clients are counted apart.
@@ -66,7 +66,7 @@ impl Budget {
             output_bytes: share,
             queue_bytes: share / 2,
             udp_clients,
-            receive_bytes: (memory_bytes / 512).clamp(RECEIVE_BYTES_MIN, RECEIVE_BYTES_MAX),
+            receive_bytes: (memory_bytes / 1024).clamp(RECEIVE_BYTES_MIN, RECEIVE_BYTES_MAX),
         })
     }
 }

@@ -132,8 +132,8 @@ images() { "${engine[@]}" images --all --quiet --no-trunc | sort; }
 clean() { diff "$work/images" <(images); }
 
 find_engine || exit 77
-# What there was before; the engine was found by making one stand-in.
-images | grep -vxF -e "sha256:${stand_ins[0]#sha256:}" >"$work/images"
+# What there was before; finding the engine has made stand-ins.
+images | grep -vF "$(printf '%s\n' "${stand_ins[@]#sha256:}")" >"$work/images"
 if [ "${1:-}" != --pull ]; then
     rust_stand_in "$rust_image" && python_stand_in "$python_image" || { echo "no stand-ins can be made here"; exit 77; }
 fi
