@@ -64,6 +64,16 @@ fn small_server() -> String {
                 let count = keys.iter().filter(|&&key| values.remove(key).is_some()).count();
                 format!(":{count}\r\n").into_bytes()
             }
+            [b"EXISTS", ref keys @ ..] => {
+                let count = keys.iter().filter(|&&key| values.contains_key(key)).count();
+                format!(":{count}\r\n").into_bytes()
+            }
+            [b"PEXPIRE" | b"PERSIST", key, ..] => {
+                format!(":{}\r\n", u8::from(values.contains_key(key))).into_bytes()
+            }
+            [b"SELECT", b"99"] => b"-ERR DB index is out of range\r\n".to_vec(),
+            [b"SELECT", _] => b"+OK\r\n".to_vec(),
+            [b"INFO", b"nosuch"] => b"$0\r\n\r\n".to_vec(),
             [b"INCRBY", _, by] => [b":", by, b"\r\n"].concat(),
             [b"PTTL", b"missing"] => b":-2\r\n".to_vec(),
             [b"PTTL", b"forever"] => b":-1\r\n".to_vec(),
@@ -133,7 +143,16 @@ fn mistakes_get_exit_code_2_and_a_way_out() {
         (&["put", "k", "v", "--ttl", "0"], "longer than zero"),
         (&["put", "k", "v", "--if-absent", "--if-present"], "cannot be used with"),
         (&["delete"], "<KEY>"),
-        (&["incr", "k", "--by", "much"], "--by"),
+        (&["incr", "k", "--by", "much"], "write a whole number, such as 5 or -3"),
+        (&["put", "k", "v", "--ttl", "5x"], "'5x' is not a duration"),
+        (&["expire", "k", "5x"], "'5x' is not a duration"),
+        (&["get", "k", "--timeout", "25h"], "at most 24h"),
+        (&["get", "k", "--timeout", "2m", "--udp"], "at most 60s"),
+        (&["get", "k", "--db", "1", "--udp"], "database 0"),
+        (&["get", "k", "--server", "rediss://a"], "no TLS"),
+        (&["get", "k", "--server", "unix:///run/x"], "no Unix socket"),
+        (&["bench", "--distribution", "zipf5"], "unknown distribution 'zipf5'"),
+        (&["call"], "<WORD>"),
         (&["gett", "k"], "'get'"),
         (&["simulate", "--seeds", "0"], "1.."),
         (&["simulate", "--seeds", "5", "--duration", "1m"], "cannot be used with"),
@@ -161,6 +180,56 @@ fn the_server_is_set_up_by_the_environment() {
     check(&serve("PANNIER_LOG_REQUESTS", "1"), 2, "", "--allow-unauthenticated");
     check(&serve("PANNIER_MEMORY", "lots"), 2, "", "64MiB");
     check(&serve("PANNIER_PASSWORD_FILE", "/nonexistent/pw"), 2, "", "/nonexistent/pw");
+}
+
+#[test]
+fn redis_words_urls_and_databases_work() {
+    let server = &small_server();
+    check(&pannier(server, &["set", "k", "v"], b""), 0, "OK\n", "");
+    check(&pannier(&format!("redis://{server}/2"), &["get", "k"], b""), 0, "v", "");
+    check(&pannier(server, &["get", "k", "--db", "3"], b""), 0, "v", "");
+    check(&pannier(server, &["get", "k", "--db", "99"], b""), 1, "", "out of range");
+    check(&pannier(server, &["exists", "k", "x"], b""), 0, "1\n", "");
+    check(&pannier(server, &["exists", "x", "--json"], b""), 3, "{\"exist\":0}\n", "");
+    check(&pannier(server, &["expire", "k", "30m"], b""), 0, "OK\n", "");
+    check(&pannier(server, &["expire", "k", "never"], b""), 0, "OK\n", "");
+    check(&pannier(server, &["expire", "x", "30m"], b""), 3, "", "no such key: x");
+    check(&pannier(server, &["del", "k"], b""), 0, "1\n", "");
+    check(&pannier(server, &["stats", "nosuch"], b""), 1, "", "no such section: nosuch");
+    let long = "k".repeat(5_000);
+    let output = pannier(server, &["get", &long], b"");
+    assert!(output.stderr.len() < 200, "{}", String::from_utf8_lossy(&output.stderr));
+    check(&output, 3, "", "(5000 bytes)");
+}
+
+#[test]
+fn any_command_can_be_called() {
+    let server = &small_server();
+    check(&pannier(server, &["call", "PUT", "k", "hello"], b""), 0, "OK\n", "");
+    check(&pannier(server, &["call", "GET", "k"], b""), 0, "hello\n", "");
+    check(&pannier(server, &["call", "--json", "GET", "missing"], b""), 0, "null\n", "");
+    check(&pannier(server, &["call", "--json", "SCAN", "0"], b""), 0, "[\"0\",[\"k\"]]\n", "");
+    check(&pannier(server, &["call", "INCRBY", "n", "-3"], b""), 0, "-3\n", "");
+    check(&pannier(server, &["call", "NONSENSE", "--json"], b""), 1, "", "ERR not here");
+}
+
+#[test]
+fn the_prompt_reads_a_file_of_commands() {
+    let server = &small_server();
+    let text =
+        b"PUT k \"a b\"\n\nGET k\nNONSENSE\nGET \"k\nSELECT 2\nhelp get\nSUBSCRIBE x\nquit\nPUT k other\n";
+    let output = pannier(server, &["cli"], text);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout, "OK\na b\nOK\nGET: Get the value of a key (group string, O(1))\n", "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    for told in
+        ["line 4: ", "ERR not here", "line 5: a quote is not closed", "line 8: SUBSCRIBE makes a stream"]
+    {
+        assert!(stderr.contains(told), "{stderr}");
+    }
+    check(&pannier(server, &["cli"], b"GET k"), 0, "a b\n", "");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    check(&pannier(&closed, &["cli"], b"GET k\n"), 4, "", "cannot connect");
 }
 
 #[test]
@@ -192,6 +261,13 @@ fn errors_of_the_server_and_passwords() {
     let with = |password: &str| {
         command().args(["get", "k", "--server", server]).env("PANNIER_PASSWORD", password).output().unwrap()
     };
+    let open = fake_server(|_| {
+        let text = "-ERR AUTH <password> called without any password configured for the default user.\r\n";
+        Answer::Bytes(text.as_bytes().to_vec())
+    });
+    let open = pannier(&format!("redis://:pw@{open}"), &["get", "k"], b"");
+    check(&open, 5, "", "the server has no password and was given one");
+    check(&pannier(&format!("redis://:right@{server}"), &["get", "k"], b""), 1, "", "ERR");
     check(&with("wrong"), 5, "", "invalid password");
     check(&with("right"), 1, "", "ERR");
 }
@@ -204,6 +280,22 @@ fn the_healthcheck_answers_with_0_or_1() {
     check(&healthcheck(&server.replace("127.0.0.1", "0.0.0.0")), 0, "", "");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     check(&healthcheck(&closed), 1, "", "cannot connect");
+    let error = healthcheck(&closed).stderr;
+    let error = String::from_utf8_lossy(&error);
+    assert!(
+        error.contains("--tcp") && !error.contains("--server") && !error.contains("PANNIER_SERVER"),
+        "{error}"
+    );
+    let full = fake_server(|_| Answer::Bytes(b"-ERR max number of clients reached\r\n".to_vec())).to_string();
+    check(&healthcheck(&full), 1, "", "max number of clients reached");
+    let with_password = command()
+        .arg("healthcheck")
+        .env("PANNIER_TCP", &full)
+        .env("PANNIER_PASSWORD", "pw")
+        .output()
+        .unwrap();
+    check(&with_password, 1, "", "max number of clients reached");
+    check(&pannier(&full, &["put", "k", "v"], b""), 4, "", "max number of clients reached");
     let locked = fake_server(|_| Answer::Bytes(b"-NOAUTH Authentication required.\r\n".to_vec())).to_string();
     check(&healthcheck(&locked), 0, "", "");
 }

@@ -115,7 +115,10 @@ fn sighup_reads_the_log_level_again() {
 #[test]
 fn sighup_without_files_says_that_there_is_nothing_to_read() {
     let server = Server::start(&[]);
-    hang_up(&server, "nothing to read again: neither --password-file nor --log-level-file is set");
+    hang_up(
+        &server,
+        "nothing to read again: none of --password-file, --admin-token-file and --log-level-file is set",
+    );
     assert_eq!(server.connect().line("PING"), b"+PONG\r\n");
 }
 

@@ -1,8 +1,10 @@
-//! The server as the verbs see it: the same calls by either of its two ways in.
+//! The calls of the verbs, over TCP or over UDP.
+
+use std::time::Duration;
 
 use crate::client::{Client, Error, PutOptions, Ttl, Udp};
 
-/// A way to the server.
+/// A client of either kind.
 pub(super) enum Connection {
     Tcp(Client),
     /// On the heap, since it is by far the larger.
@@ -35,6 +37,20 @@ impl Connection {
         match self {
             Connection::Tcp(client) => client.incr(key, by),
             Connection::Udp(client) => client.incr(key, by),
+        }
+    }
+
+    pub(super) fn expire(&mut self, key: &[u8], ttl: Duration) -> Result<bool, Error> {
+        match self {
+            Connection::Tcp(client) => client.expire(key, ttl),
+            Connection::Udp(client) => client.expire(key, ttl),
+        }
+    }
+
+    pub(super) fn persist(&mut self, key: &[u8]) -> Result<bool, Error> {
+        match self {
+            Connection::Tcp(client) => client.persist(key),
+            Connection::Udp(client) => client.persist(key),
         }
     }
 

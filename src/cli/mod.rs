@@ -7,7 +7,11 @@
 //! |---|---|
 //! | `serve.rs` | the server's flags and environment, made into one plain [`serve::ServeOptions`] |
 //! | `verbs.rs` | `put`, `get`, … over the client library |
-//! | `connection.rs` | the server, over TCP or UDP |
+//! | `server_args.rs`, `address.rs` | which server the client's commands speak to, and what its errors mean |
+//! | `connection.rs` | a client over TCP or UDP |
+//! | `call.rs` | `call`: any command, and how replies are shown |
+//! | `interactive.rs`, `editor.rs` | `cli`: a prompt, with history and completion |
+//! | `healthcheck.rs` | `healthcheck` |
 //! | `bench/` | `bench`: a load generator |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
 //! | `simulate.rs` | `simulate`: the simulator over many seeds |
@@ -22,11 +26,17 @@
 //! | `secret.rs` | the password |
 //! | `logging.rs`, `log_limit.rs` | the log on stderr; how many lines of one kind it takes |
 
+mod address;
 mod bench;
+mod call;
 mod config;
 mod connection;
 mod demo;
+#[cfg(feature = "repl")]
+mod editor;
 mod environment;
+mod healthcheck;
+mod interactive;
 mod log_limit;
 pub mod logging;
 mod man;
@@ -35,6 +45,7 @@ mod output;
 mod reload;
 pub mod secret;
 pub mod serve;
+mod server_args;
 mod simulate;
 mod top;
 pub mod units;
@@ -112,8 +123,10 @@ Examples:
   pannier get greeting                      print it
   echo -n data | pannier put file -         store what comes from standard input
   pannier scan --match 'session:*'          list keys
+  pannier call HELLO 3                      send any command
+  pannier cli                               open a prompt
   pannier demo                              see what it does with a bad network
-  pannier bench --duration 5s               put a load on it, and see rate, latencies and CPU time
+  pannier bench --duration 5s               benchmark a server: rate, latencies, CPU time
 
 Exit codes:
   0 done   1 the server answered an error, or a condition did not hold   2 usage   3 no such key
@@ -124,7 +137,9 @@ enum Command {
     Serve(serve::ServeArgs),
     #[command(flatten)]
     Verb(verbs::Verb),
-    /// Watch a server: requests by verb, latency, memory, drawn anew each second
+    Call(call::CallArgs),
+    Cli(interactive::InteractiveArgs),
+    /// Watch a server: requests by verb, latency, memory, drawn again each second
     ///
     /// Where standard output is no terminal, a line for each interval, or with --json an object. A server that goes away
     /// is waited for. q or Ctrl-C ends it.
@@ -139,13 +154,13 @@ Examples:
     ///
     /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers, if only
     /// that it wants another password; 1: it does not.
-    Healthcheck(verbs::HealthcheckArgs),
-    /// See what it does, server and all in one process, over a network that damages, loses and doubles
+    Healthcheck(healthcheck::HealthcheckArgs),
+    /// See what it does, server and all in one process, over a network that damages, loses and duplicates
     ///
     /// Takes a few seconds and free ports of 127.0.0.1. Exit code 0: all that it promises held; 1: something did not.
     Demo,
     Simulate(simulate::SimulateArgs),
-    /// Ask what the flags and the environment come to
+    /// Show the effective configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Bench(Box<bench::BenchArgs>),
@@ -215,6 +230,8 @@ fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Fail
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Verb(verb) => verb.run(out),
+        Command::Call(args) => args.run(out),
+        Command::Cli(args) => args.run(out),
         Command::Top(args) => args.run(out),
         Command::Healthcheck(args) => args.run(),
         Command::Demo => demo::run(out),

@@ -38,8 +38,8 @@ pub(super) fn write_value(out: &mut dyn Write, style: Style, value: &[u8]) -> io
     }
 }
 
-/// A key in a list. On a screen, control characters are escaped: a key may come from anybody, and must not steer the
-/// terminal of whoever looks at it.
+/// A key in a list. On a screen, control characters are escaped: a key may come from a stranger, and must not control the
+/// reader's terminal.
 pub(super) fn write_key(out: &mut dyn Write, style: Style, key: &[u8]) -> io::Result<()> {
     match style {
         Style::Raw => {
@@ -70,6 +70,18 @@ fn bytes_field(name: &str, bytes: &[u8]) -> Map<String, Value> {
         Err(_) => (format!("{name}_base64"), BASE64_STANDARD.encode(bytes)),
     };
     Map::from_iter([(name, Value::String(text))])
+}
+
+/// Characters of a key that a message shows.
+const SHOWN_KEY_LEN: usize = 64;
+
+/// A key, or another word that was given, for a message: escaped, and a long one cut.
+pub(super) fn shown_key(key: &[u8]) -> String {
+    let text = printable(&key[..key.len().min(4 * SHOWN_KEY_LEN)]);
+    match text.char_indices().nth(SHOWN_KEY_LEN) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], key.len()),
+        None => text,
+    }
 }
 
 /// Text for a message or a screen: what is no UTF-8 or would steer a terminal is escaped.
@@ -134,6 +146,14 @@ mod tests {
         assert_eq!(printable(key), "k\\u{1b}[2J\\n\\xffé");
         assert_eq!(written(|out| write_key(out, Style::Raw, b"k")), b"k\n");
         assert_eq!(written(|out| write_key(out, Style::Json, b"k")), b"{\"key\":\"k\"}\n");
+    }
+
+    #[test]
+    fn long_keys_are_cut_in_messages() {
+        assert_eq!(shown_key(b"session:17"), "session:17");
+        assert_eq!(shown_key(&[b'k'; 64]), "k".repeat(64));
+        assert_eq!(shown_key(&[b'k'; 60_000]), format!("{}… (60000 bytes)", "k".repeat(64)));
+        assert_eq!(shown_key(&[0xff; 1000]).chars().count(), 64 + "… (1000 bytes)".chars().count());
     }
 
     #[test]

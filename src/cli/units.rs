@@ -82,6 +82,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The longest timeout of a call.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// A timeout: longer than zero, and a day at most.
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_positive_duration(text)? {
+        timeout if timeout > TIMEOUT_MAX => Err("a timeout is at most 24h".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
 /// A duration that is longer than zero.
 pub fn parse_positive_duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {

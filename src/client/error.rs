@@ -49,17 +49,20 @@ pub enum Error {
         /// The rest of it.
         text: String,
     },
-    /// The server wants a password, or another one.
+    /// The server wants a password, another one, or none.
     Auth(String),
-    /// The answer is none that this call can have.
+    /// The server has as many clients as it takes. Nothing was run.
+    TooManyClients,
+    /// The answer is not one that this call can have.
     Protocol(Malformed),
 }
 
 impl Error {
     /// An error answer of the server: `line` is what follows the `-`.
     pub(super) fn from_server(code: &str, text: &str) -> Error {
-        match code {
-            "NOAUTH" | "WRONGPASS" => Error::Auth(text.to_owned()),
+        match (code, text) {
+            ("NOAUTH" | "WRONGPASS", _) => Error::Auth(text.to_owned()),
+            ("ERR", "max number of clients reached") => Error::TooManyClients,
             _ => Error::Server { code: code.to_owned(), text: text.to_owned() },
         }
     }
@@ -68,7 +71,11 @@ impl Error {
     pub fn is_safe_to_retry(&self) -> bool {
         matches!(
             self,
-            Error::Connect { .. } | Error::Timeout { .. } | Error::NotServed { .. } | Error::Lost(_)
+            Error::Connect { .. }
+                | Error::Timeout { .. }
+                | Error::NotServed { .. }
+                | Error::Lost(_)
+                | Error::TooManyClients
         )
     }
 }
@@ -91,6 +98,7 @@ impl fmt::Display for Error {
             Error::OutcomeUnknown(cause) => write!(f, "outcome unknown, the request may have run: {cause}"),
             Error::Server { code, text } => write!(f, "the server answered: {code} {text}"),
             Error::Auth(text) => write!(f, "not authenticated: {text}"),
+            Error::TooManyClients => f.write_str("max number of clients reached"),
             Error::Protocol(reason) => write!(f, "the answer is not understood: {reason}"),
         }
     }
@@ -106,7 +114,8 @@ impl error::Error for Error {
             | Error::NotServed { .. }
             | Error::SessionLost { .. }
             | Error::Server { .. }
-            | Error::Auth(_) => None,
+            | Error::Auth(_)
+            | Error::TooManyClients => None,
         }
     }
 }

@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `reply.rs` | RESP2 and RESP3 replies, read within bounds |
 //! | `error.rs` | errors, told apart by whether the request may have run |
+//! | `scan.rs` | SCAN as an iterator |
 //! | `tcp.rs` | one connection, its deadlines, and the calls |
 //! | `udp/` | the same calls over datagrams, retried without running twice |
 
@@ -29,6 +30,7 @@
 
 mod error;
 mod reply;
+mod scan;
 mod tcp;
 mod udp;
 
@@ -40,22 +42,23 @@ pub use error::Error;
 #[cfg(feature = "sim")]
 pub(crate) use reply::whole_replies;
 pub use reply::{Malformed, ReadError, Reply, ReplyReader};
+pub use scan::Scan;
 #[cfg(feature = "sim")]
 pub(crate) use tcp::encoded;
-pub use tcp::{Builder, Client, Scan};
+pub use tcp::{Builder, Client};
 pub use udp::{
-    Answer, BODY_BYTES_MAX, Counters, Event, Outcome, Request, Session, SessionConfig, Ticket, TooLong, Udp,
-    UdpBuilder, WindowFull,
+    Answer, BODY_BYTES_MAX, Counters, Event, Outcome, Request, Session, SessionConfig, Ticket, TooLong,
+    UDP_TIMEOUT_MAX, Udp, UdpBuilder, WindowFull,
 };
 
-/// The port of a server that names none.
+/// The port where a server's name has none.
 pub const DEFAULT_PORT: u16 = 7878;
 
-/// When a [`put`](Client::put) is to happen.
+/// The condition of a [`put`](Client::put).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Condition<'a> {
-    /// In any case.
+    /// Whatever the key holds.
     #[default]
     Always,
     /// Only where the key does not exist.
@@ -74,7 +77,7 @@ pub struct PutOptions<'a> {
 }
 
 impl<'a> PutOptions<'a> {
-    /// For ever, in any case.
+    /// No time to live, no condition.
     pub fn new() -> PutOptions<'a> {
         PutOptions::default()
     }

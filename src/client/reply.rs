@@ -1,11 +1,11 @@
-//! RESP replies as a client sees them: one value type, and a reader that bounds what a server can make us hold.
+//! RESP replies as a client sees them: one value type, and a reader that bounds what a server can make the client hold.
 //!
 //! ```text
 //!   +text␍␊   -CODE text␍␊   :17␍␊   $3␍␊abc␍␊   *2␍␊…   (RESP2)
 //!   _␍␊  #t␍␊  ,1.5␍␊  (99␍␊  =7␍␊txt:abc␍␊  !3␍␊ERR␍␊  %1␍␊…  ~1␍␊…  >1␍␊…  |1␍␊…   (RESP3)
 //! ```
 //!
-//! A server is not trusted with our memory: nesting, line length and the whole size of one reply have bounds, and
+//! A server is not trusted with the client's memory: nesting, line length and the whole size of one reply have bounds, and
 //! memory grows with the bytes that have arrived, never with a length that was merely announced.
 
 use std::{error, fmt, io, io::Read};
@@ -16,7 +16,7 @@ use crate::limits::{KIB, MIB, VALUE_BYTES_MAX};
 pub const DEPTH_MAX: usize = 16;
 /// Bytes of a line, at most: an error text, a simple string or a length.
 const LINE_BYTES_MAX: usize = 64 * KIB;
-/// Bytes that one reply may hold in our memory, unless set otherwise: the largest value, and as much again for lists.
+/// Bytes of memory that one reply may take, unless set otherwise: the largest value, and as much again for lists.
 pub(super) const REPLY_BYTES_MAX: usize = VALUE_BYTES_MAX as usize + 512 * MIB;
 /// Bytes asked for at a time while a long string comes in.
 const PIECE_BYTES: usize = 64 * KIB;
@@ -97,6 +97,9 @@ pub enum Malformed {
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Malformed::UnknownType(b'H') => f.write_str("this looks like HTTP; the admin port is 7879"),
+            // The first byte of a record of TLS: of an alert, of a handshake.
+            Malformed::UnknownType(0x15 | 0x16) => f.write_str("this looks like TLS"),
             Malformed::UnknownType(byte) => {
                 write!(f, "a reply cannot begin with byte {byte:#04x} (is this a RESP server?)")
             }
@@ -158,13 +161,25 @@ impl ReplyReader {
         ReplyReader { bytes: vec![0; 8 * KIB], start: 0, end: 0, reply_bytes_max, budget: 0 }
     }
 
-    /// The next reply that is no push: nobody here has subscribed to anything.
+    /// The next reply that is not a push message; those are dropped, since nothing here subscribes.
     ///
     /// # Errors
     /// [`ReadError`]; read no further from this source.
     pub fn read(&mut self, source: &mut impl Read) -> Result<Reply, ReadError> {
+        self.read_within(source, self.reply_bytes_max)
+    }
+
+    /// As [`read`](ReplyReader::read), with another bound for this one reply.
+    ///
+    /// # Errors
+    /// [`ReadError`]; read no further from this source.
+    pub fn read_within(
+        &mut self,
+        source: &mut impl Read,
+        reply_bytes_max: usize,
+    ) -> Result<Reply, ReadError> {
         loop {
-            self.budget = self.reply_bytes_max;
+            self.budget = reply_bytes_max;
             match self.value(source, 0)? {
                 Reply::Push(_) => continue,
                 reply => return Ok(reply),
@@ -172,7 +187,7 @@ impl ReplyReader {
         }
     }
 
-    /// True while bytes are left that nobody asked for.
+    /// True while bytes are left that belong to no request.
     #[must_use]
     pub fn has_leftover(&self) -> bool {
         self.start < self.end
@@ -336,7 +351,7 @@ fn read_some(source: &mut impl Read, into: &mut [u8]) -> Result<usize, ReadError
     }
 }
 
-/// The whole replies at the front of `bytes`, and how many bytes they take; for who reads without blocking.
+/// The whole replies at the front of `bytes`, and how many bytes they take, for callers that read without blocking.
 #[cfg(feature = "sim")]
 pub(crate) fn whole_replies(bytes: &[u8]) -> Result<(Vec<Reply>, usize), Malformed> {
     let (mut reader, mut source) = (ReplyReader::new(REPLY_BYTES_MAX), bytes);

@@ -10,18 +10,27 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::limits::{KIB, MIB, VALUE_BYTES_MAX};
+
 use super::{
-    Condition, Error, PutOptions, Ttl,
+    Condition, Error, PutOptions, Scan, Ttl,
     reply::{Malformed, REPLY_BYTES_MAX, ReadError, Reply, ReplyReader},
     resolve, ttl_ms,
 };
 
-/// A timeout beyond any that is meant, so that adding one to the time of day cannot overflow.
+/// The longest timeout, so that adding one to the time of day cannot overflow.
 const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-/// A connection idle for longer is looked at before its next use: the server may have closed it.
+/// A connection idle for longer is checked before its next use: the server may have closed it.
 const IDLE_TRUSTED: Duration = Duration::from_millis(500);
 /// Arguments up to this many bytes are gathered into one write; longer ones are written from where they are.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a reply that is a status, a number or an error.
+const SHORT_REPLY_BYTES_MAX: usize = 128 * KIB;
+/// Bytes of a reply that is a value.
+const VALUE_REPLY_BYTES_MAX: usize = VALUE_BYTES_MAX as usize + SHORT_REPLY_BYTES_MAX;
+/// Bytes of a reply of INFO, of which a server's is about 8 KiB.
+const INFO_BYTES_MAX: usize = 4 * MIB;
 
 /// How a [`Client`] connects.
 #[derive(Clone)]
@@ -29,17 +38,18 @@ pub struct Builder {
     connect_timeout: Duration,
     call_timeout: Duration,
     password: Option<Vec<u8>>,
+    database: u32,
     server: String,
 }
 
 impl Builder {
-    /// Time to make a connection, for all addresses of the server together. Default 5 s.
+    /// Time to make a connection, for all addresses of the server together. Default 5 s, at most a year.
     pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
         self.connect_timeout = timeout.min(TIMEOUT_MAX);
         self
     }
 
-    /// Time for a call from its first byte to its whole answer. Default 5 s.
+    /// Time for a call from its first byte to its whole answer. Default 5 s, at most a year.
     pub fn call_timeout(mut self, timeout: Duration) -> Builder {
         self.call_timeout = timeout.min(TIMEOUT_MAX);
         self
@@ -51,10 +61,17 @@ impl Builder {
         self
     }
 
+    /// The database that every new connection selects. Default 0.
+    pub fn database(mut self, database: u32) -> Builder {
+        self.database = database;
+        self
+    }
+
     /// Connects, and authenticates where a password is set. `server` is `host:port`, or a host alone.
     ///
     /// # Errors
-    /// [`Error::Connect`], or [`Error::Auth`] where the password is refused.
+    /// [`Error::Connect`]; [`Error::Auth`] where the password is refused, or none is wanted; [`Error::TooManyClients`];
+    /// [`Error::Server`] where there is no such database.
     pub fn connect(mut self, server: impl Into<String>) -> Result<Client, Error> {
         self.server = server.into();
         let mut client = Client { options: self, connection: None, redis_verbs: false };
@@ -63,9 +80,9 @@ impl Builder {
     }
 }
 
-/// May a request change something?
+/// Whether a request may change something.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Effect {
+pub(super) enum Effect {
     Read,
     Write,
 }
@@ -93,7 +110,13 @@ impl Client {
     /// Sets timeouts and password before connecting.
     pub fn builder() -> Builder {
         let timeout = Duration::from_secs(5);
-        Builder { connect_timeout: timeout, call_timeout: timeout, password: None, server: String::new() }
+        Builder {
+            connect_timeout: timeout,
+            call_timeout: timeout,
+            password: None,
+            database: 0,
+            server: String::new(),
+        }
     }
 
     /// Stores `value` under `key`. False: the condition did not hold and nothing was changed.
@@ -118,7 +141,7 @@ impl Client {
 
     /// The value of `key`, or `None` where there is no such key.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        match self.call(Effect::Read, &[b"GET", key])? {
+        match self.call(Effect::Read, VALUE_REPLY_BYTES_MAX, &[b"GET", key])? {
             Reply::Null => Ok(None),
             reply => reply.into_bytes().map(Some).ok_or_else(unexpected),
         }
@@ -132,12 +155,16 @@ impl Client {
 
     /// Adds `by` to the number under `key` (a missing key counts as 0), and gives the sum.
     pub fn incr(&mut self, key: &[u8], by: i64) -> Result<i64, Error> {
-        integer(self.call(Effect::Write, &[b"INCRBY", key, by.to_string().as_bytes()])?)
+        integer(self.call(
+            Effect::Write,
+            SHORT_REPLY_BYTES_MAX,
+            &[b"INCRBY", key, by.to_string().as_bytes()],
+        )?)
     }
 
     /// How long `key` has to live.
     pub fn ttl(&mut self, key: &[u8]) -> Result<Ttl, Error> {
-        match integer(self.call(Effect::Read, &[b"PTTL", key])?)? {
+        match integer(self.call(Effect::Read, SHORT_REPLY_BYTES_MAX, &[b"PTTL", key])?)? {
             -2 => Ok(Ttl::Missing),
             -1 => Ok(Ttl::Forever),
             ms => u64::try_from(ms)
@@ -149,12 +176,20 @@ impl Client {
     /// Lets `key` live for `ttl` from now. False: there is no such key.
     pub fn expire(&mut self, key: &[u8], ttl: Duration) -> Result<bool, Error> {
         let ttl = ttl_ms(ttl).to_string();
-        Ok(integer(self.call(Effect::Write, &[b"PEXPIRE", key, ttl.as_bytes()])?)? == 1)
+        Ok(integer(self.call(Effect::Write, SHORT_REPLY_BYTES_MAX, &[b"PEXPIRE", key, ttl.as_bytes()])?)?
+            == 1)
+    }
+
+    /// How many of the keys exist; one that is named twice counts twice.
+    pub fn exists(&mut self, keys: &[&[u8]]) -> Result<u64, Error> {
+        let arguments: Vec<&[u8]> = std::iter::once(&b"EXISTS"[..]).chain(keys.iter().copied()).collect();
+        let reply = self.call(Effect::Read, SHORT_REPLY_BYTES_MAX, &arguments)?;
+        u64::try_from(integer(reply)?).map_err(|_| unexpected())
     }
 
     /// Takes the time to live off `key`. False: there is no such key, or it has none.
     pub fn persist(&mut self, key: &[u8]) -> Result<bool, Error> {
-        Ok(integer(self.call(Effect::Write, &[b"PERSIST", key])?)? == 1)
+        Ok(integer(self.call(Effect::Write, SHORT_REPLY_BYTES_MAX, &[b"PERSIST", key])?)? == 1)
     }
 
     /// The keys that match the glob `pattern` (all of them without one), fetched about `count` at a time.
@@ -164,29 +199,44 @@ impl Client {
         Scan { client: self, pattern, count, cursor: Some(b"0".to_vec()), page: Vec::new().into_iter() }
     }
 
-    /// Asks for a sign of life.
+    /// Asks the server for a PONG.
     pub fn ping(&mut self) -> Result<(), Error> {
-        match self.call(Effect::Read, &[b"PING"])? {
+        match self.call(Effect::Read, SHORT_REPLY_BYTES_MAX, &[b"PING"])? {
             Reply::Simple(text) if text == b"PONG" => Ok(()),
             _ => Err(unexpected()),
         }
     }
 
-    /// The server's own figures as `name:value` lines: one section of them, or the usual ones.
+    /// The server's statistics as `name:value` lines: one section of them, or the usual ones.
     pub fn info(&mut self, section: Option<&str>) -> Result<String, Error> {
         let reply = match section {
-            Some(section) => self.call(Effect::Read, &[b"INFO", section.as_bytes()])?,
-            None => self.call(Effect::Read, &[b"INFO"])?,
+            Some(section) => self.call(Effect::Read, INFO_BYTES_MAX, &[b"INFO", section.as_bytes()])?,
+            None => self.call(Effect::Read, INFO_BYTES_MAX, &[b"INFO"])?,
         };
         let text = reply.into_bytes().ok_or_else(unexpected)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Goes to another database, which every later connection selects too.
+    ///
+    /// # Errors
+    /// [`Error::Server`] where there is no such database; the one before stays.
+    pub fn select(&mut self, database: u32) -> Result<(), Error> {
+        let number = database.to_string();
+        match self.call(Effect::Read, SHORT_REPLY_BYTES_MAX, &[b"SELECT", number.as_bytes()])? {
+            Reply::Simple(_) => {
+                self.options.database = database;
+                Ok(())
+            }
+            _ => Err(unexpected()),
+        }
     }
 
     /// Sends any command and gives its reply. It is taken for one that may change something: without an answer it is
     /// [`Error::OutcomeUnknown`]. An error answer is an `Err`; commands that turn the connection into another kind of
     /// stream (`CLIENT REPLY`, `MONITOR`) do not fit here.
     pub fn command(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
-        self.call(Effect::Write, arguments)
+        self.call(Effect::Write, REPLY_BYTES_MAX, arguments)
     }
 
     /// Sends Pannier's own verb; to a Redis, which answers that it knows no such command, the same by its name there.
@@ -194,24 +244,31 @@ impl Client {
         let mut arguments = Vec::with_capacity(tail.len() + 1);
         arguments.push(if self.redis_verbs { redis } else { own });
         arguments.extend(tail);
-        match self.call(Effect::Write, &arguments) {
+        match self.call(Effect::Write, SHORT_REPLY_BYTES_MAX, &arguments) {
             // An unknown command has not run, so it is no repetition.
             Err(Error::Server { text, .. }) if !self.redis_verbs && text.starts_with("unknown command") => {
                 self.redis_verbs = true;
                 arguments[0] = redis;
-                self.call(Effect::Write, &arguments)
+                self.call(Effect::Write, SHORT_REPLY_BYTES_MAX, &arguments)
             }
             result => result,
         }
     }
 
-    fn call(&mut self, effect: Effect, arguments: &[&[u8]]) -> Result<Reply, Error> {
+    /// One request and its reply, of which no more than `reply_bytes_max` bytes are held.
+    pub(super) fn call(
+        &mut self,
+        effect: Effect,
+        reply_bytes_max: usize,
+        arguments: &[&[u8]],
+    ) -> Result<Reply, Error> {
         let idle = self.connection.take().filter(Connection::is_usable);
         let mut connection = match idle {
             Some(connection) => connection,
             None => self.open()?,
         };
-        let reply = connection.exchange(effect, arguments, self.options.call_timeout)?;
+        let limits = Limits { reply_bytes_max, timeout: self.options.call_timeout };
+        let reply = connection.exchange(effect, arguments, limits)?;
         self.connection = Some(connection);
         match reply {
             Reply::Error { code, text } => Err(Error::from_server(&code, &text)),
@@ -224,12 +281,22 @@ impl Client {
         let stream = connect(&self.options.server, self.options.connect_timeout).map_err(failed)?;
         // Requests are written whole, so waiting to fill a segment only costs time.
         stream.set_nodelay(true).map_err(failed)?;
-        let mut connection =
-            Connection { stream, reader: ReplyReader::new(REPLY_BYTES_MAX), last_used: Instant::now() };
+        let mut connection = Connection { stream, reader: ReplyReader::new(0), last_used: Instant::now() };
+        let limits = Limits { reply_bytes_max: SHORT_REPLY_BYTES_MAX, timeout: self.options.call_timeout };
         if let Some(password) = &self.options.password {
-            match connection.exchange(Effect::Read, &[b"AUTH", password], self.options.call_timeout)? {
+            match connection.exchange(Effect::Read, &[b"AUTH", password], limits)? {
                 Reply::Simple(_) => {}
-                Reply::Error { text, .. } => return Err(Error::Auth(text)),
+                // A server without a password says so by an error without a code of its own.
+                Reply::Error { text, .. } if text.starts_with("AUTH ") => return Err(Error::Auth(text)),
+                Reply::Error { code, text } => return Err(Error::from_server(&code, &text)),
+                _ => return Err(unexpected()),
+            }
+        }
+        if self.options.database > 0 {
+            let database = self.options.database.to_string();
+            match connection.exchange(Effect::Read, &[b"SELECT", database.as_bytes()], limits)? {
+                Reply::Simple(_) => {}
+                Reply::Error { code, text } => return Err(Error::from_server(&code, &text)),
                 _ => return Err(unexpected()),
             }
         }
@@ -239,11 +306,12 @@ impl Client {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the password, which would end up in somebody's log.
+        // The password is left out: debug output ends up in logs.
         f.debug_struct("Builder")
             .field("connect_timeout", &self.connect_timeout)
             .field("call_timeout", &self.call_timeout)
             .field("has_password", &self.password.is_some())
+            .field("database", &self.database)
             .field("server", &self.server)
             .finish()
     }
@@ -258,50 +326,12 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The keys of a [`Client::scan`]. After an error there are no more.
-pub struct Scan<'a> {
-    client: &'a mut Client,
-    pattern: Option<Vec<u8>>,
-    count: u32,
-    /// Where the next page begins; `None` after the last one.
-    cursor: Option<Vec<u8>>,
-    page: std::vec::IntoIter<Vec<u8>>,
-}
-
-impl Scan<'_> {
-    fn fetch(&mut self, cursor: &[u8]) -> Result<(), Error> {
-        let count = self.count.max(1).to_string();
-        let mut arguments: Vec<&[u8]> = vec![b"SCAN", cursor, b"COUNT", count.as_bytes()];
-        if let Some(pattern) = &self.pattern {
-            arguments.extend([b"MATCH", &pattern[..]]);
-        }
-        let Reply::Array(parts) = self.client.call(Effect::Read, &arguments)? else {
-            return Err(unexpected());
-        };
-        let Ok([cursor, Reply::Array(keys)]) = <[Reply; 2]>::try_from(parts) else {
-            return Err(unexpected());
-        };
-        let keys: Option<Vec<_>> = keys.into_iter().map(Reply::into_bytes).collect();
-        self.page = keys.ok_or_else(unexpected)?.into_iter();
-        self.cursor = Some(cursor.into_bytes().ok_or_else(unexpected)?).filter(|cursor| cursor != b"0");
-        Ok(())
-    }
-}
-
-impl Iterator for Scan<'_> {
-    type Item = Result<Vec<u8>, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(key) = self.page.next() {
-                return Some(Ok(key));
-            }
-            let cursor = self.cursor.take()?;
-            if let Err(error) = self.fetch(&cursor) {
-                return Some(Err(error));
-            }
-        }
-    }
+/// What one exchange may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Bytes of memory.
+    reply_bytes_max: usize,
+    timeout: Duration,
 }
 
 struct Connection {
@@ -311,8 +341,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// False where the server has closed its side, or said something unasked, while nobody was looking: a request
-    /// sent there would be lost without need.
+    /// False where the server has closed its side, or sent something unasked, since the last call: a request sent there
+    /// would be lost without need.
     fn is_usable(&self) -> bool {
         if self.reader.has_leftover() {
             return false;
@@ -329,18 +359,19 @@ impl Connection {
         quiet && self.stream.set_nonblocking(false).is_ok()
     }
 
-    fn exchange(&mut self, effect: Effect, arguments: &[&[u8]], timeout: Duration) -> Result<Reply, Error> {
+    fn exchange(&mut self, effect: Effect, arguments: &[&[u8]], limits: Limits) -> Result<Reply, Error> {
+        let Limits { reply_bytes_max, timeout } = limits;
         let mut timed = Timed { stream: &self.stream, deadline: Instant::now() + timeout };
         if let Err(source) = send(&mut timed, arguments) {
             // A server that closes early has often said why.
             if !is_timeout(&source)
-                && let Ok(Reply::Error { code, text }) = self.reader.read(&mut timed)
+                && let Ok(Reply::Error { code, text }) = self.reader.read_within(&mut timed, reply_bytes_max)
             {
                 return Err(Error::from_server(&code, &text));
             }
             return Err(lost(source, timeout));
         }
-        let reply = self.reader.read(&mut timed);
+        let reply = self.reader.read_within(&mut timed, reply_bytes_max);
         self.last_used = Instant::now();
         reply.map_err(|error| {
             let error = match error {
@@ -405,7 +436,7 @@ fn send(stream: &mut impl Write, arguments: &[&[u8]]) -> io::Result<()> {
     stream.write_all(&gathered)
 }
 
-/// The bytes of one command, for who has no blocking stream.
+/// The bytes of one command, for callers without a blocking stream.
 #[cfg(feature = "sim")]
 pub(crate) fn encoded(arguments: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -438,7 +469,7 @@ fn lost(source: io::Error, timeout: Duration) -> Error {
     if is_timeout(&source) { Error::Timeout { after: timeout } } else { Error::Lost(source) }
 }
 
-fn unexpected() -> Error {
+pub(super) fn unexpected() -> Error {
     Error::Protocol(Malformed::UnexpectedReply)
 }
 

@@ -196,3 +196,62 @@ fn a_long_value_goes_out_whole() {
     let mut client = Client::connect(address.to_string()).unwrap();
     assert!(client.put(b"k", &vec![b'v'; 3_000_000], &PutOptions::new()).unwrap());
 }
+
+#[test]
+fn a_client_that_is_turned_away_is_not_one_with_a_wrong_password() {
+    let full = "-ERR max number of clients reached\r\n";
+    let (mut client, _) = scripted(&[full]);
+    let error = client.put(b"k", b"v", &PutOptions::new()).unwrap_err();
+    assert!(matches!(error, Error::TooManyClients) && error.is_safe_to_retry(), "{error}");
+    let connect = |answer: &'static str| {
+        let address = fake_server(move |_| Answer::Bytes(answer.as_bytes().to_vec()));
+        Client::builder().password("pw").connect(address.to_string()).unwrap_err()
+    };
+    assert!(matches!(connect(full), Error::TooManyClients));
+    assert!(matches!(connect("-WRONGPASS no\r\n"), Error::Auth(_)));
+    assert!(matches!(connect("-ERR AUTH <password> called without any password\r\n"), Error::Auth(_)));
+    assert!(matches!(connect("-LOADING later\r\n"), Error::Server { .. }));
+}
+
+#[test]
+fn a_database_is_selected_on_every_connection() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let address = fake_server(move |request| {
+        log.lock().unwrap().push(String::from_utf8_lossy(&request.join(&b' ')).into_owned());
+        match &request[0][..] {
+            b"PING" => Answer::Close,
+            b"SELECT" if request[1] == b"99" => Answer::Bytes(b"-ERR DB index is out of range\r\n".to_vec()),
+            _ => Answer::Bytes(b"+OK\r\n".to_vec()),
+        }
+    });
+    let mut client = Client::builder().password("pw").database(3).connect(address.to_string()).unwrap();
+    assert!(client.ping().is_err() && client.put(b"k", b"v", &PutOptions::new()).unwrap());
+    drop(client);
+    let steps = ["AUTH pw", "SELECT 3", "PING", "AUTH pw", "SELECT 3", "PUT k v"];
+    assert_eq!(*seen.lock().unwrap(), steps);
+    let refused = Client::builder().database(99).connect(address.to_string()).unwrap_err();
+    assert!(matches!(refused, Error::Server { .. }), "{refused}");
+}
+
+#[test]
+fn no_call_holds_more_of_a_reply_than_it_can_have() {
+    let mut long = format!("${}\r\n", SHORT_REPLY_BYTES_MAX + 1).into_bytes();
+    long.resize(long.len() + SHORT_REPLY_BYTES_MAX + 1, b'x');
+    long.extend(b"\r\n");
+    let address = fake_server(move |_| Answer::Bytes(long.clone()));
+    let mut client = Client::connect(address.to_string()).unwrap();
+    let too_large = |error: Error| {
+        let error = match error {
+            Error::OutcomeUnknown(cause) => *cause,
+            error => error,
+        };
+        assert!(matches!(error, Error::Protocol(Malformed::TooLarge)), "{error}");
+    };
+    too_large(client.ping().unwrap_err());
+    too_large(client.ttl(b"k").unwrap_err());
+    too_large(client.delete(&[b"k"]).unwrap_err());
+    too_large(client.exists(&[b"k"]).unwrap_err());
+    assert_eq!(client.get(b"k").unwrap().unwrap().len(), SHORT_REPLY_BYTES_MAX + 1);
+    assert!(client.command(&[b"GET", b"k"]).is_ok());
+}

@@ -48,6 +48,22 @@ pub(super) fn split(line: &[u8], table: &mut ArgTable) -> Result<(), Malformed> 
     }
 }
 
+/// The words of a line that a person typed at the prompt of `pannier cli`, by the same rules.
+///
+/// # Errors
+/// A quote is not closed, or something follows a closing one.
+#[cfg(feature = "cli")]
+pub(crate) fn words(line: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_ascii_start();
+    while !rest.is_empty() {
+        let mut text = Vec::new();
+        rest = word(rest, &mut text)?.trim_ascii_start();
+        words.push(text);
+    }
+    Ok(words)
+}
+
 /// Resolves the word at the beginning of `rest` and returns what is behind it. No word is longer than its spelling, so
 /// `text` stays within what was reserved for a line.
 fn word<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8], Malformed> {

@@ -230,7 +230,7 @@ fn parse_distribution(text: &str) -> Result<Distribution, String> {
             Ok(exponent) if (0.0..=10.0).contains(&exponent) => Ok(Distribution::Zipf(exponent)),
             _ => Err(format!("'{exponent}' is no exponent from 0 to 10")),
         },
-        _ => Err(format!("'{text}' is none; write uniform, or zipf:0.99")),
+        _ => Err(format!("unknown distribution '{text}'; write uniform, or zipf:0.99")),
     }
 }
 

@@ -21,8 +21,8 @@ use clap::Args;
 use super::{
     Exit, Failure,
     output::{Style, printable},
+    server_args::ServerArgs,
     units::parse_positive_duration,
-    verbs::ServerArgs,
 };
 use crate::client::{Client, Error};
 use rows::Rows;

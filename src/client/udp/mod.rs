@@ -38,7 +38,7 @@ pub use request::{Answer, BODY_BYTES_MAX, Outcome, Request, TooLong};
 pub use session::{Config as SessionConfig, Counters, Event, Session, Ticket, WindowFull};
 
 /// The longest time a call may be given: well below the server's lease, so that no retry outlives it.
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub const UDP_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// How a [`Udp`] is set up.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl UdpBuilder {
     /// How long a call may take, all its retries included; 5 s unless set, 60 s at most.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> UdpBuilder {
-        self.call_timeout = timeout.min(TIMEOUT_MAX);
+        self.call_timeout = timeout.min(UDP_TIMEOUT_MAX);
         self
     }
 
