@@ -105,7 +105,7 @@ fn a_write_that_was_sent_and_not_answered_is_unknown() {
     let address = &only_hello(server.address).to_string();
     for (words, exit, told) in [
         (&["put", "k", "v"][..], 6, "outcome unknown"),
-        (&["incr", "n"], 6, "Look before you repeat it"),
+        (&["incr", "n"], 6, "Check what the server holds before you repeat it"),
         (&["delete", "a", "b"], 6, "outcome unknown"),
         (&["get", "k"], 4, "no answer within 300ms"),
         (&["ping"], 4, "Nothing was changed"),
@@ -126,7 +126,7 @@ fn the_password_goes_into_tags() {
     check(&with("secret", &["get", "k"]), 0, "v", "");
     check(&run(address, &["get", "k"], &[]), 5, "", "PANNIER_PASSWORD");
     // A wrong one gets no answer at all, so that nobody can guess at leisure.
-    check(&with("wrong", &["get", "k", "--timeout", "60ms"]), 4, "", "another password keeps silent");
+    check(&with("wrong", &["get", "k", "--timeout", "60ms"]), 4, "", "another password does not answer");
 }
 
 #[test]

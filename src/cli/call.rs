@@ -41,8 +41,25 @@ impl CallArgs {
         let mut client = self.server.connect()?;
         let words: Vec<&[u8]> = self.words.iter().map(|word| word.as_bytes()).collect();
         let reply = client.command(&words).map_err(|error| self.server.explain(error))?;
-        write_reply(out, self.server.style(), &reply)?;
+        write_reply(out, self.server.style(), &as_text(&words, reply))?;
         Ok(Exit::Done)
+    }
+}
+
+/// The reply to a command that answers lines for people, which a screen shows as lines under RESP2 too.
+pub(super) fn as_text(words: &[&[u8]], reply: Reply) -> Reply {
+    let is = |at: usize, name: &str| {
+        words.get(at).is_some_and(|word: &&[u8]| word.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let answers_lines = is(0, "info")
+        || is(0, "lolwut")
+        || is(0, "client") && (is(1, "list") || is(1, "info"))
+        || is(0, "cluster") && (is(1, "info") || is(1, "nodes"))
+        || is(0, "memory") && is(1, "doctor")
+        || is(0, "latency") && (is(1, "doctor") || is(1, "graph"));
+    match reply {
+        Reply::Bulk(text) if answers_lines => Reply::Verbatim { format: *b"txt", text },
+        reply => reply,
     }
 }
 

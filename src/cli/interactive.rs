@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::{
     Exit, Failure,
-    call::write_reply,
+    call::{as_text, write_reply},
     output::printable,
     server_args::{ServerArgs, exit_of},
 };
@@ -191,7 +191,7 @@ impl Prompt<'_> {
             _ => {}
         }
         let reply = reply.map_err(|error| self.server.explain(error))?;
-        Ok(write_reply(out, self.server.style(), &reply)?)
+        Ok(write_reply(out, self.server.style(), &as_text(&words, reply))?)
     }
 
     /// A line that failed ends nothing.

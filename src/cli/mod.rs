@@ -129,8 +129,13 @@ Examples:
   pannier bench --duration 5s               benchmark a server: rate, latencies, CPU time
 
 Exit codes:
-  0 done   1 the server answered an error, or a condition did not hold   2 usage   3 no such key
-  4 cannot connect, or no answer in time   5 not authenticated   6 outcome unknown: it may have happened";
+  0  done
+  1  the server answered an error, or a condition did not hold
+  2  the command line is wrong
+  3  no such key
+  4  cannot connect, or no answer in time; nothing was changed
+  5  not authenticated
+  6  outcome unknown: it may have happened";
 
 #[derive(Subcommand)]
 enum Command {

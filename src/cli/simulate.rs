@@ -24,9 +24,9 @@ use crate::sim::{self, Fault, Plan, Report};
   pannier simulate --seed 17 --steps 500        one seed alone, shorter
   pannier simulate --seed 17 --without loss     and without one of its faults")]
 pub(crate) struct SimulateArgs {
-    /// The first seed
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    seed: u64,
+    /// The first seed [default: 0; of a single run 1, which has clients of both kinds and datagrams that are lost]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// How many seeds, one after the other
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -64,6 +64,11 @@ fn parse_clients(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| *count <= sim::CLIENTS_MAX).ok_or(format!("0 to {}", sim::CLIENTS_MAX))
 }
 
+/// `1 run`, `1000 runs`
+fn runs(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "run" } else { "runs" })
+}
+
 /// What came of some seeds: the sum, and the first that failed.
 #[derive(Default)]
 struct Outcome {
@@ -85,13 +90,17 @@ impl SimulateArgs {
             trace: false,
         };
         if self.trace && self.seeds == 1 && self.duration.is_none() {
-            for line in sim::trace(self.seed, &plan) {
+            for line in sim::trace(self.first_seed(), &plan) {
                 writeln!(out, "{line}")?;
             }
         }
         let outcome = self.run_seeds(&plan);
         write!(out, "{}", outcome.report)?;
-        let Some(seed) = outcome.failed else { return Ok(Exit::Done) };
+        let Some(seed) = outcome.failed else {
+            writeln!(out, "\nPASSED: every promise held in {}", runs(outcome.report.seeds))?;
+            return Ok(Exit::Done);
+        };
+        writeln!(out, "\nFAILED: seed {seed} broke a promise; it is made smaller now")?;
         out.flush()?;
         match sim::shrink(seed, &plan) {
             Some(failure) => write!(out, "\n{failure}")?,
@@ -101,6 +110,11 @@ impl SimulateArgs {
             )?,
         }
         Ok(Exit::Refused)
+    }
+
+    fn first_seed(&self) -> u64 {
+        let is_single = self.seeds == 1 && self.duration.is_none();
+        self.seed.unwrap_or(u64::from(is_single))
     }
 
     /// How many seeds have been run, on stderr, where that is a terminal.
@@ -130,7 +144,7 @@ impl SimulateArgs {
                 if is_over || failed.load(Ordering::Relaxed) != u64::MAX {
                     return report;
                 }
-                let seed = self.seed.wrapping_add(at);
+                let seed = self.first_seed().wrapping_add(at);
                 match sim::run(seed, plan) {
                     Ok(one) => report.add(&one),
                     Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),

@@ -160,8 +160,11 @@ impl fmt::Display for Report {
         let hours = self.simulated_us as f64 / 3_600e6;
         writeln!(
             f,
-            "{} seeds, {} events, {hours:.1} simulated hours, {} restarts",
-            self.seeds, self.steps, self.restarts
+            "{} {}, {} events, {hours:.1} simulated hours, {} restarts",
+            self.seeds,
+            if self.seeds == 1 { "seed" } else { "seeds" },
+            self.steps,
+            self.restarts
         )?;
         writeln!(f, "\nrequests       asked      done   unknown   not sent   no memory")?;
         let udp = (self.asked_udp, self.done_udp, self.unknown_udp, self.timed_out_udp, self.refused_udp);
