@@ -42,6 +42,8 @@ pub struct ServerOptions {
     pub max_value_bytes: u64,
     /// A client that asks for nothing for so long is closed; zero (the default): never.
     pub idle_timeout: Duration,
+    /// A client that has not authenticated after so long, where it must, is closed; zero: never. Default: 10 s.
+    pub auth_timeout: Duration,
     /// A client whose command has begun and is not whole after so long is closed; zero: never. Default: 10 s.
     pub request_timeout: Duration,
     /// A client that has taken nothing of its replies for so long is closed; zero: never. Default: 30 s.
@@ -68,6 +70,7 @@ impl Default for ServerOptions {
             databases: DATABASES_MAX,
             max_value_bytes: VALUE_BYTES_MAX,
             idle_timeout: Duration::ZERO,
+            auth_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             password: None,
@@ -92,6 +95,7 @@ impl fmt::Debug for ServerOptions {
             databases,
             max_value_bytes,
             idle_timeout,
+            auth_timeout,
             request_timeout,
             write_timeout,
             password,
@@ -110,6 +114,7 @@ impl fmt::Debug for ServerOptions {
             .field("databases", databases)
             .field("max_value_bytes", max_value_bytes)
             .field("idle_timeout", idle_timeout)
+            .field("auth_timeout", auth_timeout)
             .field("request_timeout", request_timeout)
             .field("write_timeout", write_timeout)
             .field("password", &password.as_ref().map(|_| "hidden"))
@@ -198,6 +203,8 @@ pub struct Runtime {
     pub max_clients: usize,
     /// See [`ServerOptions::idle_timeout`].
     pub idle_timeout: TimeLimit,
+    /// See [`ServerOptions::auth_timeout`].
+    pub auth_timeout: TimeLimit,
     /// See [`ServerOptions::request_timeout`].
     pub request_timeout: TimeLimit,
     /// See [`ServerOptions::write_timeout`].
@@ -216,6 +223,7 @@ impl Runtime {
         Runtime {
             max_clients: options.max_clients,
             idle_timeout: TimeLimit::from(options.idle_timeout),
+            auth_timeout: TimeLimit::from(options.auth_timeout),
             request_timeout: TimeLimit::from(options.request_timeout),
             write_timeout: TimeLimit::from(options.write_timeout),
             slowlog_slower_than_us: 10_000,

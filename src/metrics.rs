@@ -64,11 +64,13 @@ counters! {
         protocol_error = "protocol_errors";
         /// Nothing was asked for too long.
         idle_timeout = "closed_by_idle_timeout";
+        /// It has not authenticated in time.
+        auth_timeout = "closed_by_auth_timeout";
         /// A command was begun and not finished in time.
         request_timeout = "closed_by_request_timeout";
         /// Replies were not taken in time.
         write_timeout = "closed_by_write_timeout";
-        /// The buffers of all clients were full and it held the most of those that stalled, or its replies outgrew them.
+        /// The buffers of all clients were full and it made no progress, or its command or reply outgrew them.
         buffers = "evicted_clients";
         /// CLIENT KILL.
         killed = "closed_by_kill";
@@ -80,12 +82,13 @@ counters! {
 impl Closes {
     /// Prometheus's label and the value of every counter.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, u64); 9] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 10] {
         [
             ("peer", self.peer),
             ("failure", self.failed),
             ("protocol_error", self.protocol_error),
             ("idle_timeout", self.idle_timeout),
+            ("auth_timeout", self.auth_timeout),
             ("request_timeout", self.request_timeout),
             ("write_timeout", self.write_timeout),
             ("buffers", self.buffers),

@@ -379,3 +379,51 @@ fn config_set_timeout_holds_for_clients_that_are_idle_already() {
     process.attend();
     assert!(!process.is_closed(asker));
 }
+
+#[test]
+fn strangers_hold_their_places_only_so_long() {
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, 4, Resources::default(), Some(b"secret"));
+    let (silent, busy, known) = (process.connect(), process.connect(), process.connect());
+    assert_eq!(show(&process.send(known, b"AUTH secret\r\n")), show(b"+OK\r\n"));
+    for _ in 0..9 {
+        process.advance(1_000);
+        assert!(process.send(busy, b"PING\r\n").starts_with(b"-NOAUTH"), "asking is not authenticating");
+    }
+    assert!(!process.is_closing(silent));
+    process.advance(1_100);
+    let mut answer = Vec::new();
+    process.pump(silent, &mut answer);
+    assert_eq!(
+        show(&answer),
+        show(b"-NOAUTH authentication was not finished within the server's time limit\r\n")
+    );
+    assert!(process.is_closed(silent) && process.is_closing(busy) && !process.is_closing(known));
+    assert_eq!(process.server.engine().metrics.closes.auth_timeout, 1);
+}
+
+#[test]
+fn a_client_that_takes_a_few_bytes_at_a_time_of_a_long_reply_is_closed() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let id = process.connect();
+    process.send(id, &encode(&[b"SET".as_slice(), b"big", &vec![b'x'; MIB]]));
+    process.receive(id, b"GET big\r\n");
+    process.server.run(id, process.now);
+    // 1 KiB every 5 s: less than 64 KiB within the write time limit of 30 s.
+    for second in (0..30).step_by(5) {
+        process.take_output(id, 1024, &mut Vec::new());
+        assert!(!process.is_closing(id), "closed after {second} s");
+        process.advance(5_000);
+    }
+    assert!(process.is_closing(id), "it holds a MiB of the store for ever");
+    process.server.close(id);
+    // One that takes 64 KiB in that time makes progress.
+    let id = process.connect();
+    process.receive(id, b"GET big\r\n");
+    process.server.run(id, process.now);
+    for _ in 0..24 {
+        process.take_output(id, 16 * KIB, &mut Vec::new());
+        process.advance(5_000);
+        assert!(!process.is_closing(id), "closed although it takes 64 KiB in 20 s");
+    }
+}

@@ -170,7 +170,7 @@ impl Harness {
     /// done.
     fn attend(&mut self) {
         while let Some(id) = self.server.poll_wake() {
-            if !self.server.has_job(id) {
+            if !self.server.is_replying(id) {
                 self.server.run(id, self.now);
             }
         }
@@ -272,7 +272,7 @@ impl Harness {
         let Some(id) = self.places[place].id else { return };
         for _ in 0..DRAIN_ROUNDS {
             let more = self.server.run(id, self.now);
-            if !self.take(place, usize::MAX) && !more && !self.server.has_job(id) {
+            if !self.take(place, usize::MAX) && !more && !self.server.is_replying(id) {
                 return;
             }
         }

@@ -83,6 +83,9 @@ pub struct ServeArgs {
     /// Close a connection that has been idle for so long; 0: never
     #[arg(long, env = "PANNIER_IDLE_TIMEOUT", value_name = "TIME", default_value = "0", value_parser = parse_duration)]
     idle_timeout: Duration,
+    /// Close a connection that has not authenticated after so long, where a password is set; 0: never
+    #[arg(long, env = "PANNIER_AUTH_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    auth_timeout: Duration,
     /// Close a connection whose command has begun and is not whole after so long; 0: never
     #[arg(long, env = "PANNIER_REQUEST_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     request_timeout: Duration,
@@ -162,6 +165,7 @@ impl ServeArgs {
             databases: self.databases,
             max_value_bytes: self.max_value,
             idle_timeout: self.idle_timeout,
+            auth_timeout: self.auth_timeout,
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
             password: password.map(Secret::into_bytes),

@@ -13,6 +13,8 @@ pub enum CloseReason {
     ProtocolError,
     /// Another protocol's request, say from a browser: closed without a word.
     CrossProtocol,
+    /// It has not authenticated in time.
+    AuthTimeout,
     /// A command was begun and not finished in time.
     RequestTimeout,
     /// Replies were not taken in time.
@@ -43,6 +45,7 @@ impl CloseReason {
             CloseReason::Failed => &mut closes.failed,
             CloseReason::ProtocolError | CloseReason::CrossProtocol => &mut closes.protocol_error,
             CloseReason::IdleTimeout => &mut closes.idle_timeout,
+            CloseReason::AuthTimeout => &mut closes.auth_timeout,
             CloseReason::RequestTimeout => &mut closes.request_timeout,
             CloseReason::WriteTimeout => &mut closes.write_timeout,
             CloseReason::OutputFull
@@ -61,6 +64,7 @@ impl CloseReason {
             CloseReason::Quit => "QUIT",
             CloseReason::ProtocolError => "protocol error",
             CloseReason::CrossProtocol => "a request of another protocol (HTTP)",
+            CloseReason::AuthTimeout => "it has not authenticated in time",
             CloseReason::RequestTimeout => "a command was begun and not finished in time",
             CloseReason::WriteTimeout => "replies were not taken in time",
             CloseReason::IdleTimeout => "idle for too long",
@@ -86,7 +90,7 @@ impl CloseReason {
             | CloseReason::CommandTooLong
             | CloseReason::Stopping
             | CloseReason::Failed => log::Level::Debug,
-            CloseReason::IdleTimeout | CloseReason::Killed => log::Level::Info,
+            CloseReason::IdleTimeout | CloseReason::AuthTimeout | CloseReason::Killed => log::Level::Info,
             CloseReason::WriteTimeout
             | CloseReason::OutputFull
             | CloseReason::InputFull

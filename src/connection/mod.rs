@@ -251,6 +251,17 @@ impl Connection {
         self.readiness.runnable |= !self.input.is_empty();
     }
 
+    /// Keeps `total`, the sum of what the waiting replies of all connections pin in the store, after this one's output
+    /// has changed.
+    #[inline]
+    pub(crate) fn count_pinned(&mut self, total: &mut u64) {
+        let pinned = self.output.large_pending();
+        if pinned != self.pinned_counted {
+            *total = *total - self.pinned_counted + pinned;
+            self.pinned_counted = pinned;
+        }
+    }
+
     /// The socket takes no more of the output for now.
     pub(crate) fn handle_blocked(&mut self) {
         let was_blocked = std::mem::replace(&mut self.readiness.write_blocked, !self.output.is_empty());

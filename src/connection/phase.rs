@@ -104,6 +104,8 @@ pub(crate) struct Readiness {
     pub write_blocked: bool,
     /// It needs a buffer of this kind and there is none: nothing is read for it, and nothing of it runs, until there is.
     pub starved: Option<BufferKind>,
+    /// Something is to be pushed once the reply under way is whole.
+    pub push_waits: bool,
 }
 
 /// What a connection speaks; its first byte tells.

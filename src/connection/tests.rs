@@ -11,6 +11,7 @@ fn every_reason_to_close_has_a_text_of_its_own() {
         Quit,
         ProtocolError,
         CrossProtocol,
+        AuthTimeout,
         RequestTimeout,
         WriteTimeout,
         IdleTimeout,

@@ -125,6 +125,21 @@ impl Server {
         connection.body().is_some() || connection.input.len() < self.input_bytes_max(connection)
     }
 
+    /// Gives the ring of a connection that has nothing under way a buffer of the usual length: what nearly every request
+    /// needs, and all that it needs. False: [`make_ring_space`](Server::make_ring_space) is to decide.
+    #[inline]
+    pub(super) fn attach_idle_ring(&mut self, id: ConnectionId) -> bool {
+        let Server { connections, input, .. } = self;
+        let Some(connection) = connections.get_mut(id.index as usize) else { return false };
+        matches!(connection.phase(), Phase::Ready)
+            && !connection.input.is_attached()
+            && connection.session.authenticated
+            && connection.end_reason.is_none()
+            && connection.readiness.starved.is_none()
+            && leaves_half(input, RING_BYTES)
+            && connection.input.attach(input)
+    }
+
     /// Sees to it that the ring has room for the next bytes: attaches, straightens or lengthens it. False: the bytes are
     /// left in the socket.
     pub(super) fn make_ring_space(&mut self, id: ConnectionId, now: Millis) -> bool {
@@ -217,14 +232,6 @@ impl Server {
                 return false;
             }
         }
-    }
-
-    /// Keeps the sum of what waiting replies pin, after the output of a connection has changed.
-    pub(super) fn count_pinned(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
-        let pinned = connection.output.large_pending();
-        self.pinned_bytes = self.pinned_bytes - connection.pinned_counted + pinned;
-        connection.pinned_counted = pinned;
     }
 
     /// Nothing more is done for a connection until memory comes back.

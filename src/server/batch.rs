@@ -183,13 +183,13 @@ impl Server {
             self.skip_planned(&mut conn);
         }
         self.batch.items.truncate(mark);
-        let Server { connections, output, .. } = self;
+        let Server { connections, output, pinned_bytes, .. } = self;
         let connection = connections.get_mut(id.index as usize);
         if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
             connection.readiness.runnable = more;
             connection.output.detach_if_empty(output);
+            connection.count_pinned(pinned_bytes);
         }
-        self.count_pinned(id);
         self.update_deadline(id, now.monotonic);
         more
     }
@@ -319,7 +319,7 @@ impl Server {
 
 /// Whether the connection's next command may run at once, if it is one that can be planned.
 fn fast_path_ready(connection: &Connection) -> bool {
-    *connection.phase() == Phase::Ready
+    matches!(connection.phase(), Phase::Ready)
         && connection.protocol != StreamProtocol::Frames
         && connection.decoder.is_idle()
         && connection.session.authenticated

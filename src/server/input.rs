@@ -169,6 +169,9 @@ impl Server {
 
     /// Where the next bytes go, room made for them.
     fn input_room(&mut self, id: ConnectionId, now: Now) -> Option<Room> {
+        if self.get(id).is_some() && self.attach_idle_ring(id) {
+            return Some(Room::Ring);
+        }
         let connection = self.get(id)?;
         if !self.wants_input(connection) {
             return None;

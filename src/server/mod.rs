@@ -24,6 +24,7 @@
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
+//! | `push.rs` | bytes for a client that asked for nothing at this moment |
 //! | `ops_rate.rs` | commands a second |
 //! | `pressure.rs` | exhausted buffers: who waits, and who has to go |
 //! | `deadlines.rs` | the time limits of section "limits" of the README |
@@ -35,6 +36,7 @@ mod frames;
 mod input;
 mod ops_rate;
 mod output;
+mod push;
 mod request_log;
 mod run;
 mod timeouts;
@@ -238,7 +240,7 @@ impl Server {
     }
 
     /// Whether a reply of this connection has begun and goes on when it is run again.
-    pub fn has_job(&self, id: ConnectionId) -> bool {
+    pub fn is_replying(&self, id: ConnectionId) -> bool {
         self.get(id).is_some_and(|connection| connection.is_replying())
     }
 

@@ -94,9 +94,8 @@ impl Server {
             output.set_position(cursor.position());
         }
         connection.handle_sent(len, now.monotonic);
-        let is_empty = connection.output.is_empty();
-        self.count_pinned(id);
-        if is_empty {
+        connection.count_pinned(&mut self.pinned_bytes);
+        if connection.output.is_empty() {
             self.update_deadline(id, now.monotonic);
         }
     }

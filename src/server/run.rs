@@ -290,6 +290,9 @@ impl Server {
             }
             return Progress::Waiting;
         }
+        if std::mem::take(&mut connection.readiness.push_waits) {
+            self.wake_queue.push(id.index);
+        }
         if flow == Flow::Close {
             connection.close(CloseReason::Quit);
         }

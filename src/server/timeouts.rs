@@ -4,8 +4,11 @@
 use super::Server;
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::time::{Millis, Now};
-use crate::wire::encode::Out;
 
+/// A request timeout of a client whose bytes the server has yet to read, or to look at, is looked at again after this.
+const UNREAD_RETRY_MS: u64 = 10;
+/// Bytes of the notice that a client gets before it is closed, at most.
+const NOTICE_BYTES_MAX: usize = 256;
 /// How long a client that is told of its time limit may take to read that.
 const LINGER_MS: u64 = 1_000;
 
@@ -30,7 +33,7 @@ impl Server {
                     if at <= now.monotonic
                         && (connection.readiness.unread || connection.readiness.runnable) =>
                 {
-                    self.timers.schedule(index, now.monotonic.plus(1));
+                    self.timers.schedule(index, now.monotonic.plus(UNREAD_RETRY_MS));
                 }
                 Some((at, reason)) if at <= now.monotonic => self.time_out(id, reason, now.monotonic),
                 Some((at, _)) => self.timers.schedule(index, at),
@@ -77,12 +80,21 @@ impl Server {
             let at = runtime.write_timeout.after(connection.progressed)?;
             return Some((at, CloseReason::WriteTimeout));
         }
+        // Strangers hold their places only so long, whatever else they do.
+        let auth = (!connection.session.authenticated)
+            .then(|| runtime.auth_timeout.after(connection.opened))
+            .flatten()
+            .map(|at| (at, CloseReason::AuthTimeout));
         if let Some(request_started) = connection.request_started() {
-            let at = runtime.request_timeout.after(request_started)?;
-            return Some((at, CloseReason::RequestTimeout));
+            let request = runtime.request_timeout.after(request_started);
+            let request = request.map(|at| (at, CloseReason::RequestTimeout));
+            return [auth, request].into_iter().flatten().min_by_key(|(at, _)| *at);
+        }
+        if auth.is_some() {
+            return auth;
         }
         // It has asked: it is the server that takes its time.
-        if matches!(connection.phase(), Phase::Paused) {
+        if matches!(connection.phase(), Phase::Paused | Phase::Replying(_)) {
             return None;
         }
         Some((runtime.idle_timeout.after(connection.active)?, CloseReason::IdleTimeout))
@@ -90,8 +102,7 @@ impl Server {
 
     /// Ends a connection whose limit has passed: it is told where it can be, and no longer waited for.
     fn time_out(&mut self, id: ConnectionId, reason: CloseReason, now: Millis) {
-        let Server { connections, output, .. } = self;
-        let connection = &mut connections[id.index as usize];
+        let connection = &self.connections[id.index as usize];
         if connection.is_draining() || reason == CloseReason::WriteTimeout {
             return self.drop_at_once(id, reason);
         }
@@ -104,10 +115,21 @@ impl Server {
                 connection.body().map_or(0, |body| body.remaining),
                 now.since(connection.active)
             );
-            let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
-            out.error("ERR the command was begun and not finished within the server's time limit");
-            connection.progressed = now;
         }
+        let notice = match reason {
+            CloseReason::RequestTimeout => {
+                Some("ERR the command was begun and not finished within the server's time limit")
+            }
+            CloseReason::AuthTimeout => {
+                Some("NOAUTH authentication was not finished within the server's time limit")
+            }
+            _ => None,
+        };
+        if let Some(notice) = notice {
+            // Where the notice has no room, the connection ends without it.
+            let _ = self.push(id, NOTICE_BYTES_MAX, now, |out| out.error(notice));
+        }
+        let Some(connection) = self.get_mut(id) else { return };
         connection.close(reason);
         self.wake_queue.push(id.index);
         self.update_deadline(id, now);

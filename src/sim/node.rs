@@ -324,8 +324,8 @@ impl Node {
     }
 
     /// Whether a reply has begun that goes on later.
-    pub fn has_job(&self, id: ConnectionId) -> bool {
-        self.server.has_job(id)
+    pub fn is_replying(&self, id: ConnectionId) -> bool {
+        self.server.is_replying(id)
     }
 
     /// Whether the server waits for nothing but this connection's next bytes.

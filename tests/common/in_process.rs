@@ -135,7 +135,7 @@ impl InProcess {
                 self.server.close(id);
             }
             moved |= sent || more;
-            if !more && !sent && !self.server.has_job(id) {
+            if !more && !sent && !self.server.is_replying(id) {
                 return moved;
             }
         }
@@ -145,7 +145,7 @@ impl InProcess {
     pub fn attend(&mut self) {
         while let Some(id) = self.server.poll_wake() {
             // A job goes on a slice at a time, in its own client's turn.
-            if !self.server.has_job(id) {
+            if !self.server.is_replying(id) {
                 self.server.run(id, self.now);
             }
             if self.server.is_finished(id) {

@@ -146,7 +146,7 @@ impl World {
                     Owner::Tcp(_) => self.explain(*at, usize::MAX)?,
                 }
                 let link = &mut self.links[*at];
-                if self.node.has_job(link.id) {
+                if self.node.is_replying(link.id) {
                     self.report.answers_in_pieces += u64::from(!link.peer.is_reading());
                     link.peer.reads_since(mark);
                 }
