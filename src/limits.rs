@@ -58,9 +58,12 @@ const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as u64);
 pub const DATAGRAM_BYTES_MAX: usize = 1200;
 /// Bytes of a frame on a framed TCP connection: it waits whole in the input ring. Larger values travel over RESP.
 pub const STREAM_FRAME_BYTES_MAX: usize = 64 * KIB;
+/// Bytes of a reply on a framed TCP connection, at most; a longer value is answered USE_TCP, that is: ask by RESP.
+pub const STREAM_REPLY_BYTES_MAX: usize = INLINE_VALUE_BYTES_MAX + 256;
+const _: () = assert!(STREAM_REPLY_BYTES_MAX <= RING_BYTES);
 /// Clients whose writes the at-most-once table remembers, unless configured otherwise.
 pub const UDP_CLIENTS_DEFAULT: usize = 4096;
-/// Writes of one client that are remembered, and requests that it may have outstanding: a bit each in a `u64`.
+/// Writes of one client that are remembered, one for each slot, and requests that it may have outstanding.
 pub const UDP_WINDOW: usize = 64;
 /// A client that has been silent for this long, in ms, may be forgotten; never sooner.
 pub const UDP_LEASE_MS: u64 = 120_000;

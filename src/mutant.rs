@@ -37,8 +37,8 @@ mutants! {
     NoSessionNumber = "no-session-number";
     /// The checksum covers key and value, and not the header (`wire/frame.rs`).
     CrcSkipsHeader = "crc-skips-header";
-    /// A write that has just left the window counts as new (`frames/sessions.rs`).
-    WindowOffByOne = "window-off-by-one";
+    /// A write whose slot the next one has taken counts as new (`frames/sessions.rs`).
+    StaleSlot = "stale-slot";
     /// A ring that is straightened loses its last byte (`ring.rs`).
     RingOffByOne = "ring-off-by-one";
     /// EXEC does not see that a watched key has expired in the meantime (`server/transaction.rs`).

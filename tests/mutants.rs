@@ -14,7 +14,7 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::NoEpochCheck | Mutant::StaleHint => 60,
         Mutant::HalfDone => 120,
         Mutant::NoSessionNumber | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,
-        Mutant::ScanSkipsSplit | Mutant::WindowOffByOne => 600,
+        Mutant::ScanSkipsSplit | Mutant::StaleSlot => 600,
     }
 }
 

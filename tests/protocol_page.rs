@@ -1,16 +1,31 @@
 //! `docs/protocol.md` against the code: its test vectors, byte by byte, and its tables, name by name.
 //! `PANNIER_BLESS=1 cargo test --test protocol_page` writes the vectors into the page.
-#![cfg(feature = "server")]
+#![cfg(all(feature = "server", feature = "client"))]
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use pannier::wire::frame::{self, Direction, Head, Op, Reject, Status, flags};
-use pannier::wire::tag::{TagKey, TagKeys};
+use pannier::client::SessionConfig;
+use pannier::config::ServerOptions;
+use pannier::engine::Engine;
+use pannier::frames::cookie::Source;
+use pannier::frames::sessions::{ADDRESS_SESSIONS_MIN, STREAM_SESSIONS_MAX};
+use pannier::frames::{Config, FrameServer, Handled, Incoming};
+use pannier::limits::{
+    DATAGRAM_BYTES_MAX, STREAM_FRAME_BYTES_MAX, STREAM_REPLY_BYTES_MAX, UDP_LEASE_MS, UDP_WINDOW,
+};
+use pannier::store::{Store, StoreConfig};
+use pannier::time::{Millis, Now};
+use pannier::wire::frame::{self, Direction, FRAME_LEN_MIN, Head, Op, Reject, Status, Step, flags};
+use pannier::wire::tag::{TAG_LEN, TagKey, TagKeys};
 
 const CLIENT: u64 = 0x0102_0304_0506_0708;
 const EPOCH: u32 = 0x1122_3344;
-const COOKIE: [u8; 16] = [1, 0, 0, 0, 0, 0, 0, 5, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28];
+/// Of a CHALLENGE: no session.
+const CHALLENGED: [u8; 16] = [1, 0, 0, 0, 0, 0, 0, 0, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28];
+/// Of session 9.
+const COOKIE: [u8; 16] = [1, 0, 0, 0, 0, 0, 0, 9, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38];
 
 struct Vector {
     title: &'static str,
@@ -33,7 +48,7 @@ fn vector(title: &'static str, head: &Head, body: (&[u8], &[u8]), tag: Option<&T
 fn vectors() -> Vec<Vector> {
     let keys = TagKeys::from_password(b"secret");
     let hello = Head::request(Op::Hello, CLIENT, 0);
-    let again = Head { attempt: 1, cookie: COOKIE, ..hello };
+    let again = Head { attempt: 1, cookie: CHALLENGED, ..hello };
     let ask = |op, sequence| Head { epoch: EPOCH, cookie: COOKIE, ..Head::request(op, CLIENT, sequence) };
     let put = Head { flags: flags::IF_ABSENT, first_incomplete: 1, argument: 60_000, ..ask(Op::Put, 1) };
     let add = Head { attempt: 3, first_incomplete: 1, argument: (-1_i64).cast_unsigned(), ..ask(Op::Add, 2) };
@@ -45,7 +60,7 @@ fn vectors() -> Vec<Vector> {
         ..to.reply(Status::Ok, EPOCH)
     };
     let none: (&[u8], &[u8]) = (b"", b"");
-    let challenge = Head { cookie: COOKIE, ..hello.reply(Status::Challenge, EPOCH) };
+    let challenge = Head { cookie: CHALLENGED, ..hello.reply(Status::Challenge, EPOCH) };
     vec![
         vector("HELLO, without a cookie", &hello, none, None),
         vector("CHALLENGE, to that HELLO", &challenge, none, None),
@@ -126,4 +141,264 @@ fn the_tables_name_everything() {
     for direction in [Direction::Request, Direction::Reply] {
         assert!(page.contains(&format!("F5 {:02X}", direction as u8)));
     }
+}
+
+/// 65468 as "65,468".
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let (front, back) = digits.split_at(digits.len().saturating_sub(3));
+    if front.is_empty() { back.to_owned() } else { format!("{front},{back}") }
+}
+
+#[test]
+fn the_numbers_of_the_page_are_the_codes() {
+    let page = std::fs::read_to_string(page_path()).expect("the page").replace('\n', " ");
+    let says = |text: String| assert!(page.contains(&text), "the page does not say {text:?}");
+    let room = |len: usize| (grouped(len - FRAME_LEN_MIN), grouped(len - FRAME_LEN_MIN - TAG_LEN));
+    let (plain, tagged) = room(DATAGRAM_BYTES_MAX);
+    says(format!("room for {plain} bytes of key and value together, {tagged} with a tag"));
+    let (plain, tagged) = room(STREAM_FRAME_BYTES_MAX);
+    says(format!("over TCP for {plain} and {tagged} bytes"));
+    let (plain, tagged) = room(STREAM_REPLY_BYTES_MAX);
+    says(format!("for a value of {plain} and {tagged}."));
+    let SessionConfig { retry_first, retry_min, retry_max, port_retries, .. } = SessionConfig::default();
+    says(format!("wait {} ms before the first retry", retry_first.as_millis()));
+    says(format!(
+        "and {} ms at least; double the wait each time, to {} ms",
+        retry_min.as_millis(),
+        retry_max.as_millis()
+    ));
+    says(format!("After {port_retries} silences in a row go on from a new source port"));
+    says(format!("half a lease ({} s)", UDP_LEASE_MS / 2000));
+    says(format!("the lease ({} s)", UDP_LEASE_MS / 1000));
+    says(format!("keeps {UDP_WINDOW} *slots* for each session"));
+    says(format!(
+        "as places are left free, and {ADDRESS_SESSIONS_MIN} in any case; one TCP connection {STREAM_SESSIONS_MAX}"
+    ));
+}
+
+const NONE: [u8; 16] = [0; 16];
+
+/// A server without sockets, and a client of it.
+struct Rig {
+    frames: FrameServer,
+    engine: Engine,
+    now: Now,
+    cookie: [u8; 16],
+    epoch: u32,
+    sequence: u32,
+}
+
+impl Rig {
+    fn new(clients_max: usize, memory_bytes: usize) -> Rig {
+        let store = StoreConfig { memory_bytes, ..StoreConfig::default() };
+        Rig {
+            frames: FrameServer::new(&Config { clients_max, ..Config::new(EPOCH, [1, 2]) }),
+            engine: Engine::new(Store::new(store, [3, 4]).expect("enough"), ServerOptions::default()),
+            now: Now { monotonic: Millis(1), unix: Millis(1_700_000_000_000), unix_micros: 0 },
+            cookie: NONE,
+            epoch: EPOCH,
+            sequence: 0,
+        }
+    }
+
+    /// With a session, by the page's first steps.
+    fn open() -> Rig {
+        let mut rig = Rig::new(4, 8 << 20);
+        rig.hello(CLIENT);
+        rig
+    }
+
+    fn hello(&mut self, client_id: u64) -> Head {
+        let hello = Head::request(Op::Hello, client_id, 0);
+        self.cookie = NONE;
+        let challenge = self.raw(hello, b"", b"").expect("an answer");
+        assert_eq!((challenge.status(), challenge.epoch), (Some(Status::Challenge), EPOCH));
+        self.cookie = challenge.cookie;
+        let welcome = self.raw(Head { attempt: 1, ..hello }, b"", b"").expect("an answer");
+        self.cookie = welcome.cookie;
+        welcome
+    }
+
+    /// A datagram as it is said to be, with the cookie at hand.
+    fn raw(&mut self, head: Head, key: &[u8], value: &[u8]) -> Option<Head> {
+        let mut bytes = [0; DATAGRAM_BYTES_MAX];
+        let len =
+            frame::encode(&mut bytes, &Head { cookie: self.cookie, ..head }, key, value, None).expect("fits");
+        let mut reply = [0; DATAGRAM_BYTES_MAX];
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
+        let incoming = Incoming { from, bytes: &bytes[..len], now: self.now };
+        match self.frames.handle(&mut self.engine, &incoming, &mut reply) {
+            Handled::Reply(len) => {
+                Some(frame::decode_datagram(&reply[..len], Direction::Reply).expect("a reply").head)
+            }
+            Handled::Silent => None,
+            Handled::Rejected(reason) => panic!("{reason:?}"),
+        }
+    }
+
+    /// A new request; status, argument and expect of the answer.
+    fn ask(&mut self, op: Op, key: &[u8], value: &[u8], with: impl Fn(&mut Head)) -> (Status, u64, u64) {
+        self.sequence += 1;
+        let mut head = Head { epoch: self.epoch, ..Head::request(op, CLIENT, self.sequence) };
+        with(&mut head);
+        let reply = self.raw(head, key, value).expect("an answer");
+        (reply.status().expect("a status"), reply.argument, reply.expect)
+    }
+}
+
+#[test]
+fn the_fields_of_replies_are_as_the_page_says() {
+    let mut rig = Rig::open();
+    let plain = |_: &mut Head| {};
+    let if_revision_1 = |head: &mut Head| (head.flags, head.expect) = (flags::IF_REVISION, 1);
+    assert_eq!(rig.ask(Op::Ping, b"", b"", plain), (Status::Ok, 0, 0));
+    assert_eq!(rig.ask(Op::Delete, b"k", b"", plain), (Status::NotFound, 0, 0));
+    assert_eq!(rig.ask(Op::Expire, b"k", b"", plain), (Status::NotFound, 0, 0));
+    assert_eq!(rig.ask(Op::Put, b"k", b"", if_revision_1), (Status::NotMet, 0, 0));
+    let (status, first, existed) = rig.ask(Op::Put, b"k", b"v", plain);
+    assert_eq!((status, existed), (Status::Ok, 0));
+    assert_eq!(rig.ask(Op::Get, b"k", b"", plain), (Status::Ok, first, 0));
+    let (status, second, existed) = rig.ask(Op::Put, b"k", b"v", plain);
+    assert_eq!((status, existed, second > first), (Status::Ok, 1, true));
+    for op in [Op::Put, Op::Delete, Op::Expire] {
+        assert_eq!(rig.ask(op, b"k", b"", if_revision_1), (Status::NotMet, second, 0), "{op:?}");
+    }
+    assert_eq!(rig.ask(Op::Add, b"k", b"", plain), (Status::WrongType, second, 0));
+    let (status, third, expect) = rig.ask(Op::Expire, b"k", b"", |head| head.argument = 5000);
+    assert_eq!((status, third > second, expect), (Status::Ok, true, 0));
+    assert_eq!(rig.ask(Op::Get, b"k", b"", plain), (Status::Ok, third, 5000));
+    let (status, deleted, expect) = rig.ask(Op::Delete, b"k", b"", plain);
+    assert_eq!((status, deleted > third, expect), (Status::Ok, true, 1));
+    let (status, _, sum) = rig.ask(Op::Add, b"n", b"", |head| head.argument = u64::MAX);
+    assert_eq!((status, sum.cast_signed()), (Status::Ok, -1));
+}
+
+#[test]
+fn hellos_read_no_sequence_and_requests_need_session_epoch_cookie_and_sequence() {
+    let mut rig = Rig::open();
+    // A HELLO's first incomplete changes nothing: what it would forget is still answered.
+    assert_eq!(rig.ask(Op::Put, b"k", b"v", |_| {}).0, Status::Ok);
+    let hello =
+        Head { sequence: 9, first_incomplete: 9, attempt: 200, ..Head::request(Op::Hello, CLIENT, 0) };
+    let welcome = rig.raw(hello, b"", b"").expect("an answer");
+    assert_eq!((welcome.status(), welcome.attempt), (Some(Status::Ok), 200), "the attempt is repeated");
+    rig.sequence = 0;
+    assert_eq!(rig.ask(Op::Put, b"k", b"v", |_| {}).0, Status::Ok, "a repeat");
+    assert_eq!(rig.frames.counters().repeats, 1);
+
+    let cookie = rig.cookie;
+    for op in [Op::Get, Op::Ping, Op::Put] {
+        assert_eq!(rig.ask(op, b"k", b"", |head| head.epoch = 0).0, Status::WrongEpoch, "{op:?}");
+        assert_eq!(rig.ask(op, b"k", b"", |head| head.sequence = 0).0, Status::BadOp, "{op:?}");
+        assert_eq!(rig.ask(op, b"k", b"", |head| head.first_incomplete = 1000).0, Status::BadOp, "{op:?}");
+        rig.cookie = NONE;
+        assert_eq!(rig.ask(op, b"k", b"", |_| {}).0, Status::Challenge, "{op:?}");
+        let reply = rig.raw(Head::request(Op::Hello, CLIENT, 0), b"", b"").expect("an answer");
+        rig.cookie = reply.cookie;
+        assert_eq!(rig.ask(op, b"k", b"", |_| {}).0, Status::StaleSession, "{op:?}: a CHALLENGE's cookie");
+        rig.cookie = cookie;
+        assert_eq!(rig.ask(op, b"k", b"", |_| {}).0, Status::Ok, "{op:?}");
+    }
+}
+
+#[test]
+fn only_writes_that_ran_use_up_a_sequence_and_each_slot_keeps_one() {
+    let mut rig = Rig::open();
+    let at =
+        |rig: &mut Rig, sequence, op, key: &[u8]| rig.ask(op, key, b"", |head| head.sequence = sequence).0;
+    // Refused and read, then used all the same.
+    assert_eq!(rig.ask(Op::Put, b"k", b"", |head| (head.sequence, head.flags) = (5, 0x80)).0, Status::BadOp);
+    assert_eq!(at(&mut rig, 5, Op::Get, b"k"), Status::NotFound);
+    assert_eq!(at(&mut rig, 5, Op::Delete, b"k"), Status::NotFound);
+    // A write that changed nothing has used it.
+    assert_eq!(at(&mut rig, 5, Op::Put, b"k"), Status::IdReused);
+    assert_eq!(at(&mut rig, 5, Op::Get, b"k"), Status::IdReused, "for a read too");
+    assert_eq!(at(&mut rig, 5, Op::Delete, b"k"), Status::NotFound, "the repeat");
+    // Another 64, 128 and more further on: the slot is taken over, the others stay.
+    assert_eq!(at(&mut rig, 7, Op::Put, b"k"), Status::Ok);
+    assert_eq!(at(&mut rig, 5 + 640, Op::Put, b"k"), Status::Ok);
+    assert_eq!(at(&mut rig, 5, Op::Delete, b"k"), Status::StaleSession);
+    assert_eq!(at(&mut rig, 7, Op::Put, b"k"), Status::Ok);
+    assert_eq!((rig.frames.counters().writes, rig.frames.counters().repeats), (3, 2));
+    // Below first incomplete nothing runs, whether it did before or not.
+    assert_eq!(
+        rig.ask(Op::Get, b"k", b"", |head| (head.sequence, head.first_incomplete) = (700, 100)).0,
+        Status::Ok
+    );
+    for sequence in [7, 99] {
+        assert_eq!(at(&mut rig, sequence, Op::Put, b"k"), Status::StaleSession);
+    }
+    assert_eq!(at(&mut rig, 100, Op::Put, b"k"), Status::Ok);
+}
+
+#[test]
+fn busy_keeps_the_cookie_good_and_nothing_else() {
+    let mut rig = Rig::new(2, 8 << 20);
+    for client_id in [1, 2] {
+        assert_eq!(rig.hello(client_id).status(), Some(Status::Ok));
+        let put = Head { epoch: EPOCH, ..Head::request(Op::Put, client_id, 1) };
+        assert_eq!(rig.raw(put, b"k", b"").and_then(|head| head.status()), Some(Status::Ok));
+    }
+    let busy = rig.hello(3);
+    assert_eq!((busy.status(), rig.frames.sessions().len()), (Some(Status::Busy), 2));
+    let get = Head { epoch: EPOCH, ..Head::request(Op::Get, 3, 1) };
+    assert_eq!(rig.raw(get, b"k", b"").and_then(|head| head.status()), Some(Status::StaleSession));
+    rig.now.monotonic = rig.now.monotonic.plus(UDP_LEASE_MS + 1);
+    let welcome =
+        rig.raw(Head { attempt: 2, ..Head::request(Op::Hello, 3, 0) }, b"", b"").expect("an answer");
+    assert_eq!(welcome.status(), Some(Status::Ok), "the same HELLO, when a lease has run out");
+}
+
+#[test]
+fn the_errors_that_the_page_names_are_limited_and_the_others_are_not() {
+    let page = std::fs::read_to_string(page_path()).expect("the page");
+    let from = page.find("By datagram the server limits these").expect("the paragraph");
+    let named = &page[from..from + page[from..].find("`CHALLENGE` and the").expect("its end")];
+    for status in Status::ALL {
+        let is_named = named.contains(&format!("`{}`", status.name()));
+        assert_eq!(is_named, status.is_error(), "{}", status.name());
+    }
+    let answered = |provoke: &dyn Fn(&mut Rig) -> Option<Head>| {
+        let mut rig = Rig::open();
+        (0..1000).filter(|_| provoke(&mut rig).is_some()).count()
+    };
+    let bad_op =
+        |rig: &mut Rig| rig.raw(Head { epoch: EPOCH, ..Head::request(Op::Put, CLIENT, 0) }, b"k", b"");
+    let challenge = |rig: &mut Rig| {
+        rig.cookie = NONE;
+        rig.raw(Head { epoch: EPOCH, ..Head::request(Op::Put, CLIENT, 1) }, b"k", b"")
+    };
+    assert_eq!((answered(&bad_op), answered(&challenge)), (128, 1000));
+}
+
+/// A write that was answered CHALLENGE did not run by this copy; with the cookie of the same session its retry runs once.
+#[test]
+fn over_tcp_the_session_is_the_same_and_the_cookie_another() {
+    let mut rig = Rig::open();
+    let add = Head { epoch: EPOCH, argument: 5, ..Head::request(Op::Add, CLIENT, 1) };
+    let first = rig.raw(add, b"n", b"").expect("an answer");
+    let stream = Source::Stream { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), connection: 1 };
+    let mut ask = |head: Head, cookie, key: &[u8]| {
+        let mut bytes = [0; 200];
+        let len = frame::encode(&mut bytes, &Head { cookie, ..head }, key, b"", None).expect("fits");
+        let Ok(Step::Ready { frame, .. }) = frame::decode_prefix(&bytes[..len], Direction::Request, 200)
+        else {
+            panic!("a frame");
+        };
+        let mut reply = [0; 200];
+        let Handled::Reply(len) =
+            rig.frames.handle_stream_frame(&mut rig.engine, &frame, (stream, rig.now), &mut reply)
+        else {
+            panic!("an answer");
+        };
+        frame::decode_datagram(&reply[..len], Direction::Reply).expect("a reply").head
+    };
+    let refused = ask(add, first.cookie, b"n");
+    assert_eq!(refused.status(), Some(Status::Challenge));
+    let hello = Head::request(Op::Hello, CLIENT, 0);
+    let welcome = ask(hello, refused.cookie, b"");
+    assert_eq!((welcome.status(), welcome.expect), (Some(Status::Ok), 1), "the session of the datagrams");
+    let again = ask(add, welcome.cookie, b"n");
+    assert_eq!((again.status(), again.expect), (Some(Status::Ok), 5), "a repeat");
 }

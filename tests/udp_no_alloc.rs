@@ -53,6 +53,8 @@ impl Rig {
         self.cookie = [0; 16];
         let challenge = self.send(Head::request(Op::Hello, id, 0), b"", b"").expect("a challenge");
         self.cookie = challenge.cookie;
+        let welcome = self.send(Head::request(Op::Hello, id, 0), b"", b"").expect("a welcome");
+        self.cookie = welcome.cookie;
         for (sequence, op) in Op::ALL.iter().cycle().take(100).enumerate() {
             let head = Head { argument: 1, ..Head::request(*op, id, sequence as u32) };
             let value: &[u8] = if *op == Op::Put { b"12" } else { b"" };

@@ -121,6 +121,7 @@ class Client:
     def _new_session(self):
         self.client_id = int.from_bytes(os.urandom(8), "big")
         self.epoch, self.cookie, self.number, self.sequence = 0, NO_COOKIE, None, 0
+        self.hello_attempts, self.heard, self.lease = 0, time.monotonic(), 120.0
 
     # -- operations ---------------------------------------------------------------------------------------------------
 
@@ -154,7 +155,7 @@ class Client:
         sent = False
         while True:
             try:
-                if self.number is None:
+                if self.number is None or time.monotonic() - self.heard > self.lease / 2:
                     self._hello(deadline)
                 self.sequence += 1
                 sent = True
@@ -183,6 +184,7 @@ class Client:
                 if lost:
                     raise SessionLost
                 self.epoch, self.number, self.cookie = reply.epoch, reply.expect, reply.cookie
+                self.lease = reply.argument / 1000
                 return
             if self.number is not None and reply.epoch != self.epoch:
                 raise SessionLost
@@ -196,7 +198,8 @@ class Client:
 
     def _exchange(self, op, sequence, deadline, **fields):
         """Sends until an answer comes."""
-        attempt, wait = 0, 0.1
+        first = self.hello_attempts if op == HELLO else 0
+        attempt, wait, silences = first, 0.05, 0
         while True:
             if time.monotonic() >= deadline:
                 raise Timeout
@@ -208,8 +211,11 @@ class Client:
             except OSError:
                 pass  # As good as lost.
             until = min(deadline, time.monotonic() + wait * random.uniform(0.75, 1.25))
-            reply = self._receive(op, sequence, until)
+            reply = self._receive(op, sequence, first, until)
+            if op == HELLO:
+                self.hello_attempts = min(attempt + 1, 255)
             if reply is not None:
+                silences = 0
                 if op == HELLO:
                     return reply
                 if reply.status == CHALLENGE:
@@ -225,12 +231,15 @@ class Client:
                     if reply.cookie != NO_COOKIE:
                         self.cookie = reply.cookie
                     return reply
-            attempt, wait = attempt + 1, min(wait * 2, 2.0)
-            if reply is None and attempt % 4 == 0:
-                self.socket.close()
-                self._new_port()
+            else:
+                silences += 1
+                if silences % 3 == 0:
+                    self.socket.close()
+                    self._new_port()
+            attempt, wait = attempt + 1, min(wait * 2, 0.5)
 
-    def _receive(self, op, sequence, until):
+    def _receive(self, op, sequence, first, until):
+        """A reply to one of the attempts from the first on."""
         while True:
             left = until - time.monotonic()
             if left <= 0:
@@ -251,9 +260,10 @@ class Client:
             tells_epoch = op == HELLO or reply.status in (CHALLENGE, WRONG_EPOCH)
             if reply.client_id != self.client_id or not (tells_epoch or reply.epoch == self.epoch):
                 self.counters["unknown"] += 1
-            elif (reply.sequence, reply.op) != (sequence, op):
+            elif (reply.sequence, reply.op) != (sequence, op) or reply.attempt < first:
                 self.counters["late"] += 1
             else:
+                self.heard = time.monotonic()
                 return reply
 
 
@@ -295,11 +305,11 @@ def check(host, port):
 
 def vectors(page):
     blocks = re.findall(r"### (.*)\n\n```hex\n([^`]*)```", open(page, encoding="utf-8").read())
-    known, cookie = 0x0102030405060708, bytes.fromhex("01000000000000052122232425262728")
-    here = {"epoch": 0x11223344, "cookie": cookie}
+    known, challenged = 0x0102030405060708, bytes.fromhex("01000000000000002122232425262728")
+    here = {"epoch": 0x11223344, "cookie": bytes.fromhex("01000000000000093132333435363738")}
     made = {
         "HELLO, without": request(HELLO, known, 0),
-        "HELLO, with the": request(HELLO, known, 0, attempt=1, cookie=cookie),
+        "HELLO, with the": request(HELLO, known, 0, attempt=1, cookie=challenged),
         "PUT": request(PUT, known, 1, flags=IF_ABSENT, first_incomplete=1, argument=60_000, key=b"key", value=b"value",
                        **here),
         "ADD": request(ADD, known, 2, attempt=3, first_incomplete=1, argument=-1, key=b"n", **here),
@@ -314,6 +324,7 @@ def vectors(page):
                 checked += 1
         if title.startswith(("OK", "CHALLENGE")) and "tagged" not in title:
             reply = Reply(data)
+            cookie = challenged if title.startswith("CHALLENGE") else here["cookie"]
             assert (reply.client_id, reply.epoch, reply.cookie) == (known, here["epoch"], cookie), title
             checked += 1
     assert crc32c(b"123456789") == 0xE3069283 and checked == 8, checked

@@ -126,7 +126,7 @@ enum Decision {
     Reject(Reject),
     Answer(Answer),
     Read { op: Op, session: SessionIndex },
-    Write { op: Op, session: SessionIndex, hash: u64 },
+    Write { op: Op, session: SessionIndex, hash: u32 },
 }
 
 /// The server's side of the frame protocol. Allocates when it is made and never again.
@@ -305,7 +305,7 @@ impl FrameServer {
     }
 
     /// A keyed hash of what a write says, without what changes between its sendings.
-    fn hash_of(&self, frame: &Frame<'_>) -> u64 {
+    fn hash_of(&self, frame: &Frame<'_>) -> u32 {
         let head = &frame.head;
         let mut hasher = SipHasher24::new_with_keys(self.hash_key[0], self.hash_key[1]);
         hasher.write(&[head.code, head.flags & !flags::TAG]);
@@ -314,11 +314,11 @@ impl FrameServer {
         hasher.write_u64(frame.key.len() as u64);
         hasher.write(frame.key);
         hasher.write(frame.value);
-        hasher.finish()
+        hasher.finish() as u32
     }
 
     /// Notes that a write has run and keeps its reply.
-    fn ran(&mut self, asked: &Asked<'_>, session: SessionIndex, hash: u64, kept: CachedReply) -> Answer {
+    fn ran(&mut self, asked: &Asked<'_>, session: SessionIndex, hash: u32, kept: CachedReply) -> Answer {
         self.counters.writes += 1;
         self.sessions.keep(session, asked.frame.head.sequence, hash, kept);
         self.in_session(Answer { kept, cookie: None }, session)

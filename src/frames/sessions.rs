@@ -1,14 +1,17 @@
 //! The at-most-once table: which writes of which clients have run, and what they were answered.
 //!
 //! ```text
-//!            first                         highest
-//!              |                              |
-//!  . . . . . . 5   6   7   8   ...   67  68  69     a client's sequences
-//!  \________/  \____________________________/ \____
-//!   stale: never   the window: a bit for each       new
-//!   run again      write that has run, its
-//!                  reply and its hash kept
+//!   slot       0      1      2      3    …    63       a client's writes by sequence modulo 64
+//!           ┌──────┬──────┬──────┬──────┬───┬──────┐
+//!  sequence │  128 │   65 │    2 │  131 │ … │  127 │   the last that has run in the slot, with the hash of its
+//!     reply │  OK… │  OK… │  OK… │ FULL │ … │  OK… │   contents and its reply
+//!           └──────┴──────┴──────┴──────┴───┴──────┘
+//!   a higher sequence is new; this one is a repeat; a lower one is stale: it has run, or will never run
 //! ```
+//! The slots are those of NFS 4.1 (RFC 8881, section 2.10.6.1). A client has at most one write outstanding in each, so that
+//! the server need never keep more than one reply for it; and while one write is lost and sent again, the other slots
+//! go on without a bound.
+//!
 //! Memory is fixed: heads and slots are reserved when the table is made, touched as clients come.
 //!
 //! **Nothing that was dropped can run again.** A session has a number that no other session of this run has. A request
@@ -52,10 +55,13 @@ pub struct CachedReply {
     pub expect: u64,
 }
 
-/// A kept reply as it stands in the table. Revisions have 48 bits, so that the status fits beside one.
+/// The last write that has run in a slot, and its reply. Revisions have 48 bits, so that the status fits beside one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    hash: u64,
+    /// 0: none has run yet.
+    sequence: u32,
+    /// Of the write's contents; cut to 32 bits, since it guards against a client's mistake and nothing else.
+    hash: u32,
     /// Status in the upper 8 bits, argument in the lower 56.
     status_argument: u64,
     expect: u64,
@@ -68,29 +74,20 @@ const _: () = assert!(size_of::<Slot>() == 24);
 #[derive(Clone, Copy, Debug)]
 struct Head {
     client_id: u64,
-    /// Bit `i`: the write `highest - i` has run.
-    window: u64,
     active: Millis,
     /// Which of all sessions ever opened this is.
     number: u64,
-    /// 0 until a write has run.
-    highest: u32,
+    /// The client waits for nothing below this sequence.
     first: u32,
     older: u32,
     newer: u32,
     address: Holder,
     stream: Option<Holder>,
-}
-
-impl Head {
     /// Whether a write has run in it, so that there is an answer to lose.
-    fn has_written(&self) -> bool {
-        self.highest > 0
-    }
+    has_written: bool,
 }
 
-const _: () = assert!(size_of::<Head>() <= 64);
-const _: () = assert!(UDP_WINDOW == u64::BITS as usize);
+const _: () = assert!(size_of::<Head>() <= 56);
 
 /// What is known of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,15 +260,14 @@ impl Sessions {
         self.opened += 1;
         let head = Head {
             client_id,
-            window: 0,
             active: now,
             number: self.opened,
-            highest: 0,
             first: 1,
             older: NONE,
             newer: NONE,
             address,
             stream,
+            has_written: false,
         };
         let at = self.take_place(head);
         self.place(client_id, at);
@@ -295,25 +291,20 @@ impl Sessions {
 
     /// What is known of the write with this sequence and this hash of its contents.
     #[must_use]
-    pub fn look_up(&self, session: SessionIndex, sequence: u32, hash: u64) -> Known {
-        let head = &self.heads[session.0 as usize];
-        if sequence < head.first {
+    pub fn look_up(&self, session: SessionIndex, sequence: u32, hash: u32) -> Known {
+        if sequence < self.heads[session.0 as usize].first {
             return Known::Stale;
-        }
-        if sequence > head.highest {
-            return Known::New;
-        }
-        let age = head.highest - sequence;
-        if age >= u64::BITS {
-            if age == u64::BITS && mutant::is_on(Mutant::WindowOffByOne) {
-                return Known::New;
-            }
-            return Known::Stale;
-        }
-        if head.window & (1 << age) == 0 || mutant::is_on(Mutant::NoDedupe) {
-            return Known::New;
         }
         let slot = &self.slots[slot_index(session, sequence)];
+        let is_new = sequence > slot.sequence
+            || mutant::is_on(Mutant::NoDedupe)
+            || mutant::is_on(Mutant::StaleSlot) && slot.sequence.checked_sub(64) == Some(sequence);
+        if is_new {
+            return Known::New;
+        }
+        if sequence < slot.sequence {
+            return Known::Stale;
+        }
         if slot.hash != hash {
             return Known::Reused;
         }
@@ -325,20 +316,14 @@ impl Sessions {
     }
 
     /// Keeps the reply to a write that has run: one that [`look_up`](Sessions::look_up) has called new.
-    pub fn keep(&mut self, session: SessionIndex, sequence: u32, hash: u64, kept: CachedReply) {
-        if !self.heads[session.0 as usize].has_written() {
+    pub fn keep(&mut self, session: SessionIndex, sequence: u32, hash: u32, kept: CachedReply) {
+        if !self.heads[session.0 as usize].has_written {
             self.unlink(session.0);
-            self.heads[session.0 as usize].highest = sequence;
+            self.heads[session.0 as usize].has_written = true;
             self.append(session.0);
         }
-        let head = &mut self.heads[session.0 as usize];
-        if sequence > head.highest {
-            let ahead = sequence - head.highest;
-            head.window = head.window.checked_shl(ahead).unwrap_or(0);
-            head.highest = sequence;
-        }
-        head.window |= 1 << (head.highest - sequence);
         self.slots[slot_index(session, sequence)] = Slot {
+            sequence,
             hash,
             status_argument: u64::from(kept.status as u8) << STATUS_SHIFT | kept.argument,
             expect: kept.expect,
@@ -348,9 +333,8 @@ impl Sessions {
     /// Whether a write with this sequence has run and is remembered.
     #[must_use]
     pub fn has_run(&self, session: SessionIndex, sequence: u32) -> bool {
-        let head = &self.heads[session.0 as usize];
-        let age = head.highest.checked_sub(sequence);
-        sequence >= head.first && age.is_some_and(|age| age < u64::BITS && head.window & (1 << age) != 0)
+        let slot = &self.slots[slot_index(session, sequence)];
+        sequence != 0 && slot.sequence == sequence && sequence >= self.heads[session.0 as usize].first
     }
 
     /// Drops sessions whose leases have run out, the longest silent first.
@@ -398,6 +382,10 @@ impl Sessions {
         if self.free != NONE {
             let at = self.free;
             self.free = self.heads[at as usize].newer;
+            if self.heads[at as usize].has_written {
+                let start = at as usize * UDP_WINDOW;
+                self.slots[start..start + UDP_WINDOW].fill(Slot::default());
+            }
             self.heads[at as usize] = head;
             return at;
         }
@@ -448,18 +436,18 @@ impl Sessions {
     fn unlink(&mut self, at: u32) {
         let head = self.heads[at as usize];
         match head.older {
-            NONE => self.list(head.has_written()).oldest = head.newer,
+            NONE => self.list(head.has_written).oldest = head.newer,
             older => self.heads[older as usize].newer = head.newer,
         }
         match head.newer {
-            NONE => self.list(head.has_written()).newest = head.older,
+            NONE => self.list(head.has_written).newest = head.older,
             newer => self.heads[newer as usize].older = head.older,
         }
-        self.list(head.has_written()).len -= 1;
+        self.list(head.has_written).len -= 1;
     }
 
     fn append(&mut self, at: u32) {
-        let has_written = self.heads[at as usize].has_written();
+        let has_written = self.heads[at as usize].has_written;
         let list = self.list(has_written);
         let newest = std::mem::replace(&mut list.newest, at);
         list.len += 1;

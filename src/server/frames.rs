@@ -7,16 +7,11 @@ use crate::connection::{CloseReason, ConnectionId, Phase};
 use crate::engine::meter::COMMAND_UNITS;
 use crate::engine::{Engine, Timing};
 use crate::frames::{Handled, Incoming, cookie::Source};
-use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, RING_BYTES, STREAM_FRAME_BYTES_MAX};
+use crate::limits::{DATAGRAM_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
 use crate::time::Now;
 use crate::wire::encode::Out;
 use crate::wire::frame::{self, Direction, Op, Reject, Step};
 use core::net::SocketAddr;
-
-/// Bytes of a reply over TCP, at most; a longer value is answered USE_TCP, that is: ask by RESP.
-pub(super) const STREAM_REPLY_BYTES_MAX: usize = INLINE_VALUE_BYTES_MAX + 256;
-
-const _: () = assert!(STREAM_REPLY_BYTES_MAX <= RING_BYTES);
 
 /// Of so many frames one is timed, as long as the log and the slow log do not want all of them: see `run.rs`.
 const TIMED_EVERY: u64 = 16;

@@ -167,7 +167,7 @@ impl Server {
             pinned_bytes: 0,
             stop_requested: false,
             frames,
-            frame_reply: vec![0; frames::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
+            frame_reply: vec![0; crate::limits::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
             resources,
         }
     }

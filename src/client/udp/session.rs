@@ -160,8 +160,6 @@ pub struct Session {
     events: Vec<Event>,
     smoothed: Option<(Duration, Duration)>,
     silent_retries: u32,
-    /// Frames that may be sent early because as many replies have come while the window was held up.
-    credit: usize,
     counters: Counters,
 }
 
@@ -191,7 +189,6 @@ impl Session {
             events: Vec::new(),
             smoothed: None,
             silent_retries: 0,
-            credit: 0,
             counters: Counters::default(),
         };
         session.client_id = session.draw();
@@ -257,7 +254,6 @@ impl Session {
             self.handle_hello(head, status, now);
         } else {
             self.handle_reply(&frame, status, op, now);
-            self.earn_credit();
         }
     }
 
@@ -310,15 +306,12 @@ impl Session {
     /// even if nothing arrives; `None` if nothing is outstanding.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Duration> {
-        let first = self.first_incomplete();
+        let may_number = self.free_sequence().is_some();
         let next = |pending: &Pending| match (self.phase, pending.sequence) {
-            (Phase::Open, Some(_)) if self.credit > 0 => {
-                pending.deadline.min(pending.attempts.due).min(self.early(pending))
-            }
-            (Phase::Open, Some(_)) => pending.deadline.min(pending.attempts.due),
-            (Phase::Open, None) if self.may_number(first) => Duration::ZERO,
+            (Phase::Open, Some(_)) => pending.attempts.due,
+            (Phase::Open, None) if may_number => Duration::ZERO,
             (Phase::Open, None) => pending.deadline,
-            _ => pending.deadline.min(self.hello.due),
+            _ => self.hello.due,
         };
         // What is due waits until the setbacks allow it; deadlines do not.
         let next = |pending: &Pending| next(pending).max(self.not_before).min(pending.deadline);

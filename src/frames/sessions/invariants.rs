@@ -18,9 +18,14 @@ impl Sessions {
             let (mut count, mut before, mut active) = (0, NONE, Millis(0));
             while at != NONE {
                 let head = &self.heads[at as usize];
-                assert_eq!((head.older, head.has_written()), (before, has_written));
+                assert_eq!((head.older, head.has_written), (before, has_written));
                 assert!(head.active >= active && (1..=self.opened).contains(&head.number));
                 assert_eq!(self.find(head.client_id), Some(SessionIndex(at)));
+                let slots = &self.slots[at as usize * UDP_WINDOW..][..UDP_WINDOW];
+                assert_eq!(slots.iter().any(|slot| slot.sequence > 0), has_written);
+                for (index, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.sequence > 0) {
+                    assert_eq!(slot.sequence as usize % UDP_WINDOW, index);
+                }
                 for holder in [Some(head.address), head.stream].into_iter().flatten() {
                     *holders.entry(holder).or_insert(0) += 1;
                 }

@@ -76,10 +76,39 @@ fn only_a_write_that_has_run_and_is_remembered_has_run() {
     assert_eq!(has_run(&sessions), [100, 101, 105, 110]);
     sessions.touch(session, 101, Millis(0));
     assert_eq!(has_run(&sessions), [101, 105, 110], "the client waits for the first no longer");
-    sessions.keep(session, 168, 9, kept);
-    assert_eq!(has_run(&sessions), [105, 110, 168], "64 writes are remembered");
+    sessions.keep(session, 169, 9, kept);
+    assert_eq!(has_run(&sessions), [101, 110, 169], "105 has the same slot");
     sessions.keep(session, 200, 9, kept);
-    assert_eq!(has_run(&sessions), [168, 200]);
+    assert_eq!(has_run(&sessions), [101, 110, 169, 200], "the other slots are not touched");
+}
+
+/// One write is lost and sent again while hundreds of later ones run in the other slots.
+#[test]
+fn a_slot_that_is_held_up_holds_up_no_other() {
+    let mut sessions = table(1);
+    let session = open(&mut sessions, 1, 0).expect("room");
+    let kept = CachedReply { status: Status::Ok, argument: 0, expect: 0 };
+    for sequence in (2..1000).filter(|sequence| sequence % 64 != 1) {
+        sessions.touch(session, 1, Millis(0));
+        assert_eq!(sessions.look_up(session, sequence, 9), Known::New);
+        sessions.keep(session, sequence, 9, kept);
+        assert_eq!(sessions.look_up(session, sequence, 9), Known::Repeat(kept));
+        if sequence > 66 {
+            assert_eq!(sessions.look_up(session, sequence - 64, 9), Known::Stale);
+        }
+    }
+    assert_eq!(sessions.look_up(session, 1, 9), Known::New, "it runs late, and once");
+    sessions.keep(session, 1, 9, kept);
+    assert_eq!(sessions.look_up(session, 1, 9), Known::Repeat(kept));
+}
+
+#[test]
+fn a_place_that_is_used_again_knows_nothing_of_its_last_client() {
+    let mut sessions = table(1);
+    let session = open(&mut sessions, 1, 0).expect("room");
+    write(&mut sessions, session);
+    let session = open(&mut sessions, 2, LEASE_MS + 1).expect("the lease has run out");
+    assert_eq!((sessions.look_up(session, 1, 9), sessions.has_run(session, 1)), (Known::New, false));
 }
 
 #[test]

@@ -7,9 +7,15 @@ impl Session {
         self.pending.iter().filter_map(|pending| pending.sequence).min().unwrap_or(self.next_sequence)
     }
 
-    /// Whether one more sequence fits the server's window.
-    pub(super) fn may_number(&self, first: u32) -> bool {
-        self.next_sequence - first < UDP_WINDOW as u32 && self.next_sequence < u32::MAX
+    /// The next sequence whose slot at the server (its number modulo 64) no outstanding request has; `None` if every slot
+    /// is taken, or the sequences are used up. A request that is lost and sent again holds up its own slot alone.
+    pub(super) fn free_sequence(&self) -> Option<u32> {
+        let slot_of = |sequence: u32| sequence % UDP_WINDOW as u32;
+        let sequences = self.pending.iter().filter_map(|pending| pending.sequence);
+        let taken = sequences.fold(0_u64, |taken, sequence| taken | 1 << slot_of(sequence));
+        let passed = taken.rotate_right(slot_of(self.next_sequence)).trailing_ones();
+        let sequence = self.next_sequence.checked_add(passed)?;
+        (passed < UDP_WINDOW as u32 && sequence < u32::MAX).then_some(sequence)
     }
 
     pub(super) fn transmit_hello(
@@ -40,15 +46,14 @@ impl Session {
         out: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Option<usize> {
         let first = self.first_incomplete();
-        let may_number = self.may_number(first);
-        let due = self.pending.iter().position(|pending| match pending.sequence {
+        let free = self.free_sequence();
+        let at = self.pending.iter().position(|pending| match pending.sequence {
             Some(_) => pending.attempts.due <= now,
-            None => may_number,
-        });
-        let at = due.or_else(|| self.spend_credit(now))?;
-        let sequence = self.pending[at].sequence.unwrap_or(self.next_sequence);
+            None => free.is_some(),
+        })?;
+        let sequence = self.pending[at].sequence.or(free)?;
         if self.pending[at].sequence.is_none() {
-            self.next_sequence += 1;
+            self.next_sequence = sequence + 1;
         } else {
             self.counters.retries += 1;
             let attempts = &mut self.pending[at].attempts;
@@ -78,40 +83,6 @@ impl Session {
         self.counters.sent += 1;
         let key = self.tags.as_ref().map(|keys| &keys.request);
         frame::encode(out, &head, pending.request.key(), pending.request.value(), key).ok()
-    }
-
-    /// A lost frame holds the window up, and while it does, each reply lets one frame be sent again before it is due:
-    /// one that is lost again does not cost another time-out, and at most a window more is on the way. A retry never runs twice, so one too many is only a frame too many.
-    pub(super) fn earn_credit(&mut self) {
-        let waiting = self.pending.iter().any(|pending| pending.sequence.is_none());
-        let held_up = waiting && !self.may_number(self.first_incomplete());
-        self.credit = if held_up { (self.credit + 1).min(UDP_WINDOW) } else { 0 };
-    }
-
-    /// The frame that has waited longest for its reply, if it may be sent again early.
-    fn spend_credit(&mut self, now: Duration) -> Option<usize> {
-        if self.credit == 0 {
-            return None;
-        }
-        let early = |at: &usize| self.early(&self.pending[*at]);
-        let at =
-            (0..self.pending.len()).filter(|at| self.pending[*at].sequence.is_some()).min_by_key(early)?;
-        if early(&at) > now {
-            return None;
-        }
-        self.credit -= 1;
-        self.pending[at].attempts.overtaken = true;
-        Some(at)
-    }
-
-    /// When a frame may be sent again early: half a round trip after the last time, and not without end.
-    pub(super) fn early(&self, pending: &Pending) -> Duration {
-        match self.smoothed {
-            Some((mean, _)) if pending.attempts.count <= OVERTAKEN_MAX => {
-                pending.attempts.last_sent() + mean / 2
-            }
-            _ => Duration::MAX,
-        }
     }
 
     fn count_retry(&mut self) {
