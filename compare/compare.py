@@ -37,7 +37,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="rounds of A B B A [default: 5, quick 1]")
     parser.add_argument("--seconds", type=float, help="seconds of one turn [default: 0.5, quick 0.15]")
     parser.add_argument("--out", default=HERE, metavar="DIR", help="where results.json, RESULTS.md and results.svg go")
-    parser.add_argument("--readme", action="store_true", help="also write the README's section of these results")
+    parser.add_argument("--page", action="store_true", help="also write the section of docs/figures.md with these results")
     return parser.parse_args()
 
 
@@ -127,12 +127,12 @@ def main():
         for server in arms:
             server.stop()
     write(results, options.out)
-    if options.readme:
-        path = os.path.join(servers.ROOT, "README.md")
+    if options.page:
+        path = os.path.join(servers.ROOT, "docs", "figures.md")
         with open(path, encoding="utf-8") as file:
-            readme = file.read()
+            page = file.read()
         with open(path, "w", encoding="utf-8") as file:
-            file.write(report.with_section(readme, report.readme_section(results)))
+            file.write(report.with_section(page, report.page_section(results)))
 
 
 if __name__ == "__main__":

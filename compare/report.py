@@ -31,7 +31,7 @@ def plain(figure, digits=2):
 
 def title(case):
     size = {32: "32 B", 1024: "1 KiB", 1 << 20: "1 MiB"}[case["value_bytes"]]
-    depth = "one at a time" if case["depth"] == 1 else f"{case['depth']} on the way"
+    depth = "one at a time" if case["depth"] == 1 else f"{case['depth']} in flight"
     return f"{case['op']}, {size}, {case['keys']:,} keys, {depth}"
 
 
@@ -71,7 +71,7 @@ def fill_table(results):
         return []
     lines = ["", "## Overwrites by fill", "",
              "SETs of random sizes from 0 to 200 bytes over keys that are there, 50 connections; shares of the keys that fit.", "",
-             "| on the way, each connection | at half, a second | at 90 %, a second | ratio |", "|---|---|---|---|"]
+             "| in flight, each connection | at half, a second | at 90 %, a second | ratio |", "|---|---|---|---|"]
     for entry in results["fill"]:
         half, full = (f"{rate['median']:,.0f}" for rate in entry["rates"])
         lines.append(f"| {entry['depth']} | {half} | {full} | {plain(entry['ratio'])} × |")
@@ -154,24 +154,24 @@ def drawing(results):
     return "\n".join([head, *parts, "</svg>"]) + "\n"
 
 
-README_CASES = [*PANELS, ("resp-get-1MiB-50-depth1", "GET of 1 MiB"), ("resp-set-1MiB-50-depth1", "SET of 1 MiB"),
-                ("frames-get-32B-10k-depth16", "GET by frames over TCP, 16 on the way"),
-                ("udp-get-32B-10k-depth16", "GET by datagrams, 16 on the way"),
-                ("udp-set-32B-10k-depth16", "PUT by datagrams, 16 on the way")]
-README_HEADING, README_NEXT = "## Beside other servers\n", "## What is not there\n"
+PAGE_CASES = [*PANELS, ("resp-get-1MiB-50-depth1", "GET of 1 MiB"), ("resp-set-1MiB-50-depth1", "SET of 1 MiB"),
+                ("frames-get-32B-10k-depth16", "GET by frames over TCP, 16 in flight"),
+                ("udp-get-32B-10k-depth16", "GET by datagrams, 16 in flight"),
+                ("udp-set-32B-10k-depth16", "PUT by datagrams, 16 in flight")]
+PAGE_HEADING, PAGE_NEXT = "## Beside other servers\n", "## Memory\n"
 
 
-def readme_section(results):
-    """A short table of the README: CPU time for each request of every server."""
-    found = [(results["cases"][name], heading) for name, heading in README_CASES if name in results["cases"]]
+def page_section(results):
+    """A short table of docs/figures.md: CPU time for each request of every server."""
+    found = [(results["cases"][name], heading) for name, heading in PAGE_CASES if name in results["cases"]]
     names = sorted({name for case, _ in found for name in case["arms"]}, key=lambda name: (name != "floor", name != "Pannier", name))
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
-    lines = [README_HEADING.rstrip(), "",
-             "![CPU time of the server for each request](compare/results.svg)", "",
+    lines = [PAGE_HEADING.rstrip(), "",
+             "![CPU time of the server for each request](../compare/results.svg)", "",
              "CPU time of the server for each request in µs, medians; keys of 16 bytes, values of 32 unless said otherwise.",
              "The floor is a server that moves the same bytes and does nothing else (`examples/floor.rs`). `compare/run.sh`",
-             "prints all of this with quartiles, rates and latencies into [compare/RESULTS.md](compare/RESULTS.md);",
-             "[docs/benchmarks.md](docs/benchmarks.md) tells how to read it.", "",
+             "prints all of this with quartiles, rates and latencies into [compare/RESULTS.md](../compare/RESULTS.md);",
+             "[benchmarks.md](benchmarks.md) tells how to read it.", "",
              f"Measured on {results['machine']}, server and load on a core each. {versions}.", "",
              "| load | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for case, heading in found:
@@ -181,13 +181,13 @@ def readme_section(results):
         if entry["server"] == "Pannier" and not entry["rate"]:
             lines += ["", f"p99.9 of small GETs is {entry['ratio']['median']:.2f} times as long while ten GETs of 10 MiB a second go on beside them."]
     for entry in results.get("fill", []):
-        lines += ["", f"Overwrites of other sizes with {entry['depth']} on the way on each connection: "
+        lines += ["", f"Overwrites of other sizes with {entry['depth']} in flight on each connection: "
                       f"{entry['ratio']['median']:.2f} × the rate at 90 % of the keys that fit, beside half of them."]
     return "\n".join(lines) + "\n\n"
 
 
-def with_section(readme, section):
-    """The README with this section in place of the old one, or where there was none before the section that it comes before."""
-    start = readme.find(README_HEADING)
-    end = readme.index(README_NEXT)
-    return readme[:start if start >= 0 else end] + section + readme[end:]
+def with_section(page, section):
+    """The page with this section in place of the old one, or where there was none before the section that it comes before."""
+    start = page.find(PAGE_HEADING)
+    end = page.index(PAGE_NEXT)
+    return page[:start if start >= 0 else end] + section + page[end:]

@@ -1,5 +1,5 @@
 //! The vocabulary of requests: ONE table of verbs ([`table`]), from which lookup, the COMMAND replies, the counters of
-//! INFO and the README's list all come.
+//! INFO and the docs/commands.md all come.
 //!
 //! ```text
 //!  "cOnFiG" "get" …  --find-->  row "config"  --subcommand("get")-->  row "config|get"

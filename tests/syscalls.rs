@@ -1,5 +1,5 @@
 //! System calls, counted exactly: the real server runs under `strace`, and what it called between two markers must be
-//! what the README says. Skipped, in plain words, where `strace` cannot be had.
+//! what docs/figures.md says. Skipped, in plain words, where `strace` cannot be had.
 //!
 //! Sockets become ready all at once because the server is stopped (SIGSTOP) while the bytes are sent: no luck is needed.
 #![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.

@@ -5,7 +5,7 @@
 #   tests/container/run.sh --pull    builds on the base images themselves, from their registry
 #
 # Needs podman and python3. The container runs read-only, as a number, without capabilities and network, with 64 MiB;
-# load.py drives it past that. Prints the figures of the README. The last line reads `N passed, N failed`; the exit code is
+# load.py drives it past that. Prints the figures of docs/figures.md. The last line reads `N passed, N failed`; the exit code is
 # 0 when none failed, 77 where containers cannot run, with the reason as the last line.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
