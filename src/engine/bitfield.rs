@@ -224,10 +224,13 @@ impl Window {
         self.width.wrap((self.number() >> self.shift) as u64)
     }
 
-    fn set(&mut self, value: i64) {
+    /// Gives the field a value; whether that changes it.
+    fn set(&mut self, value: i64) -> bool {
+        let before = self.bytes;
         let mask = u128::from(u64::MAX >> (64 - self.width.bits)) << self.shift;
         let number = self.number() & !mask | (u128::from(value as u64) << self.shift) & mask;
         self.bytes.copy_from_slice(&number.to_be_bytes()[16 - WINDOW_BYTES..]);
+        self.bytes != before
     }
 }
 
@@ -263,9 +266,11 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
             Action::Increment(by) => (operation.overflow.settle(operation.width, old, by), true),
         };
         if let Some(new) = new {
-            is_changed = true;
-            window.set(new);
-            target.write(call, key, &window)?;
+            // A field that stays as it is disturbs nobody who watches the key.
+            if window.set(new) {
+                is_changed = true;
+                target.write(call, key, &window)?;
+            }
         }
         let reply = match new {
             None if operation.action != Action::Get => None,
@@ -306,10 +311,11 @@ impl Target {
             read_at(&engine.store, value, 0, &mut engine.scratch[..len]);
             return Ok(Target::Copied { len, grown: old_len < len as u64 });
         }
-        // Writing the last byte once, as it is, takes all the memory that there is to take.
-        let mut byte = [0];
-        read_at(&engine.store, value, len - 1, &mut byte);
-        call.apply(&Mutation::Write { db, key, offset: len - 1, bytes: &byte })?;
+        // Writing the last byte takes all the memory that there is to take. If the value is long enough, only a copy of
+        // one that is being read takes any: at the first write, before anything has changed.
+        if len > old_len {
+            call.apply(&Mutation::Write { db, key, offset: len - 1, bytes: &[0] })?;
+        }
         Ok(Target::InPlace)
     }
 
@@ -340,7 +346,6 @@ impl Target {
 
     /// Gives the key what was changed in a copy.
     fn put<'a>(&self, call: &mut Call<'_, 'a, '_>, key: &'a [u8], is_changed: bool) -> Result<(), Error<'a>> {
-        // A field that stays as it is disturbs nobody who watches the key.
         let len = match *self {
             Target::Copied { len, grown } if is_changed || grown => len,
             _ => return Ok(()),

@@ -50,10 +50,15 @@ pub fn setbit<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         Some(bit @ 0..=1) => bit,
         _ => return Err(ErrorKind::BitValue.plain()),
     };
-    let old = byte_at(call.engine, (call.session.db, key), offset / 8, call.now);
+    let (db, now) = (call.session.db, call.now);
+    let len = call.ops().get(db, key).map_or(0, |entry| entry.value.len());
+    let old = byte_at(call.engine, (db, key), offset / 8, now);
     let mask = 0x80 >> (offset % 8);
     let new = if bit == 1 { old | mask } else { old & !mask };
-    call.apply(&Mutation::Write { db: call.session.db, key, offset: offset / 8, bytes: &[new] })?;
+    // A bit that stays as it is disturbs nobody who watches the key.
+    if new != old || offset / 8 >= len {
+        call.apply(&Mutation::Write { db, key, offset: offset / 8, bytes: &[new] })?;
+    }
     call.done(i64::from(old & mask != 0))
 }
 

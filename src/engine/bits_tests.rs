@@ -190,3 +190,30 @@ fn a_client_that_leaves_midway_leaves_nothing_behind() {
     assert_eq!(held(&mut bench), before);
     assert_eq!(bench.run("EXISTS d new"), ":0\r\n");
 }
+
+#[test]
+fn bits_that_stay_as_they_are_change_no_key() {
+    let mut bench = Bench::new();
+    bench.run("SET k a");
+    put(&mut bench, "l", &bytes(0));
+    let revision = |bench: &Bench| bench.engine.store.revision();
+    let before = revision(&bench);
+    for command in [
+        "SETBIT k 0 0",
+        "SETBIT k 1 1",
+        "BITFIELD k SET u8 0 97",
+        "BITFIELD k INCRBY u4 4 0",
+        "BITFIELD k OVERFLOW FAIL INCRBY u4 4 100",
+        "BITFIELD k GET u8 0",
+        "BITFIELD l INCRBY i16 70000 0",
+    ] {
+        bench.run(command);
+        assert_eq!(revision(&bench), before, "{command}");
+    }
+    for command in ["SETBIT k 7 0", "SETBIT k 9 0", "BITFIELD k SET u8 0 1", "BITFIELD l INCRBY i16 70000 1"]
+    {
+        let before = revision(&bench);
+        bench.run(command);
+        assert!(revision(&bench) > before, "{command}");
+    }
+}

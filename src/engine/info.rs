@@ -83,6 +83,15 @@ impl std::fmt::Display for Human {
     }
 }
 
+/// Bytes as two digits each.
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
 /// Microseconds as seconds with six decimals.
 struct Seconds(u64);
 
@@ -102,6 +111,7 @@ fn server(engine: &Engine, now: Millis, text: &mut String) -> Result {
         "arch_bits": usize::BITS,
         "multiplexing_api": "mio",
         "process_id": process_stats.process_id,
+        "run_id": Hex(&engine.run_id),
         "tcp_port": process_stats.tcp_port,
         "udp_port": process_stats.udp_port,
         "server_time_usec": now.0 * 1000,

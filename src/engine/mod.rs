@@ -95,6 +95,8 @@ use slowlog::Slowlog;
 
 /// The version of Redis whose behaviour clients may expect; shown by INFO and HELLO.
 pub const REDIS_VERSION: &str = "7.2.4";
+/// Bytes of the name of a run, which INFO shows as twice as many digits.
+pub const RUN_ID_BYTES: usize = 20;
 /// Bytes reserved for the texts of INFO and CONFIG.
 const TEXT_BYTES: usize = 64 * 1024;
 
@@ -120,6 +122,7 @@ pub struct Engine {
     slowlog: Slowlog,
     password: Option<Password>,
     random: u64,
+    run_id: [u8; RUN_ID_BYTES],
     /// A copy of a value that is answered after it has been overwritten.
     scratch: Box<[u8]>,
     /// Names that a slice of KEYS found, encoded.
@@ -189,6 +192,7 @@ impl Engine {
             slowlog: Slowlog::new(),
             password: password.as_deref().map(Password::new),
             random: 0x9e37_79b9_7f4a_7c15,
+            run_id: [0; RUN_ID_BYTES],
             scratch: vec![0; INLINE_VALUE_BYTES_MAX].into_boxed_slice(),
             names: Vec::with_capacity(scan::NAMES_BYTES),
             text: String::with_capacity(TEXT_BYTES),
@@ -199,6 +203,11 @@ impl Engine {
     /// What RANDOMKEY picks is drawn from this number from now on.
     pub fn seed_random(&mut self, seed: u64) {
         self.random = seed | 1;
+    }
+
+    /// Names this run of the server, which INFO shows; to be random, so that no two runs have the same name.
+    pub fn set_run_id(&mut self, run_id: [u8; RUN_ID_BYTES]) {
+        self.run_id = run_id;
     }
 
     /// What the server was started with; the password is not among it.

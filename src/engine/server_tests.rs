@@ -53,6 +53,7 @@ fn info_shows_the_sections_that_are_asked_for() {
     bench.run("SELECT 3");
     bench.run("SET b 2");
     bench.run("GET nokey");
+    bench.engine.set_run_id(*b"\x01\xabcdefghijklmnopqrst");
     assert_eq!(
         bench.run("INFO KEYSPACE"),
         "$81\r\n# Keyspace\r\ndb0:keys=1,expires=1,avg_ttl=100000\r\ndb3:keys=1,expires=0,avg_ttl=0\r\n\r\n"
@@ -62,6 +63,7 @@ fn info_shows_the_sections_that_are_asked_for() {
         "# Server\r\nredis_version:7.2.4\r\n",
         "\r\n\r\n# Clients\r\nconnected_clients:0\r\n",
         "\r\nloading:0\r\n",
+        "\r\nrun_id:01ab636465666768696a6b6c6d6e6f7071727374\r\n",
         "\r\nrole:master\r\n",
         "\r\nkeyspace_misses:1\r\n",
         "\r\nmaxmemory_policy:noeviction\r\n",

@@ -122,6 +122,7 @@ fn build_server(options: &ServerOptions) -> Result<Server, StartError> {
     })?;
     let mut engine = Engine::new(store, options.clone());
     engine.seed_random(random_secret()?[0]);
+    engine.set_run_id(random_bytes()?);
     let epoch_and_cookies = random_secret()?;
     let datagrams = FrameServer::new(&frames::Config {
         password: options.password.as_deref(),
@@ -140,11 +141,16 @@ fn build_server(options: &ServerOptions) -> Result<Server, StartError> {
 
 /// A key for the store's hash from the system's random source.
 fn random_secret() -> Result<[u64; 2], StartError> {
-    let mut bytes = [0; 16];
+    let number = u128::from_ne_bytes(random_bytes()?);
+    Ok([number as u64, (number >> 64) as u64])
+}
+
+/// Bytes from the system's random source.
+fn random_bytes<const LEN: usize>() -> Result<[u8; LEN], StartError> {
+    let mut bytes = [0; LEN];
     getrandom::fill(&mut bytes)
         .map_err(|error| StartError(format!("no random numbers can be had: {error}")))?;
-    let number = u128::from_ne_bytes(bytes);
-    Ok([number as u64, (number >> 64) as u64])
+    Ok(bytes)
 }
 
 /// Binds the datagram socket: at the same port as TCP where the same, free one was asked for.
