@@ -86,7 +86,7 @@ errors! {
     MsetexPairs = "ERR wrong number of key-value pairs";
     LcsBoth = "ERR If you want both the length and indexes, please just use IDX.";
     /// Pannier's: the part is the bound.
-    LcsTooLong = "ERR strings are too long for LCS: the product of their lengths is bounded by %";
+    LcsTooLong = "ERR strings are too long for LCS: the product of their lengths, the second one a multiple of 64, is bounded by %";
     RestoreTtl = "ERR Invalid TTL value, must be >= 0";
     RestoreIdleTime = "ERR Invalid IDLETIME value, must be >= 0";
     RestoreFrequency = "ERR Invalid FREQ value, must be >= 0 and <= 255";
