@@ -33,14 +33,14 @@ pub fn incr<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 pub fn incrbyfloat<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let by = call.args.bytes(2).unwrap_or_default();
-    // Like a number that no `long double` holds; an infinity that is spelt out is another error.
-    if parse_f64(by).is_some_and(f64::is_infinite) && by.iter().any(u8::is_ascii_digit) {
+    if is_out_of_range(by) {
         return Err(ErrorKind::NotAFloat.plain());
     }
     let mut digits = [0; FLOAT_BYTES_MAX];
     let (sum, expiry) = match call.engine.store.get(call.session.db, key, call.now) {
         None => (long_double::add(b"0", by, &mut digits), None),
         Some(entry) => match entry.value {
+            Value::Inline(current) if is_out_of_range(current) => (Err(NoSum::NotANumber), None),
             Value::Inline(current) => (long_double::add(current, by, &mut digits), entry.expiry),
             Value::Large { .. } => (Err(NoSum::NotANumber), None),
         },
@@ -52,4 +52,10 @@ pub fn incrbyfloat<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.put(key, NewValue::Bytes(sum), expiry)?;
     call.out.bulk(sum);
     Ok(Flow::Done)
+}
+
+/// Whether a number is beyond what is reckoned with, so that Redis takes it for none. An infinity that is spelt out is
+/// another error.
+fn is_out_of_range(text: &[u8]) -> bool {
+    parse_f64(text).is_some_and(f64::is_infinite) && text.iter().any(u8::is_ascii_digit)
 }

@@ -1,10 +1,8 @@
-//! DUMP: a value as Redis serializes it, for RESTORE. A large value is copied into a reply of its own in slices; it is
-//! retained meanwhile. Nothing is packed, which every Redis reads.
+//! DUMP: a value as Redis serializes it, for RESTORE. A large value is summed up in slices, retained
+//! meanwhile, and answered from where it lies. Nothing is packed, which every Redis reads.
 
-use super::{Call, Continuation, Flow, Outcome, refused};
+use super::{Call, Continuation, Flow, Outcome};
 use crate::{
-    mutation::{LargeId, Refused},
-    reply::Error,
     store::{LargeCursor, Store, Value},
     wire::{
         crc64::crc64,
@@ -38,85 +36,61 @@ pub fn dump<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
             call.out.raw(b"\r\n");
             Ok(Flow::Done)
         }
-        Some(Value::Large { id, len }) => {
-            let store = &mut call.engine.store;
-            store.large_retain(id);
-            let overhead = (1 + HEADER_BYTES_MAX + rdb::FOOTER_BYTES) as u64;
-            let to = store.large_begin(len + overhead, call.now).map_err(|reason| {
-                store.large_release(id);
-                refused(reason)
-            })?;
-            let mut buffer = [0; HEADER_BYTES_MAX];
-            let mut work = Dump { from: LargeCursor::new(id, 0), to, sum: 0 };
-            let begun = work
-                .append(call, &[rdb::TYPE_STRING])
-                .and_then(|()| work.append(call, rdb::write_length(len, &mut buffer)));
-            work.check(call, begun)?;
-            go_on(call, work)
+        Some(Value::Large { id, .. }) => {
+            call.engine.store.large_retain(id);
+            go_on(call, Dump { from: LargeCursor::new(id, 0), sum: 0 })
         }
     }
 }
 
-/// How far the copy of a large value has come.
+/// How far a large value has been summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dump {
     /// In the value, which is retained.
     from: LargeCursor,
-    /// The reply so far.
-    to: LargeId,
-    /// The check sum of the reply so far.
+    /// The check sum of the reply up to there.
     sum: u64,
 }
 
 impl Dump {
-    fn append(&mut self, call: &mut Call<'_, '_, '_>, bytes: &[u8]) -> Result<(), Refused> {
-        self.sum = crc64(self.sum, bytes);
-        call.engine.store.large_append(self.to, bytes, call.now)
-    }
-
     /// Gives back what it holds.
     pub fn release(self, store: &mut Store) {
         store.large_release(self.from.id);
-        store.large_release(self.to);
-    }
-
-    /// Gives back what it holds if something was refused.
-    fn check<'a>(&self, call: &mut Call<'_, '_, '_>, result: Result<(), Refused>) -> Result<(), Error<'a>> {
-        if result.is_err() {
-            self.release(&mut call.engine.store);
-        }
-        result.map_err(refused)
     }
 }
 
-/// Copies until the meter is spent; at the end, answers.
+/// Sums the value up until the meter is spent; at the end, answers it in its frame.
 fn go_on<'a>(call: &mut Call<'_, 'a, '_>, work: Dump) -> Outcome<'a> {
     let mut work = work;
-    let len = call.engine.store.large_len(work.from.id);
+    let engine = &mut *call.engine;
+    let len = engine.store.large_len(work.from.id);
+    let mut buffer = [0; HEADER_BYTES_MAX];
+    let header = rdb::write_length(len, &mut buffer);
+    if work.from.offset == 0 {
+        work.sum = crc64(crc64(0, &[rdb::TYPE_STRING]), header);
+    }
     while work.from.offset < len {
-        if call.engine.meter.is_spent() {
+        if engine.meter.is_spent() {
             return Ok(Flow::Yield(Continuation::Dump(work)));
         }
-        let engine = &mut *call.engine;
         let piece = engine.store.large_slice(&mut work.from);
-        let len = piece.len().min(engine.scratch.len());
-        engine.scratch[..len].copy_from_slice(&piece[..len]);
-        work.sum = crc64(work.sum, &engine.scratch[..len]);
-        let appended = engine.store.large_append(work.to, &engine.scratch[..len], call.now);
-        // Copied, and summed up at about the same speed.
-        engine.meter.charge_bytes(3 * len);
-        work.check(call, appended)?;
-        work.from.advance(len);
+        work.sum = crc64(work.sum, piece);
+        let piece_len = piece.len();
+        engine.meter.charge_bytes(2 * piece_len);
+        work.from.advance(piece_len);
     }
-    let ended = work
-        .append(call, &rdb::VERSION.to_le_bytes())
-        .and_then(|()| call.engine.store.large_append(work.to, &work.sum.to_le_bytes(), call.now));
-    work.check(call, ended)?;
-    let store = &mut call.engine.store;
-    store.large_release(work.from.id);
-    let len = store.large_len(work.to);
-    if !call.out.large(work.to, len) {
-        store.large_release(work.to);
+    let version = rdb::VERSION.to_le_bytes();
+    let sum = crc64(work.sum, &version).to_le_bytes();
+    let out = &mut *call.out;
+    out.bulk_header(1 + header.len() + len as usize + rdb::FOOTER_BYTES);
+    out.raw(&[rdb::TYPE_STRING]);
+    out.raw(header);
+    // The output takes the reference over.
+    if !out.large_raw(work.from.id, len) {
+        engine.store.large_release(work.from.id);
     }
+    out.raw(&version);
+    out.raw(&sum);
+    out.raw(b"\r\n");
     Ok(Flow::Done)
 }
