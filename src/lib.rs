@@ -4,13 +4,46 @@
 //! # The way of a request
 //!
 //! ```text
-//!  socket ─▶ ring ─▶ decoder ─▶ arguments ─▶ Engine ─▶ Mutation ─▶ Store ─▶ Out ─▶ ring ─▶ socket
-//!   net     \──── server, connection, wire ────/  \── engine, store ──/  \─ wire, server ─/    net
+//!  socket ─▶ ring ─▶ decoder ─▶ arguments ─▶ gate ─▶ verb, operation ─▶ Store ─▶ Out ─▶ ring ─▶ socket
+//!   net     \─── server, connection, wire ───/  \──── engine ────/    \ store /  \─ wire, server ─/    net
 //! ```
 //!
 //! Everything between the two sockets is free of I/O and of clocks: bytes and the time come in as arguments, bytes and
 //! the next deadline come out ([`server::Server`]). The same code runs under the reactor ([`net`]), under fuzzers and
 //! in tests that drive it by hand.
+//!
+//! **A GET**, one of a pipeline:
+//!
+//! 1. `net/peers.rs` `read`: the socket's bytes go into the connection's input ring (`Server::input_space`).
+//! 2. `server/batch.rs` `plan`: `wire/quick.rs` decodes up to 32 commands over all ready connections, hashes their keys and
+//!    asks memory for lines of the index.
+//! 3. `server/batch.rs` `prefetch_record`: the records that are probably theirs are asked for.
+//! 4. `server/batch.rs` `run_planned`: each command in order, if nothing holds it (a pause, a transaction, a full output).
+//! 5. `engine/fast_path.rs` `fast_get`: the value is copied from `store/lookup.rs` `get_hinted` into the output ring.
+//! 6. `net/peers.rs` `write`: one write for all replies; `Server::output_sent` gives the ring back.
+//!
+//! **A SET of 1 MiB**:
+//!
+//! 1. `server/run.rs` `step`: the decoder (`wire/resp.rs`) answers `Step::Body`: an argument longer than 64 KiB begins.
+//! 2. `server/input.rs` `begin_body`: a large value is begun in the store; the connection goes to
+//!    `Phase::ReceivingBody`.
+//! 3. `net/peers.rs` `read`: from now on the socket is read straight into the value's blocks (`Server::input_spaces`).
+//! 4. `server/input.rs` `end_body_if_whole`: the argument is replaced by a reference; the decoder finds the command whole.
+//! 5. `server/run.rs` `prepare`: the gate (`engine/gate.rs`), a refusal for want of memory, an open transaction.
+//! 6. `engine/set.rs` and `engine/ops.rs`: the options, then the typed operation.
+//! 7. `store/apply.rs`: the record that refers to the value; `Store::commit` publishes the change.
+//! 8. `server/run.rs` `finish`: the command's own references are released, its input is consumed.
+//!
+//! **A PUT by a datagram**:
+//!
+//! 1. `net/udp.rs`: up to 32 datagrams by one receive.
+//! 2. `server/frames.rs` `handle_datagram`: into `frames/`.
+//! 3. `wire/frame.rs` `decode_datagram`: the checksum first, then the fields; what fails is counted by its reason.
+//! 4. `frames/cookie.rs`: an unproved source gets no more bytes than it sent.
+//! 5. `frames/sessions.rs`: has this write run before? Then its cached reply goes out.
+//! 6. `engine/gate.rs` and `frames/execute.rs`: the same typed operations as RESP's.
+//! 7. `frames/sessions.rs`: the reply is cached; `net/udp.rs`: up to 32 replies by one send, each from the address that
+//!    was asked.
 //!
 //! # The modules, leaves first
 //!
@@ -23,7 +56,7 @@
 //! | [`config`] | what a server is started with, and the one copy of what CONFIG SET changes |
 //! | [`mutant`] | mistakes that tests switch on; nothing in a build without the feature `mutants` |
 //! | [`mutation`] | the vocabulary of change: what is asked of a store, and what it publishes |
-//! | [`buffers`], [`ring`], [`timers`] | the arena of all clients' buffers, the rings in it, one time limit for each client |
+//! | [`buffer`], [`timers`] | the arena of all clients' buffers with the rings in it; one time limit for each client |
 //! | [`wire`] | hand-written incremental decoders and encoders: RESP, inline commands, frames |
 //! | [`command`], [`reply`] | ONE table of verbs, ONE table of errors; COMMAND, counters and README follow them |
 //! | [`store`] | the pool, records, index, expiry, cleaning, eviction, large values, the change feed |
@@ -44,8 +77,15 @@
 //! marker in the ring stands for it, and the socket is given the store's own blocks.
 //!
 //! **A command runs only when its reply has room,** and its input is consumed only once it is answered. Replies that
-//! may be longer than the ring (MGET, KEYS) are [jobs](engine::Job): made piece by piece while the socket drains. KEYS
-//! collects its names into a large value of the store first, because the count must be said before the names.
+//! may be longer than the ring (MGET, KEYS) are made piece by piece while the socket drains, by a
+//! [continuation](engine::Continuation) that the connection keeps.
+//!
+//! **A connection is a state machine** ([`connection`]): one phase that changes in one place. How much is read and made
+//! ahead of a client follows from the phase (`server/backpressure.rs`): a client that moves in either direction is slowed
+//! down and never closed; what closes it is the time without progress.
+//!
+//! **Work is metered** ([`engine::meter`]): commands charge what they do, and a connection's turn ends when its meter is
+//! spent, in the middle of a command where that can be cut. So others wait for about 100 µs of one client's work.
 //!
 //! **One budget.** The limit is divided at start between the store's pool, the buffers of each direction, the queues of
 //! transactions and the at-most-once table. All of it is reserved at once and touched as it is used.
@@ -56,8 +96,7 @@
 //! width: so leaves do not fill up, and split, all at the same time, and memory for each key stays level as a store
 //! grows (cf. Martin's spiral storage, 1979).
 //!
-//! **A turn has phases** (read all, run all, write all): see [`net`]. Clients wait for each other's work at most a
-//! group of reads, a bounded number of commands and a bounded number of bytes.
+//! **A turn has phases** (read all, run all, write all): see [`net`].
 //!
 //! **Common commands are looked up ahead.** A cache miss takes as long as all the instructions of a GET, so
 //! `server/batch.rs` decodes up to 32 commands over all connections that are ready, hashes their keys and asks memory

@@ -3,7 +3,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `phase.rs` | the [`Phase`] of a connection with its transitions, and its [`Readiness`] |
+//! | `phase.rs` | the `Phase` of a connection with its transitions, and its `Readiness` |
 //! | `close.rs` | why connections end |
 
 mod close;

@@ -268,7 +268,7 @@ fn share(slices: &[impl Deref<Target = [u8]>], left: usize) -> (usize, usize) {
     (count, len)
 }
 
-/// The token of a client: a slot that is used again gets another one, so that a late event finds nobody.
+/// The token of a client: a slot that is used again gets another one, so that a late event finds no client.
 fn token_of(index: usize, generation: u32) -> Token {
     Token(((generation as usize) << 32) + index + FIRST_TOKEN)
 }

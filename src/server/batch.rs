@@ -1,19 +1,19 @@
 //! Many requests at once: the common commands of all connections that are ready are decoded ahead, their keys hashed
 //! and looked up side by side, and then they run in order. A cache miss takes as long as all the instructions of a
-//! GET; here some thirty of them are under way at a time.
+//! GET; here some thirty of them are in flight at a time.
 //!
 //! ```text
 //!  group of connections   c1: GET a, SET b, INCR c, GET d     c2: GET e     c3: MGET f g     c4: …
 //!                          │                                   │             │
 //!  plan    decode, hash    a    b    c    d                    e             f                    up to BATCH
 //!  look    find records    a    b    c    d                    e             f
-//!  run     lane by lane    GET  SET ┐                          GET           ┐
-//!  go on   one by one               └ step(INCR), GET                        └ step(MGET)
+//!  run     one by one      GET  SET ┐                          GET           ┐
+//!  finish  one by one               └ step(INCR), GET                        └ step(MGET)
 //! ```
 //!
 //! The look ahead executes nothing and changes nothing. What it says of a command's *bytes* is final, for they stay in
 //! the ring until the command has run; what it says of the *store* is a hint ([`LookupHint`]), since a command before it
-//! may have changed anything. Whatever is not plain (another verb, a transaction, a client that waits, a pause, a full
+//! may have changed anything. Whatever is not plain (another verb, a transaction, a connection that is not ready, a pause, a full
 //! output) is left to `step`, which knows nothing of all this.
 
 use super::{Progress, Server};
@@ -70,7 +70,7 @@ impl ConnBatch {
     }
 }
 
-/// What is planned now: the items of a group's lanes, and behind them those of a connection that goes on by itself.
+/// What is planned now: the items of a group's connections, and behind them those of one connection that goes on by itself.
 pub(super) struct Batch {
     items: Vec<Planned>,
     conns: Vec<ConnBatch>,
@@ -84,7 +84,7 @@ impl Batch {
         Batch { items, conns, calls: [0; FastCommand::ALL.len()] }
     }
 
-    /// Whether the next command of a lane is one that runs without `step`.
+    /// Whether the next planned command of a connection runs without `step`.
     fn is_fast(&self, conn: &ConnBatch) -> bool {
         self.items[conn.items.clone()].first().is_some_and(|item| item.fast.is_some())
     }
@@ -135,8 +135,8 @@ impl Server {
         rest
     }
 
-    /// The connections of the last batch, in the order in which their lanes ran, and how many commands ran there; what
-    /// each ran beyond that came after all lanes, in the same order.
+    /// The connections of the last batch, in the order in which their planned commands ran, and how many of those ran;
+    /// what each ran beyond that came after all of them, in the same order.
     pub fn batch_order(&self) -> impl Iterator<Item = (ConnectionId, usize)> + '_ {
         self.batch.conns.iter().map(|conn| (conn.id, conn.ran))
     }
@@ -149,7 +149,7 @@ impl Server {
         self.run_connection(nothing, now)
     }
 
-    /// Goes on with a connection: what is left of its lane, then what it has beyond that.
+    /// Goes on with a connection: the rest of what was planned, then what it has beyond that.
     fn run_connection(&mut self, mut conn: ConnBatch, now: Now) -> bool {
         let (id, mark, mut ran) = (conn.id, self.batch.items.len(), conn.ran);
         self.engine.meter = Meter::new(TURN_UNITS.saturating_sub(conn.units));
@@ -229,7 +229,7 @@ impl Server {
         }
     }
 
-    /// Runs the commands of a lane up to the first one that is for `step`.
+    /// Runs the planned commands of a connection up to the first one that is for `step`.
     fn run_planned(&mut self, conn: &mut ConnBatch, now: Now) {
         if !self.batch.is_fast(conn) || !self.fast_path_enabled() {
             return;
@@ -284,7 +284,7 @@ impl Server {
         }
     }
 
-    /// The command at the front of a lane has been left to `step`, which has made progress or not.
+    /// The command at the front of the plan was left to `step`, which has made progress or not.
     fn skip_planned(&mut self, conn: &mut ConnBatch) {
         let Some(item) = self.batch.items[conn.items.clone()].first() else { return };
         let input_len = self.get(conn.id).map_or(0, |connection| connection.input.len());
@@ -292,7 +292,7 @@ impl Server {
             conn.items.start += 1;
             conn.done = item.end;
         } else {
-            // It goes on, or it changed what follows: what is left is planned anew.
+            // It goes on, or it changed what follows: the rest is planned again.
             conn.items.end = conn.items.start;
         }
     }

@@ -162,7 +162,7 @@ fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
     Ok(Action::Kill { filter, skip_me, counts: true })
 }
 
-/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE]`: there is nothing to save and nobody to wait for, so all mean the same.
+/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE]`: there is nothing to save and no replica to wait for, so all mean the same.
 fn parse_shutdown<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
     let known = ["nosave", "save", "now", "force"];
     for index in 1..args.len() {

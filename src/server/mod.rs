@@ -24,10 +24,10 @@
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
-//! | `push.rs` | bytes for a client that asked for nothing at this moment |
 //! | `ops_rate.rs` | commands a second |
-//! | `pressure.rs` | exhausted buffers: who waits, and who has to go |
-//! | `deadlines.rs` | the time limits of section "limits" of the README |
+//! | `backpressure.rs` | how much is read and made ahead; what happens when buffers run out |
+//! | `push.rs` | bytes for a client that asked for nothing at this moment |
+//! | `timeouts.rs` | the time limits of a connection |
 
 mod backpressure;
 mod batch;
@@ -59,7 +59,7 @@ use core::net::SocketAddr;
 use slab::Slab;
 use wake_queue::WakeQueue;
 
-/// What a client that comes when all places are taken is told.
+/// The reply to a client for which there is no place.
 pub const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// What a server gets of the process that it runs in.
@@ -105,7 +105,7 @@ pub struct Server {
     next_session_id: u64,
     /// Connections to look at although nothing came from their sockets.
     wake_queue: WakeQueue,
-    /// Where bytes go that nobody wants.
+    /// Where the bytes of refused values go.
     discard: Box<[u8]>,
     ops_rate: ops_rate::OpsRate,
     /// Connections that wait for buffers.

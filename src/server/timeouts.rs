@@ -9,7 +9,7 @@ use crate::time::{Millis, Now};
 const UNREAD_RETRY_MS: u64 = 10;
 /// Bytes of the notice that a client gets before it is closed, at most.
 const NOTICE_BYTES_MAX: usize = 256;
-/// How long a client that is told of its time limit may take to read that.
+/// How long a client may take to read the notice of its time limit.
 const LINGER_MS: u64 = 1_000;
 
 impl Server {
@@ -57,7 +57,7 @@ impl Server {
     }
 
     /// Sets the timer of a connection by what it is doing now. Activity alone moves no timer: one that fires early
-    /// is set anew by `handle_deadlines`.
+    /// is set again by `handle_deadlines`.
     pub(super) fn update_deadline(&mut self, id: ConnectionId, now: Millis) {
         let Some(connection) = self.connections.get(id.index as usize) else { return };
         let index = id.index as usize;
@@ -100,7 +100,7 @@ impl Server {
         Some((runtime.idle_timeout.after(connection.active)?, CloseReason::IdleTimeout))
     }
 
-    /// Ends a connection whose limit has passed: it is told where it can be, and no longer waited for.
+    /// Ends a connection whose limit has passed: the client gets a notice where it can.
     fn time_out(&mut self, id: ConnectionId, reason: CloseReason, now: Millis) {
         let connection = &self.connections[id.index as usize];
         if connection.is_draining() || reason == CloseReason::WriteTimeout {

@@ -73,7 +73,7 @@ impl ArgTable {
         self.spans.is_empty()
     }
 
-    /// Empties the table, to be filled anew.
+    /// Empties the table, to be filled again.
     #[inline]
     pub fn reset(&mut self) {
         self.spans.clear();

@@ -23,7 +23,7 @@ pub enum Malformed {
     BulkLineTooBig,
     /// A line of text with an open quote, or with more behind a closing one.
     UnbalancedQuotes,
-    /// A line of an HTTP request: somebody makes a browser speak to us.
+    /// A line of an HTTP request: a page makes a browser speak to this port.
     CrossProtocol,
 }
 

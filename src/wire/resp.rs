@@ -10,7 +10,7 @@
 //! A command that is whole when it is first looked at, as most are, goes straight into the [`ArgTable`] that all
 //! connections share. The spans of one that comes in parts are not kept anywhere: when it is whole, one walk over its
 //! headers fills the table. A large argument's bytes are no longer there by then, so its header is overwritten by a
-//! marker, which is told from a header by its first byte, 0:
+//! marker, which its first byte, 0, sets apart from a header:
 //!
 //! ```text
 //! before  | $ 7 0 0 0 0 \r \n |          at least 8 bytes, for shorter bulks are buffered
@@ -105,7 +105,7 @@ enum Line {
 }
 
 /// The state of one connection's input. Every call takes the same bytes, from the first of the command on, with
-/// more behind them as they come; after [`Step::Ready`] and [`Step::Skip`] the next command starts anew behind `consumed`.
+/// more behind them as they come; after [`Step::Ready`] and [`Step::Skip`] the next command starts behind `consumed`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decoder {
     number: Number,

@@ -1,4 +1,4 @@
-//! Tags: proof that a frame was made by somebody who knows the password. Keyed BLAKE3, cut to 128 bits, with separate
+//! Tags: proof that a frame was made with the password. Keyed BLAKE3, cut to 128 bits, with separate
 //! keys for requests and replies, derived from the password, the client id and the epoch. They keep nothing secret.
 //!
 //! ```text
