@@ -238,7 +238,8 @@ fn memory(text: &mut Text, engine: &Engine) -> Result {
     let help = "The limit of the whole process (--memory).";
     gauge(text, "pannier_memory_limit_bytes", help, engine.options().memory_bytes)?;
     gauge(text, "pannier_store_limit_bytes", "The store's share of the limit.", memory.limit)?;
-    let help = "Bytes of the store that only deletes, expiry and eviction give back: near the limit writes are refused, or keys evicted.";
+    let help =
+        "How full the store is, as a part of its limit: at the limit writes are refused, or keys evicted.";
     gauge(text, "pannier_store_used_bytes", help, Fullness::of(engine).used_bytes)?;
     let help = "1 where keys are evicted when memory is full, 0 where writes are refused.";
     gauge(text, "pannier_eviction_enabled", help, u8::from(engine.store.evicts()))?;

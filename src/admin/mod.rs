@@ -122,7 +122,7 @@ impl fmt::Display for Readiness {
 
 /// How near the store is to refusing writes, or to evicting keys.
 pub(super) struct Fullness {
-    /// Bytes that nothing but deletes, expiry and eviction gives back. Writes are refused when they reach the limit.
+    /// How full the store is, as a part of the limit: writes are refused, or keys evicted, when it is reached.
     pub used_bytes: u64,
     /// The store's share of the memory limit.
     pub limit_bytes: u64,
@@ -133,10 +133,12 @@ pub(super) struct Fullness {
 impl Fullness {
     fn of(engine: &Engine) -> Fullness {
         let memory = engine.store.memory();
+        let used_bytes = memory.used();
+        let reclaimable_bytes = memory.dead + memory.tail + memory.large_free;
         Fullness {
-            used_bytes: memory.used() + memory.reserved,
+            used_bytes,
             limit_bytes: memory.limit,
-            reclaimable_bytes: memory.dead + memory.tail + memory.large_free,
+            reclaimable_bytes: reclaimable_bytes.min(memory.limit - used_bytes),
         }
     }
 }

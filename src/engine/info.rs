@@ -135,8 +135,8 @@ fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
     let (memory, process_stats) = (engine.store.memory(), &engine.process_stats);
     let limit = engine.options.memory_bytes;
     lines!(text,
-        "used_memory": memory.used(),
-        "used_memory_human": Human(memory.used()),
+        "used_memory": memory.used_of(limit),
+        "used_memory_human": Human(memory.used_of(limit)),
         "used_memory_rss": process_stats.resident_bytes,
         "used_memory_rss_human": Human(process_stats.resident_bytes),
         "used_memory_peak": process_stats.resident_peak_bytes,

@@ -33,11 +33,11 @@ pub fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let keys: u64 = (0..call.engine.options.databases).map(|db| call.engine.store.len(Database(db))).sum();
     let rows = [
         ("peak.allocated", process_stats.resident_peak_bytes),
-        ("total.allocated", memory.used()),
+        ("total.allocated", memory.held()),
         ("startup.allocated", memory.reserved),
         ("clients.normal", process_stats.buffer_bytes),
         ("keys.count", keys),
-        ("keys.bytes-per-key", memory.used().checked_div(keys).unwrap_or(0)),
+        ("keys.bytes-per-key", memory.held().checked_div(keys).unwrap_or(0)),
         ("dataset.bytes", memory.live + memory.large),
         ("pannier.limit", memory.limit),
         ("pannier.live", memory.live),

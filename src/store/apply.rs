@@ -122,7 +122,7 @@ impl Store {
                 (self.place(&new(Content::Inline(bytes)), found, now)?, bytes.len() as u64)
             }
             NewValue::Bytes(bytes) => {
-                let id = self.large_of(bytes, now)?;
+                let id = self.large_for((key, expiry.is_some()), found.0, bytes, now)?;
                 let placed = self.place(&new(Content::Large(id)), found, now);
                 (self.or_release(id, placed)?, bytes.len() as u64)
             }

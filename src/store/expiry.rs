@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!  table:   seg 0   seg 1   seg 2   seg 3 ...      a row knows the earliest and the latest expiry of its records
-//!                     ^ due: walked, up to 64 records a step, and the bounds are drawn anew
+//!                     ^ due: walked, up to 64 records a step, and the bounds are drawn again
 //! ```
 //! A round begins when the earliest segment is due, or when a flush left records behind; it ends with the time at which
-//! the next one will be. Records with similar times to live lie together (classes), so most of a due segment goes at once.
+//! the next one will be. A record is removed about a second after its time. Before a write is refused, a round walks
+//! every segment in which anything has expired. Records with similar times to live lie together (classes), so most of a due segment goes at once.
 
 use super::index::Address;
 use super::pool::SegmentId;
@@ -24,6 +25,8 @@ const STEP_RECORDS: usize = 64;
 pub(super) struct Sweep {
     /// A round is under way.
     active: bool,
+    /// It walks every segment in which anything has expired, due or not: memory is short.
+    urgent: bool,
     segment: u32,
     /// Within the segment; 0: its walk has not begun.
     offset: usize,
@@ -32,11 +35,25 @@ pub(super) struct Sweep {
     max: u64,
     /// When a segment is due again, as far as this round has come and writes since have said.
     next_due: u64,
+    /// No record expires before this, as the last round has left it and writes since have said.
+    earliest: u64,
+    /// The same, as far as this round has come.
+    next_earliest: u64,
 }
 
 impl Default for Sweep {
     fn default() -> Sweep {
-        Sweep { active: false, segment: 0, offset: 0, min: u64::MAX, max: 0, next_due: u64::MAX }
+        Sweep {
+            active: false,
+            urgent: false,
+            segment: 0,
+            offset: 0,
+            min: u64::MAX,
+            max: 0,
+            next_due: u64::MAX,
+            earliest: u64::MAX,
+            next_earliest: u64::MAX,
+        }
     }
 }
 
@@ -64,6 +81,8 @@ impl Store {
         let due = self.table.expires(segment, expiry.0);
         let sweep = &mut self.sweep;
         sweep.next_due = sweep.next_due.min(due);
+        sweep.earliest = sweep.earliest.min(expiry.0);
+        sweep.next_earliest = sweep.next_earliest.min(expiry.0);
         if sweep.segment == segment.0 {
             sweep.min = sweep.min.min(expiry.0);
             sweep.max = sweep.max.max(expiry.0);
@@ -90,13 +109,26 @@ impl Store {
         self.sweep.active || self.pending_free_bytes > 0 || expires && self.sweep.next_due <= now.0
     }
 
+    /// Goes on with a round over all that has expired, due or not, or begins one. False: nothing in the store has
+    /// expired.
+    pub(super) fn sweep_expired(&mut self, now: Millis) -> bool {
+        if !self.sweep.urgent {
+            if self.removal_policy == RemovalPolicy::Follow || self.sweep.earliest > now.0 {
+                return false;
+            }
+            let earliest = self.sweep.earliest;
+            self.sweep = Sweep { active: true, urgent: true, earliest, ..Sweep::default() };
+        }
+        self.sweep_step(now)
+    }
+
     /// Goes on with the round, or begins one if something is due. False: nothing is.
     pub(super) fn sweep_step(&mut self, now: Millis) -> bool {
         if !self.sweep_is_due(now) {
             return false;
         }
         if !self.sweep.active {
-            self.sweep = Sweep { active: true, ..Sweep::default() };
+            self.sweep = Sweep { active: true, earliest: self.sweep.earliest, ..Sweep::default() };
         }
         for _ in 0..STEP_ROWS {
             if self.sweep.offset > 0 {
@@ -104,18 +136,23 @@ impl Store {
                 return true;
             }
             if self.sweep.segment >= self.table.len() {
-                self.sweep.active = false;
+                let sweep = &mut self.sweep;
+                (sweep.active, sweep.urgent, sweep.earliest) = (false, false, sweep.next_earliest);
                 return true;
             }
-            let row = self.table.get(SegmentId(self.sweep.segment));
-            let (holds, due) = (matches!(row.state, State::Open | State::Sealed), row.due());
-            if holds && row.used > 0 && (self.pending_free_bytes > 0 || due <= now.0) {
+            let id = SegmentId(self.sweep.segment);
+            let (row, due) = (self.table.get(id), self.table.due(id));
+            let holds = matches!(row.state, State::Open | State::Sealed);
+            let first = if row.min_expiry > row.max_expiry { u64::MAX } else { row.min_expiry };
+            let walks = due <= now.0 || self.sweep.urgent && first <= now.0;
+            if holds && row.used > 0 && (self.pending_free_bytes > 0 || walks) {
                 (self.sweep.min, self.sweep.max) = (u64::MAX, 0);
                 self.walk_step(now);
                 return true;
             }
             if holds {
                 self.sweep.next_due = self.sweep.next_due.min(due);
+                self.sweep.next_earliest = self.sweep.next_earliest.min(first);
             }
             self.sweep.segment += 1;
         }
@@ -151,7 +188,8 @@ impl Store {
         }
         if self.sweep.offset >= self.table.get(id).used as usize {
             self.table.expiry_bounds(id, self.sweep.min, self.sweep.max);
-            self.sweep.next_due = self.sweep.next_due.min(self.table.get(id).due());
+            self.sweep.next_due = self.sweep.next_due.min(self.table.due(id));
+            self.sweep.next_earliest = self.sweep.next_earliest.min(self.sweep.min);
             self.sweep.segment += 1;
             self.sweep.offset = 0;
         }

@@ -163,12 +163,28 @@ pub struct MemoryUse {
     pub reserved: u64,
     /// Bytes of the pool that were ever touched; not a part of the sum.
     pub touched: u64,
+    /// Bytes of records that may be added before a write is refused (or, in evict mode, a key goes), and how many that
+    /// would be in an empty store; not parts of the sum.
+    pub writable: u64,
+    pub writable_max: u64,
 }
 
 impl MemoryUse {
     /// Bytes that hold something: all but what is free or can be had by cleaning.
-    pub fn used(&self) -> u64 {
+    pub fn held(&self) -> u64 {
         self.live + self.index + self.large
+    }
+
+    /// How full the store is, as a part of `total` bytes: all of them when the next write is refused (or, in evict mode,
+    /// drives a key out), 0 when it is empty.
+    pub fn used_of(&self, total: u64) -> u64 {
+        let left = u128::from(total) * u128::from(self.writable) / u128::from(self.writable_max.max(1));
+        total - (left as u64).min(total)
+    }
+
+    /// The same as a part of the store's limit.
+    pub fn used(&self) -> u64 {
+        self.used_of(self.limit)
     }
 }
 
@@ -510,6 +526,7 @@ impl Store {
         let (totals, bytes) = (self.table.totals(), self.config.segment_bytes as u64);
         let segments = |state| u64::from(totals.count(state)) * bytes;
         let large = self.larges.memory_bytes(&self.table);
+        let (writable, writable_max) = self.writable();
         MemoryUse {
             limit: self.config.memory_bytes as u64,
             live: totals.live,
@@ -521,6 +538,8 @@ impl Store {
             large_free: segments(State::Span) + segments(State::BlockSlab) - large,
             reserved: self.config.memory_bytes as u64 - u64::from(self.pool.segment_count()) * bytes,
             touched: u64::from(self.pool.touched_count()) * bytes,
+            writable,
+            writable_max,
         }
     }
 

@@ -11,7 +11,7 @@
 use super::clean::RecordMeta;
 use super::index::Address;
 use super::record::{self, Content, EXPIRY_MAX, Record};
-use super::room::Want;
+use super::room::{Fill, Want};
 use super::{Store, address, split};
 use crate::limits::INLINE_VALUE_BYTES_MAX;
 use crate::mutation::{Effect, KeyspaceId, LargeId, PublishedValue, Refused, RemoveReason, Revision};
@@ -145,14 +145,22 @@ impl Store {
         let (key, size) = (new.key, new.size());
         let old = self.again(key, found);
         let replaced_bytes = old.map_or(0, |at| self.record(at).size());
+        let (given_away, fill) = match publish {
+            Publish::Rename { from, found } => {
+                (self.again(from, found).map_or(0, |at| self.record(at).size()), Fill::Reserve)
+            }
+            Publish::Expiry => (0, Fill::Reserve),
+            Publish::Put | Publish::Write { .. } => (0, Fill::Data),
+        };
         match old {
             Some(at) if replaced_bytes == size => return Ok(self.overwrite(at, new, publish)),
             Some(_) => {}
-            None => self.leaf_room(now)?,
+            None => self.leaf_room(fill, now)?,
         }
         let (found, class) =
             (Found { at: old, layout_epoch: self.layout_epoch }, Store::class_of(new.expiry, now));
-        let segment = self.acquire(Want::Record { class, size, replaced_bytes }, now)?;
+        let replaced_bytes = replaced_bytes + given_away;
+        let segment = self.acquire(Want::Record { class, size, replaced_bytes, fill }, now)?;
         // Making room may have moved the old record, or evicted it.
         let old = self.again(key, found);
         // The record gets its revision when nothing can fail any more.

@@ -4,10 +4,10 @@
 //!  acquire:  permitted? --yes--> a place? --yes--> taken
 //!               | no               | no
 //!               v                  v
-//!            settle one step    reclaim one step          (evict mode: evict one step)
-//!               | nothing to settle    | nothing to reclaim
-//!               v                      v
-//!             Refused               Refused
+//!          work that is due     reclaim one step          (evict mode: evict one step)
+//!               | none left        | nothing to reclaim
+//!               v                  v
+//!            sweep all that has expired ---nothing has---> Refused
 //! ```
 //! In refuse mode a change is permitted when, after it, live records fill at most 90 % of the segments that
 //! the log can have: then cleaning always gains. A few segments are in reserve for cleaning itself.
@@ -20,6 +20,8 @@ use crate::time::Millis;
 
 /// Hundredths of the log that live records may fill.
 const FILL_MAX: u64 = 90;
+/// The same for what a full store is to take all the same: a time to live, another name.
+const FILL_MAX_OF_RESERVE: u64 = 97;
 /// Steps that one change may have to wait for, at most; a few are the rule.
 const STEPS_MAX: usize = 4096;
 /// The longest remaining time of the first class with expiry, in milliseconds; each further class has four times that.
@@ -28,13 +30,33 @@ const CLASS_MS: u64 = 4000;
 /// What a change needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Want {
-    /// Room for a record of `size` bytes in a segment of the class; `replaced_bytes` bytes of an older record will die.
-    Record { class: usize, size: usize, replaced_bytes: usize },
+    /// Room for a record of `size` bytes in a segment of the class; `replaced_bytes` bytes of older records will die.
+    Record { class: usize, size: usize, replaced_bytes: usize, fill: Fill },
     /// The same for a record of a write batch, of which `staged` bytes are in the log already; when all of it is
     /// there, `replaced_bytes` bytes of older records will die.
     Staged { class: usize, size: usize, staged: usize, replaced_bytes: usize },
     /// A free segment.
-    Segment,
+    Segment { fill: Fill },
+}
+
+/// How full a change may make the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// As full as data may make it.
+    Data,
+    /// A little more, and out of the segments in reserve: so EXPIRE and RENAME, which only grow a record by some bytes,
+    /// work in a store that refuses data.
+    Reserve,
+}
+
+impl Fill {
+    /// Free segments that stay for cleaning.
+    fn segments_left(self) -> u32 {
+        match self {
+            Fill::Data => RESERVE_SEGMENTS,
+            Fill::Reserve => 1,
+        }
+    }
 }
 
 impl Store {
@@ -78,12 +100,24 @@ impl Store {
 
     /// Bytes of live records that the log may hold when large values have `extra` segments more.
     fn log_limit(&self, extra: u64) -> u64 {
+        self.log_bytes(extra) / 100 * FILL_MAX
+    }
+
+    fn limit_of(&self, fill: Fill, extra: u64) -> u64 {
+        match fill {
+            Fill::Data => self.log_limit(extra),
+            Fill::Reserve => self.log_bytes(extra) / 100 * FILL_MAX_OF_RESERVE,
+        }
+    }
+
+    /// Bytes of the segments that the log can have when large values have `extra` segments more.
+    fn log_bytes(&self, extra: u64) -> u64 {
         let totals = self.table.totals();
         let taken = u64::from(totals.count(State::Leaves) + RESERVE_SEGMENTS)
             + self.larges.segments_needed(&self.table)
             + extra;
         let segments = u64::from(self.pool.segment_count()).saturating_sub(taken);
-        segments * self.config.segment_bytes as u64 / 100 * FILL_MAX
+        segments * self.config.segment_bytes as u64
     }
 
     fn live(&self) -> u64 {
@@ -95,15 +129,31 @@ impl Store {
             return true;
         }
         match want {
-            Want::Record { size, replaced_bytes, .. } => {
-                size <= replaced_bytes || self.live() + (size - replaced_bytes) as u64 <= self.log_limit(0)
+            Want::Record { size, replaced_bytes, fill, .. } => {
+                size <= replaced_bytes
+                    || self.live() + (size - replaced_bytes) as u64 <= self.limit_of(fill, 0)
             }
             Want::Staged { size, staged, replaced_bytes, .. } => {
                 staged + size <= replaced_bytes
                     || self.live() + size as u64 <= self.log_limit(0) + replaced_bytes as u64
             }
-            Want::Segment => self.live() <= self.log_limit(1),
+            Want::Segment { fill } => self.live() <= self.limit_of(fill, 1),
         }
+    }
+
+    /// Bytes of records that may be added before a change is refused (in evict mode: before keys go), and how many that
+    /// were if the store were empty.
+    pub(super) fn writable(&self) -> (u64, u64) {
+        let segment = self.config.segment_bytes as u64;
+        let all = u64::from(self.pool.segment_count() - RESERVE_SEGMENTS) * segment / 100 * FILL_MAX;
+        let left = match self.on_full() {
+            OnFull::Refuse => self.log_limit(0).saturating_sub(self.live()),
+            OnFull::Evict => {
+                let free = self.pool.free_count().saturating_sub(self.low_watermark());
+                u64::from(free) * segment / 100 * FILL_MAX
+            }
+        };
+        (left.min(all), all)
     }
 
     /// Whether a write batch may be staged at all: `needed` bytes, `replaced` bytes of older ones will die.
@@ -124,31 +174,34 @@ impl Store {
     /// # Errors
     /// [`Refused::Full`].
     pub(super) fn acquire(&mut self, want: Want, now: Millis) -> Result<SegmentId, Refused> {
-        for _ in 0..STEPS_MAX {
+        let mut steps = 0;
+        loop {
             let permitted = self.permitted(want);
             if permitted && let Some(segment) = self.take(want) {
                 return Ok(segment);
             }
-            let progress = if permitted { self.reclaim_step(now, 1) } else { self.reclaim_due(now) };
-            if !progress {
-                break;
+            steps += 1;
+            let progress = steps <= STEPS_MAX
+                && if permitted { self.reclaim_step(now, 1) } else { self.reclaim_due(now) };
+            // Nothing is refused while anything has expired: that round comes to its end by itself.
+            if !progress && !self.sweep_expired(now) {
+                return self.refuse();
             }
         }
-        self.refuse()
     }
 
     fn take(&mut self, want: Want) -> Option<SegmentId> {
         match want {
-            Want::Record { class, size, .. } | Want::Staged { class, size, .. } => {
-                self.segment_for(class, size)
-            }
-            Want::Segment if self.pool.free_count() > RESERVE_SEGMENTS => self.pool.take(),
-            Want::Segment => None,
+            Want::Record { class, size, fill, .. } => self.segment_for(class, size, fill.segments_left()),
+            Want::Staged { class, size, .. } => self.segment_for(class, size, RESERVE_SEGMENTS),
+            Want::Segment { fill } if self.pool.free_count() > fill.segments_left() => self.pool.take(),
+            Want::Segment { .. } => None,
         }
     }
 
-    /// An open segment with room for a record of a class; when free segments are scarce, one of another class.
-    fn segment_for(&mut self, class: usize, size: usize) -> Option<SegmentId> {
+    /// An open segment with room for a record of a class; when free segments are scarce, one of another class. `reserve`
+    /// free segments stay.
+    fn segment_for(&mut self, class: usize, size: usize, reserve: u32) -> Option<SegmentId> {
         if let Some(id) = self.with_room(class, size) {
             return Some(id);
         }
@@ -157,7 +210,7 @@ impl Store {
             return self.open_segment(class);
         }
         let other = (0..MOVED).find_map(|class| self.with_room(class, size));
-        if other.is_none() && free > RESERVE_SEGMENTS { self.open_segment(class) } else { other }
+        if other.is_none() && free > reserve { self.open_segment(class) } else { other }
     }
 
     fn with_room(&self, class: usize, size: usize) -> Option<SegmentId> {
@@ -214,11 +267,11 @@ impl Store {
 
     /// Gives the leaves of the index a segment when they are short of blocks. An insert may still find room when it is
     /// refused.
-    pub(super) fn leaf_room(&mut self, now: Millis) -> Result<(), Refused> {
+    pub(super) fn leaf_room(&mut self, fill: Fill, now: Millis) -> Result<(), Refused> {
         if !self.leaves.needs_blocks() {
             return Ok(());
         }
-        match self.acquire(Want::Segment, now) {
+        match self.acquire(Want::Segment { fill }, now) {
             Ok(segment) => {
                 self.table.taken(segment, State::Leaves);
                 self.pool.give_to_leaves(segment);
@@ -244,15 +297,17 @@ impl Store {
 
     /// Does work that is due, in bounded steps, until `fits` says that there is room.
     pub(super) fn settle_until(&mut self, now: Millis, fits: impl Fn(&Store) -> bool) -> Result<(), Refused> {
-        for _ in 0..STEPS_MAX {
+        let mut steps = 0;
+        loop {
             if fits(self) {
                 return Ok(());
             }
-            if !self.reclaim_due(now) {
-                break;
+            steps += 1;
+            let progress = steps <= STEPS_MAX && self.reclaim_due(now);
+            if !progress && !self.sweep_expired(now) {
+                return self.refuse();
             }
         }
-        self.refuse()
     }
 
     /// One step of work that is due whether memory is short or not. False: nothing is.

@@ -25,6 +25,11 @@ pub const BLOCKS: usize = 16;
 /// A sealed segment's list is chosen by its dead bytes in units of a segment's thirty-second.
 pub const DEAD_STEPS: usize = 32;
 
+/// A key goes so many milliseconds after its time, or a little more in a large store: a walk over a segment takes some
+/// ten microseconds, and walks take a fiftieth of the time at most.
+const LATE_MS_MIN: u64 = 1000;
+const ROWS_PER_LATE_MS: u32 = 2;
+
 const DEAD: usize = 0;
 const AGE: usize = 1;
 const CARVED_LISTS: usize = DEAD_STEPS + 1;
@@ -96,12 +101,12 @@ impl Segment {
     };
 
     /// When it is worth walking for expired records: a sixteenth into the stretch in which they expire, so that a
-    /// segment is walked a bounded number of times however its expiries are spread.
-    pub fn due(&self) -> u64 {
+    /// segment is walked a bounded number of times however its expiries are spread, but `late_ms` after the first at most.
+    fn due(&self, late_ms: u64) -> u64 {
         if self.min_expiry > self.max_expiry {
             return u64::MAX;
         }
-        self.min_expiry + (self.max_expiry - self.min_expiry) / 16
+        self.min_expiry.saturating_add(((self.max_expiry - self.min_expiry) / 16).min(late_ms))
     }
 
     fn holds_records(&self) -> bool {
@@ -133,6 +138,8 @@ impl Totals {
 pub struct Segments {
     rows: Vec<Segment>,
     segment_bytes: usize,
+    /// How late the first expired record of a segment may be removed, in milliseconds.
+    late_ms: u64,
     lists: [(u32, u32); LISTS],
     open: [u32; CLASSES],
     totals: Totals,
@@ -146,6 +153,7 @@ impl Segments {
         Segments {
             rows: Vec::with_capacity(count as usize),
             segment_bytes,
+            late_ms: u64::from(count / ROWS_PER_LATE_MS).max(LATE_MS_MIN),
             lists: [(NONE, NONE); LISTS],
             open: [NONE; CLASSES],
             totals: Totals::default(),
@@ -264,7 +272,12 @@ impl Segments {
         let row = &mut self.rows[id.0 as usize];
         row.min_expiry = row.min_expiry.min(expiry);
         row.max_expiry = row.max_expiry.max(expiry);
-        row.due()
+        row.due(self.late_ms)
+    }
+
+    /// When a segment is worth walking for expired records.
+    pub fn due(&self, id: SegmentId) -> u64 {
+        self.get(id).due(self.late_ms)
     }
 
     /// A whole walk over the segment saw these bounds of expiry.

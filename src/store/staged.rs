@@ -36,7 +36,7 @@ use super::index::Address;
 use super::place::{Key, NewRecord, Publish};
 use super::pool::Pool;
 use super::record::{self, Content, LARGE_BYTES, Record};
-use super::room::Want;
+use super::room::{Fill, Want};
 use super::{OnFull, Store, address, bytes_at, split};
 use crate::mutant::{self, Mutant};
 use crate::mutation::{
@@ -280,7 +280,7 @@ impl Store {
         now: Millis,
     ) -> Result<(), Refused> {
         let (class, size) = (Store::class_of(new.expiry, now), new.size());
-        self.leaf_room(now)?;
+        self.leaf_room(Fill::Data, now)?;
         let credits = batch.replaced_bytes + replaced_bytes;
         let segment =
             self.acquire(Want::Staged { class, size, staged: batch.staged, replaced_bytes: credits }, now)?;

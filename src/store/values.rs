@@ -134,12 +134,12 @@ impl Store {
                 Need::Nothing => return Ok(()),
                 Need::Span => {
                     self.gc_assist(self.config.segment_bytes, now);
-                    let segment = self.acquire(room::Want::Segment, now)?;
+                    let segment = self.acquire(room::Want::Segment { fill: room::Fill::Data }, now)?;
                     self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
                 }
                 Need::Block if self.larges.add_block(id, &mut self.table) => {}
                 Need::Block => {
-                    let segment = self.acquire(room::Want::Segment, now)?;
+                    let segment = self.acquire(room::Want::Segment { fill: room::Fill::Data }, now)?;
                     // Making room may have freed a block elsewhere.
                     match self.table.fullest_carved(None) {
                         Some(_) => self.pool.give_back(segment),

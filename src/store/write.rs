@@ -1,9 +1,10 @@
-//! Changing a part of a value: [`Write`](crate::mutation::Mutation::Write). A value in a record is put together anew; a large one is written in place,
-//! unless someone else holds it too.
+//! Changing a part of a value: [`Write`](crate::mutation::Mutation::Write). A value in a record is
+//! put together again; a large one is written in place, unless another record or a reader has it too.
 
 use super::Store;
 use super::large::LargeCursor;
-use super::place::{Key, Publish, SavedValue, Target};
+use super::place::{Found, Key, Publish, SavedValue, Target};
+use super::record::{self, Content, LARGE_BYTES};
 use crate::mutant::{self, Mutant};
 use crate::mutation::{Applied, LargeId, Refused, Revision};
 use crate::time::Millis;
@@ -65,6 +66,29 @@ impl Store {
         self.store_saved(target, SavedValue::Large(own), now)
     }
 
+    /// A large value of these bytes, with one reference for the caller, for a key that has an expiry or not. A value of the
+    /// same length that only the key's record has is written over, for which a full store has room. The record is as long
+    /// as the new one then, so that placing it cannot fail.
+    pub(super) fn large_for(
+        &mut self,
+        (key, expires): (Key<'_>, bool),
+        found: Found,
+        bytes: &[u8],
+        now: Millis,
+    ) -> Result<LargeId, Refused> {
+        let size = record::size(key.bytes.len(), LARGE_BYTES, expires);
+        let old = found.at.map(|at| self.record(at)).filter(|old| old.size() == size);
+        if let Some(Content::Large(id)) = old.map(|old| old.content)
+            && self.larges.references(id) == 1
+            && self.larges.len(id) == bytes.len() as u64
+        {
+            self.larges.retain(id);
+            self.write_within(id, 0, bytes);
+            return Ok(id);
+        }
+        self.large_of(bytes, now)
+    }
+
     /// A copy of a large value, to become `len` bytes long.
     fn copy_large(&mut self, id: LargeId, len: u64, now: Millis) -> Result<LargeId, Refused> {
         let copy = self.large_begin(len, now)?;
@@ -123,9 +147,16 @@ impl Store {
             space[..n].fill(0);
             self.larges.filled(id, n);
         }
-        let mut cursor = LargeCursor::new(id, offset);
         let within = (self.larges.len(id).saturating_sub(offset)).min(bytes.len() as u64) as usize;
-        let (mut over, rest) = bytes.split_at(within);
+        let (over, rest) = bytes.split_at(within);
+        self.write_within(id, offset, over);
+        self.fill(id, rest);
+        Ok(())
+    }
+
+    /// Writes bytes over those that a value has.
+    fn write_within(&mut self, id: LargeId, offset: u64, bytes: &[u8]) {
+        let (mut cursor, mut over) = (LargeCursor::new(id, offset), bytes);
         while !over.is_empty() {
             let space = self.larges.slice_mut(&mut self.pool, &mut cursor);
             let n = space.len().min(over.len());
@@ -134,7 +165,5 @@ impl Store {
             cursor.advance(n);
             over = &over[n..];
         }
-        self.fill(id, rest);
-        Ok(())
     }
 }

@@ -204,7 +204,7 @@ fn what_is_refused_is_counted_and_changes_nothing() {
     while put(&mut store, &stored.to_le_bytes(), &[3; 50_000], None).is_ok() {
         stored += 1;
     }
-    assert_eq!(put(&mut store, b"k", &[2; 100_000], None), Err(Refused::Full));
+    assert_eq!(put(&mut store, b"k", &[2; 99_999], None), Err(Refused::Full));
     assert_eq!(store.statistics().refused, 2);
     assert_eq!(value(&store, b"k", NOW).unwrap(), [1; 100_000]);
     assert_eq!(store.len(DB), u64::from(stored) + 1);

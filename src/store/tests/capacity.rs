@@ -62,7 +62,7 @@ fn half_of_it_freed_is_half_of_it_to_be_had() {
             let (mut store, mut next) = (store(16 * MIB), 0);
             let (keys, _) = fill(&mut store, first, &mut random, &mut next);
             let memory = store.memory();
-            let before = memory.used();
+            let before = memory.held();
             let mut freed = 0;
             for (key, len) in &keys {
                 if random.below(2) == 0 {
@@ -71,7 +71,7 @@ fn half_of_it_freed_is_half_of_it_to_be_had() {
                 }
             }
             let (_, again) = fill(&mut store, second, &mut random, &mut next);
-            let after = store.memory().used();
+            let after = store.memory().held();
             // Measured in memory, which overheads of small items do not distort; and in bytes where both are long.
             assert!(
                 after * 100 >= before * 93,

@@ -455,7 +455,7 @@ impl Harness {
         self.store.invariants();
         let memory = self.store.memory();
         assert_eq!((memory.live, memory.large, memory.large_free), (0, 0, 0));
-        assert_eq!((memory.used(), self.store.large_count()), (memory.index, 0));
+        assert_eq!((memory.held(), self.store.large_count()), (memory.index, 0));
     }
 }
 
