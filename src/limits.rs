@@ -30,6 +30,8 @@ pub const BUFFERED_BULK_BYTES_MAX: usize = 64 * KIB;
 
 /// Bytes of a ring when it is first attached to a connection.
 pub const RING_BYTES: usize = 16 * KIB;
+/// Bytes of a transaction's queue in the memory that all of them share; what is longer goes on in the store.
+pub const QUEUE_RING_BYTES_MAX: usize = 64 * KIB;
 /// Bytes of the shortest ring. Clients that stop in the middle of a short command keep only this much, so that
 /// thousands of them do not exhaust the buffers; shorter still, bookkeeping would outweigh the gain.
 pub const BUFFER_UNIT_BYTES: usize = KIB;

@@ -48,6 +48,8 @@ counters! {
         keyspace_hits = "keyspace_hits";
         /// Reads of a key that was not.
         keyspace_misses = "keyspace_misses";
+        /// Commands that must be one step (MSET, MSETNX, EXEC) and took longer than others should wait.
+        long_steps = "long_steps";
         /// Error replies of any kind.
         error_replies = "total_error_replies";
     }

@@ -146,6 +146,12 @@ errors! {
     ExecAborted = "EXECABORT Transaction discarded because of previous errors.";
     /// Pannier's: the queue of a transaction is bounded; the part is the bound, in bytes.
     QueueFull = "ERR transaction queue is larger than the limit of % bytes";
+    /// Pannier's: what all transactions hold is bounded; the parts are what they hold and the bound, in bytes.
+    QueuesExhausted = "ERR the transactions of all clients hold % of % bytes; try again when others have ended";
+    /// Pannier's.
+    ExecReclaimed = "EXECABORT Transaction discarded because of: no progress for 10 s while others needed its memory";
+    /// Pannier's: the store is full.
+    ExecFull = "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
     NoSuchClient = "ERR No such client";
     NoShutdown = "ERR No shutdown in progress.";
     UnknownClientType = "ERR Unknown client type '%'";

@@ -122,7 +122,8 @@ const BUCKETS_SHOWN: usize = 24;
 
 fn latency(text: &mut Text, engine: &Engine) -> Result {
     const NAME: &str = "pannier_request_duration_seconds";
-    let help = "Time in execution of the requests over RESP that were measured, a sample under load.";
+    let help =
+        "Time in execution of the requests that were measured, a sample under load, over all protocols.";
     family(text, NAME, "histogram", help)?;
     let mut total = 0;
     for (index, (bound_ns, count)) in engine.metrics.latency().enumerate() {
@@ -133,7 +134,9 @@ fn latency(text: &mut Text, engine: &Engine) -> Result {
         }
     }
     writeln!(text, "{NAME}_bucket{{le=\"+Inf\"}} {total}")?;
-    writeln!(text, "{NAME}_sum {}\n{NAME}_count {total}", Seconds(engine.metrics.measured_us()))
+    writeln!(text, "{NAME}_sum {}\n{NAME}_count {total}", Seconds(engine.metrics.measured_us()))?;
+    let help = "Commands that had to be one step (MSET, MSETNX, EXEC) and took more than about 5 ms of work.";
+    counter(text, "pannier_long_steps_total", help, engine.metrics.counters.long_steps)
 }
 
 fn connections(text: &mut Text, engine: &Engine) -> Result {
@@ -203,6 +206,12 @@ fn frame_outcomes(text: &mut Text, frames: &FrameCounters) -> Result {
     }
     let help = "Errors that were not sent because their source had used up its share.";
     counter(text, "pannier_frames_throttled_total", help, frames.throttled)?;
+    counter(
+        text,
+        "pannier_frames_held_total",
+        "Datagrams that CLIENT PAUSE held: neither run nor answered.",
+        frames.held,
+    )?;
     let help = "Repeated writes that were answered from the at-most-once table and did not run again.";
     counter(text, "pannier_frames_replayed_total", help, frames.repeats)
 }

@@ -216,7 +216,7 @@ verbs! {
         "connection", "7.0.0", "O(1)", "Set client eviction mode for the current connection";
     ClientNoTouch = "client|no-touch", 3, NOSCRIPT | LOADING | STALE | CONN, NONE,
         "connection", "7.2.0", "O(1)", "Controls whether commands sent by the client affect the LRU/LFU of accessed keys";
-    ClientReply = "client|reply", 3, NOSCRIPT | LOADING | STALE | CONN, NONE,
+    ClientReply = "client|reply", 3, NOSCRIPT | LOADING | STALE | NO_MULTI | CONN, NONE,
         "connection", "3.2.0", "O(1)", "Instruct the server whether to reply to commands";
     ClientUnpause = "client|unpause", 2, ADMIN | NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
         "connection", "6.2.0", "O(N) Where N is the number of paused clients", "Resume processing of clients that were paused";

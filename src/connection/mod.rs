@@ -15,6 +15,7 @@ pub(crate) use phase::{Body, BufferKind, Phase, Readiness, Request, StreamProtoc
 use crate::buffer::ring::Ring;
 use crate::command::{Flags, Verb};
 use crate::engine::{Continuation, session::Session};
+use crate::mutation::LargeId;
 use crate::time::Millis;
 use crate::wire::output::Output;
 use crate::wire::resp::Decoder;
@@ -32,18 +33,26 @@ pub struct ConnectionId {
 /// What MULTI has queued and WATCH looks at; the bytes are in the input buffers.
 #[derive(Default)]
 pub(crate) struct Transaction {
-    /// Queued commands, as [`server::transaction`](crate::server) writes them.
+    /// The first of the queued commands, as `server/transaction/queue.rs` writes them.
     pub queue: Ring,
     /// Watched keys with the revisions they had.
     pub watched: Ring,
     /// The flags of the verbs in `queue`, together.
     pub flags: Flags,
-    /// Commands in `queue`.
+    /// What follows `queue`, in the store.
+    pub spill: Option<LargeId>,
+    /// Commands that are queued.
     pub queued_count: u32,
+    /// Bytes of the store that they take, at least.
+    pub needed_bytes: u64,
     /// Between MULTI and EXEC or DISCARD.
     pub open: bool,
     /// A command could not be queued: EXEC will refuse.
     pub dirty: bool,
+    /// It made no progress, and its memory went to another one: EXEC will refuse.
+    pub reclaimed: bool,
+    /// There are large values among the arguments of the queued commands.
+    pub has_large: bool,
 }
 
 /// A client that has sent, or taken, this much since its time limit was last set is not stuck: the limit begins again. One

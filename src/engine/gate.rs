@@ -7,7 +7,7 @@
 //!  frame  decide ─▶ is_held? ─▶ begin_frame (counted) ─▶ ops ─▶ record_frame
 //! ```
 
-use super::{Engine, names::Name, session::Session};
+use super::{Engine, meter::STEP_UNITS_MAX, names::Name, session::Session};
 use crate::{
     command::{Flags, Verb},
     time::{Millis, Now},
@@ -99,6 +99,14 @@ impl Engine {
     /// An operation of frames was refused by the store.
     pub fn fail_frame(&mut self, op: Op) {
         self.metrics.frame_failed(op);
+    }
+
+    /// Charges what one step took that could not be cut, and counts it if it was a long one.
+    pub fn charge_step(&mut self, units: u32) {
+        self.meter.charge(units);
+        if units > STEP_UNITS_MAX {
+            self.metrics.counters.long_steps += 1;
+        }
     }
 
     /// Records how long an executed command took, in its counters and, if it was slow, in the slow log.

@@ -22,6 +22,9 @@ pub const BYTES_PER_UNIT: usize = 512;
 /// Steps of the pattern matcher for one unit.
 pub const PATTERN_STEPS_PER_UNIT: usize = 64;
 
+/// Units of what must be one step (MSET, EXEC) beyond which it is counted as a long one: about 5 ms.
+pub const STEP_UNITS_MAX: u32 = 50 * TURN_UNITS;
+
 /// A countdown. Charging beyond its end is allowed, for what is begun and cannot be cut; it stays spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meter {

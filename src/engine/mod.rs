@@ -41,6 +41,7 @@ mod client;
 mod commands;
 mod config;
 mod counters;
+pub mod demand;
 mod dispatch;
 mod dump;
 #[cfg(test)]

@@ -4,11 +4,7 @@
 use super::{Server, Source};
 use crate::command::{Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{
-    Flow,
-    gate::PauseScope,
-    names::{Name, Names},
-};
+use crate::engine::{Engine, Flow, gate::PauseScope, names::Name};
 use crate::reply::{Error, ErrorKind};
 use crate::time::{Millis, Now};
 use crate::wire::arguments::Args;
@@ -266,8 +262,8 @@ impl Server {
     fn client_info(&mut self, id: ConnectionId, now: Now) -> Flow {
         let mut line = [0; LINE_BYTES_MAX];
         let connection = &self.connections[id.index as usize];
-        let (names, local) = (&self.engine.client_names, self.engine.options().tcp);
-        let len = line_of(connection, names, local, now.monotonic, &mut line);
+        let (engine, local) = (&self.engine, self.engine.options().tcp);
+        let len = line_of(connection, engine, local, now.monotonic, &mut line);
         self.answer(id, |out| out.verbatim(*b"txt", &line[..len]))
     }
 
@@ -281,7 +277,7 @@ impl Server {
         let mut total_len = 0;
         let shown = |connection: &&Connection| filter.matches(connection, now.monotonic);
         for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
-            total_len += line_of(connection, &self.engine.client_names, local, now.monotonic, &mut line);
+            total_len += line_of(connection, &self.engine, local, now.monotonic, &mut line);
         }
         let mut out = Out::new(&mut pending, &mut self.output, protocol);
         out.mute(muted);
@@ -295,7 +291,7 @@ impl Server {
             out.bulk_header(total_len);
         }
         for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
-            let len = line_of(connection, &self.engine.client_names, local, now.monotonic, &mut line);
+            let len = line_of(connection, &self.engine, local, now.monotonic, &mut line);
             out.raw(&line[..len]);
         }
         out.raw(b"\r\n");
@@ -335,12 +331,12 @@ impl Server {
 /// that have no meaning here (descriptors, subscriptions) are constant, for the sake of the programs that parse them.
 fn line_of(
     connection: &Connection,
-    names: &Names,
+    engine: &Engine,
     local: SocketAddr,
     now: Millis,
     line: &mut [u8; LINE_BYTES_MAX],
 ) -> usize {
-    let session = &connection.session;
+    let (names, session) = (&engine.client_names, &connection.session);
     let transaction = &connection.transaction;
     let multi = if transaction.open { i64::from(transaction.queued_count) } else { -1 };
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or("");
@@ -362,7 +358,7 @@ fn line_of(
         multi,
         connection.input.len(),
         connection.input.free(),
-        transaction.queue.capacity(),
+        transaction.memory_bytes(&engine.store),
         connection.output.capacity(),
         connection.input.capacity() + connection.output.capacity() + size_of::<Connection>(),
         connection.last_verb.map_or("NULL", |verb| verb.name),

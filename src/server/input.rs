@@ -9,9 +9,10 @@
 //! ```
 
 use super::Server;
+use super::transaction::queue::QueueMemory;
 use crate::connection::{Body, CloseReason, Connection, ConnectionId, PROGRESS_BYTES, Phase, Unfinished};
 use crate::mutation::{LargeId, Refused};
-use crate::time::Now;
+use crate::time::{Millis, Now};
 use crate::wire::resp::Decoder;
 use std::io::IoSliceMut;
 
@@ -148,7 +149,7 @@ impl Server {
 
     /// Gives back all that a connection holds: rings, replies, the transaction, large arguments not yet executed.
     pub(super) fn release_held(&mut self, connection: &mut Connection) {
-        let Server { engine, input, output, queues, .. } = self;
+        let Server { engine, input, output, queues, queued_in_store_bytes, .. } = self;
         let Unfinished { body, continuation } = connection.take_unfinished();
         if let Some(continuation) = continuation {
             engine.abandon(continuation);
@@ -162,8 +163,10 @@ impl Server {
         connection.decoder.large_ids(bytes, |large| store.large_release(large));
         connection.decoder = Decoder::new();
         connection.input.release(input);
-        super::transaction::release(&mut connection.transaction, queues, |large| store.large_release(large));
-        connection.output.release(output, |large| store.large_release(large));
+        let spilled_bytes = queued_in_store_bytes;
+        let mut memory = QueueMemory { arena: queues, store, spilled_bytes, now: Millis(0) };
+        connection.transaction.release(&mut memory);
+        connection.output.release(output, |large| engine.store.large_release(large));
         self.pinned_bytes -= std::mem::take(&mut connection.pinned_counted);
     }
 

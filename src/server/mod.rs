@@ -97,6 +97,8 @@ pub struct Server {
     output: Arena,
     /// What transactions queue and watch.
     queues: Arena,
+    /// Bytes of the store that queued transactions take beyond that.
+    queued_in_store_bytes: u64,
     args: ArgTable,
     batch: batch::Batch,
     timers: Timers,
@@ -155,6 +157,7 @@ impl Server {
             input: Arena::new(resources.input_bytes),
             output: Arena::new(resources.output_bytes),
             queues: Arena::new(resources.queue_bytes),
+            queued_in_store_bytes: 0,
             args: ArgTable::with_capacity(ARGUMENTS_MAX),
             batch: batch::Batch::new(),
             timers: Timers::new(max_clients),

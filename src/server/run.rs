@@ -179,7 +179,7 @@ impl Server {
 
     /// Looks the command up and decides whether it runs now; the argument table stays as it is.
     fn prepare(&mut self, id: ConnectionId, len: usize, now: Now) -> Prepared {
-        let Server { engine, connections, input, output, args, queues, .. } = self;
+        let Server { engine, connections, input, output, args, .. } = self;
         let connection = &mut connections[id.index as usize];
         let is_replying = connection.is_replying();
         let Connection { session, output: pending, input: ring, transaction, request, last_verb, .. } =
@@ -206,23 +206,7 @@ impl Server {
             return Prepared::Answered;
         }
         if transaction.open && !super::transaction::runs_at_once(verb) {
-            if verb.flags.has(Flags::NO_MULTI) {
-                transaction.dirty = true;
-                engine.refuse(session, Some(verb.id), &ErrorKind::NotInsideMulti.plain(), &mut out);
-                return Prepared::Answered;
-            }
-            return match transaction.enqueue(verb, &args, queues) {
-                Ok(()) => {
-                    out.simple("QUEUED");
-                    session.finished();
-                    Prepared::Queued
-                }
-                Err(error) => {
-                    transaction.dirty = true;
-                    engine.refuse(session, Some(verb.id), &error, &mut out);
-                    Prepared::Answered
-                }
-            };
+            return self.queue_command(id, verb, len, now);
         }
         Prepared::Runnable(verb)
     }
@@ -374,7 +358,8 @@ pub(super) fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -
 }
 
 /// What is to be done with a decoded command.
-enum Prepared {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Prepared {
     /// The server is paused: later, unconsumed.
     Held,
     /// It has been answered, by an error.

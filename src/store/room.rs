@@ -15,7 +15,7 @@
 use super::pool::SegmentId;
 use super::segments::{CLASSES, MOVED, State};
 use super::{OnFull, RESERVE_SEGMENTS, RemovalPolicy, Store};
-use crate::mutation::Refused;
+use crate::mutation::{Database, Refused};
 use crate::time::Millis;
 
 /// Hundredths of the log that live records may fill.
@@ -293,6 +293,20 @@ impl Store {
                 OnFull::Evict => extra + 8 < u64::from(store.pool.segment_count()),
             }
         })
+    }
+
+    /// Whether `needed` bytes of new records fit when `replaced` bytes of older ones go; what has expired goes first.
+    ///
+    /// # Errors
+    /// [`Refused::Full`].
+    pub fn check_room(&mut self, needed: u64, replaced: u64, now: Millis) -> Result<(), Refused> {
+        self.settle_until(now, |store| store.batch_fits(needed, replaced))
+    }
+
+    /// Bytes of the record of a key, expired or not; 0 without one.
+    pub fn record_bytes(&self, db: Database, key: &[u8]) -> u64 {
+        let key = self.key(db, key);
+        self.locate(key.space, key.hash, key.bytes).map_or(0, |at| self.record(at).size() as u64)
     }
 
     /// Does work that is due, in bounded steps, until `fits` says that there is room.

@@ -1,0 +1,67 @@
+//! What a command will take of the store's memory, as far as its arguments tell: so that nothing of a transaction runs
+//! where a part of it is sure to be refused. The estimate is low rather than high; what only the value of a key can tell
+//! (APPEND to a long one) is not in it.
+
+use super::Engine;
+use crate::{
+    command::{Flags, Verb, VerbId},
+    mutation::Database,
+    store::Store,
+    time::Millis,
+    wire::{
+        arguments::{Arg, Args},
+        number::parse_i64,
+    },
+};
+
+/// Bytes that a record takes beside its key and its value, at least.
+const RECORD_BYTES: u64 = 16;
+
+/// Bytes of new records, at least; 0 for what a full store does not refuse.
+#[must_use]
+pub fn needed_bytes(verb: &Verb, args: &Args<'_>) -> u64 {
+    if !verb.flags.has(Flags::DENYOOM) {
+        return 0;
+    }
+    let key_count = verb.key_positions(args).count() as u64;
+    // A large argument has its memory already.
+    let given: u64 = args
+        .from(1)
+        .iter()
+        .map(|arg| match arg {
+            Arg::Bytes(bytes) => bytes.len() as u64,
+            Arg::Large(_) | Arg::Refused => 0,
+        })
+        .sum();
+    let gap = match verb.id {
+        VerbId::Setrange => args.bytes(2).and_then(parse_i64).map_or(0, |offset| offset.max(0) as u64),
+        _ => 0,
+    };
+    (key_count * RECORD_BYTES + given).saturating_add(gap)
+}
+
+/// Bytes of the records that a command replaces or removes.
+#[must_use]
+pub fn replaced_bytes(store: &Store, db: Database, verb: &Verb, args: &Args<'_>) -> u64 {
+    if !verb.flags.has(Flags::WRITE) {
+        return 0;
+    }
+    let keys = verb.key_positions(args).filter_map(|at| args.bytes(at));
+    keys.map(|key| store.record_bytes(db, key)).sum()
+}
+
+impl Engine {
+    /// Whether the store has room for what one command needs.
+    pub fn has_room(&mut self, db: Database, verb: &Verb, args: &Args<'_>, now: Millis) -> bool {
+        let needed = needed_bytes(verb, args);
+        self.fits(needed, 0, now) || {
+            let replaced = replaced_bytes(&self.store, db, verb, args);
+            replaced > 0 && self.fits(needed, replaced, now)
+        }
+    }
+
+    /// Whether so many bytes of new records fit when so many of older ones go.
+    pub fn fits(&mut self, needed: u64, replaced: u64, now: Millis) -> bool {
+        self.store.check_room(needed, replaced, now).is_ok()
+    }
+}
