@@ -1,8 +1,8 @@
-//! The real client and the real server, and between them a thread that loses, doubles, holds back and damages datagrams:
+//! The real client and the real server, and between them a thread that loses, duplicates, holds back and damages datagrams:
 //! no write may run twice, and the client may say of none that it ran when it did not.
 //!
 //! ```text
-//!  client::Udp ──▶ front │ lane: lose? flip a bit? double? hold back? │ back ──▶ pannier serve
+//!  client::Udp ──▶ front │ lane: lose? flip a bit? copy? hold back? │ back ──▶ pannier serve
 //!              ◀──       │            the same the other way          │      ◀──
 //! ```
 //! `PANNIER_LOSSY_ADDS` sets the number of additions (20,000 unless set); `-- --nocapture` shows the goodput.
@@ -29,13 +29,13 @@ const ADDS_DEFAULT: usize = 20_000;
 #[derive(Clone, Copy)]
 struct Faults {
     loss: usize,
-    doubling: usize,
+    duplication: usize,
     reordering: usize,
     damage: usize,
 }
 
-const CLEAN: Faults = Faults { loss: 0, doubling: 0, reordering: 0, damage: 0 };
-const BAD: Faults = Faults { loss: 100, doubling: 100, reordering: 100, damage: 10 };
+const CLEAN: Faults = Faults { loss: 0, duplication: 0, reordering: 0, damage: 0 };
+const BAD: Faults = Faults { loss: 100, duplication: 100, reordering: 100, damage: 10 };
 
 impl Faults {
     /// The share of requests whose answer comes back at the first attempt: both ways must be neither lost nor damaged.
@@ -79,7 +79,7 @@ impl Lane {
             let bit = self.random.below(bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
-        if self.happens(self.faults.doubling) {
+        if self.happens(self.faults.duplication) {
             let rounds = self.random.below(8);
             self.held.push(Held { bytes: bytes.clone(), way, rounds });
         }
@@ -163,8 +163,8 @@ impl Drop for Proxy {
 struct Sum {
     acknowledged: u64,
     unknown: u64,
-    /// The sums that were told: each addition of 1 that ran once has one of its own.
-    told: BTreeSet<u64>,
+    /// The sums that were answered: each addition of 1 that ran once has one of its own.
+    answered: BTreeSet<u64>,
 }
 
 fn key(number: usize) -> Vec<u8> {
@@ -195,7 +195,7 @@ fn sums_hold(faults: Faults, adds: usize) -> f64 {
         match outcome {
             Outcome::Done(answer) if answer.status == Status::Ok => {
                 sum.acknowledged += 1;
-                assert!(sum.told.insert(answer.result), "the sum {} was told twice", answer.result);
+                assert!(sum.answered.insert(answer.result), "the sum {} was answered twice", answer.result);
             }
             Outcome::Unknown { .. } => sum.unknown += 1,
             other => panic!("{other:?}"),
@@ -208,7 +208,7 @@ fn sums_hold(faults: Faults, adds: usize) -> f64 {
         let value: u64 = String::from_utf8(value).expect("text").parse().expect("a number");
         let bounds = sum.acknowledged..=sum.acknowledged + sum.unknown;
         assert!(bounds.contains(&value), "key {number} is {value}, acknowledged and unknown: {bounds:?}");
-        assert!(sum.told.last().is_none_or(|last| *last <= value));
+        assert!(sum.answered.last().is_none_or(|last| *last <= value));
         total += value;
     }
     assert_eq!(counter(&server, "datagrams_writes"), total, "what ran is what is stored");

@@ -139,7 +139,7 @@ fn d_a_put_sent_a_thousand_times_runs_once() {
 }
 
 #[test]
-fn i_without_a_cookie_nobody_gets_more_than_they_sent() {
+fn i_without_a_cookie_no_client_gets_more_than_it_sent() {
     let server = server();
     let to = udp_address(&server);
     let mut raw = Raw::connect(to, 12);
@@ -173,7 +173,7 @@ fn i_without_a_cookie_nobody_gets_more_than_they_sent() {
     assert_eq!(raw.ask(&raw.add(1)).0.expect, 1, "none of them ran");
 }
 
-/// `whole`, damaged so that nobody can take it for a frame.
+/// `whole`, damaged so that it cannot be taken for a frame.
 fn malformed(whole: &[u8], random: &mut common::Random) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     match random.below(6) {
@@ -285,7 +285,7 @@ fn encoded(head: &Head, key: &[u8], tag: Option<&TagKey>) -> Vec<u8> {
 }
 
 #[test]
-fn a_connection_that_opens_thousands_of_sessions_gets_sixteen_and_keeps_nobody_out() {
+fn a_connection_that_opens_thousands_of_sessions_gets_sixteen_and_shuts_out_no_other() {
     const IDS: u64 = 3000;
     let server = server();
     let mut hoarder = Framed::connect(&server);
@@ -301,7 +301,7 @@ fn a_connection_that_opens_thousands_of_sessions_gets_sixteen_and_keeps_nobody_o
 }
 
 #[test]
-fn an_address_that_opens_thousands_of_sessions_keeps_nobody_out() {
+fn an_address_that_opens_thousands_of_sessions_shuts_out_no_other() {
     let server = server();
     let to = udp_address(&server);
     let mut first = Raw::connect(to, 1);
@@ -317,8 +317,8 @@ fn an_address_that_opens_thousands_of_sessions_keeps_nobody_out() {
     assert_eq!(client.incr(b"n", 1).expect("a newcomer is served"), 1);
 }
 
-/// Whoever overhears a client's datagrams can send them again over TCP, where anyone's address is good: without the
-/// password they run nothing and tell nothing.
+/// A peer that overhears a client's datagrams sends them again over TCP, where its own address is good: they run nothing
+/// and tell it nothing.
 #[test]
 fn tagged_datagrams_are_worth_nothing_over_tcp() {
     let password = "a password of some length";

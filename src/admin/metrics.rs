@@ -221,7 +221,7 @@ fn sessions(text: &mut Text, process_stats: &ProcessStats) -> Result {
     gauge(text, "pannier_frame_sessions", help, process_stats.frame_sessions)?;
     let help = "Sessions ever opened.";
     counter(text, "pannier_frame_sessions_opened_total", help, process_stats.frame_sessions_opened)?;
-    let help = "Sessions dropped to make room for others.";
+    let help = "Sessions dropped: their lease had run out, or they never wrote and their place was needed.";
     counter(text, "pannier_frame_sessions_dropped_total", help, process_stats.frame_sessions_dropped)
 }
 

@@ -18,7 +18,7 @@
 //! carries it in its cookie, under the cookie's seal, and runs only in the session of that number: a copy from before
 //! a session was dropped speaks of a number that is gone for good, whatever its client has opened since.
 //!
-//! **Nobody can take all places.** A session whose lease has run out is dropped by the next HELLO. Of those with a
+//! **No peer can take all places.** A session whose lease has run out is dropped by the next HELLO. Of those with a
 //! running lease, one address may hold as many as there are free places, and [`ADDRESS_SESSIONS_MIN`] in any case; one
 //! stream connection [`STREAM_SESSIONS_MAX`]. (A limit that shrinks with the free room leaves some room to each
 //! newcomer: Choudhury and Hahne, "Dynamic queue length thresholds", 1998.) An address at its limit, and a full table,
@@ -239,7 +239,7 @@ impl Sessions {
     /// Opens a session for a client that has none, and drops some whose leases have run out.
     ///
     /// # Errors
-    /// [`Busy`]; then nobody has lost a session whose lease runs.
+    /// [`Busy`]; then no session was dropped whose lease runs.
     pub fn open(&mut self, client_id: u64, opener: Opener, now: Millis) -> Result<SessionIndex, Busy> {
         debug_assert!(self.find(client_id).is_none());
         self.drop_expired(now);

@@ -1,4 +1,4 @@
-//! Whether the datagram socket works, told from the calls on it.
+//! Whether the datagram socket works, as the calls on it show.
 //!
 //! - *Receiving*: an error that says neither "nothing there" nor "interrupted" is counted. One that stems from an earlier
 //!   send (a peer's closed port) is reported once and then gone; [`FAILURES_MIN`] in a row, with not one datagram or

@@ -18,7 +18,7 @@ pub struct Rogue {
     pub random: Random,
     pub client_id: u64,
     pub epoch: u32,
-    /// The epoch that it was told before this one.
+    /// The epoch that it heard before this one.
     pub old_epoch: u32,
     pub cookie: [u8; COOKIE_LEN],
     /// Whether a HELLO was answered OK.

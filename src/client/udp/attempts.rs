@@ -40,7 +40,7 @@ impl Attempts {
     }
 
     /// A frame that was sent at `answered`, `slack` or more after this one, has its reply: this one, or its reply, is
-    /// probably lost. (RFC 8985, RACK: loss is told by the time of sending, which survives reordering and retries.)
+    /// probably lost. (RFC 8985, RACK: loss is inferred from the time of sending, which survives reordering and retries.)
     pub(super) fn overtake(&mut self, answered: Duration, slack: Duration, wait: Duration) {
         let last = self.last_sent();
         if self.count <= OVERTAKEN_MAX && answered >= last + slack && self.due > last + wait {

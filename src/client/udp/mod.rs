@@ -71,7 +71,7 @@ impl UdpBuilder {
         let failed = |source| Error::Connect { server: server.clone(), source };
         let nowhere = || io::Error::new(io::ErrorKind::NotFound, "no such address");
         let addresses = resolve(&server).map_err(failed)?;
-        // No connection tells which of several addresses is served; IPv4 is what servers listen at unless told.
+        // No connection tells which of several addresses is served; servers listen at IPv4 unless they are set up otherwise.
         let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
         let address = *address.ok_or_else(nowhere).map_err(failed)?;
         let socket = bound(address).map_err(failed)?;
@@ -314,7 +314,7 @@ impl Udp {
         }
     }
 
-    /// Any number of requests, up to 64 of them on the way at once and in no particular order; their outcomes, in the
+    /// Any number of requests, up to 64 of them in flight at once and in no particular order; their outcomes, in the
     /// order of the requests. Each request has the call's timeout from when it is taken up.
     ///
     /// # Errors
@@ -400,7 +400,7 @@ impl Udp {
                     self.wait();
                     waited = true;
                 }
-                // A port that refuses (nobody is there now) says so at once: the next attempt comes when it is due.
+                // A port that refuses (no server is there now) says so at once: the next attempt comes when it is due.
                 Err(_) => {
                     std::thread::sleep(Duration::from_millis(1));
                     break;

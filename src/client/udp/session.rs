@@ -75,7 +75,7 @@ pub struct Counters {
     pub malformed: u64,
     /// Replies without the tag that the password demands, or with a wrong one.
     pub untagged: u64,
-    /// Replies to requests that are not outstanding any longer: doubled or delayed ones.
+    /// Replies to requests that are not outstanding any longer: duplicated or delayed ones.
     pub late: u64,
     /// Replies to another client, epoch or operation.
     pub unknown: u64,

@@ -1,4 +1,4 @@
-//! The session against the real server's half over a network that loses, doubles, delays and damages: all of it
+//! The session against the real server's half over a network that loses, duplicates, delays and damages: all of it
 //! in one thread, with its own clock, from a seed.
 
 #![cfg(feature = "server")]
@@ -15,11 +15,13 @@ use crate::store::{Store, StoreConfig};
 use crate::time::{Millis, Now};
 use crate::wire::frame::{self, COOKIE_LEN, Direction, Head, Op};
 
+mod back_off_tests;
+
 /// In parts of 1,000.
 #[derive(Clone, Copy, Debug, Default)]
 struct Faults {
     loss: u64,
-    doubling: u64,
+    duplication: u64,
     damage: u64,
     delay_max_us: u64,
 }
@@ -99,7 +101,7 @@ impl World {
             let bit = (self.draw() % (bytes.len() as u64 * 8)) as usize;
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
-        let copies = 1 + u64::from(self.happens(self.faults.doubling));
+        let copies = 1 + u64::from(self.happens(self.faults.duplication));
         for _ in 0..copies {
             let delay = 50 + self.draw() % (self.faults.delay_max_us + 1);
             self.flown += 1;
@@ -263,7 +265,7 @@ fn every_sum_is_between_the_acknowledged_and_the_unknown() {
         let pick = |shift: u32, choices: &[u64]| choices[(seed >> shift) as usize % choices.len()];
         let faults = Faults {
             loss: pick(0, &[100, 0, 300]),
-            doubling: pick(1, &[100, 500, 0]),
+            duplication: pick(1, &[100, 500, 0]),
             damage: pick(2, &[10, 0, 100]),
             delay_max_us: pick(0, &[20_000, 200, 0, 100_000]),
         };
@@ -299,7 +301,7 @@ fn goodput(faults: Faults) -> (f64, f64) {
 fn a_bad_network_costs_little_more_than_what_it_loses() {
     let delay_max_us = 200;
     let (clean, _) = goodput(Faults { delay_max_us, ..Faults::default() });
-    let (bad, sent) = goodput(Faults { loss: 100, doubling: 100, damage: 10, delay_max_us });
+    let (bad, sent) = goodput(Faults { loss: 100, duplication: 100, damage: 10, delay_max_us });
     // Neither the request nor the reply may be lost or damaged.
     let survive = (0.9_f64 * 0.99).powi(2);
     let ratio = bad / (clean * survive);
@@ -398,12 +400,12 @@ fn after_a_long_silence_the_session_is_checked_before_a_write_is_risked() {
 
 #[test]
 fn what_is_not_ours_is_counted_and_dropped() {
-    let mut world = World::new(8, Faults { doubling: 1000, ..Faults::default() });
+    let mut world = World::new(8, Faults { duplication: 1000, ..Faults::default() });
     assert_eq!(status(&world.call(add())), Status::Ok);
     while !world.flights.is_empty() {
         world.step();
     }
-    assert!(world.session.counters().late > 0, "doubled replies");
+    assert!(world.session.counters().late > 0, "duplicated replies");
     let accepted = world.session.counters().accepted;
     let head = Head::request(Op::Get, 1234, 1).reply(Status::Ok, 101);
     let mut out = [0; 128];
@@ -437,82 +439,33 @@ fn a_window_is_sent_at_once_and_no_further() {
     assert_eq!(world.session.counters().retries, 0);
 }
 
-/// A server that answers each frame as `answer` says, a tenth of a millisecond later; what came of one request after
-/// another in five seconds of the session's time, and how many frames were sent.
-fn served_by(
-    mut answer: impl FnMut(&Head, u64) -> Head,
-    request: impl Fn() -> Request,
-) -> (Vec<Outcome>, u64) {
-    let mut session = Session::new(SessionConfig::default(), 7);
-    let (mut now, mut outcomes, mut replies) = (Duration::from_secs(1), Vec::new(), 0);
-    let end = now + Duration::from_secs(5);
-    while now < end {
-        if session.outstanding() == 0 {
-            session.start(request(), end.min(now + Duration::from_secs(2))).expect("room");
+/// One request is lost each time that it is sent; hundreds of later ones pass it, in the other slots.
+#[test]
+fn a_request_that_is_lost_holds_up_its_own_slot_alone() {
+    let mut session = Session::new(SessionConfig::default(), 3);
+    let (mut now, mut done) = (Duration::from_secs(1), 0);
+    let mut sequences = std::collections::BTreeSet::new();
+    while done < 1000 {
+        while session.outstanding() < 64 {
+            session.start(add(), now + Duration::from_secs(60)).expect("room");
         }
-        let mut out = [0; DATAGRAM_BYTES_MAX];
+        let (mut out, mut replies) = ([0; DATAGRAM_BYTES_MAX], Vec::new());
         while let Some(len) = session.poll_transmit(now, &mut out) {
-            let asked = frame::decode_datagram(&out[..len], Direction::Request).expect("a request").head;
-            replies += 1;
-            let reply = answer(&asked, replies);
+            let head = frame::decode_datagram(&out[..len], Direction::Request).expect("a request").head;
+            sequences.insert(head.sequence);
+            if head.sequence != 1 {
+                replies.push(Head { argument: 120_000, expect: 1, ..head.reply(Status::Ok, 5) });
+            }
+        }
+        now += Duration::from_millis(1);
+        for reply in replies {
             let len = frame::encode(&mut out, &reply, b"", b"", None).expect("fits");
-            session.handle_datagram(&out[..len], now + Duration::from_micros(100));
+            session.handle_datagram(&out[..len], now);
         }
-        now += Duration::from_micros(100);
-        session.handle_timeout(now);
-        while let Some(event) = session.poll_event() {
-            if let Event::Finished { outcome, .. } = event {
-                outcomes.push(outcome);
-            }
+        while session.poll_event().is_some() {
+            done += 1;
         }
     }
-    (outcomes, session.counters().sent)
-}
-
-/// Whatever a peer answers that leads to a new try, at whichever step: it is asked a few times a second, and not at the
-/// speed of its answers.
-#[test]
-fn answers_that_lead_to_a_new_try_are_backed_off() {
-    const EPOCH: u32 = 5;
-    let statuses = [Status::Challenge, Status::StaleSession, Status::WrongEpoch, Status::Busy];
-    let get = || Request::get(b"k").expect("short");
-    for status in statuses {
-        let hello_is_refused =
-            |asked: &Head, count: u64| Head { cookie: [count as u8; 16], ..asked.reply(status, EPOCH) };
-        let (outcomes, sent) = served_by(hello_is_refused, get);
-        assert!((5..=40).contains(&sent), "{status:?} to HELLO: {sent} frames in 5 s");
-        assert_eq!(outcomes[0], Outcome::TimedOut { refusal: Some(status) }, "{status:?} to HELLO");
-        for request in [get, add] {
-            // The session is opened each time, and lost, or to be checked, with each request.
-            let request_is_refused = |asked: &Head, count: u64| {
-                let number = if count.is_multiple_of(3) { count } else { 9 };
-                let status = if asked.op() == Some(Op::Hello) { Status::Ok } else { status };
-                Head { cookie: [count as u8; 16], expect: number, ..asked.reply(status, EPOCH) }
-            };
-            let (outcomes, sent) = served_by(request_is_refused, request);
-            if status != Status::Busy {
-                assert!(sent <= 60, "{status:?} to a request: {sent} frames in 5 s");
-                assert!(outcomes.len() <= 30, "{status:?}: {} calls were refused in 5 s", outcomes.len());
-            }
-        }
-    }
-    // Each answer names another epoch, as behind a balancer that spreads over two servers.
-    let two_servers = |asked: &Head, count: u64| {
-        let status = if count.is_multiple_of(2) { Status::Ok } else { Status::Challenge };
-        Head { cookie: [1; 16], expect: count, ..asked.reply(status, 5 + (count % 2) as u32) }
-    };
-    let (_, sent) = served_by(two_servers, add);
-    assert!(sent <= 60, "two servers: {sent} frames in 5 s");
-}
-
-#[test]
-fn a_served_request_ends_the_back_off() {
-    let mut world = World::new(11, Faults::default());
-    for _ in 0..20 {
-        world.restart(None);
-        let begun = world.now;
-        assert!(matches!(world.call(add()), Outcome::Done(_) | Outcome::Unknown { .. }));
-        assert_eq!(status(&world.call(add())), Status::Ok);
-        assert!(world.now - begun < Duration::from_millis(10), "a restart costs a few round trips");
-    }
+    assert!(sequences.iter().filter(|sequence| **sequence % 64 == 1).eq([&1]), "its slot is left to it");
+    assert!(sequences.last() > Some(&1000));
 }

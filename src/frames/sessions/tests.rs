@@ -1,4 +1,4 @@
-//! The table by itself: what is kept is what comes back, and nobody's place is lost when others come and go.
+//! The table by itself: what is kept is what comes back, and no client loses its place when others come and go.
 
 use super::*;
 use crate::random::Random;
@@ -173,7 +173,7 @@ fn an_address_that_hoards_leaves_room_to_the_others() {
             let session = open_from(&mut sessions, 10_000 + u64::from(host), opener(host), 2);
             write(&mut sessions, session.expect("room for a newcomer"));
         }
-        // The hoarder's own later sessions cost it its earlier ones, and nobody else anything.
+        // The hoarder's own later sessions cost it its earlier ones, and the others nothing.
         for client_id in 20_000..22_000 {
             let _ = open(&mut sessions, client_id, 3);
         }

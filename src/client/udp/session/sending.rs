@@ -100,8 +100,6 @@ impl Session {
         let Config { retry_first, retry_min, .. } = self.config;
         let base = match self.smoothed {
             None => retry_first,
-            // A first retry that comes too soon costs one frame, one that comes late holds the window up.
-            Some((mean, deviation)) if silences == 0 => (mean + deviation * 2).max(retry_min),
             Some((mean, deviation)) => (mean + deviation * 4).max(retry_min),
         };
         self.backed_off(base, silences)
