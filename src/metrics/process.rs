@@ -32,7 +32,7 @@ pub struct ProcessStats {
     /// Receives from the datagram socket that failed, and replies that it did not take.
     pub udp_receive_errors: u64,
     pub udp_send_errors: u64,
-    /// Clients whose writes over frames are remembered; sessions ever opened, and dropped to make room.
+    /// Clients whose writes over frames are remembered; sessions ever opened, and dropped.
     pub frame_sessions: u64,
     pub frame_sessions_opened: u64,
     pub frame_sessions_dropped: u64,
