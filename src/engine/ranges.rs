@@ -10,7 +10,7 @@ use crate::{
     wire::arguments::Arg,
 };
 
-/// A longer part of a large value is answered as a large value of its own rather than through the output buffer.
+/// A longer part of a large value is sent from where it lies rather than through the output buffer.
 const COPIED_BYTES_MAX: u64 = 8 * 1024;
 
 /// `GETRANGE key start end`, `SUBSTR`
@@ -39,22 +39,13 @@ pub fn getrange<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
             }
             call.out.raw(b"\r\n");
         }
-        Value::Large { id, .. } => answer_part(call, id, start, end)?,
+        // It is sent from where it lies: a read takes no memory of the store's.
+        Value::Large { id, .. } if call.out.large_part(id, start, end - start) => {
+            call.engine.store.large_retain(id);
+        }
+        Value::Large { .. } => {}
     }
     Ok(Flow::Done)
-}
-
-/// Answers a copy, so that the reader of a part does not keep the whole alive while it dawdles.
-fn answer_part<'a>(call: &mut Call<'_, 'a, '_>, id: LargeId, start: u64, end: u64) -> Result<(), Error<'a>> {
-    let now = call.now;
-    let Call { engine, out, .. } = call;
-    let (store, scratch) = (&mut engine.store, &mut engine.scratch);
-    let part = store.large_begin(end - start, now).map_err(refused)?;
-    let copied = Builder { store, scratch, to: part, now }.copy(id, start..end);
-    if copied.is_err() || !out.large(part, end - start) {
-        engine.store.large_release(part);
-    }
-    copied.map_err(refused)
 }
 
 /// The half-open range that Redis's inclusive one, negative from the end, names; `None` if it is empty.

@@ -144,11 +144,12 @@ fn drain(engine: &mut Engine, output: &mut Output, arena: &mut Arena, reply: &mu
                 reply.extend_from_slice(b);
                 (a.len() + b.len()) as u64
             }
-            Pending::Large { id, offset, .. } => {
+            Pending::Large { id, offset, len } => {
                 let mut cursor = LargeCursor::new(id, offset);
                 let piece = engine.store.large_slice(&mut cursor);
-                reply.extend_from_slice(piece);
-                piece.len() as u64
+                let len = len.min(piece.len() as u64);
+                reply.extend_from_slice(&piece[..len as usize]);
+                len
             }
         };
         let finished: Option<LargeId> = output.consumed(len, arena);

@@ -163,6 +163,21 @@ fn a_large_argument_in_the_place_of_a_key_or_number_is_an_error() {
 }
 
 #[test]
+fn a_part_of_a_large_value_is_read_from_a_full_store() {
+    let mut bench = Bench::new();
+    let value = pattern(200 * KIB);
+    bench.run_args(&[b"SET", b"k", &value]);
+    let mut count = 0;
+    while bench.run_args(&[b"SET", format!("{count}").as_bytes(), &value[..2000]]) == b"+OK\r\n" {
+        count += 1;
+    }
+    let before = (bench.engine.store.memory(), bench.engine.store.statistics().refused);
+    assert_eq!(bench.run_args(&[b"GETRANGE", b"k", b"1", b"-2"]), bulk(&value[1..value.len() - 1]));
+    let after = (bench.engine.store.memory(), bench.engine.store.statistics().refused);
+    assert_eq!(before, after, "a read takes nothing of the store");
+}
+
+#[test]
 fn parts_of_large_values() {
     let mut bench = Bench::new();
     let mut model = pattern(200 * KIB);

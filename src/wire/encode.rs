@@ -283,13 +283,19 @@ impl<'a> Out<'a> {
     /// the output overflowed, is muted, or `len` is 0.
     #[must_use]
     pub fn large(&mut self, id: LargeId, len: u64) -> bool {
+        self.large_part(id, 0, len)
+    }
+
+    /// As [`large`](Out::large), for `len` bytes of the value from `offset` on.
+    #[must_use]
+    pub fn large_part(&mut self, id: LargeId, offset: u64, len: u64) -> bool {
         let header = Header::new(b'$', len);
         // One reservation for all three, so that no marker is left without its CR and LF.
         if !self.reserve(header.as_bytes().len() + MARKER_BYTES + 2) {
             return false;
         }
         self.write([header.as_bytes(), b"", b""]);
-        let held = self.large_raw(id, len);
+        let held = self.large_marker(id, offset, len);
         self.write([b"\r\n", b"", b""]);
         held
     }
@@ -298,10 +304,14 @@ impl<'a> Out<'a> {
     /// [`large`](Out::large).
     #[must_use]
     pub fn large_raw(&mut self, id: LargeId, len: u64) -> bool {
+        self.large_marker(id, 0, len)
+    }
+
+    fn large_marker(&mut self, id: LargeId, offset: u64, len: u64) -> bool {
         if len == 0 || !self.reserve(MARKER_BYTES) {
             return false;
         }
-        self.output.append_large(id, len, self.arena);
+        self.output.append_large(id, (offset, len), self.arena);
         true
     }
 

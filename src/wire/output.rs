@@ -4,7 +4,7 @@
 //! ```text
 //! ring  | $5\r\nhello\r\n$9000\r\n | marker | \r\n+OK\r\n$70000\r\n | marker | \r\n |
 //!                                  ^ first    `- next: bytes until  ^ last            positions from the ring's head
-//! marker: id u32 | bytes left u64 | bytes between this marker's end and the next one u32     (little-endian)
+//! marker: id u32 | bytes left u32 | offset in the value u32 | bytes from its end to the next one u32     (little-endian)
 //! ```
 
 use crate::{
@@ -29,8 +29,6 @@ pub struct Output {
     /// Position of the first and of the last marker, from the ring's head; `NONE` without one.
     first: u32,
     last: u32,
-    /// Bytes of the large value at the front that are sent already; 0 if plain bytes are at the front.
-    sent: u32,
     overflowed: bool,
     /// Bytes of large values that are still to be sent.
     large_pending: u64,
@@ -39,7 +37,7 @@ pub struct Output {
 }
 
 const _: () = assert!(size_of::<Output>() <= 48);
-const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as u64, "`sent` counts a value's bytes");
+const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as u64, "a marker counts a value's bytes");
 
 /// What is to be sent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +64,6 @@ impl Output {
             ring: Ring::new(),
             first: NONE,
             last: NONE,
-            sent: 0,
             overflowed: false,
             large_pending: 0,
             position: ChainPosition::NONE,
@@ -123,7 +120,7 @@ impl Output {
     #[inline]
     pub fn parts<'a>(&self, arena: &'a Arena) -> Parts<'a> {
         let (a, b) = self.ring.readable_parts(arena);
-        Parts { a, b, plain: self.first, sent: u64::from(self.sent) }
+        Parts { a, b, plain: self.first }
     }
 
     /// Bytes of the first part, 0 if there is none.
@@ -132,16 +129,19 @@ impl Output {
     pub fn front_len(&self, arena: &Arena) -> u64 {
         match self.first {
             NONE => self.ring.len() as u64,
-            0 => self.marker(arena).left,
+            0 => u64::from(self.marker(arena).left),
             plain => u64::from(plain),
         }
     }
 
-    /// The large value at the front, how much of it is sent, and where that ended, as [`set_position`](Output::set_position)
+    /// The large value at the front, where in it the next byte is, and where sending has stopped, as [`set_position`](Output::set_position)
     /// left it.
     #[must_use]
     pub fn front_large(&self, arena: &Arena) -> Option<(LargeId, u64, ChainPosition)> {
-        (self.first == 0).then(|| (self.marker(arena).id, u64::from(self.sent), self.position))
+        (self.first == 0).then(|| {
+            let marker = self.marker(arena);
+            (marker.id, u64::from(marker.offset), self.position)
+        })
     }
 
     /// Notes where in the large value at the front sending has stopped; forgotten when it is sent to its end.
@@ -158,16 +158,15 @@ impl Output {
         let mut finished = None;
         if self.first == 0 {
             let marker = self.marker(arena);
-            assert!(n <= marker.left);
-            if n == marker.left {
+            assert!(n <= u64::from(marker.left));
+            if n == u64::from(marker.left) {
                 self.drop_marker(&marker);
                 finished = Some(marker.id);
             } else {
-                if !mutant::is_on(Mutant::SentTwice) {
-                    self.sent += n as u32;
-                }
+                let sent = if mutant::is_on(Mutant::SentTwice) { 0 } else { n as u32 };
                 self.large_pending -= n;
-                self.ring.patch(4, &(marker.left - n).to_le_bytes(), arena);
+                self.ring.patch(4, &(marker.left - n as u32).to_le_bytes(), arena);
+                self.ring.patch(8, &(marker.offset + sent).to_le_bytes(), arena);
             }
         } else {
             assert!(n <= u64::from(self.first));
@@ -281,10 +280,11 @@ impl Output {
         self.ring.commit(len);
     }
 
-    /// Appends a marker, for which there is room, for `len` bytes (at least 1) of a large value.
-    pub(super) fn append_large(&mut self, id: LargeId, len: u64, arena: &mut Arena) {
+    /// Appends a marker, for which there is room, for `len` bytes (at least 1) of a large value, from `offset` on.
+    pub(super) fn append_large(&mut self, id: LargeId, (offset, len): (u64, u64), arena: &mut Arena) {
+        debug_assert!(offset + len <= u64::from(u32::MAX));
         let position = self.ring.len() as u32;
-        let marker = Marker { id, left: len, next: NONE };
+        let marker = Marker { id, left: len as u32, offset: offset as u32, next: NONE };
         self.append([&marker.to_bytes(), b"", b""], arena);
         if self.last == NONE {
             self.first = position;
@@ -304,8 +304,8 @@ impl Output {
 
     /// Takes the marker at the front away.
     fn drop_marker(&mut self, marker: &Marker) {
-        (self.sent, self.position) = (0, ChainPosition::NONE);
-        self.large_pending -= marker.left;
+        self.position = ChainPosition::NONE;
+        self.large_pending -= u64::from(marker.left);
         self.ring.consume(MARKER_BYTES);
         self.first = marker.next;
         self.last = if marker.next == NONE { NONE } else { self.last - MARKER_BYTES as u32 };
@@ -328,8 +328,6 @@ pub struct Parts<'a> {
     b: &'a [u8],
     /// Plain bytes before the next marker; `NONE` without one.
     plain: u32,
-    /// Bytes sent of the large value that this marker stands for.
-    sent: u64,
 }
 
 impl<'a> Parts<'a> {
@@ -359,8 +357,8 @@ impl<'a> Iterator for Parts<'a> {
             let marker = Marker::from_parts(self.a, self.b);
             self.take(MARKER_BYTES);
             self.plain = marker.next;
-            let offset = std::mem::take(&mut self.sent);
-            return Some(Pending::Large { id: marker.id, offset, len: marker.left });
+            let (offset, len) = (u64::from(marker.offset), u64::from(marker.left));
+            return Some(Pending::Large { id: marker.id, offset, len });
         }
         let len = if self.plain == NONE { self.a.len() + self.b.len() } else { self.plain as usize };
         self.plain = if self.plain == NONE { NONE } else { 0 };
@@ -372,7 +370,8 @@ impl<'a> Iterator for Parts<'a> {
 /// See the drawing above.
 struct Marker {
     id: LargeId,
-    left: u64,
+    left: u32,
+    offset: u32,
     next: u32,
 }
 
@@ -390,7 +389,8 @@ impl Marker {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
         Marker {
             id: LargeId(u32::from_le_bytes([a, b, c, d])),
-            left: u64::from_le_bytes([e, f, g, h, i, j, k, l]),
+            left: u32::from_le_bytes([e, f, g, h]),
+            offset: u32::from_le_bytes([i, j, k, l]),
             next: u32::from_le_bytes([m, n, o, p]),
         }
     }
@@ -398,7 +398,8 @@ impl Marker {
     fn to_bytes(&self) -> [u8; MARKER_BYTES] {
         let mut bytes = [0; MARKER_BYTES];
         bytes[..4].copy_from_slice(&self.id.0.to_le_bytes());
-        bytes[4..12].copy_from_slice(&self.left.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.left.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.offset.to_le_bytes());
         bytes[12..].copy_from_slice(&self.next.to_le_bytes());
         bytes
     }
