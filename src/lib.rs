@@ -1,6 +1,15 @@
 //! Pannier: a single-threaded key-value server that rides beside a service: one process, one thread, one fixed piece
 //! of memory.
 //!
+//! Users of the library need two modules; all others are public for tests, benches and fuzzers alone, and may change
+//! with any version.
+//!
+//! - [`client`]: the blocking client over TCP and UDP (feature `client`, with few dependencies).
+//! - [`net`]: a server in a process of your own (feature `server`): [`net::Handle`] on a thread, [`net::serve`] as
+//!   `pannier serve` does.
+//!
+//! The rest of this page is for those who change Pannier.
+//!
 //! # The way of a request
 //!
 //! ```text
@@ -114,42 +123,61 @@
 #![deny(unsafe_code)]
 
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod admin;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod buffer;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod command;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod config;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod connection;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod engine;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod frames;
+#[doc(hidden)]
 pub mod limits;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod metrics;
+#[doc(hidden)]
 pub mod mutant;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod mutation;
 #[cfg(feature = "server")]
 pub mod net;
 #[cfg(any(all(test, feature = "server"), feature = "sim"))]
 mod random;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod reply;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod server;
 #[cfg(feature = "sim")]
+#[doc(hidden)]
 pub mod sim;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod store;
+#[doc(hidden)]
 pub mod time;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod timers;
+#[doc(hidden)]
 pub mod wire;

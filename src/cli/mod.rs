@@ -26,6 +26,8 @@
 //! | `secret.rs` | the password |
 //! | `logging.rs`, `log_limit.rs` | the log on stderr; how many lines of one kind it takes |
 
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
 mod address;
 mod bench;
 mod call;

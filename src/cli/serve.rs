@@ -260,7 +260,7 @@ pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let (limit_bytes, source) = (options.server.memory_bytes, &options.memory_source);
     log::info!(limit_bytes, source; "memory limit={limit_bytes} bytes from={source}");
     let reload = reload::hook(&options);
-    let served = net::serve(&options.server, reload);
+    let served = net::serve_reloading(&options.server, reload);
     log::logger().flush();
     served.map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
     Ok(Exit::Done)

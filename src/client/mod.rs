@@ -25,6 +25,7 @@
 //! | `tcp.rs` | one connection, its deadlines, and the calls |
 //! | `udp/` | the same calls over datagrams, retried without running twice |
 
+#![cfg_attr(not(test), warn(missing_docs, unreachable_pub))]
 // Deadlines are measured here: the library blocks, so it reads the clock itself.
 #![allow(clippy::disallowed_methods)]
 
@@ -47,9 +48,13 @@ pub use scan::Scan;
 pub(crate) use tcp::encoded;
 pub use tcp::{Builder, Client};
 pub use udp::{
-    Answer, BODY_BYTES_MAX, Counters, Event, Outcome, Request, Session, SessionConfig, Ticket, TooLong,
-    UDP_TIMEOUT_MAX, Udp, UdpBuilder, WindowFull,
+    Answer, BODY_BYTES_MAX, Counters, Outcome, Request, TooLong, UDP_TIMEOUT_MAX, Udp, UdpBuilder,
 };
+/// The sans-I/O half of [`Udp`], for the simulator and for fuzzers.
+#[doc(hidden)]
+pub use udp::{Event, Session, SessionConfig, Ticket, WindowFull};
+
+pub use crate::wire::frame::{Op, Status};
 
 /// The port where a server's name has none.
 pub const DEFAULT_PORT: u16 = 7878;

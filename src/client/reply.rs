@@ -13,7 +13,7 @@ use std::{error, fmt, io, io::Read};
 use crate::limits::{KIB, MIB, VALUE_BYTES_MAX};
 
 /// How deep arrays may nest; no reply of the server goes beyond four.
-pub const DEPTH_MAX: usize = 16;
+pub(super) const DEPTH_MAX: usize = 16;
 /// Bytes of a line, at most: an error text, a simple string or a length.
 const LINE_BYTES_MAX: usize = 64 * KIB;
 /// Bytes of memory that one reply may take, unless set otherwise: the largest value, and as much again for lists.

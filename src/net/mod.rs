@@ -23,9 +23,12 @@ mod udp;
 mod udp_health;
 
 pub use crate::config::{OnFull, ServerOptions};
+#[doc(hidden)]
 pub use budget::default_max_clients;
 pub use handle::Handle;
+#[doc(hidden)]
 pub use process::process_stats as fill_process_stats;
+#[doc(hidden)]
 pub use signal::{Reload, Reloaded};
 
 use signal::Signals;
@@ -48,15 +51,27 @@ impl std::error::Error for StartError {}
 ///
 /// # Errors
 /// A field is out of its bounds, or the memory limit is too small; the text says what to do.
+#[doc(hidden)]
 pub fn check(options: &ServerOptions) -> Result<(), StartError> {
     start::check(options).map(drop)
 }
 
-/// Starts a server and serves until SIGTERM, SIGINT or the command SHUTDOWN ends it. SIGHUP calls `reload`.
+/// Starts a server and serves until SIGTERM, SIGINT or the command SHUTDOWN ends it. SIGHUP does nothing.
+///
+/// It takes over these signals of the whole process; [`Handle`] leaves them alone.
 ///
 /// # Errors
 /// The address is in use, the memory limit too small, or the system refuses; the text says what to do.
-pub fn serve(options: &ServerOptions, reload: Reload) -> Result<(), StartError> {
+pub fn serve(options: &ServerOptions) -> Result<(), StartError> {
+    serve_reloading(options, Box::new(Reloaded::default))
+}
+
+/// As [`serve`]; SIGHUP calls `reload`.
+///
+/// # Errors
+/// As [`serve`].
+#[doc(hidden)]
+pub fn serve_reloading(options: &ServerOptions, reload: Reload) -> Result<(), StartError> {
     let signals = Signals::install(reload)
         .map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
     let bound = Bound::new(options, signals)?;

@@ -36,11 +36,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub fn new(json: bool) -> Rows {
+    pub(super) fn new(json: bool) -> Rows {
         Rows { json, lines: 0, gone: false }
     }
 
-    pub fn rates(&mut self, rates: &Rates, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn rates(&mut self, rates: &Rates, out: &mut dyn Write) -> io::Result<()> {
         if self.json {
             output::write_json(out, &object(rates))?;
         } else {
@@ -59,7 +59,7 @@ impl Rows {
     }
 
     /// The server does not answer: said once on stderr, or as an object for each interval.
-    pub fn gone(&mut self, why: &str, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn gone(&mut self, why: &str, out: &mut dyn Write) -> io::Result<()> {
         if self.json {
             output::write_json(out, &json!({ "up": false, "error": why }))?;
         } else if !self.gone {

@@ -38,12 +38,12 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Bytes of the store that cannot be had by cleaning.
-    pub fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         self.records + self.large + self.index + self.tables
     }
 
     /// So many bytes as a share of what the store may take.
-    pub fn share(&self, bytes: u64) -> f64 {
+    pub(super) fn share(&self, bytes: u64) -> f64 {
         bytes as f64 / self.store_limit.max(1) as f64
     }
 }
@@ -85,7 +85,7 @@ impl Sample {
     ///
     /// # Errors
     /// The name of a field that is missing, or is no number.
-    pub fn parse(info: &str) -> Result<Sample, &'static str> {
+    pub(super) fn parse(info: &str) -> Result<Sample, &'static str> {
         let fields = Fields(info.lines().filter_map(|line| line.split_once(':')).collect());
         let durations = fields.0.get("request_duration_ns").ok_or("request_duration_ns")?;
         Ok(Sample {
@@ -193,7 +193,7 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub fn between(was: &Sample, is: &Sample) -> Rates {
+    pub(super) fn between(was: &Sample, is: &Sample) -> Rates {
         let restarted = was.started_unix_ms != is.started_unix_ms;
         let nothing = Sample::default();
         let was = if restarted { &nothing } else { was };
@@ -227,7 +227,7 @@ impl Rates {
     }
 
     /// Requests, frames and connections turned away, a second.
-    pub fn refused(&self) -> f64 {
+    pub(super) fn refused(&self) -> f64 {
         self.errors + self.bad_frames + self.connections_rejected
     }
 }

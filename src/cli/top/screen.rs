@@ -18,7 +18,7 @@ pub(super) struct Look {
 
 impl Look {
     /// By NO_COLOR (no-color.org), TERM and the locale's variables.
-    pub fn of_environment() -> Look {
+    pub(super) fn of_environment() -> Look {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(|name| is_set(name));
         let locale =
             locale.and_then(|name| std::env::var(name).ok()).unwrap_or_default().to_ascii_lowercase();
@@ -92,12 +92,12 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub fn new(server: String, look: Look) -> Screen {
+    pub(super) fn new(server: String, look: Look) -> Screen {
         Screen { server, look, rates: None, gone: None }
     }
 
     /// Draws over what was there, without clearing first, so that nothing flickers.
-    pub fn draw(&self, size: Size, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn draw(&self, size: Size, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(self.text(size).as_bytes())?;
         out.flush()
     }

@@ -43,7 +43,7 @@ impl Terminal {
     ///
     /// # Errors
     /// What the system says.
-    pub fn enter(out: &mut dyn Write) -> io::Result<Terminal> {
+    pub(super) fn enter(out: &mut dyn Write) -> io::Result<Terminal> {
         let quit = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&quit))?;
@@ -63,7 +63,7 @@ impl Terminal {
     }
 
     /// Puts everything back as it was; once.
-    pub fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         // Straight to the terminal: what is left in a buffer belongs to the screen that goes.
         let _ = rustix::io::write(io::stdout().as_fd(), LEAVE.as_bytes());
         if let Some(before) = self.before.take() {
@@ -72,7 +72,7 @@ impl Terminal {
     }
 
     /// As it was when it was last looked at.
-    pub fn size(&self) -> Size {
+    pub(super) fn size(&self) -> Size {
         self.size
     }
 
@@ -80,7 +80,7 @@ impl Terminal {
     ///
     /// # Errors
     /// What the system says of the keyboard.
-    pub fn wait(&mut self, until: Instant) -> io::Result<Woken> {
+    pub(super) fn wait(&mut self, until: Instant) -> io::Result<Woken> {
         loop {
             if self.quit.load(Ordering::Relaxed) {
                 return Ok(Woken::Quit);

@@ -134,6 +134,7 @@ impl Request {
 /// The server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// What the server says of the request.
     pub status: Status,
     /// OK: the revision that a write has drawn, or that a GET found. NOT_MET: the one that stands.
     pub revision: u64,
@@ -151,8 +152,14 @@ pub enum Outcome {
     Done(Answer),
     /// The deadline passed, and nothing was changed: a read, or a write that was never sent. `refusal`: what the server
     /// has answered last, if it has answered: BUSY, or what asks for a new try, again and again.
-    TimedOut { refusal: Option<Status> },
+    TimedOut {
+        /// The last answer, if there was one.
+        refusal: Option<Status>,
+    },
     /// A write was sent, at least once, and no answer came in time, or the server lost its memory of it (as `refusal`
     /// says). It ran once or not at all.
-    Unknown { refusal: Option<Status> },
+    Unknown {
+        /// The answer that says so, if there was one.
+        refusal: Option<Status>,
+    },
 }

@@ -38,6 +38,7 @@ use crate::wire::tag::TagKeys;
 /// How a session behaves. Times are for its sending again; how long a call may take is each request's deadline.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What every frame's tag is made with, and every reply's has to be.
     pub password: Option<Vec<u8>>,
     /// Until the first round trip has been measured, what is waited before a request is sent again; and what is waited
     /// after the first setback that costs time.
@@ -93,7 +94,12 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A request is over; each ticket gets exactly one of these.
-    Finished { ticket: Ticket, outcome: Outcome },
+    Finished {
+        /// What [`Session`] gave for it.
+        ticket: Ticket,
+        /// What became of it.
+        outcome: Outcome,
+    },
     /// Nothing has come back for a while: go on from a new source port. Stale connection tracking in front of a
     /// restarted peer is passed by that.
     NewPort,
@@ -195,6 +201,7 @@ impl Session {
         session
     }
 
+    /// What has been sent, received and dropped.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
