@@ -10,6 +10,7 @@
 //! A row of a subcommand has its own arity, flags and counters, as in Redis.
 
 mod access;
+pub mod shown;
 mod table;
 
 pub use access::access;

@@ -59,6 +59,8 @@ errors! {
     DecrementOverflow = "ERR decrement would overflow";
     NotFinite = "ERR increment would produce NaN or Infinity";
     OffsetOutOfRange = "ERR offset is out of range";
+    /// Pannier's: the parts are the pattern's length and the limit, in bytes.
+    PatternTooLong = "ERR pattern of % bytes is longer than the limit of % bytes";
     StringTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     NoSuchKey = "ERR no such key";
     SameObject = "ERR source and destination objects are the same";
@@ -154,6 +156,7 @@ errors! {
     ExecFull = "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
     NoSuchClient = "ERR No such client";
     NoShutdown = "ERR No shutdown in progress.";
+    NoSuchUser = "ERR No such user '%'";
     UnknownClientType = "ERR Unknown client type '%'";
     InvalidClientId = "ERR client-id should be greater than 0";
     InvalidClientIdInList = "ERR Invalid client ID";

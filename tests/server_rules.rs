@@ -3,6 +3,8 @@
 
 #![cfg(feature = "cli")]
 
+#[path = "server_rules/clients.rs"]
+mod clients;
 mod common;
 #[path = "server_rules/gate.rs"]
 mod gate;

@@ -11,6 +11,7 @@ use crate::{
     wire::{
         arguments::{Arg, Args},
         encode::Out,
+        glob::PATTERN_BYTES_MAX,
         number::parse_i64,
     },
 };
@@ -36,6 +37,16 @@ impl<'a> Call<'_, 'a, '_> {
             Some(_) => Err(ErrorKind::ArgumentTooLong.of(self.verb.name.as_bytes())),
             None => Err(ErrorKind::Syntax.plain()),
         }
+    }
+
+    /// Argument `i` as a pattern of bounded length.
+    pub(super) fn pattern(&self, i: usize) -> Result<&'a [u8], Error<'a>> {
+        let pattern = self.bytes(i)?;
+        if pattern.len() > PATTERN_BYTES_MAX {
+            let (len, limit) = (pattern.len() as u64, PATTERN_BYTES_MAX as u64);
+            return Err(ErrorKind::PatternTooLong.of_both(Part::Number(len), Part::Number(limit)));
+        }
+        Ok(pattern)
     }
 
     /// Argument `i` as an integer. A large argument is none.

@@ -1,11 +1,16 @@
 //! COMMAND: the table of verbs, as clients ask for it.
 
-use super::{Call, Flow, Outcome};
+use super::{Call, Continuation, Flow, Outcome};
 use crate::{
     command::{self, CATEGORIES, Flags, VERBS, Verb},
-    reply::{Error, ErrorKind},
+    reply::{Error, ErrorKind, Part},
     wire::{arguments::Args, encode::Out, glob},
 };
+
+/// Bytes of the output below which no further entry is begun.
+const ENTRY_BYTES: usize = 4 * 1024;
+/// What writing one entry costs, in units of the meter.
+const NAME_UNITS: u32 = 16;
 
 /// `COMMAND`
 pub fn all<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
@@ -20,32 +25,66 @@ pub fn count<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 }
 
 /// `COMMAND INFO [name …]`
-pub fn info<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn info<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     if call.args.len() == 2 {
         return all(call);
     }
-    call.out.array(call.args.len() - 2);
-    for at in 2..call.args.len() {
-        match call.args.bytes(at).and_then(command::find_full) {
-            Some(verb) => write_info(call.out, verb),
-            None => call.out.null(),
+    if continuation.is_none() {
+        call.out.array(call.args.len() - 2);
+    }
+    each_named(call, continuation, |out, verb| match verb {
+        Some(verb) => write_info(out, verb),
+        None => out.null(),
+    })
+}
+
+/// Writes something for each name, in slices: each ends when the output is full or the meter spent.
+fn each_named<'a>(
+    call: &mut Call<'_, 'a, '_>,
+    continuation: Option<Continuation>,
+    write: impl Fn(&mut Out<'_>, Option<&'static Verb>),
+) -> Outcome<'a> {
+    let first = if let Some(Continuation::Mget { next }) = continuation { next as usize } else { 2 };
+    for at in first..call.args.len() {
+        let is_full = call.out.room() < ENTRY_BYTES && !call.out.is_empty();
+        if at > first && (is_full || call.engine.meter.is_spent()) {
+            return Ok(Flow::Yield(Continuation::Mget { next: at as u32 }));
         }
+        call.engine.meter.charge(NAME_UNITS);
+        write(call.out, call.args.bytes(at).and_then(command::find_full));
     }
     Ok(Flow::Done)
 }
 
 /// `COMMAND DOCS [name …]`; names that are none are passed over.
-pub fn docs<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn docs<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     if call.args.len() == 2 {
         call.out.map(command::verbs().count());
         command::verbs().for_each(|verb| write_docs(call.out, verb));
         return Ok(Flow::Done);
     }
-    let args = call.args;
-    let named = (2..args.len()).filter_map(|at| args.bytes(at).and_then(command::find_full));
-    call.out.map(named.clone().count());
-    named.for_each(|verb| write_docs(call.out, verb));
-    Ok(Flow::Done)
+    let mut continuation = continuation;
+    if !matches!(continuation, Some(Continuation::Mget { .. })) {
+        // First their number, for the answer begins with it.
+        let (first, mut count) = match continuation {
+            Some(Continuation::Count { next, count }) => (next as usize, count),
+            _ => (2, 0),
+        };
+        for at in first..call.args.len() {
+            if at > first && call.engine.meter.is_spent() {
+                return Ok(Flow::Yield(Continuation::Count { next: at as u32, count }));
+            }
+            call.engine.meter.charge(1);
+            count += u32::from(call.args.bytes(at).and_then(command::find_full).is_some());
+        }
+        call.out.map(count as usize);
+        continuation = None;
+    }
+    each_named(call, continuation, |out, verb| {
+        if let Some(verb) = verb {
+            write_docs(out, verb);
+        }
+    })
 }
 
 /// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`
@@ -59,6 +98,10 @@ pub fn list<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         return Err(ErrorKind::Syntax.plain());
     }
     let wanted = call.bytes(4)?;
+    if wanted.len() > glob::NAME_PATTERN_BYTES_MAX {
+        let (len, limit) = (wanted.len() as u64, glob::NAME_PATTERN_BYTES_MAX as u64);
+        return Err(ErrorKind::PatternTooLong.of_both(Part::Number(len), Part::Number(limit)));
+    }
     let (by_category, by_pattern) = (call.is_word(3, "ACLCAT"), call.is_word(3, "PATTERN"));
     if !by_category && !by_pattern && !call.is_word(3, "MODULE") {
         return Err(ErrorKind::Syntax.plain());

@@ -5,7 +5,7 @@ use crate::{
     config::{LogLevel, OnFull, TimeLimit},
     limits::SLOWLOG_LEN_MAX,
     reply::{Error, ErrorKind, Part},
-    wire::{glob, number::parse_i64},
+    wire::{arguments::Arg, glob, number::parse_i64},
 };
 use std::fmt::Write;
 
@@ -157,6 +157,13 @@ impl Engine {
 /// `CONFIG GET pattern …`
 pub fn get<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let args = call.args.from(2);
+    // Every pattern may be matched with every parameter: all of them together are bounded.
+    let len =
+        args.iter().map(|arg| if let Arg::Bytes(bytes) = arg { bytes.len() + 1 } else { 0 }).sum::<usize>();
+    if len > glob::PATTERN_BYTES_MAX {
+        let limit = glob::PATTERN_BYTES_MAX as u64;
+        return Err(ErrorKind::PatternTooLong.of_both(Part::Number(len as u64), Part::Number(limit)));
+    }
     // The pattern that a parameter matches; of several, the first.
     let chosen = PARAMETERS.iter().filter_map(|parameter| {
         let patterns = (0..args.len()).filter_map(|at| args.bytes(at));

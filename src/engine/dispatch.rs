@@ -8,11 +8,37 @@ use super::{
 };
 use crate::{command::VerbId, reply::ErrorKind};
 
+/// Arguments of a verb that does not work them off in slices, at most. None but hostile commands come near it.
+const UNCUT_ARGS_MAX: usize = 1024;
+
+/// Whether a verb takes any number of keys or names: in slices, or (MSET and its like) in one step that is counted.
+fn takes_many(id: VerbId) -> bool {
+    use VerbId as V;
+    matches!(
+        id,
+        V::Mget
+            | V::Mset
+            | V::Msetnx
+            | V::Msetex
+            | V::Bitop
+            | V::Del
+            | V::Delete
+            | V::Unlink
+            | V::Exists
+            | V::Touch
+            | V::CommandInfo
+            | V::CommandDocs
+    )
+}
+
 impl<'a> Call<'_, 'a, '_> {
     /// Runs the verb, or its next slice.
     #[inline]
     pub(super) fn run(&mut self, job: Option<Continuation>) -> Outcome<'a> {
         use VerbId as V;
+        if self.args.len() > UNCUT_ARGS_MAX && !takes_many(self.verb.id) {
+            return Err(ErrorKind::Syntax.plain());
+        }
         match self.verb.id {
             V::Get => strings::get(self),
             V::Set | V::Put => set::set(self),
@@ -41,8 +67,8 @@ impl<'a> Call<'_, 'a, '_> {
             V::Incr | V::Decr | V::Incrby | V::Decrby => counters::incr(self),
             V::Incrbyfloat => counters::incrbyfloat(self),
 
-            V::Del | V::Delete | V::Unlink => keys::del(self),
-            V::Exists | V::Touch => keys::exists(self),
+            V::Del | V::Delete | V::Unlink => keys::del(self, job),
+            V::Exists | V::Touch => keys::exists(self, job),
             V::Type => keys::kind(self),
             V::Expire | V::Pexpire | V::Expireat | V::Pexpireat => expire::expire(self),
             V::Ttl | V::Pttl | V::Expiretime | V::Pexpiretime => expire::ttl(self),
@@ -92,8 +118,8 @@ impl<'a> Call<'_, 'a, '_> {
             V::Command => commands::all(self),
             V::CommandCount => commands::count(self),
             V::CommandList => commands::list(self),
-            V::CommandInfo => commands::info(self),
-            V::CommandDocs => commands::docs(self),
+            V::CommandInfo => commands::info(self, job),
+            V::CommandDocs => commands::docs(self, job),
             V::CommandGetkeys => commands::getkeys(self),
             V::CommandGetkeysandflags => commands::getkeysandflags(self),
             V::Time => server::time(self),

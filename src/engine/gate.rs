@@ -9,12 +9,9 @@
 
 use super::{Engine, meter::STEP_UNITS_MAX, names::Name, session::Session};
 use crate::{
-    command::{Flags, Verb},
+    command::{Flags, Verb, shown::ShownArgs},
     time::{Millis, Now},
-    wire::{
-        arguments::{Arg, Args},
-        frame::Op,
-    },
+    wire::{arguments::Args, frame::Op},
 };
 
 /// What a pause holds; the later one holds more.
@@ -122,7 +119,7 @@ impl Engine {
         if self.is_slow(verb, timing.micros) {
             self.slowlog.set_len_max(self.runtime.slowlog_len_max);
             let name = self.client_names.get(session.names, Name::Connection);
-            self.slowlog.record(args.iter(), name, timing);
+            self.slowlog.record(&ShownArgs::new(Some(verb), args), name, timing);
         }
     }
 
@@ -131,8 +128,7 @@ impl Engine {
         self.metrics.took(op, timing.micros);
         if self.is_slow_time(timing.micros) {
             self.slowlog.set_len_max(self.runtime.slowlog_len_max);
-            let words = [Arg::Bytes(op.name().as_bytes()), Arg::Bytes(key)];
-            self.slowlog.record(words.into_iter(), b"", timing);
+            self.slowlog.record(&ShownArgs::of_frame(op.name().as_bytes(), key), b"", timing);
         }
     }
 

@@ -1,31 +1,43 @@
 //! Keys whatever their value: DEL, EXISTS, TYPE, RENAME, COPY, MOVE, RANDOMKEY, DBSIZE, FLUSHDB, SWAPDB.
 
-use super::{Call, Flow, Outcome};
+use super::{Call, Continuation, Flow, Outcome, meter::KEY_UNITS};
 use crate::{
     command::VerbId,
     mutation::{Database, Mutation},
-    reply::ErrorKind,
+    reply::{Error, ErrorKind},
     wire::number::parse_i64,
 };
 
 /// `DEL key …`, `UNLINK`, `DELETE`
-pub fn del<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    let mut count = 0;
-    for at in 1..call.args.len() {
-        // A large argument is longer than any key, so it names none.
-        if let Some(key) = call.args.bytes(at) {
-            count += i64::from(call.delete(key)?);
-        }
-    }
-    call.done(count)
+pub fn del<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
+    count_keys(call, continuation, |call, key| call.delete(key))
 }
 
 /// `EXISTS key …`, `TOUCH`
-pub fn exists<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    let mut count = 0;
-    for at in 1..call.args.len() {
+pub fn exists<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
+    count_keys(call, continuation, |call, key| {
+        call.engine.meter.charge(KEY_UNITS);
+        Ok(call.engine.lookup(call.session.db, key, call.now).is_some())
+    })
+}
+
+/// Answers for how many of the arguments `each` says yes, in slices: each goes on where the one before stopped.
+fn count_keys<'a>(
+    call: &mut Call<'_, 'a, '_>,
+    continuation: Option<Continuation>,
+    mut each: impl FnMut(&mut Call<'_, 'a, '_>, &'a [u8]) -> Result<bool, Error<'a>>,
+) -> Outcome<'a> {
+    let (first, mut count) = match continuation {
+        Some(Continuation::Count { next, count }) => (next as usize, i64::from(count)),
+        _ => (1, 0),
+    };
+    for at in first..call.args.len() {
+        if at > first && call.engine.meter.is_spent() {
+            return Ok(Flow::Yield(Continuation::Count { next: at as u32, count: count as u32 }));
+        }
+        // A large argument is longer than any key, so it names none.
         if let Some(key) = call.args.bytes(at) {
-            count += i64::from(call.engine.lookup(call.session.db, key, call.now).is_some());
+            count += i64::from(each(call, key)?);
         }
     }
     call.done(count)

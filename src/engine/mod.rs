@@ -59,6 +59,8 @@ mod lcs;
 mod lcs_tests;
 mod memory;
 pub mod meter;
+#[cfg(test)]
+mod metered_tests;
 mod multiple;
 #[cfg(test)]
 mod multiple_tests;
@@ -146,7 +148,13 @@ pub enum Flow {
 /// How far a command has come that runs in several slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuation {
-    /// MGET: the keys up to argument `next` are answered.
+    /// DEL, UNLINK, EXISTS, TOUCH, and the first pass of COMMAND DOCS: the arguments before `next` are done, and `count`
+    /// of them were there.
+    Count {
+        next: u32,
+        count: u32,
+    },
+    /// MGET, COMMAND INFO, COMMAND DOCS: the arguments up to `next` are answered.
     Mget {
         next: u32,
     },
@@ -356,7 +364,7 @@ impl Engine {
     /// Drops a job whose client is gone.
     pub fn abandon(&mut self, job: Continuation) {
         match job {
-            Continuation::Mget { .. } => {}
+            Continuation::Mget { .. } | Continuation::Count { .. } => {}
             Continuation::Keys { id, .. } => self.store.large_release(id),
             Continuation::Bitcount { cursor, .. } | Continuation::Bitpos { cursor } => {
                 self.store.large_release(cursor.id);

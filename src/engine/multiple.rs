@@ -3,6 +3,7 @@
 use super::{
     Call, Continuation, Flow, Outcome,
     expire::{self, Deadline},
+    meter::{BYTES_PER_UNIT, KEY_UNITS},
 };
 use crate::{
     mutation::NewValue,
@@ -12,8 +13,6 @@ use crate::{
     wire::{arguments::Arg, number::parse_i64},
 };
 
-/// Keys that MGET answers in one slice, at most.
-const MGET_SLICE: usize = 1024;
 /// Bytes of a reply besides the value.
 const BULK_OVERHEAD: usize = 64;
 
@@ -27,8 +26,8 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
             1
         }
     };
-    let end = call.args.len().min(next + MGET_SLICE);
-    while next < end {
+    while next < call.args.len() {
+        call.engine.meter.charge(KEY_UNITS);
         let key = call.args.bytes(next);
         let value = key.and_then(|key| call.engine.lookup(call.session.db, key, call.now));
         match value.map(|entry| entry.value) {
@@ -38,12 +37,15 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
                 if call.out.room() < bytes.len() + BULK_OVERHEAD && !call.out.is_empty() {
                     return Ok(Flow::Yield(Continuation::Mget { next: next as u32 }));
                 }
+                let len = bytes.len();
                 call.out.bulk(bytes);
+                call.engine.meter.charge_bytes(len);
             }
             Some(Value::Large { id, len }) => call.answer_large(id, len),
         }
         next += 1;
-        if call.out.room() < BULK_OVERHEAD && !call.out.is_empty() {
+        let is_full = call.out.room() < BULK_OVERHEAD && !call.out.is_empty();
+        if is_full || call.engine.meter.is_spent() {
             break;
         }
     }
@@ -164,5 +166,10 @@ fn put_all<'a>(call: &mut Call<'_, 'a, '_>, pairs: Pairs, expiry: BatchExpiry) -
         (key, Arg::Large(id)) => Some((key, NewValue::Large(id))),
         (_, Arg::Refused) => None,
     });
+    // One step: a look-up to see, and one to write.
+    let units = 2 * KEY_UNITS * (args.len() as u32 / 2);
+    let bytes =
+        args.iter().map(|arg| if let Arg::Bytes(bytes) = arg { bytes.len() } else { 0 }).sum::<usize>();
+    call.engine.charge_step(units + (bytes / BYTES_PER_UNIT) as u32);
     call.engine.store.put_all(call.session.db, pairs, expiry, call.now).map_err(super::refused)
 }

@@ -1,7 +1,11 @@
 //! Walking through all keys: SCAN, whose cursor is the client's to keep, and KEYS, which goes on by itself, slice by
 //! slice.
 
-use super::{Call, Continuation, Flow, Outcome, refused};
+use super::{
+    Call, Continuation, Flow, Outcome,
+    meter::{KEY_UNITS, Meter},
+    refused,
+};
 use crate::{
     limits::KEY_BYTES_MAX,
     mutation::{Database, LargeId},
@@ -20,8 +24,8 @@ const SCAN_COUNT_MAX: i64 = 1000;
 const SCAN_BYTES_MAX: usize = 64 * 1024;
 /// Keys that one slice of KEYS looks at.
 const KEYS_SLICE: usize = 512;
-/// Steps of pattern matching in one slice, at most (unless a single key needs more): a few milliseconds.
-const MATCH_STEPS_MAX: usize = 1 << 21;
+/// Steps of pattern matching in one slice, at most (unless a single key needs more): about 100 µs.
+const MATCH_STEPS_MAX: usize = 1 << 17;
 /// Bytes of encoded names that one slice of KEYS collects, at most: two of the longest keys, or many of the usual.
 pub const NAMES_BYTES: usize = 2 * (KEY_BYTES_MAX + 16);
 
@@ -33,13 +37,10 @@ struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    fn accepts(&self, key: &[u8]) -> bool {
-        !self.nothing && self.pattern.is_none_or(|pattern| glob::matches(pattern, key, false))
-    }
-
-    /// Steps that matching a key takes, at worst.
-    fn steps(&self, key: &[u8]) -> usize {
-        self.pattern.map_or(0, |pattern| pattern.len().saturating_mul(key.len() + 1).min(MATCH_STEPS_MAX))
+    /// Whether a key is wanted; the steps of matching are added to `steps`.
+    fn accepts(&self, key: &[u8], steps: &mut usize) -> bool {
+        let matches = |pattern| glob::matches_counting(pattern, key, false, steps);
+        !self.nothing && self.pattern.is_none_or(matches)
     }
 }
 
@@ -52,6 +53,7 @@ pub fn scan<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let (db, now) = (call.session.db, call.now);
     let found = loop {
         let found = survey(&call.engine.store, (db, cursor, count), now, &filter);
+        found.charge(count, &mut call.engine.meter);
         if count == 1 || found.bytes <= SCAN_BYTES_MAX && found.is_whole() {
             break found;
         }
@@ -63,7 +65,7 @@ pub fn scan<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.out.array(found.count);
     let out = &mut *call.out;
     call.engine.store.scan(db, cursor, count, now, &mut |entry| {
-        if filter.accepts(entry.key) {
+        if filter.accepts(entry.key, &mut 0) {
             out.bulk(entry.key);
         }
     });
@@ -104,7 +106,7 @@ fn options<'a>(call: &Call<'_, 'a, '_>) -> Result<(Filter<'a>, usize), Error<'a>
                 return Err(ErrorKind::Syntax.plain());
             }
         } else if call.is_word(at, "MATCH") {
-            filter.pattern = Some(call.bytes(at + 1)?);
+            filter.pattern = Some(call.pattern(at + 1)?);
         } else if call.is_word(at, "TYPE") {
             filter.nothing = !call.is_word(at + 1, "string");
         } else {
@@ -127,6 +129,13 @@ impl Found {
     fn is_whole(&self) -> bool {
         self.steps <= MATCH_STEPS_MAX
     }
+
+    /// Charges what looking `count` keys up, matching and copying them costs; all of it is done twice.
+    fn charge(&self, count: usize, meter: &mut Meter) {
+        meter.charge(count as u32 * KEY_UNITS);
+        meter.charge_pattern_steps(2 * self.steps);
+        meter.charge_bytes(2 * self.bytes);
+    }
 }
 
 fn survey(
@@ -137,8 +146,7 @@ fn survey(
 ) -> Found {
     let mut found = Found { next: 0, count: 0, bytes: 0, steps: 0 };
     found.next = store.scan(db, cursor, count, now, &mut |entry| {
-        found.steps = found.steps.saturating_add(filter.steps(entry.key));
-        if (count == 1 || found.is_whole()) && filter.accepts(entry.key) {
+        if (count == 1 || found.is_whole()) && filter.accepts(entry.key, &mut found.steps) {
             found.count += 1;
             found.bytes += entry.key.len();
         }
@@ -151,18 +159,19 @@ fn survey(
 /// A database that one slice covers is answered at once. Of a larger one the names are collected, as encoded
 /// replies, in a large value, for the answer begins with their number; other clients are served between the slices.
 pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
-    let pattern = call.bytes(1)?;
+    let pattern = call.pattern(1)?;
     let filter = Filter { pattern: (pattern != b"*").then_some(pattern), nothing: false };
     let (db, now) = (call.session.db, call.now);
     let (cursor, id, mut count) = match job {
         Some(Continuation::Keys { cursor, id, count }) => (cursor, id, count),
         _ => {
             let found = survey(&call.engine.store, (db, 0, KEYS_SLICE), now, &filter);
+            found.charge(KEYS_SLICE, &mut call.engine.meter);
             if found.next == 0 && found.bytes <= SCAN_BYTES_MAX && found.is_whole() {
                 call.out.array(found.count);
                 let out = &mut *call.out;
                 call.engine.store.scan(db, 0, KEYS_SLICE, now, &mut |entry| {
-                    if filter.accepts(entry.key) {
+                    if filter.accepts(entry.key, &mut 0) {
                         out.bulk(entry.key);
                     }
                 });
@@ -199,6 +208,7 @@ fn collect<'a>(
     let mut count = KEYS_SLICE;
     let found = loop {
         let found = survey(&call.engine.store, (db, cursor, count), now, filter);
+        found.charge(count, &mut call.engine.meter);
         if count == 1 || found.bytes + 16 * found.count <= NAMES_BYTES && found.is_whole() {
             break found;
         }
@@ -210,7 +220,7 @@ fn collect<'a>(
     let mut fits = true;
     engine.store.scan(db, cursor, count, now, &mut |entry| {
         fits &= names.len() + entry.key.len() + 16 <= names.capacity();
-        if fits && filter.accepts(entry.key) {
+        if fits && filter.accepts(entry.key, &mut 0) {
             let mut digits = [0; INTEGER_BYTES_MAX];
             let parts: [&[u8]; 5] =
                 [b"$", write_u64(entry.key.len() as u64, &mut digits), b"\r\n", entry.key, b"\r\n"];

@@ -1,13 +1,13 @@
 //! SLOWLOG: the commands that took long, in a fixed ring. An entry keeps as much of a command as Redis does (32
-//! arguments of 128 bytes) in a slot of its own, so that recording allocates nothing.
+//! arguments of 128 bytes, of which only keys are shown) in a slot of its own, so that recording allocates nothing.
 
 use super::{Call, Flow, Outcome, Timing};
 use crate::{
+    command::shown::{SHOWN_ARGS_MAX, ShownArgs},
     limits::SLOWLOG_LEN_MAX,
     reply::{ErrorKind, Part},
     time::Millis,
     wire::{
-        arguments::Arg,
         encode::Out,
         number::{INTEGER_BYTES_MAX, write_u64},
     },
@@ -16,7 +16,7 @@ use crate::{
 /// Entries, at most.
 const LEN_MAX: usize = SLOWLOG_LEN_MAX;
 /// Arguments that an entry keeps; with more of them the last one says how many are missing.
-const ARGS_MAX: usize = 32;
+const ARGS_MAX: usize = SHOWN_ARGS_MAX;
 /// Bytes of an argument that an entry keeps.
 const ARG_BYTES_MAX: usize = 128;
 /// Bytes of a client's address and of its name that an entry keeps.
@@ -94,13 +94,8 @@ impl Slowlog {
         self.len = self.len.min(self.len_max);
     }
 
-    /// Adds an entry; the oldest goes when there is no room.
-    pub fn record<'a>(
-        &mut self,
-        args: impl ExactSizeIterator<Item = Arg<'a>>,
-        client_name: &[u8],
-        spent: Timing<'_>,
-    ) {
+    /// Adds an entry; the oldest goes when there is no room. `client_name` is what the client calls itself.
+    pub fn record(&mut self, args: &ShownArgs<'_>, client_name: &[u8], spent: Timing<'_>) {
         if self.len_max == 0 {
             return;
         }
@@ -112,9 +107,8 @@ impl Slowlog {
         entry.id = self.next_id;
         entry.at = spent.now.unix;
         entry.micros = spent.micros;
-        entry.arg_count = args.len() as u32;
-        for (i, arg) in args.take(ARGS_MAX).enumerate() {
-            let bytes = if let Arg::Bytes(bytes) = arg { bytes } else { b"(large value)" };
+        entry.arg_count = args.count() as u32;
+        for (i, bytes) in args.words().iter().enumerate() {
             let len = bytes.len().min(ARG_BYTES_MAX);
             entry.bytes[i][..len].copy_from_slice(&bytes[..len]);
             entry.args[i] = Kept { len: len as u8, full_len: bytes.len() as u32 };

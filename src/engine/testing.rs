@@ -24,6 +24,8 @@ pub struct Bench {
     pub engine: Engine,
     pub session: Session,
     pub now: u64,
+    /// Slices that the last command took.
+    pub slices: usize,
     /// Runs between two slices of a command.
     pub between_slices: Option<fn(&mut Engine)>,
     /// Whether the client goes away after the first slice of a command.
@@ -45,6 +47,7 @@ impl Bench {
             engine: Engine::new(store, options),
             session: Session::new(7, authenticated),
             now: START,
+            slices: 0,
             between_slices: None,
             leaves_midway: false,
             arena: Arena::new(4 * MIB),
@@ -102,13 +105,15 @@ impl Bench {
         let mut reply = Vec::new();
         let mut job = None;
         let (between_slices, leaves_midway) = (self.between_slices, self.leaves_midway);
-        let Bench { engine, session, arena, output, table, .. } = self;
+        self.slices = 0;
+        let Bench { engine, session, arena, output, table, slices, .. } = self;
         let args = table.args(bytes);
         let mut out = Out::new(output, arena, session.protocol);
         if let Some(verb) = engine.admit(session, &args, &mut out) {
             loop {
                 let mut out = Out::new(output, arena, session.protocol);
                 engine.meter = Meter::new(TURN_UNITS);
+                *slices += 1;
                 let flow = engine.execute(session, verb, &args, job, &mut out, now);
                 assert!(!out.overflowed());
                 drain(engine, output, arena, &mut reply);

@@ -40,25 +40,31 @@ pub(super) enum Action {
 pub(super) struct Filter {
     ids: [u64; IDS_MAX],
     id_count: Option<usize>,
+    /// The client's address; `Some(None)` is what no address has.
     address: Option<Option<SocketAddr>>,
+    /// The server's address that the client connected to.
+    local: Option<Option<SocketAddr>>,
     /// False for a type or user that no client here has.
     possible: bool,
     min_age_s: u64,
 }
 
 impl Filter {
-    const ALL: Filter =
-        Filter { ids: [0; IDS_MAX], id_count: None, address: None, possible: true, min_age_s: 0 };
+    const ALL: Filter = Filter {
+        ids: [0; IDS_MAX],
+        id_count: None,
+        address: None,
+        local: None,
+        possible: true,
+        min_age_s: 0,
+    };
 
-    fn matches(&self, connection: &Connection, now: Millis) -> bool {
+    fn matches(&self, connection: &Connection, local: SocketAddr, now: Millis) -> bool {
         self.possible
             && self.id_count.is_none_or(|count| self.ids[..count].contains(&connection.session.id))
             && self.address.is_none_or(|address| address == Some(connection.peer))
-            && now.since(connection.opened) >= self.min_age_s * 1_000
-    }
-
-    fn set_address(&mut self, text: &[u8]) {
-        self.address = Some(std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()));
+            && self.local.is_none_or(|address| address == Some(local))
+            && now.since(connection.opened) / 1_000 >= self.min_age_s
     }
 
     fn set_type<'a>(&mut self, text: &'a [u8]) -> Result<(), Error<'a>> {
@@ -97,6 +103,11 @@ impl Action {
     }
 }
 
+/// An address as CLIENT LIST shows it; `None`: no client has it.
+fn address(text: &[u8]) -> Option<SocketAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 fn parse_list<'a>(args: &Args<'a>) -> Result<Filter, Error<'a>> {
     let mut filter = Filter::ALL;
     match (args.len(), args.bytes(2)) {
@@ -122,7 +133,7 @@ fn parse_list<'a>(args: &Args<'a>) -> Result<Filter, Error<'a>> {
 fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
     let mut filter = Filter::ALL;
     if args.len() == 3 {
-        filter.set_address(args.bytes(2).unwrap_or_default());
+        filter.address = Some(address(args.bytes(2).unwrap_or_default()));
         return Ok(Action::Kill { filter, skip_me: false, counts: false });
     }
     if !args.len().is_multiple_of(2) {
@@ -139,11 +150,14 @@ fn parse_kill<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
         } else if word.eq_ignore_ascii_case(b"type") {
             filter.set_type(value)?;
         } else if word.eq_ignore_ascii_case(b"addr") {
-            filter.set_address(value);
+            filter.address = Some(address(value));
         } else if word.eq_ignore_ascii_case(b"laddr") {
-            filter.possible = false;
+            filter.local = Some(address(value));
         } else if word.eq_ignore_ascii_case(b"user") {
-            filter.possible &= value == b"default";
+            // The one user there is.
+            if value != b"default" {
+                return Err(ErrorKind::NoSuchUser.of(value));
+            }
         } else if word.eq_ignore_ascii_case(b"maxage") {
             filter.min_age_s =
                 parse_i64(value).filter(|&age| age > 0).ok_or(ErrorKind::NotAnInteger.plain())? as u64;
@@ -275,7 +289,7 @@ impl Server {
         let mut line = [0; LINE_BYTES_MAX];
         let local = self.engine.options().tcp;
         let mut total_len = 0;
-        let shown = |connection: &&Connection| filter.matches(connection, now.monotonic);
+        let shown = |connection: &&Connection| filter.matches(connection, local, now.monotonic);
         for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
             total_len += line_of(connection, &self.engine, local, now.monotonic, &mut line);
         }
@@ -301,11 +315,15 @@ impl Server {
 
     fn client_kill(&mut self, id: ConnectionId, filter: &Filter, how: (bool, bool), now: Now) -> Flow {
         let (skip_me, counts) = how;
+        let local = self.engine.options().tcp;
         let mut killed = 0;
         let mut me = false;
         for (index, connection) in &mut self.connections {
             let is_me = index == id.index as usize;
-            if connection.is_draining() || !filter.matches(connection, now.monotonic) || is_me && skip_me {
+            if connection.is_draining()
+                || !filter.matches(connection, local, now.monotonic)
+                || is_me && skip_me
+            {
                 continue;
             }
             killed += 1;

@@ -4,13 +4,23 @@
 //! Without recursion: only the latest `*` is ever taken back, for whatever an earlier one could take more of, the latest can
 //! take too. That leaves pattern length x text length steps at worst, hence a bound on them as well.
 
-/// Steps (bytes of pattern looked at) after which a pattern is said not to match: about a millisecond. Redis gives up
+/// Steps (bytes of pattern looked at) after which a pattern is said not to match: half a millisecond. Redis gives up
 /// likewise, after 1,000 nested stars.
-const STEPS_MAX: usize = 1 << 20;
+const STEPS_MAX: usize = 1 << 19;
+/// Bytes of a pattern, at most, where a command takes one; a longer one is an error. Redis has no such bound.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+/// The same for names of commands, which are short.
+pub const NAME_PATTERN_BYTES_MAX: usize = 64;
 
 /// Whether all of `text` matches `pattern`; `ignore_case` makes ASCII letters equal.
 #[must_use]
 pub fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
+    matches_counting(pattern, text, ignore_case, &mut 0)
+}
+
+/// The same; the steps that it took are added to `steps_taken`.
+#[must_use]
+pub fn matches_counting(pattern: &[u8], text: &[u8], ignore_case: bool, steps_taken: &mut usize) -> bool {
     let (mut at, mut pattern_at) = (0, 0);
     // Behind the latest star in the pattern, and where in the text its bytes end so far.
     let mut star: Option<(usize, usize)> = None;
@@ -26,6 +36,7 @@ pub fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
         }
         let (matched, behind) = one(&pattern[pattern_at..], text[at], ignore_case);
         steps += 1 + behind;
+        *steps_taken += 1 + behind;
         if steps > STEPS_MAX {
             return false;
         }

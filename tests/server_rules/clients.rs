@@ -1,0 +1,68 @@
+//! CLIENT KILL and CLIENT LIST: every filter, alone and in pairs, against clients that match and that do not.
+
+use super::InProcess;
+use crate::common::{MIB, show};
+use pannier::connection::ConnectionId;
+
+/// Conditions that hold for the victim, and the same for nobody.
+const FILTERS: [(&str, &str); 6] = [
+    ("ID 2", "ID 99"),
+    ("ADDR 127.0.0.1:5000", "ADDR 127.0.0.1:5001"),
+    ("LADDR 127.0.0.1:6379", "LADDR 127.0.0.1:6380"),
+    ("USER default", "TYPE pubsub"),
+    ("TYPE normal", "TYPE replica"),
+    ("MAXAGE 5", "MAXAGE 18446744073709552"),
+];
+
+fn three() -> (InProcess, [ConnectionId; 3]) {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let clients = [process.connect(), process.connect(), process.connect()];
+    process.advance(6_000);
+    (process, clients)
+}
+
+fn killed(filter: &str) -> String {
+    let (mut process, [admin, ..]) = three();
+    let local = show(&process.send(admin, b"CLIENT INFO\r\n"));
+    let local =
+        local.split("laddr=").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address").to_owned();
+    let filter = filter.replace("LADDR 127.0.0.1:6379", &format!("LADDR {local}"));
+    show(&process.send(admin, format!("CLIENT KILL {filter}\r\n").as_bytes()))
+}
+
+#[test]
+fn each_filter_of_client_kill_matches_and_spares_alone_and_in_pairs() {
+    for (matching, other) in FILTERS {
+        let expected = if matching.starts_with("ID") { ":1\\r\\n" } else { ":2\\r\\n" };
+        assert_eq!(killed(matching), expected, "{matching}");
+        assert_eq!(killed(other), ":0\\r\\n", "{other}");
+        for (second, second_other) in FILTERS.into_iter().filter(|(second, _)| *second != matching) {
+            let has_id = matching.starts_with("ID") || second.starts_with("ID");
+            let expected = if has_id { ":1\\r\\n" } else { ":2\\r\\n" };
+            assert_eq!(killed(&format!("{matching} {second}")), expected, "{matching} {second}");
+            assert_eq!(
+                killed(&format!("{matching} {second_other}")),
+                ":0\\r\\n",
+                "{matching} {second_other}"
+            );
+        }
+    }
+    assert_eq!(killed("TYPE normal SKIPME no"), ":3\\r\\n");
+    assert_eq!(killed("ID 1"), ":0\\r\\n");
+    assert_eq!(killed("USER nobody"), show(b"-ERR No such user 'nobody'\r\n"));
+    assert_eq!(killed("MAXAGE 9223372036854775807"), ":0\\r\\n");
+    assert_eq!(killed("MAXAGE 7"), ":0\\r\\n");
+}
+
+#[test]
+fn client_list_filters_by_id_and_type() {
+    let (mut process, [admin, ..]) = three();
+    let mut lines = |command: &str| {
+        let reply = process.send(admin, format!("{command}\r\n").as_bytes());
+        String::from_utf8(reply).expect("text").lines().filter(|line| line.starts_with("id=")).count()
+    };
+    assert_eq!(lines("CLIENT LIST"), 3);
+    assert_eq!(lines("CLIENT LIST ID 1 3 99"), 2);
+    assert_eq!(lines("CLIENT LIST TYPE normal"), 3);
+    assert_eq!(lines("CLIENT LIST TYPE pubsub"), 0);
+}
