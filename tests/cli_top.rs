@@ -100,7 +100,7 @@ fn a_server_that_is_gone_is_waited_for() {
     let rows = check(&output, 0, "trying again");
     assert_eq!(rows.lines().count(), 3, "{rows}");
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("answers again; it was started anew") && told.lines().count() == 2, "{told}");
+    assert!(told.contains("answers again; it was restarted") && told.lines().count() == 2, "{told}");
     // Gone at the end: the exit code says so.
     check(&top(&fake_server(script.clone()).to_string(), &["--count", "2"]), 4, "trying again");
     let objects = check(&top(&fake_server(script).to_string(), &["--count", "2", "--json"]), 4, "");

@@ -1,4 +1,4 @@
-//! How many lines of one kind the log takes, so that whoever provokes a line with every packet fills no disk and
+//! How many lines of one kind the log takes, so that a peer that provokes a line with every packet fills no disk and
 //! takes no time from the others. A kind is a place in the program; a place says ten lines in ten seconds:
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //!  10.3 s  [WARN] 4312 more like it suppressed: 10.0.0.9:4720 turned away: as many clients as --max-clients allows
 //! ```
 //!
-//! What was left out is told before the next line of any kind once the ten seconds are over, and at the end. Lines
+//! What was left out is counted before the next line of any kind once the ten seconds are over, and at the end. Lines
 //! that are asked for are never left out: debug and trace, and those of `--log-requests`.
 
 use log::{Level, Log, Metadata, Record};

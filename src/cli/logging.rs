@@ -98,7 +98,7 @@ impl Log for JsonLogger {
 
     fn log(&self, record: &Record<'_>) {
         let line = json_line(record, unix_ms());
-        // There is nobody left to tell that stderr is gone.
+        // Without stderr there is no place to report that it is gone.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 

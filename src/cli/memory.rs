@@ -17,9 +17,9 @@ use std::{
 
 use super::units::{Amount, format_size};
 
-/// What `--memory` is when nobody says and no container sets a limit, in bytes.
+/// What `--memory` is when it is not set and no container has a limit, in bytes.
 const DEFAULT_BYTES: u64 = 1 << 30;
-/// What `--memory` is of a container's limit when nobody says: the rest is for the process itself and its sockets.
+/// What `--memory` is of a container's limit when it is not set: the rest is for the process itself and its sockets.
 const DEFAULT_PERCENT: u8 = 75;
 
 /// What the process may take beyond `--memory`, at worst, in bytes: a container needs as much more.

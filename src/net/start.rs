@@ -178,16 +178,16 @@ fn bind_error(flag: &str, address: SocketAddr, error: &io::Error) -> StartError 
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "{address} is in use: another server listens there; stop it, or choose another address by {flag}"
+                "{address} is in use: another server listens there; stop it, or choose another address with {flag}"
             )
         }
         io::ErrorKind::PermissionDenied => {
             format!(
-                "{address} may not be bound: ports below 1024 need a privilege; choose another address by {flag}"
+                "{address} may not be bound: ports below 1024 need a privilege; choose another address with {flag}"
             )
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!("{address} is no address of this machine; choose another address by {flag}")
+            format!("{address} is no address of this machine; choose another address with {flag}")
         }
         _ => format!("{address} cannot be bound: {error}"),
     })

@@ -269,13 +269,13 @@ impl Load<'_> {
                 Failure::usage("so many connections need more descriptors: raise the limit by 'ulimit -n'")
             }
             Gone::Io(error) => unreachable(format!(
-                "{server}: {error}. Is it running? Start one by 'pannier serve', or name another by --server"
+                "{server}: {error}. Is it running? Run one with 'pannier serve', or name another with --server"
             )),
             Gone::Silent(time) => {
                 unreachable(format!("{server} did not answer for {time:?}; allow more by --timeout"))
             }
             Gone::NoDatagrams => unreachable(format!(
-                "{server} does not answer datagrams. A server that is down, has UDP off or another password keeps silent"
+                "{server} does not answer datagrams. A server that is down, has UDP off or another password does not answer"
             )),
             Gone::Garbage(what) => Failure::new(
                 Exit::Refused,

@@ -1,5 +1,5 @@
-//! `pannier top`: what a server is doing, looked at again and again by INFO, so that it works from afar and with a
-//! password. On a terminal it is a screen that is drawn anew; elsewhere a line for each interval, or a JSON object.
+//! `pannier top`: what a server is doing, polled by INFO, so that it works remotely and with a
+//! password. On a terminal it is a screen that is redrawn; elsewhere a line for each interval, or a JSON object.
 //!
 //! | file | what lives there |
 //! |---|---|
@@ -141,7 +141,7 @@ impl Display {
         }
     }
 
-    /// Waits for the next interval; draws anew when the terminal changes its size.
+    /// Waits for the next interval; redraws when the terminal changes its size.
     fn wait(&mut self, until: Instant, out: &mut dyn Write) -> io::Result<Woken> {
         match self {
             Display::Rows(_) => {

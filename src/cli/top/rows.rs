@@ -45,7 +45,7 @@ impl Rows {
             output::write_json(out, &object(rates))?;
         } else {
             if self.gone || rates.restarted {
-                // Without a stderr there is nobody to tell.
+                // Where there is no stderr, the exit code has to do.
                 let _ = writeln!(io::stderr(), "pannier: the server answers again{}", again(rates));
             }
             if self.lines.is_multiple_of(LINES_PER_HEADING) {
@@ -71,7 +71,7 @@ impl Rows {
 }
 
 fn again(rates: &Rates) -> &'static str {
-    if rates.restarted { "; it was started anew" } else { "" }
+    if rates.restarted { "; it was restarted" } else { "" }
 }
 
 fn row(cells: [String; COLUMNS.len()], out: &mut dyn Write) -> io::Result<()> {

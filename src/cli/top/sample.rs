@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What INFO said at one time. Counters only grow, unless the server is another one or was told to reset them.
+/// What INFO said at one time. Counters only grow, unless the server is another one or has reset them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sample {
     pub version: String,
@@ -237,7 +237,7 @@ fn grown(was: u64, is: u64) -> u64 {
     if is < was { is } else { is - was }
 }
 
-/// Shares of the requests whose times are told.
+/// Shares of the requests whose times are shown.
 const SHARES: [f64; 3] = [0.5, 0.99, 0.999];
 
 fn latency_us(was: &BTreeMap<u64, u64>, is: &BTreeMap<u64, u64>) -> Option<[f64; 3]> {

@@ -140,7 +140,7 @@ impl Screen {
     fn notice(&self, rates: &Rates) -> Line {
         match &self.gone {
             Some(why) => Line::default().put(Ink::Alarm, format!("{why}; trying again")),
-            None if rates.restarted => Line::default().put(Ink::Alarm, "the server was started anew"),
+            None if rates.restarted => Line::default().put(Ink::Alarm, "the server was restarted"),
             None => Line::default(),
         }
     }
