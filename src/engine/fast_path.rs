@@ -50,7 +50,7 @@ impl FastCommand {
 impl Engine {
     /// Answers the value of a key to the front of `sink`, which has room for any that a record holds; the number of
     /// bytes. `None`: it is a large one, and nothing was done.
-    #[inline]
+    #[inline(always)] // Called in one place, once for each command of a batch.
     pub fn fast_get(
         &mut self,
         (db, key, hint): (Database, &[u8], &LookupHint),
@@ -76,7 +76,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Store::apply`](crate::store::Store::apply); the answer is the caller's to write.
-    #[inline]
+    #[inline(always)]
     pub fn fast_set(
         &mut self,
         (db, key, hint): (Database, &[u8], &LookupHint),

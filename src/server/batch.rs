@@ -243,7 +243,7 @@ impl Server {
         let bytes = connection.input.readable(input);
         let (db, protocol) = (connection.session.db, connection.session.protocol);
         engine.store.set_origin(Origin::Client(connection.session.id));
-        let (done_before, mut written, mut last) = (conn.done, 0, None);
+        let (done_before, ran_before, mut written, mut last) = (conn.done, conn.ran, 0, None);
         let mut refused = None;
         for item in &batch.items[conn.items.clone()] {
             let sink = &mut sink[written..];
@@ -266,14 +266,14 @@ impl Server {
             last = Some(fast);
             conn.items.start += 1;
             conn.ran += 1;
-            conn.units += COMMAND_UNITS;
             conn.done = item.end;
             if refused.is_some() {
                 break;
             }
         }
         let Some(last) = last else { return };
-        conn.units += ((written + conn.done - done_before) / BYTES_PER_UNIT) as u32;
+        let (ran, moved_len) = (conn.ran - ran_before, written + conn.done - done_before);
+        conn.units += ran as u32 * COMMAND_UNITS + (moved_len / BYTES_PER_UNIT) as u32;
         connection.output.wrote(written);
         connection.input.consume(conn.done - done_before);
         connection.last_verb = Some(last.verb());

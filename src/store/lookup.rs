@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// The value of the key that was sighted, as [`get`](Store::get) has it.
-    #[inline]
+    #[inline(always)]
     pub fn get_hinted(
         &mut self,
         db: Database,
@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// Where a key's record is: where it was sighted, if that still holds.
-    #[inline]
+    #[inline(always)] // Most calls end at its first comparison.
     fn seen(&self, space: usize, key: &[u8], hint: &LookupHint) -> Option<Address> {
         debug_assert_eq!(hint.hash, self.hasher.hash(key));
         if (hint.layout_epoch == self.layout_epoch
