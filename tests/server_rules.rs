@@ -425,3 +425,31 @@ fn a_client_that_takes_a_few_bytes_at_a_time_of_a_long_reply_is_closed() {
         assert!(!process.is_closing(id), "closed although it takes 64 KiB in 20 s");
     }
 }
+
+/// Far more memory in half-sent commands than there is: a client with a short command is answered at once, and the half
+/// commands are closed after a while without progress, all of them together and not one after the other.
+#[test]
+fn short_commands_are_answered_beside_half_commands_of_any_number() {
+    let mut process = with_resources(400, Resources { input_bytes: MIB, ..Resources::default() });
+    let half = encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]);
+    let halves: Vec<_> = (0..300).map(|_| process.connect()).collect();
+    let mut left: Vec<&[u8]> = vec![&half[..40_000]; halves.len()];
+    for round in 0..40 {
+        for (id, left) in halves.iter().zip(&mut left) {
+            let taken = process.receive(*id, left);
+            *left = &left[taken..];
+            process.server.input_left(*id, !left.is_empty());
+            process.server.run(*id, process.now);
+        }
+        process.attend();
+        let polite = process.connect();
+        assert_eq!(show(&process.send(polite, b"PING\r\n")), show(b"+PONG\r\n"));
+        process.server.close(polite);
+        if round >= 20 {
+            process.advance(100);
+        }
+    }
+    assert!(left.iter().any(|left| !left.is_empty()), "there was memory for all of them");
+    let open = halves.iter().filter(|&&id| !process.is_closing(id)).count();
+    assert!(open < 200, "{open} of {} half commands still hold their memory", halves.len());
+}

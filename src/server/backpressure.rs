@@ -17,10 +17,11 @@
 //! either is free. When neither side can move any more, the write time limit ends it.
 //!
 //! **Out of memory.** A connection that needs a buffer and finds none is *starved*: nothing is read (or run) for it until
-//! memory comes back. The last quarter of the input arena is for short buffers and for one long command at a time, so
-//! that many half-sent long commands cannot block each other for ever. Where connections starve, those that hold
-//! buffers and have made no progress for [`STALL_MS`] are closed, first those that are not authenticated, then the
-//! longest stalled, until an eighth of the arena is free.
+//! memory comes back. The last quarter of the input arena is for buffers of the usual length, the last eighth for the
+//! shortest, which a short command needs; of both, one long command at a time may use the rest, so that many half-sent
+//! long commands cannot block each other for ever. Where connections starve, those that hold buffers and have made no
+//! progress for [`STALL_MS`] are closed until another eighth of the arena is free: first those that are not authenticated,
+//! then the longest stalled, and last those that starve themselves in the middle of a command.
 
 use super::Server;
 use super::wake_queue::WakeQueue;
@@ -178,21 +179,24 @@ impl Server {
 
     /// Whether a ring may become so long as far as the others are concerned.
     fn may_lengthen(&mut self, id: ConnectionId, capacity: usize, wanted: usize) -> bool {
-        if wanted <= RING_BYTES {
-            return true;
-        }
+        let (used, all) = (self.input.used(), self.input.capacity());
         // While it is moved, the old buffer is taken as well.
-        if self.input.used() + wanted <= self.input.capacity() / 4 * 3 {
+        let spared = match wanted {
+            ..=BUFFER_UNIT_BYTES => 0,
+            ..=RING_BYTES => all / 8,
+            _ => all / 4,
+        };
+        if used + wanted + spared <= all {
             return true;
         }
         let is_receiving = |connection: &Connection| matches!(connection.phase(), Phase::Receiving { .. });
         let holder = self.starved.granted.filter(|holder| {
             self.get(*holder)
-                .is_some_and(|holder| is_receiving(holder) && holder.input.capacity() > RING_BYTES)
+                .is_some_and(|holder| is_receiving(holder) && holder.input.capacity() > BUFFER_UNIT_BYTES)
         });
         let may = match holder {
             Some(holder) => holder == id,
-            None => capacity >= RING_BYTES && self.get(id).is_some_and(is_receiving),
+            None => capacity >= BUFFER_UNIT_BYTES && self.get(id).is_some_and(is_receiving),
         };
         if may {
             self.starved.granted = Some(id);
@@ -282,13 +286,16 @@ impl Server {
         }
     }
 
-    /// Closes stalled holders of buffers of a kind until an eighth of the arena is free. Each round takes those that have
+    /// Closes stalled holders of buffers of a kind until enough of the arena is free. Each round takes those that have
     /// stalled for more than half of the longest time, so that a few rounds over all connections put the longest first.
     fn close_stalled(&mut self, kind: BufferKind, now: Millis) {
-        for authenticated in [false, true] {
+        type Test = fn(&Connection, BufferKind) -> bool;
+        let stalled: Test = is_stalled_holder;
+        for (is_holder, authenticated) in
+            [(stalled, false), (stalled, true), (is_starved_holder, false), (is_starved_holder, true)]
+        {
             let stalled_ms = |connection: &Connection| {
-                let counts =
-                    connection.session.authenticated == authenticated && is_stalled_holder(connection, kind);
+                let counts = connection.session.authenticated == authenticated && is_holder(connection, kind);
                 counts.then(|| now.since(connection.active)).filter(|ms| *ms >= STALL_MS)
             };
             let longest = self.connections.iter().filter_map(|(_, connection)| stalled_ms(connection)).max();
@@ -296,7 +303,7 @@ impl Server {
             while least > STALL_MS / 2 {
                 least /= 2;
                 for slot in 0..self.connections.capacity() {
-                    if self.has_an_eighth(kind) {
+                    if self.is_relieved(kind) {
                         return;
                     }
                     let Some(connection) = self.connections.get(slot) else { continue };
@@ -309,9 +316,14 @@ impl Server {
         }
     }
 
-    fn has_an_eighth(&self, kind: BufferKind) -> bool {
-        let arena = if kind == BufferKind::Input { &self.input } else { &self.output };
-        arena.capacity() - arena.used() >= arena.capacity() / 8
+    /// Whether so much of an arena is free that the closing of stalled connections may end: an eighth, of the input
+    /// arena an eighth beyond what is spared for short buffers.
+    fn is_relieved(&self, kind: BufferKind) -> bool {
+        let (arena, eighths) = match kind {
+            BufferKind::Input => (&self.input, 3),
+            BufferKind::Output => (&self.output, 1),
+        };
+        arena.capacity() - arena.used() >= arena.capacity() / 8 * eighths
     }
 }
 
@@ -336,6 +348,15 @@ fn is_stalled_holder(connection: &Connection, kind: BufferKind) -> bool {
         _ => readiness.write_blocked,
     };
     held_bytes > 0 && waits_for_client && readiness.starved.is_none() && !readiness.runnable
+}
+
+/// Whether a connection holds input buffers in the middle of a command for which it finds no more of them: there is no
+/// memory for so many commands at once, and some of them have to give way.
+fn is_starved_holder(connection: &Connection, kind: BufferKind) -> bool {
+    kind == BufferKind::Input
+        && connection.input.capacity() > 0
+        && connection.readiness.starved == Some(kind)
+        && matches!(connection.phase(), Phase::Receiving { .. })
 }
 
 /// Whether one connection's waiting replies, and those of all, pin little enough of the store for more to be made.
