@@ -181,10 +181,12 @@ impl Server {
     fn may_lengthen(&mut self, id: ConnectionId, capacity: usize, wanted: usize) -> bool {
         let (used, all) = (self.input.used(), self.input.capacity());
         // While it is moved, the old buffer is taken as well.
-        let spared = match wanted {
-            ..=BUFFER_UNIT_BYTES => 0,
-            ..=RING_BYTES => all / 8,
-            _ => all / 4,
+        let spared = if wanted <= BUFFER_UNIT_BYTES {
+            0
+        } else if wanted <= RING_BYTES {
+            all / 8
+        } else {
+            all / 4
         };
         if used + wanted + spared <= all {
             return true;
