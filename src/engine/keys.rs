@@ -21,6 +21,17 @@ pub fn exists<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation
     })
 }
 
+/// Keys that are one step, whatever the meter says: a DEL of so many is seen whole or not at all.
+const KEYS_PER_SLICE_MIN: usize = 64;
+/// Slices of one command, at most. Each begins by walking over the headers of all arguments again, so that more of them
+/// would make the walks take longer than the keys.
+const SLICES_MAX: usize = 64;
+
+/// Keys that one slice of a command of so many arguments handles, at least.
+pub(super) fn slice_len_min(args_len: usize) -> usize {
+    KEYS_PER_SLICE_MIN.max(args_len / SLICES_MAX)
+}
+
 /// Answers for how many of the arguments `each` says yes, in slices: each goes on where the one before stopped.
 fn count_keys<'a>(
     call: &mut Call<'_, 'a, '_>,
@@ -31,8 +42,9 @@ fn count_keys<'a>(
         Some(Continuation::Count { next, count }) => (next as usize, i64::from(count)),
         _ => (1, 0),
     };
+    let slice_end = first + slice_len_min(call.args.len());
     for at in first..call.args.len() {
-        if at > first && call.engine.meter.is_spent() {
+        if at >= slice_end && call.engine.meter.is_spent() {
             return Ok(Flow::Yield(Continuation::Count { next: at as u32, count: count as u32 }));
         }
         // A large argument is longer than any key, so it names none.

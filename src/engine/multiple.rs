@@ -26,6 +26,7 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
             1
         }
     };
+    let slice_end = next + super::keys::slice_len_min(call.args.len());
     while next < call.args.len() {
         call.engine.meter.charge(KEY_UNITS);
         let key = call.args.bytes(next);
@@ -45,7 +46,7 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
         }
         next += 1;
         let is_full = call.out.room() < BULK_OVERHEAD && !call.out.is_empty();
-        if is_full || call.engine.meter.is_spent() {
+        if is_full || next >= slice_end && call.engine.meter.is_spent() {
             break;
         }
     }
