@@ -99,7 +99,7 @@ impl Ring {
 
     /// All bytes to be read; the second part is empty unless they wrap around the buffer's end.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn readable_parts<'a>(&self, arena: &'a Arena) -> (&'a [u8], &'a [u8]) {
         let Some(buffer) = &self.buffer else { return (&[], &[]) };
         let (head, end) = (self.head as usize, self.head as usize + self.len());

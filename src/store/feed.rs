@@ -360,12 +360,20 @@ impl Feed {
 impl Store {
     /// The one place where a change gets its revision and is published. There is no way back from here: what can fail
     /// comes before.
-    #[inline]
+    #[inline(always)] // Without a consumer it is an addition and a branch.
     pub(super) fn commit(&mut self, effect: Effect<'_>) -> Revision {
+        self.revision.0 += 1;
         if self.feed.is_on() {
-            self.feed_room(&effect);
+            self.publish_with_room(effect);
         }
-        commit((&mut self.revision, &mut self.feed, &mut self.larges), effect)
+        self.revision
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_with_room(&mut self, effect: Effect<'_>) {
+        self.feed_room(&effect);
+        publish(self.revision, &mut self.feed, &mut self.larges, effect);
     }
 
     /// Makes room for a change in the ring; the oldest go.

@@ -80,7 +80,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`apply`](Store::apply).
-    #[inline]
+    #[inline(always)]
     pub fn put_hinted(
         &mut self,
         (db, key): (Database, &[u8]),
@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// Where a key's record is: where it was sighted, if that still holds.
-    #[inline(always)] // Most calls end at its first comparison.
+    #[inline]
     fn seen(&self, space: usize, key: &[u8], hint: &LookupHint) -> Option<Address> {
         debug_assert_eq!(hint.hash, self.hasher.hash(key));
         if (hint.layout_epoch == self.layout_epoch

@@ -113,6 +113,7 @@ impl Memory {
         unsafe { self.base.add(id.index() * self.segment_bytes) }
     }
 
+    #[inline(always)] // One comparison, before each access to a record.
     fn expect(&self, id: SegmentId, kind: Kind) {
         assert!(self.kinds[id.index()].get() == kind, "segment {} is not {kind:?}", id.0);
     }

@@ -140,7 +140,7 @@ impl<'a> Record<'a> {
 }
 
 /// Whether the record at `bytes[0]` has this key: the comparison that every lookup ends in.
-#[inline]
+#[inline(always)] // A call would cost as much as its body; once for each command of a batch.
 pub fn has_key(bytes: &[u8], key: &[u8]) -> bool {
     let at = OVERHEAD_BYTES + if bytes[0] & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_BYTES };
     usize::from(u16::from_le_bytes([bytes[2], bytes[3]])) == key.len()
@@ -159,7 +159,7 @@ fn are_same(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// The value of the record at `bytes[0]`, which has a key of this length; `None`: it is a large one.
-#[inline]
+#[inline(always)]
 pub fn inline_value(bytes: &[u8], key_len: usize) -> Option<&[u8]> {
     let flags = bytes[0];
     let at = OVERHEAD_BYTES + key_len + if flags & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_BYTES };
@@ -168,7 +168,7 @@ pub fn inline_value(bytes: &[u8], key_len: usize) -> Option<&[u8]> {
 }
 
 /// Whether the record at `bytes[0]` is no more at `now`.
-#[inline]
+#[inline(always)]
 pub fn expired(bytes: &[u8], now: Millis) -> bool {
     bytes[0] & EXPIRY_FLAG != 0 && u48(&bytes[OVERHEAD_BYTES..]) <= now.0
 }

@@ -91,7 +91,7 @@ pub const BULK_OVERHEAD_BYTES: usize = 26;
 ///
 /// # Panics
 /// If `sink` has fewer than [`BULK_OVERHEAD_BYTES`] bytes more than `bytes`.
-#[inline]
+#[inline(always)] // Once for each GET of a batch.
 pub fn write_bulk(sink: &mut [u8], bytes: &[u8]) -> usize {
     let sink = &mut sink[..bytes.len() + BULK_OVERHEAD_BYTES];
     let at = if let Some(header) = HEADERS.get(bytes.len()) {

@@ -262,7 +262,7 @@ impl Output {
 
     /// Where replies that need no marker may be written at once, provided that `len` bytes in one piece are free; a
     /// buffer is attached if there is none. Then [`wrote`](Output::wrote).
-    #[inline]
+    #[inline(always)] // Once for each batch of a connection, and its caller drops most of it.
     pub fn sink<'a>(&mut self, len: usize, arena: &'a mut Arena) -> Option<&'a mut [u8]> {
         if self.overflowed || !self.ring.attach(arena) {
             return None;
