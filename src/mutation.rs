@@ -23,7 +23,7 @@ pub struct KeyspaceId(pub u8);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
-/// A value too long for a record: a chain of blocks in the store's pool, counted by reference. It belongs to whoever
+/// A value too long for a record: a chain of blocks in the store's pool, counted by reference. It belongs to the one that
 /// holds the reference (a record, a reader that is still sending it, a writer that is still receiving it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LargeId(pub u32);

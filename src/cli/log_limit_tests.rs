@@ -1,4 +1,4 @@
-//! Floods of lines: what is let through, what is told of the rest, and what is never left out.
+//! Floods of lines: what is let through, how the rest is summed up, and what is never left out.
 
 use super::*;
 use std::sync::{
@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Keeps what it is told.
+/// Keeps the lines it gets.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<String>>>);
 
@@ -50,7 +50,7 @@ fn ten_lines_and_a_count_of_the_rest() {
     assert_eq!(lines.len(), 10);
     assert_eq!(lines[9], "WARN pannier::net turned away 9");
 
-    // Another place has lines of its own, and within the window nothing is told of the first.
+    // Another place has lines of its own, and within the window nothing is said of the first.
     NOW_MS.store(10_004, Ordering::Relaxed);
     say(&log, (2, Level::Info, "pannier::net"), "another thing");
     assert_eq!(kept.take(), ["INFO pannier::net another thing"]);

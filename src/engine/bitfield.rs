@@ -266,7 +266,7 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
             Action::Increment(by) => (operation.overflow.settle(operation.width, old, by), true),
         };
         if let Some(new) = new {
-            // A field that stays as it is disturbs nobody who watches the key.
+            // A field that stays as it is fails no WATCH of the key.
             if window.set(new) {
                 is_changed = true;
                 target.write(call, key, &window)?;
@@ -290,7 +290,7 @@ enum Target {
     Read,
     /// So many bytes of the engine's scratch, to be put back at the end: if they are more than there were, or others.
     Copied { len: usize, grown: bool },
-    /// The key's own value, which is large, long enough and nobody else's.
+    /// The key's own value, which is large, long enough and shared with nothing.
     InPlace,
 }
 

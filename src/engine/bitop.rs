@@ -1,5 +1,5 @@
 //! BITOP: values combined bit by bit. Short sources are combined at once; with a large one among them the result is made
-//! in slices, source by source, in a large value that nobody sees before it is whole.
+//! in slices, source by source, in a large value that is published when it is whole.
 //!
 //! ```text
 //!  begin:   short sources ──▶ one of them all (at most 8 KiB) ─┐

@@ -55,7 +55,7 @@ pub fn setbit<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let old = byte_at(call.engine, (db, key), offset / 8, now);
     let mask = 0x80 >> (offset % 8);
     let new = if bit == 1 { old | mask } else { old & !mask };
-    // A bit that stays as it is disturbs nobody who watches the key.
+    // A bit that stays as it is fails no WATCH of the key.
     if new != old || offset / 8 >= len {
         call.apply(&Mutation::Write { db, key, offset: offset / 8, bytes: &[new] })?;
     }

@@ -7,7 +7,7 @@
 //!        `- error reply     `- dispatch: one function for each verb
 //! ```
 //!
-//! **Large arguments.** A command owns one reference for each of its large arguments and whoever runs it (the server)
+//! **Large arguments.** A command owns one reference for each of its large arguments and its caller (the server)
 //! releases all of them after the execution, whatever came of it. So a function that gives a key such a value retains it
 //! first (`Call::put`). **Large replies.** The output owns one reference for each large value in it; the server releases
 //! it when it is sent.

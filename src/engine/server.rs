@@ -37,7 +37,7 @@ pub fn wait<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 /// Seconds that DEBUG SLEEP sleeps, at most.
 const SLEEP_S_MAX: f64 = 60.0;
 
-/// `DEBUG SLEEP s`, where the configuration allows it: it holds everybody up, which is what it is for.
+/// `DEBUG SLEEP s`, where the configuration allows it: it holds all clients up, which is its purpose.
 pub fn debug<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     if !call.engine.options.debug_commands {
         return Err(ErrorKind::DebugNotAllowed.plain());

@@ -21,7 +21,7 @@ const ARGS_MAX: usize = SHOWN_ARGS_MAX;
 const ARG_BYTES_MAX: usize = 128;
 /// Bytes of a client's address and of its name that an entry keeps.
 const PEER_BYTES_MAX: usize = 64;
-/// Entries that SLOWLOG GET shows unless it is told a number.
+/// Entries that SLOWLOG GET shows without a number.
 const SHOWN_DEFAULT: i64 = 10;
 
 /// An argument's bytes in an entry; `full_len` is what it had.

@@ -64,7 +64,7 @@ impl Handle {
 
     fn end(&mut self) -> Result<(), StartError> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        // Where nobody reads, the server has ended already.
+        // Where the other end is closed, the server has ended already.
         let _ = self.stop.write_all(&[1]);
         ended(thread)
     }

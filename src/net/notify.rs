@@ -1,5 +1,5 @@
 //! Tells a service manager that the sockets are bound (`Type=notify` of systemd, sd_notify(3)): one datagram to the
-//! socket that `NOTIFY_SOCKET` names. Without the variable nobody wants to know.
+//! socket that `NOTIFY_SOCKET` names. Without the variable nothing is sent.
 
 use std::ffi::OsStr;
 use std::io;

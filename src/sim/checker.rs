@@ -125,7 +125,7 @@ impl Search<'_> {
                 }
                 let unknown = operation.seen == Seen::Unknown;
                 for next in outcomes(operation, state, self.evicts).into_iter().flatten() {
-                    // One that nobody has been told of, and that changes nothing, can as well wait.
+                    // One that was never answered, and that changes nothing, can as well wait.
                     if !unknown || next != state {
                         todo.push((next, done | 1 << other, unknown));
                     }

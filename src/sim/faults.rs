@@ -70,9 +70,9 @@ faults! {
     SlowReading = "slow-reading", [0, 10_000, 50_000, 200_000];
     /// A TCP client sends a long pipeline before it takes any of its replies.
     Greedy = "greedy", [0, 5_000, 50_000];
-    /// A client's process dies and begins anew; what it had asked for it will never know.
+    /// A client's process dies and starts again; it never learns the outcome of its requests.
     Crash = "crash", [0, 0, 500, 5_000];
-    /// The server's process dies and begins anew with an empty store and another epoch.
+    /// The server's process dies and starts again with an empty store and another epoch.
     Restart = "restart", [0, 0, 500, 2_000];
     /// A restarted server draws the secrets of its predecessor, as one that is restored from a snapshot might: nothing
     /// but the epoch tells the two apart.

@@ -13,7 +13,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Reads a value that came back. `None`: nobody ever wrote these bytes.
+    /// Reads a value that came back. `None`: no client wrote these bytes.
     pub fn of(bytes: &[u8]) -> Option<Content> {
         if let Some(rest) = bytes.strip_prefix(b"v") {
             let digits = rest.split(|byte| *byte == b'.').next()?;

@@ -60,7 +60,7 @@ pub use violation::Violation;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
-/// Events of a run with faults, unless it is told otherwise.
+/// Events of a run with faults, by default.
 pub const STEPS: u32 = 2_000;
 
 /// Clients of each kind, at most.

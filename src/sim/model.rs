@@ -66,7 +66,7 @@ pub struct Model {
     evicts: bool,
     revision: u64,
     walks: BTreeMap<usize, Walk>,
-    /// What keys had before they were changed, since somebody began to read several of them piece by piece.
+    /// What keys had before they were changed, since a client began to read several of them piece by piece.
     past: Vec<(Vec<u8>, Option<Record>)>,
     /// The revision that a command last gave a key, whatever became of it since.
     given: BTreeMap<Vec<u8>, u64>,
@@ -325,7 +325,7 @@ impl Model {
         }
     }
 
-    /// Revisions only grow, for whoever relies on them to see changes.
+    /// Revisions only grow, for clients that rely on them to see changes.
     fn advance(&mut self, revision: u64, key: &[u8]) -> Result<(), Violation> {
         if revision <= self.revision {
             return Err(violation(key, format!("drew revision {revision} after {}", self.revision)));

@@ -145,7 +145,7 @@ fn log(list: &mut Vec<Logged>, logged: Logged) {
     list.push(logged);
 }
 
-/// What a key has, as the store shows it to whoever looks without changing anything.
+/// What a key has, as a look from outside shows it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Shown {
     pub value: Vec<u8>,
@@ -244,7 +244,7 @@ impl Node {
         Some(self.reply[..len].to_vec())
     }
 
-    /// A new connection, or what it is told before it is closed.
+    /// A new connection, or the reply before it is closed.
     pub fn open(&mut self, peer: SocketAddr, now: Now) -> Result<ConnectionId, &'static [u8]> {
         self.server.open(peer, now)
     }

@@ -72,7 +72,7 @@ impl Peer {
                 _ => Ok(()),
             },
             Command::Exec => self.explain_exec(reply, model, unix),
-            // What all clients watch has a bound together; who is told so watches nothing.
+            // What all clients watch has a bound together; a client that gets this error watches nothing.
             Command::Watch(_) if self.queued.is_none() && is_watch_full(reply) => Ok(()),
             Command::Discard | Command::Multi | Command::Watch(_) => {
                 let want = match (command, self.queued.is_some()) {

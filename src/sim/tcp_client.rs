@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 /// What a client mostly does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Any command on the keys that everybody fights over.
+    /// Any command on the keys that all clients compete for.
     Plain,
     /// Reads, and writes back if nothing has changed: WATCH, MULTI, EXEC.
     Careful,
@@ -58,7 +58,7 @@ impl TcpClient {
         let mut random = root.split();
         let any =
             random.pick(&[Role::Plain, Role::Careful, Role::Busy, Role::Busy, Role::Bulk, Role::Scanner]);
-        // The first two make sure that most runs have memory that is short, and somebody who looks at it.
+        // The first two make sure that most runs have memory that is short, and a client that looks at it.
         let role = [Role::Bulk, any, Role::Plain].get(number).copied().unwrap_or(any);
         TcpClient {
             role,

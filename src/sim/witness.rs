@@ -1,6 +1,6 @@
 //! One order of a key's requests that explains every answer, looked for where it most probably is.
 //!
-//! Depth first, and guided by what makes most histories easy: each text is written once, so whoever read it has to have
+//! Depth first, and guided by what makes most histories easy: each text is written once, so a client that read it has to have
 //! its turn between that write and the next; each sum tells what was there before it. A request that only looked, and whose
 //! answer fits, is taken at once (any order in which it comes later stays one if it comes now). An order that is
 //! found is a proof by itself, whatever led to it. That none is found proves nothing: the search gives up early.
@@ -172,12 +172,12 @@ impl Witness<'_> {
             for (next, goes) in outcomes(operation, state, self.evicts).into_iter().zip([0, 1]) {
                 let Some(next) = next else { continue };
                 let leaves = goes == 1 || next.content != state.content;
-                // What is gone does not come back, or hardly ever: whoever read it must have had his turn.
+                // What is gone does not come back, or hardly ever: a client that read it must have had its turn.
                 let is_last_reader = goes == 0 && waits == Some((at, 1));
                 if leaves && waits.is_some() && !is_last_reader {
                     continue;
                 }
-                // What is added to a number is seen by who is told of a sum: see `add_together`.
+                // What is added to a number is seen by the one that is answered the sum: see `add_together`.
                 let unknown = operation.seen == Seen::Unknown;
                 let adds = unknown && matches!(operation.action, Action::Add(_));
                 if unknown && next == state || adds && goes == 0 && state != ABSENT {
@@ -246,7 +246,7 @@ impl Witness<'_> {
                 (_, Seen::Content(Content::Number(number))) => number,
                 _ => continue,
             };
-            // What there is stays, or it has gone by itself and counting begins anew.
+            // What there is stays, or it has gone by itself and counting begins again.
             for (base, goes) in bases(operation, state, self.evicts).into_iter().zip([0, 1]) {
                 let Some(State { content, expiry }) = base else { continue };
                 let number = if let Content::Number(number) = content { number } else { 0 };

@@ -1,4 +1,4 @@
-//! What clients ask for next: a few hot keys that everybody fights over, and many others that fill the memory.
+//! What clients ask for next: a few hot keys that all clients compete for, and many others that fill the memory.
 
 use super::commands::{Command, When};
 use super::history::{Content, text};
@@ -111,7 +111,7 @@ impl Workload {
         }
     }
 
-    /// A GET or a SET without options; one in a few is about a key that everybody fights over.
+    /// A GET or a SET without options; one in a few is about a key that all clients compete for.
     pub fn plain_command(&mut self, random: &mut Random) -> Command {
         let key = match random.below(4) {
             0 => self.register(random).to_vec(),
@@ -191,7 +191,7 @@ impl Workload {
     }
 }
 
-/// Whether a key is one of those that everybody fights over: their histories are checked from the clients' side too.
+/// Whether a key is one of those that all clients compete for: their histories are checked from the clients' side too.
 pub fn is_hot(key: &[u8]) -> bool {
     matches!(key.first(), Some(b'r' | b'c'))
 }

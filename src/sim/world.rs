@@ -155,7 +155,7 @@ impl World {
         world
     }
 
-    /// Notes what happens, if somebody wants to read it.
+    /// Notes what happens, if the trace is wanted.
     pub fn note(&mut self, key: &[u8], text: impl FnOnce(&World) -> String) {
         if self.trace.is_none() {
             return;
@@ -326,7 +326,7 @@ impl World {
         }
     }
 
-    /// Nothing is left to ask: what is still on its way arrives, everybody hangs up, and the books are closed.
+    /// Nothing is left to ask: what is still on its way arrives, all clients hang up, and the books are closed.
     fn finish(&mut self) -> Result<(), Violation> {
         let mut events = 0;
         while let Some((at, event)) = self.agenda.next(u64::MAX) {

@@ -7,7 +7,7 @@
 //!                                                            evict                                            evict
 //! ```
 //! A queue is the sealed segments of a kind in the order in which they were sealed, and evicting from it is cleaning its
-//! oldest one while throwing away what nobody used. Uses are counted up to three in the index entry.
+//! oldest one while throwing away what was not used. Uses are counted up to three in the index entry.
 
 use super::index::Address;
 use super::segments::{MOVED, Queue};

@@ -421,7 +421,7 @@ impl Store {
     }
 }
 
-/// [`Store::commit`] for who has a part of the store borrowed; room was made.
+/// [`Store::commit`] for callers that have a part of the store borrowed; room was made.
 #[inline]
 pub(super) fn commit(
     (latest, feed, larges): (&mut Revision, &mut Feed, &mut Larges),

@@ -291,7 +291,7 @@ impl Index {
         }
     }
 
-    /// Takes everything away. Costs the same whatever there was; [`Leaves::drain_condemned`] frees the leaves bit by
+    /// Takes everything away. Costs the same whatever there was; [`Leaves::drain_pending_free`] frees the leaves bit by
     /// bit and tells what addresses were in them.
     pub fn clear(&mut self, leaves: &mut Leaves) {
         if self.head != NONE {

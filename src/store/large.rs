@@ -44,7 +44,7 @@ struct Object {
     /// The span that the next byte goes to, or the last one before the blocks.
     fill_trail: ChainPosition,
     references: u32,
-    /// The next free or condemned object.
+    /// The next free object, or the next one that waits to be freed.
     next: u32,
 }
 
@@ -157,7 +157,7 @@ impl Larges {
         u64::from(self.object(id).len)
     }
 
-    /// Values that are not free, condemned ones included.
+    /// Values that are not free, those that wait to be freed included.
     pub fn count(&self) -> u64 {
         u64::from(self.object_count)
     }
@@ -265,7 +265,7 @@ impl Larges {
         self.object_mut(id).fill_trail = cursor.position();
     }
 
-    /// Drops a reference; with the last one the value is condemned, and freed at once if it is small.
+    /// Drops a reference; with the last one the value waits to be freed, or is freed at once if it is small.
     pub fn release(&mut self, id: LargeId, pool: &mut Pool, table: &mut Segments) {
         let pending_free_bytes = self.pending_free_bytes;
         let object = self.object_mut(id);
@@ -284,7 +284,7 @@ impl Larges {
         }
     }
 
-    /// Frees up to `pieces_max` pieces of condemned values. True: something was freed.
+    /// Frees up to `pieces_max` pieces of values that wait to be freed. True: something was freed.
     pub fn release_step(&mut self, pieces_max: u32, pool: &mut Pool, table: &mut Segments) -> bool {
         let had = self.pending_free_bytes != NONE;
         for _ in 0..=pieces_max {
@@ -315,8 +315,8 @@ impl Larges {
         had
     }
 
-    /// Whether condemned values wait for [`release_step`](Self::release_step).
-    pub fn has_condemned(&self) -> bool {
+    /// Whether values that are to be freed wait for [`release_step`](Self::release_step).
+    pub fn has_pending_free(&self) -> bool {
         self.pending_free_bytes != NONE
     }
 
@@ -374,13 +374,13 @@ impl Larges {
         unreachable!("a block is in its owner's chain");
     }
 
-    /// Segments that all values need at least, without the condemned ones.
+    /// Segments that all values need at least, without those that wait to be freed.
     pub fn segments_needed(&self, table: &Segments) -> u64 {
         let spans = table.totals().count(State::Span) - self.condemned_spans;
         u64::from(spans) + u64::from((self.used_blocks - self.condemned_blocks).div_ceil(BLOCKS as u32))
     }
 
-    /// Blocks of carved segments that nobody uses, or that only condemned values do.
+    /// Blocks of segments for blocks that are free, or that only values to be freed use.
     pub fn spare_blocks(&self) -> u64 {
         let used = self.used_blocks - self.condemned_blocks;
         u64::from(used.next_multiple_of(BLOCKS as u32) - used)

@@ -50,7 +50,7 @@ impl Store {
         }
     }
 
-    /// The value of the key that was sighted, as [`get`](Store::get) has it.
+    /// The value of the key of the hint, as [`get`](Store::get) has it.
     #[inline(always)]
     pub fn get_hinted(
         &mut self,
@@ -76,7 +76,7 @@ impl Store {
         }
     }
 
-    /// Gives the key that was sighted a value and no expiry, as [`Put`](crate::mutation::Mutation::Put) does.
+    /// Gives the key of the hint a value and no expiry, as [`Put`](crate::mutation::Mutation::Put) does.
     ///
     /// # Errors
     /// As [`apply`](Store::apply).
@@ -102,7 +102,7 @@ impl Store {
         self.put_hashed(Key::new(space, hint.hash, key), value, now)
     }
 
-    /// Where a key's record is: where it was sighted, if that still holds.
+    /// Where a key's record is: where the hint says, if that still holds.
     #[inline]
     fn seen(&self, space: usize, key: &[u8], hint: &LookupHint) -> Option<Address> {
         debug_assert_eq!(hint.hash, self.hasher.hash(key));

@@ -5,7 +5,7 @@
 //!
 //!   apply ---> room? ---> append to an open segment ---> index ---> commit: revision, feed
 //!                |  not enough: reclaim in bounded steps, else evict or refuse
-//!   maintain ----+--> sweep (expired and flushed records), clean, free condemned values and leaves
+//!   maintain ----+--> sweep (expired and flushed records), clean, free large values and leaves that wait for it
 //! ```
 //! [`pool`] cuts the memory into segments. Records ([`record`]) are appended to open segments of a log ([`segments`]); an
 //! index for each keyspace ([`index`]) finds them; values over 8 KiB live outside the log ([`large`]). What takes
@@ -15,7 +15,7 @@
 //! published. [`lookup`] looks the keys of a batch of requests up at once.
 //!
 //! A flush draws a revision and notes it for the keyspace: records that are not younger are dead from then on, wherever
-//! they lie, and whoever comes across them in a walk clears them away. So a flush costs the same however much it takes.
+//! they lie, and a walk that meets them clears them away. So a flush costs the same however much it takes.
 
 mod apply;
 pub mod bitset;

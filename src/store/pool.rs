@@ -480,7 +480,7 @@ pub struct LeafAllocator {
 }
 
 impl LeafAllocator {
-    /// Blocks that nobody has.
+    /// Blocks that are free.
     #[inline]
     pub fn free_count(&self) -> usize {
         self.memory.blocks.borrow().free_count
@@ -536,7 +536,7 @@ impl LeafAllocator {
     }
 }
 
-// SAFETY: a block stays valid, and is nobody else's, until it is given back: a bit is cleared for it while it is in
+// SAFETY: a block stays valid, and is handed out once, until it is given back: a bit is cleared for it while it is in
 // use, its segment is of kind Leaves (so `Pool` hands out no reference into it) until all its blocks are free, and
 // the memory lives as long as any clone of the allocator. Clones share the memory, so any of them may give a block
 // back. A block is aligned to BLOCK_ALIGN because segments are and strides are multiples of it.

@@ -194,7 +194,7 @@ pub fn mark_dead(bytes: &mut [u8]) {
     bytes[0] |= DEAD_FLAG;
 }
 
-/// Pins the record at `bytes[0]`: it is not evicted until it is [unpinned](unpin) or written anew.
+/// Pins the record at `bytes[0]`: it is not evicted until it is [unpinned](unpin) or written again.
 pub fn pin(bytes: &mut [u8]) {
     bytes[0] |= PINNED_FLAG;
 }

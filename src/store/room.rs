@@ -326,12 +326,12 @@ impl Store {
 
     /// One step of work that is due whether memory is short or not. False: nothing is.
     pub(super) fn reclaim_due(&mut self, now: Millis) -> bool {
-        if self.larges.has_condemned() {
+        if self.larges.has_pending_free() {
             return self.larges.release_step(16, &mut self.pool, &mut self.table);
         }
-        if self.leaves.has_condemned() {
-            // Records that were flushed are told by their revision, so nobody needs their addresses.
-            self.leaves.drain_condemned(4, |_| {});
+        if self.leaves.has_pending_free() {
+            // Records that were flushed are known by their revision, so their addresses are not needed.
+            self.leaves.drain_pending_free(4, |_| {});
             return true;
         }
         let keep = self.leaves.blocks_per_segment();
@@ -351,8 +351,8 @@ impl Store {
     /// Whether [`maintain`](Store::maintain) has something to do.
     pub(super) fn has_work(&self, now: Millis) -> bool {
         let short = self.pool.free_count() < self.low_watermark();
-        self.larges.has_condemned()
-            || self.leaves.has_condemned()
+        self.larges.has_pending_free()
+            || self.leaves.has_pending_free()
             || self.sweep_is_due(now)
             || short && (self.victim.is_some() || self.table.most_garbage(2).is_some())
     }
@@ -370,7 +370,7 @@ impl Store {
         }
         match self.on_full() {
             OnFull::Refuse => self.clean_step(now, dead_steps).is_some(),
-            // Cleaning costs copies and gives little; a key that nobody uses costs a miss.
+            // Cleaning costs copies and gives little; a key that is not used costs a miss.
             OnFull::Evict => self.evict_step(now).is_some(),
         }
     }
@@ -383,7 +383,7 @@ impl Store {
             self.gc_debt = 0;
             return;
         }
-        if self.larges.has_condemned() || self.leaves.has_condemned() || self.pending_free_bytes > 0 {
+        if self.larges.has_pending_free() || self.leaves.has_pending_free() || self.pending_free_bytes > 0 {
             self.reclaim_due(now);
         }
         self.gc_debt += bytes as u64 * (low_watermark - free) * 16 / low_watermark;

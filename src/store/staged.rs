@@ -5,7 +5,7 @@
 //!  stage ------------------------- all there is room for? --yes--> publish: commit, the old record is freed
 //!    |  a record of the same size?         | no
 //!    |    yes: it is pinned                v
-//!    |    no:  a new one is appended     unstage: new records die, pins are taken away; nobody has seen anything
+//!    |    no:  a new one is appended     roll back: new records die, pins are taken away; nothing was visible
 //! ```
 //! *Staging* is all that takes memory. A staged record is a record like any other: it lies in the log, is counted, is in
 //! the index of its database and moves when its segment is cleaned. Beside it the key's old record stays as it is. Nobody

@@ -9,7 +9,7 @@ use crate::time::Millis;
 use std::io::IoSliceMut;
 
 impl Store {
-    /// Large values that somebody refers to (a record, a reader, a writer) or whose bytes are yet to be taken back.
+    /// Large values that a record, a reader or a writer refers to, or whose bytes are yet to be taken back.
     pub fn large_count(&self) -> u64 {
         self.larges.count()
     }
@@ -111,7 +111,7 @@ impl Store {
         self.larges.slice(&self.pool, cursor)
     }
 
-    /// The contiguous bytes at the cursor, empty at the end, to be changed: of a value that nobody but the caller has.
+    /// The contiguous bytes at the cursor, empty at the end, to be changed: of a value that the caller alone refers to.
     pub fn large_slice_mut(&mut self, cursor: &mut LargeCursor) -> &mut [u8] {
         debug_assert_eq!(self.larges.references(cursor.id), 1, "a value that is changed has one holder");
         let left = self.larges.len(cursor.id).saturating_sub(cursor.offset);

@@ -33,7 +33,7 @@ fn limited(stream: TcpStream, patience: Duration) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Makes room for so many sockets, as far as the system allows it; what it does not allow is told by the socket that
+/// Makes room for so many sockets, as far as the system allows it; what it does not allow is reported by the socket that
 /// is one too many.
 pub(super) fn allow_descriptors(count: usize) {
     let wanted = count as u64 + DESCRIPTORS_BESIDE;

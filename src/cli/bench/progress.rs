@@ -9,13 +9,13 @@ use super::stats::{Nanos, Stats};
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Until {
-    /// The first lane has sent so many requests.
+    /// The first load has sent so many requests.
     Requests(u64),
     /// So long after it began.
     Elapsed(Duration),
 }
 
-/// Shows how far a run is; hidden where nobody looks.
+/// Shows how far a run is; hidden without a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
     until: Until,

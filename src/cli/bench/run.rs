@@ -1,8 +1,8 @@
-//! The loop that keeps clients busy: one thread, one poll. A lane is a share of the clients with a load of their own.
+//! The loop that keeps clients busy: one thread, one poll. A lane (of the load, not of the server) is a share of the clients with a load of their own.
 //!
 //! ```text
 //!  closed loop   a client sends its pipeline, waits for all answers, and sends the next
-//!  fixed rate    request i is due at begin + i / rate, whoever is free sends it; latency counts from when it was due
+//!  fixed rate    request i is due at begin + i / rate, the next free client sends it; latency counts from when it was due
 //! ```
 
 use std::{collections::VecDeque, io, ops::Range, time::Duration};

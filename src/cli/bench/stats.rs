@@ -11,7 +11,7 @@ pub(super) type Nanos = u64;
 
 /// Latencies up to an hour, to three digits.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
-/// Kinds of errors that are told apart; further ones go under one name.
+/// Kinds of errors that are counted apart; further ones go under one name.
 const ERROR_KINDS_MAX: usize = 16;
 
 /// Counts of one kind of requests.

@@ -2,7 +2,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `story.rs` | how it is told, and what held |
+//! | `story.rs` | the output, and what held |
 //! | `hop.rs` | the network that damages, loses and doubles |
 
 mod hop;
@@ -38,7 +38,7 @@ enum Trouble {
     Call(client::Error),
     /// The server did not start, or ended badly.
     Server(StartError),
-    /// A socket could not be had, or nobody reads the output any longer.
+    /// A socket could not be had, or the output is closed.
     System(io::Error),
 }
 

@@ -1,4 +1,4 @@
-//! How it is told: numbered chapters, a line with a time for each thing that happens, and a verdict on each promise.
+//! The output: numbered chapters, a line with a time for each thing that happens, and a verdict on each promise.
 
 use std::{
     fmt::Display,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is told, and what of it held.
+/// The output so far, and what of it held.
 pub(super) struct Story<'a> {
     out: &'a mut dyn Write,
     start: Instant,

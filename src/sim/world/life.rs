@@ -60,7 +60,7 @@ impl World {
         self.report.restarts += 1;
     }
 
-    /// From now on nothing goes wrong any more, and everybody has to be served.
+    /// From now on nothing goes wrong any more, and every client has to be served.
     pub fn heal(&mut self) -> Result<(), Violation> {
         self.note(b"", |_| "no more faults".into());
         self.healed = true;

@@ -146,7 +146,7 @@ impl World {
         Ok(())
     }
 
-    /// A server that nobody has a session with: it may ask who they are, and nothing more.
+    /// A server without sessions: it may ask who they are, and nothing more.
     fn land_at_other(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<(), Violation> {
         let now = self.clock.reading();
         let reply = self.other.datagram(from, bytes, now);

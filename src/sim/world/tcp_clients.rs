@@ -121,7 +121,7 @@ impl World {
         let in_multi = matches!(ask.commands.first(), Some(Command::Multi));
         let known = if in_multi { 0 } else { ask.replies.len() };
         for answered in ask.commands.iter().zip(&ask.replies[..known]) {
-            // A value that nobody wrote would be told of by the model.
+            // The model reports a value that no client wrote.
             let _ = self.record(client, answered, ask);
         }
         for command in &ask.commands[known..] {

@@ -2,7 +2,7 @@
 //! them side by side, write what they are answered, and see who can go on.
 //!
 //! ```text
-//!  arrived ─▶ read, read, … ─▶ run_batch ─▶ pending ─▶ model: first what ran ahead, lane by lane, then the rest
+//!  arrived ─▶ read, read, … ─▶ run_batch ─▶ pending ─▶ model: first what ran ahead, connection by connection, then the rest
 //!                                             │        (the order in which the server says that it ran)
 //!                                             └─▶ send, as much as the client's side takes ─▶ Down
 //! ```
@@ -309,7 +309,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody waits for what the server could do now: whoever is not in its queue has nothing ready that its client
+    /// No client waits for what the server could do now: one that is not in its queue has nothing ready that its client
     /// would take, and has sent nothing that the server would read.
     pub fn nobody_is_forgotten(&self) -> Result<(), Violation> {
         for link in self.links.iter().filter(|link| link.open && !link.queued) {

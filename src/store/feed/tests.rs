@@ -1,4 +1,4 @@
-//! The feed by itself: what is published, in which groups, who is lost, and what stays in memory.
+//! The feed by itself: what is published, in which groups, which cursors are lost, and what stays in memory.
 
 use super::*;
 use crate::limits::MIB;

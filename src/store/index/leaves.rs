@@ -6,7 +6,7 @@
 //! thing that needs memory is one more leaf, and that is a block of the pool.
 //!
 //! The handles live in an arena reserved at start; a handle is in one database's list, or on the list of the
-//! condemned (of databases that were flushed), or free.
+//! waiting to be freed (of databases that were flushed), or free.
 
 use super::entry::{Address, Entry, HASH_BITS, kept, spread};
 use super::{Index, NoRoom};
@@ -108,7 +108,7 @@ impl Leaf {
 
 /// All leaves, of all databases. The methods of [`Index`] that look into leaves are given this beside it.
 ///
-/// Kinds of method: `needs_blocks` says when to give a segment to the leaves; `drain_condemned` and `compact_step` are
+/// Kinds of method: `needs_blocks` says when to give a segment to the leaves; `drain_pending_free` and `compact_step` are
 /// work by itself, in bounded steps; the rest are getters.
 pub struct Leaves {
     allocator: LeafAllocator,
@@ -149,19 +149,19 @@ impl Leaves {
         self.free_blocks() < FREE_BLOCKS_MIN
     }
 
-    /// Blocks that nobody has.
+    /// Blocks that are free.
     #[inline]
     pub fn free_blocks(&self) -> usize {
         self.allocator.free_count()
     }
 
-    /// Leaves in use, condemned ones included.
+    /// Leaves in use, those that wait to be freed included.
     pub fn leaf_count(&self) -> usize {
         self.allocator.used_count()
     }
 
-    /// Whether leaves of cleared databases wait for [`drain_condemned`](Self::drain_condemned).
-    pub fn has_condemned(&self) -> bool {
+    /// Whether leaves of cleared databases wait for [`drain_pending_free`](Self::drain_pending_free).
+    pub fn has_pending_free(&self) -> bool {
         self.pending_free_bytes != NONE
     }
 
@@ -295,7 +295,7 @@ impl Leaves {
         }
     }
 
-    /// Puts a whole list of leaves, from `head` to `tail`, among the condemned.
+    /// Puts a whole list of leaves, from `head` to `tail`, among those that wait to be freed.
     pub(super) fn condemn(&mut self, head: u32, tail: u32, count: usize) {
         self.get_mut(tail).next = self.pending_free_bytes;
         self.pending_free_bytes = head;
@@ -304,7 +304,7 @@ impl Leaves {
 
     /// Frees up to `leaves_max` leaves of cleared databases, showing their addresses to `visit`. True: more are
     /// waiting.
-    pub fn drain_condemned(&mut self, leaves_max: usize, mut visit: impl FnMut(Address)) -> bool {
+    pub fn drain_pending_free(&mut self, leaves_max: usize, mut visit: impl FnMut(Address)) -> bool {
         for _ in 0..leaves_max {
             let id = self.pending_free_bytes;
             if id == NONE {
@@ -315,7 +315,7 @@ impl Leaves {
             self.condemned_count -= 1;
             self.free(id);
         }
-        self.has_condemned()
+        self.has_pending_free()
     }
 
     /// Moves up to `leaves_max` leaves out of the highest-numbered leaf segment into partly used lower ones, when two
@@ -336,7 +336,7 @@ impl Leaves {
         moved
     }
 
-    /// Asserts that every handle and block belongs to one of `indexes`, to the condemned, or to nobody.
+    /// Asserts that every handle and block belongs to one of `indexes`, to those that wait to be freed, or is free.
     pub fn invariants<'a>(&self, indexes: impl Iterator<Item = &'a Index>) {
         let owned = indexes.map(|index| index.invariants(self)).sum::<usize>();
         let count = |head: u32| {

@@ -128,7 +128,7 @@ fn agrees_with_a_map() {
             _ => {}
         }
         if step % 16 == 0 {
-            world.leaves.drain_condemned(1, |_| {});
+            world.leaves.drain_pending_free(1, |_| {});
             world.reclaim();
         }
         if step % 2_000 == 0 {
@@ -297,17 +297,17 @@ fn a_cleared_database_is_drained_in_steps() {
     (0..3_000).for_each(|key| world.insert(0, key).unwrap());
     (0..500).for_each(|key| world.insert(1, key).unwrap());
     let (free, used) = (world.leaves.free_blocks(), world.leaves.leaf_count());
-    assert!(!world.leaves.has_condemned());
+    assert!(!world.leaves.has_pending_free());
     world.indexes[0].clear(&mut world.leaves);
     world.indexes[1].clear(&mut world.leaves);
     (3_000..3_100).for_each(|key| world.insert(0, key).unwrap());
     world.check();
     let mut seen = HashMap::new();
     let mut steps = 0;
-    while world.leaves.drain_condemned(4, |address| *seen.entry(address).or_insert(0) += 1) {
+    while world.leaves.drain_pending_free(4, |address| *seen.entry(address).or_insert(0) += 1) {
         steps += 1;
-        assert!(world.leaves.has_condemned());
-        // Compaction may meet condemned leaves.
+        assert!(world.leaves.has_pending_free());
+        // Compaction may meet leaves that wait to be freed.
         world.reclaim();
         world.check();
     }
@@ -315,7 +315,7 @@ fn a_cleared_database_is_drained_in_steps() {
     assert!((0..3_000).all(|key| seen[&at(key)] == 1 + u32::from(key < 500)));
     assert!((3_000..3_100).all(|key| world.has(0, key)));
     world.indexes[0].clear(&mut world.leaves);
-    while world.leaves.drain_condemned(1, |_| {}) {}
+    while world.leaves.drain_pending_free(1, |_| {}) {}
     assert_eq!(world.leaves.leaf_count(), 0);
     assert!(world.leaves.free_blocks() <= free + used);
     world.check();
@@ -376,7 +376,7 @@ fn the_shards_share_all_hashes_and_positions_are_ranges() {
     assert!(places.clone().all(|place| place >> 23 == 0b110) && places.count() == 64);
 }
 
-/// When leaves split, merge and move, and directories double and halve, is nobody's business but shows here: leaves,
+/// When leaves split, merge and move, and directories double and halve, is internal but shows here: leaves,
 /// bytes of directories, and segments that hold leaves, after every two thousand inserts and then every two thousand
 /// removals.
 #[test]
@@ -451,7 +451,7 @@ fn leaves_full_of_tombstones_are_merged() {
     }
 }
 
-/// Hashes that nobody can choose put every entry beside another, so that each removal leaves a tombstone.
+/// Hashes that no client can choose put every entry beside another, so that each removal leaves a tombstone.
 #[test]
 fn a_leaf_of_tombstones_takes_its_buddy_in() {
     for moved in [1, 50] {

@@ -1,6 +1,6 @@
 //! What the store decides under load, as a table in the repository: how many keys stay, how often they are found, what
 //! cleaning and eviction move, where the memory goes. None of it is a promise. A change of policy, or a slip in one,
-//! changes some of it, and shows as a difference to be read; `record` writes the table anew.
+//! changes some of it, and shows as a difference to be read; `record` writes the table again.
 
 use super::model::Random;
 use crate::limits::{KIB, MIB};

@@ -14,7 +14,7 @@ fn delete(store: &mut Store, n: u32) {
 }
 
 /// A sweep walks a segment of the usual size in many steps. What happens to the segment meanwhile: it falls free, alone
-/// or with others, and is filled anew; or it is open, gets more records that expire, and what was passed gets other
+/// or with others, and is filled again; or it is open, gets more records that expire, and what was passed gets other
 /// times to live.
 #[test]
 fn a_segment_may_change_while_a_sweep_is_in_the_middle_of_it() {
