@@ -453,3 +453,26 @@ fn short_commands_are_answered_beside_half_commands_of_any_number() {
     let open = halves.iter().filter(|&&id| !process.is_closing(id)).count();
     assert!(open < 200, "{open} of {} half commands still hold their memory", halves.len());
 }
+
+#[test]
+fn long_replies_that_cannot_be_cut_wait_for_an_empty_output() {
+    let mut process = with_resources(400, Resources { output_bytes: 512 * KIB, ..Resources::default() });
+    let clients: Vec<_> = (0..390).map(|_| process.connect()).collect();
+    for (number, id) in clients.iter().enumerate() {
+        process.send(*id, format!("CLIENT SETNAME a-client-with-a-long-name-{number}\r\n").as_bytes());
+    }
+    let asker = process.connect();
+    let once = process.send(asker, b"CLIENT LIST\r\n").len();
+    assert!(once > 64 * KIB, "{once} bytes are not long");
+    // Ten of them, of which the client takes a little at a time.
+    process.receive(asker, &b"PING\r\nCLIENT LIST\r\n".repeat(10));
+    let mut answer = Vec::new();
+    for _ in 0..10_000 {
+        process.server.run(asker, process.now);
+        if process.take_output(asker, 1_000, &mut answer) == 0 {
+            break;
+        }
+        process.attend();
+    }
+    assert!(!process.is_closed(asker) && answer.len() > 10 * (once - 100), "{} bytes came", answer.len());
+}

@@ -116,6 +116,10 @@ impl Server {
                 connection.set_phase(Phase::Paused);
                 return Progress::Waiting;
             }
+            Prepared::NoRoom => {
+                self.connections[id.index as usize].decoder.hold(len);
+                return Progress::Waiting;
+            }
             Prepared::Answered => Flow::Done,
             Prepared::Queued => {
                 self.connections[id.index as usize].request.has_large = false;
@@ -207,6 +211,9 @@ impl Server {
         }
         if transaction.open && !super::transaction::runs_at_once(verb) {
             return self.queue_command(id, verb, len, now);
+        }
+        if is_long_in_one_go(verb) && !out.is_empty() {
+            return Prepared::NoRoom;
         }
         Prepared::Runnable(verb)
     }
@@ -357,11 +364,35 @@ pub(super) fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -
     &buffer[..PEER_TEXT_BYTES - left]
 }
 
+/// Whether a verb's reply may be long and is made in one go: it begins with an empty output, so that what one client may
+/// have of the output buffers is there for this reply alone.
+fn is_long_in_one_go(verb: &Verb) -> bool {
+    use VerbId::{
+        ClientList, Command, CommandDocs, CommandInfo, CommandList, ConfigGet, Exec, Info, LatencyHistogram,
+        SlowlogGet,
+    };
+    matches!(
+        verb.id,
+        ClientList
+            | Command
+            | CommandDocs
+            | CommandInfo
+            | CommandList
+            | ConfigGet
+            | Exec
+            | Info
+            | LatencyHistogram
+            | SlowlogGet
+    )
+}
+
 /// What is to be done with a decoded command.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Prepared {
     /// The server is paused: later, unconsumed.
     Held,
+    /// Its reply is long and cannot be cut: later, unconsumed, when the replies before it are sent.
+    NoRoom,
     /// It has been answered, by an error.
     Answered,
     /// It waits for EXEC; its references have moved to the queue.
