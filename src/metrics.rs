@@ -296,6 +296,12 @@ impl Metrics {
         self.errors[error.code_index()] += 1;
     }
 
+    /// How many errors of this one's code were answered.
+    #[must_use]
+    pub fn errors_of(&self, error: ErrorKind) -> u64 {
+        self.errors[error.code_index()]
+    }
+
     /// Code and count of the errors answered, without those that never were.
     pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         ERROR_CODES.into_iter().zip(self.errors).filter(|(_, count)| *count > 0)

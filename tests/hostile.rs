@@ -109,6 +109,8 @@ fn row_08_bounds_before_authentication() {
         show(&client.line("AUTH wrong")),
         show(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n")
     );
+    common::eventually("the wrong password in the log", || server.stderr().contains(": wrong password"));
+    assert!(!server.stderr().contains(PASSWORD), "the log shows the password");
     assert_eq!(client.call(&["AUTH", PASSWORD]), b"+OK\r\n");
     // The bounds are gone with the authentication.
     let many = ["EXISTS"; 100];

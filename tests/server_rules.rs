@@ -476,3 +476,40 @@ fn long_replies_that_cannot_be_cut_wait_for_an_empty_output() {
     }
     assert!(!process.is_closed(asker) && answer.len() > 10 * (once - 100), "{} bytes came", answer.len());
 }
+
+/// A reader that takes nothing gives way although more input of its own finds no memory either.
+#[test]
+fn stalled_readers_that_starve_for_input_give_way_too() {
+    let resources = Resources { input_bytes: 128 * KIB, output_bytes: 64 * KIB, ..Resources::default() };
+    let mut process = with_resources(40, resources);
+    let setting = process.connect();
+    process.send(setting, &encode(&[b"SET".as_slice(), b"k", &[b'x'; 1000]]));
+    let push = |process: &mut InProcess, id: ConnectionId, bytes: &[u8]| {
+        let mut rest = bytes;
+        for _ in 0..8 {
+            let taken = process.receive(id, rest);
+            rest = &rest[taken..];
+            process.server.run(id, process.now);
+        }
+        process.server.input_left(id, !rest.is_empty());
+    };
+    let half = encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]);
+    for _ in 0..30 {
+        let id = process.connect();
+        push(&mut process, id, &half[..15_000]);
+    }
+    for _ in 0..4 {
+        let id = stall(&mut process, 10);
+        push(&mut process, id, &encode(&[b"GET".as_slice(), b"k"]).repeat(400));
+    }
+    let polite = process.connect();
+    assert_eq!(process.receive(polite, b"PING\r\n"), 6, "a short command finds a buffer");
+    process.server.run(polite, process.now);
+    let mut answer = Vec::new();
+    assert_eq!(process.take_output(polite, usize::MAX, &mut answer), 0, "there was memory for its reply");
+    process.advance(STALL_MS);
+    process.attend();
+    process.server.run(polite, process.now);
+    process.take_output(polite, usize::MAX, &mut answer);
+    assert_eq!(show(&answer), show(b"+PONG\r\n"));
+}

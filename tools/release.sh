@@ -94,7 +94,9 @@ fill_package() {
     done
     install -D -m 644 /dev/stdin "$doc/copyright" < <(cat LICENSE-MIT; echo; cat LICENSE-APACHE)
     install -D -m 644 /dev/stdin "$doc/changelog.gz" < <(gzip -n -9 <CHANGELOG.md)
-    install -m 644 README.md docs/*.md "$doc"
+    install -m 644 README.md "$doc"
+    mkdir -p "$doc/docs"
+    install -m 644 docs/*.md "$doc/docs"
     mkdir -p "$to/DEBIAN"
     cat >"$to/DEBIAN/control" <<CONTROL
 Package: pannier

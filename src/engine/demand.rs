@@ -5,6 +5,7 @@
 use super::Engine;
 use crate::{
     command::{Flags, Verb, VerbId},
+    limits::VALUE_BYTES_MAX,
     mutation::Database,
     store::Store,
     time::Millis,
@@ -34,7 +35,11 @@ pub fn needed_bytes(verb: &Verb, args: &Args<'_>) -> u64 {
         })
         .sum();
     let gap = match verb.id {
-        VerbId::Setrange => args.bytes(2).and_then(parse_i64).map_or(0, |offset| offset.max(0) as u64),
+        // Of one that no value can have, or that writes nothing, the command itself answers what is wrong.
+        VerbId::Setrange if args.bytes(3) != Some(b"") => {
+            let offset = args.bytes(2).and_then(parse_i64).and_then(|offset| u64::try_from(offset).ok());
+            offset.filter(|offset| *offset <= VALUE_BYTES_MAX).unwrap_or(0)
+        }
         _ => 0,
     };
     (key_count * RECORD_BYTES + given).saturating_add(gap)

@@ -19,6 +19,9 @@ pub(super) struct Budget {
 
 /// The bounds of [`Budget::receive_bytes`]. Below a megabyte, taking in a value of a megabyte costs the more processor
 /// time the smaller the buffer: 203 µs with a megabyte, 237 with a half, 353 with a quarter, 512 with a sixteenth.
+/// A limit of 48 MiB is what a container of 64 MiB has by default: there, the sockets of 500 clients that stop in long
+/// commands, or take no replies, must fit beside it.
+const RECEIVE_BYTES_LESS: usize = 16 * KIB;
 const RECEIVE_BYTES_MIN: usize = 32 * KIB;
 const RECEIVE_BYTES_MAX: usize = MIB;
 
@@ -66,7 +69,9 @@ impl Budget {
             output_bytes: share,
             queue_bytes: share / 2,
             udp_clients,
-            receive_bytes: (memory_bytes / 1024).clamp(RECEIVE_BYTES_MIN, RECEIVE_BYTES_MAX),
+            receive_bytes: (memory_bytes / 1024)
+                .saturating_sub(RECEIVE_BYTES_LESS)
+                .clamp(RECEIVE_BYTES_MIN, RECEIVE_BYTES_MAX),
         })
     }
 }

@@ -17,9 +17,9 @@
 //! either is free. When neither side can move any more, the write time limit ends it.
 //!
 //! **Out of memory.** A connection that needs a buffer and finds none is *starved*: nothing is read (or run) for it until
-//! memory comes back. The last quarter of the input arena is for buffers of the usual length, the last eighth for the
-//! shortest, which a short command needs; of both, one long command at a time may use the rest, so that many half-sent
-//! long commands cannot block each other for ever. Where connections starve, those that hold buffers and have made no
+//! memory comes back. The last sixteenth of the input arena is for the shortest buffers, which a short command needs;
+//! what is between that and three quarters, for one long command at a time, so that many half-sent ones cannot block
+//! each other for ever. Where connections starve, those that hold buffers and have made no
 //! progress for [`STALL_MS`] are closed until another eighth of the arena is free: first those that are not authenticated,
 //! then the longest stalled, and last those that starve themselves in the middle of a command.
 
@@ -179,17 +179,13 @@ impl Server {
 
     /// Whether a ring may become so long as far as the others are concerned.
     fn may_lengthen(&mut self, id: ConnectionId, capacity: usize, wanted: usize) -> bool {
-        let (used, all) = (self.input.used(), self.input.capacity());
         // While it is moved, the old buffer is taken as well.
-        let spared = if wanted <= BUFFER_UNIT_BYTES {
-            0
-        } else if wanted <= RING_BYTES {
-            all / 8
-        } else {
-            all / 4
-        };
-        if used + wanted + spared <= all {
+        let (needed, all) = (self.input.used() + wanted, self.input.capacity());
+        if wanted <= BUFFER_UNIT_BYTES || needed <= all / 4 * 3 {
             return true;
+        }
+        if needed > all / 16 * 15 {
+            return false;
         }
         let is_receiving = |connection: &Connection| matches!(connection.phase(), Phase::Receiving { .. });
         let holder = self.starved.granted.filter(|holder| {
@@ -344,12 +340,14 @@ fn is_stalled_holder(connection: &Connection, kind: BufferKind) -> bool {
         BufferKind::Output => connection.output.capacity(),
     };
     let readiness = &connection.readiness;
-    let waits_for_client = match connection.phase() {
+    let is_up_to_client = match connection.phase() {
         Phase::Paused => false,
-        Phase::Receiving { .. } => !readiness.unread || readiness.write_blocked,
-        _ => readiness.write_blocked,
+        // It takes no replies, whatever else it waits for.
+        _ if readiness.write_blocked => true,
+        Phase::Receiving { .. } => !readiness.unread && readiness.starved.is_none(),
+        _ => false,
     };
-    held_bytes > 0 && waits_for_client && readiness.starved.is_none() && !readiness.runnable
+    held_bytes > 0 && is_up_to_client && !readiness.runnable
 }
 
 /// Whether a connection holds input buffers in the middle of a command for which it finds no more of them: there is no

@@ -107,6 +107,7 @@ impl Server {
         let before = Before {
             output_len: self.connections[id.index as usize].output.pending_len(),
             error_count: self.engine.metrics.counters.error_replies,
+            wrong_password_count: self.engine.metrics.errors_of(ErrorKind::WrongPassword),
             started_us: started,
         };
         let flow = match self.prepare(id, len, now) {
@@ -128,6 +129,9 @@ impl Server {
             Prepared::Runnable(verb) => {
                 self.refresh_stats(verb, now);
                 let flow = self.execute(id, verb, Source::Input { len }, now);
+                if matches!(verb.id, VerbId::Auth | VerbId::Hello) {
+                    self.log_wrong_password(id, before.wrong_password_count);
+                }
                 if timed {
                     let micros = (self.resources.clock_us)().saturating_sub(started);
                     self.note_time(id, verb, (len, micros), now);
@@ -139,6 +143,16 @@ impl Server {
             self.log_request(id, len, &before, flow);
         }
         self.finish(id, len, flow)
+    }
+
+    /// A line for a password that was wrong; the log keeps to a few of a kind.
+    #[cold]
+    fn log_wrong_password(&self, id: ConnectionId, count_before: u64) {
+        if self.engine.metrics.errors_of(ErrorKind::WrongPassword) > count_before
+            && let Some(connection) = self.get(id)
+        {
+            log::warn!("{}: wrong password", connection.peer);
+        }
     }
 
     /// Tells the engine how long a command took.
@@ -349,6 +363,7 @@ impl Server {
 struct Before {
     output_len: u64,
     error_count: u64,
+    wrong_password_count: u64,
     started_us: u64,
 }
 
