@@ -21,8 +21,8 @@ pub(super) struct Budget {
 /// time the smaller the buffer: 203 µs with a megabyte, 237 with a half, 353 with a quarter, 512 with a sixteenth.
 /// A limit of 48 MiB is what a container of 64 MiB has by default: there, the sockets of 500 clients that stop in long
 /// commands, or take no replies, must fit beside it.
-const RECEIVE_BYTES_LESS: usize = 36 * KIB;
-const RECEIVE_BYTES_MIN: usize = 12 * KIB;
+const RECEIVE_BYTES_LESS: usize = 40 * KIB;
+const RECEIVE_BYTES_MIN: usize = 8 * KIB;
 const RECEIVE_BYTES_MAX: usize = MIB;
 
 /// Memory that the process takes whatever it serves: its code and stacks. Clients are counted apart.
