@@ -54,6 +54,9 @@ pub(super) struct Starved {
     returns_seen: [u64; 2],
     /// When stalled connections are looked for next.
     check_at: Option<Millis>,
+    /// For each kind of buffer, whether a connection has starved since stalled ones were last looked for. One that is
+    /// woken for every buffer that comes back, and starves again at once, is hardly ever seen in its queue.
+    is_recent: [bool; 2],
     /// The connection whose long command may use the last quarter of the input arena.
     granted: Option<ConnectionId>,
 }
@@ -65,6 +68,7 @@ impl Starved {
             output: WakeQueue::new(max_clients),
             returns_seen: [0; 2],
             check_at: None,
+            is_recent: [false; 2],
             granted: None,
         }
     }
@@ -244,6 +248,7 @@ impl Server {
             self.starved.returns_seen[kind as usize] = arena.returns();
         }
         self.starved.queue(kind).push(id.index);
+        self.starved.is_recent[kind as usize] = true;
         self.starved.check_at.get_or_insert(now.plus(CHECK_MS));
     }
 
@@ -266,9 +271,6 @@ impl Server {
                 }
             }
         }
-        if self.starved.input.is_empty() && self.starved.output.is_empty() {
-            self.starved.check_at = None;
-        }
     }
 
     /// Where connections starve: closes those that hold buffers and make no progress.
@@ -276,9 +278,11 @@ impl Server {
         if self.starved.check_at.is_none_or(|at| at > now) {
             return;
         }
-        self.starved.check_at = Some(now.plus(CHECK_MS));
+        self.starved.check_at = None;
         for kind in [BufferKind::Input, BufferKind::Output] {
-            if !self.starved.queue(kind).is_empty() {
+            let is_recent = std::mem::take(&mut self.starved.is_recent[kind as usize]);
+            if is_recent || !self.starved.queue(kind).is_empty() {
+                self.starved.check_at = Some(now.plus(CHECK_MS));
                 self.close_stalled(kind, now);
             }
         }
