@@ -346,5 +346,4 @@ fn quantile_ns(buckets: &[(u64, u64)], thousandths: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "history_tests.rs"]
 mod tests;

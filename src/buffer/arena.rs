@@ -361,5 +361,4 @@ fn order_for(len: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "arena_tests.rs"]
 mod tests;

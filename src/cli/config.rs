@@ -242,5 +242,4 @@ fn print_json(out: &mut dyn Write, rows: Vec<(String, Setting)>) -> Result<(), F
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

@@ -134,5 +134,4 @@ fn sample(record: &Record<'_>) -> String {
 }
 
 #[cfg(test)]
-#[path = "log_limit_tests.rs"]
 mod tests;

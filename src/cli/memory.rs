@@ -159,5 +159,4 @@ fn smallest_upwards(mount: &Path, path: &str, name: &str) -> Option<Available> {
 }
 
 #[cfg(test)]
-#[path = "memory_tests.rs"]
 mod tests;

@@ -267,5 +267,4 @@ pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
 }
 
 #[cfg(test)]
-#[path = "serve_tests.rs"]
 mod tests;

@@ -420,5 +420,4 @@ fn parse_boolean(letter: &[u8]) -> Result<bool, Malformed> {
 }
 
 #[cfg(test)]
-#[path = "reply_tests.rs"]
 mod tests;

@@ -481,5 +481,4 @@ fn integer(reply: Reply) -> Result<i64, Error> {
 }
 
 #[cfg(test)]
-#[path = "tcp_tests.rs"]
 mod tests;

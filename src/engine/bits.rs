@@ -266,3 +266,6 @@ fn search_on<'a>(call: &mut Call<'_, 'a, '_>, cursor: LargeCursor, search: &Sear
     engine.store.large_release(cursor.id);
     call.done(search.answer(found))
 }
+
+#[cfg(test)]
+mod tests;

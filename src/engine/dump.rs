@@ -94,3 +94,6 @@ fn go_on<'a>(call: &mut Call<'_, 'a, '_>, work: Dump) -> Outcome<'a> {
     out.raw(b"\r\n");
     Ok(Flow::Done)
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,3 +254,6 @@ fn answer_matches(out: &mut Out<'_>, walk: &Walk<'_, '_>, options: &Options, len
     out.bulk(b"len");
     out.integer(len as i64);
 }
+
+#[cfg(test)]
+mod tests;

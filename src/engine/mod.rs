@@ -34,8 +34,6 @@ mod absent;
 mod bitfield;
 mod bitop;
 mod bits;
-#[cfg(test)]
-mod bits_tests;
 mod call;
 mod client;
 mod commands;
@@ -44,8 +42,6 @@ mod counters;
 pub mod demand;
 mod dispatch;
 mod dump;
-#[cfg(test)]
-mod dump_tests;
 mod expire;
 pub mod fast_path;
 pub mod gate;
@@ -55,15 +51,9 @@ mod info;
 mod keys;
 mod latency;
 mod lcs;
-#[cfg(test)]
-mod lcs_tests;
 mod memory;
 pub mod meter;
-#[cfg(test)]
-mod metered_tests;
 mod multiple;
-#[cfg(test)]
-mod multiple_tests;
 pub mod names;
 mod object;
 pub mod ops;
@@ -72,8 +62,6 @@ mod ranges;
 mod restore;
 mod scan;
 mod server;
-#[cfg(test)]
-mod server_tests;
 pub mod session;
 mod set;
 mod slowlog;

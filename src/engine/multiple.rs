@@ -174,3 +174,6 @@ fn put_all<'a>(call: &mut Call<'_, 'a, '_>, pairs: Pairs, expiry: BatchExpiry) -
     call.engine.charge_step(units + (bytes / BYTES_PER_UNIT) as u32);
     call.engine.store.put_all(call.session.db, pairs, expiry, call.now).map_err(super::refused)
 }
+
+#[cfg(test)]
+mod tests;

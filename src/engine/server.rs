@@ -84,3 +84,6 @@ pub fn function_list<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.out.array(0);
     Ok(Flow::Done)
 }
+
+#[cfg(test)]
+mod tests;

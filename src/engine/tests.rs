@@ -3,6 +3,8 @@
 
 use super::testing::Bench;
 
+mod metered;
+
 /// Plays a transcript: lines `> command`, each followed by the escaped reply.
 fn play(name: &str, transcript: &str) {
     let mut bench = Bench::new();

@@ -399,6 +399,4 @@ fn known_op(head: &Head) -> Option<Op> {
 }
 
 #[cfg(test)]
-mod handle_tests;
-#[cfg(test)]
 mod tests;

@@ -7,7 +7,8 @@ use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::time::Millis;
 use crate::wire::frame::FRAME_LEN_MIN;
 
-mod tag_tests;
+mod handle;
+mod tag;
 
 const EPOCH: u32 = 0xE90C;
 

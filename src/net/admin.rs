@@ -351,5 +351,4 @@ impl Exchange {
 }
 
 #[cfg(test)]
-#[path = "admin_tests.rs"]
 mod tests;

@@ -74,5 +74,4 @@ impl Server {
 }
 
 #[cfg(test)]
-#[path = "push_tests.rs"]
 mod tests;

@@ -144,3 +144,6 @@ fn is_blind(operation: &Operation) -> bool {
         _ => operation.seen == Seen::Unknown && operation.action == Action::Delete,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,8 +28,6 @@
 //! | `shrink`, `report`, `violation` | smaller failures, figures, words |
 
 mod checker;
-#[cfg(test)]
-mod checker_tests;
 mod clock;
 mod commands;
 mod faults;

@@ -411,5 +411,4 @@ impl<'a> Out<'a> {
 }
 
 #[cfg(test)]
-#[path = "encode_tests.rs"]
 mod tests;

@@ -426,5 +426,4 @@ pub fn encode(
 }
 
 #[cfg(test)]
-#[path = "frame_tests.rs"]
 mod tests;

@@ -103,5 +103,4 @@ fn one_of(class: &[u8], byte: u8, ignore_case: bool) -> (bool, usize) {
 }
 
 #[cfg(test)]
-#[path = "glob_tests.rs"]
 mod tests;

@@ -159,5 +159,4 @@ fn nibble(digit: u8) -> u8 {
 }
 
 #[cfg(test)]
-#[path = "inline_tests.rs"]
 mod tests;

@@ -196,5 +196,4 @@ fn print(negative: bool, mut integer: u128, mut decimals: u128, buffer: &mut [u8
 }
 
 #[cfg(test)]
-#[path = "long_double_tests.rs"]
 mod tests;

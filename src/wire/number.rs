@@ -136,5 +136,4 @@ fn print(buffer: &mut [u8; FLOAT_BYTES_MAX], text: std::fmt::Arguments<'_>) -> u
 }
 
 #[cfg(test)]
-#[path = "number_tests.rs"]
 mod tests;

@@ -164,5 +164,4 @@ pub const fn fold([a, b, c]: [u8; 3]) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "quick_tests.rs"]
 mod tests;

@@ -484,5 +484,4 @@ fn look(count: usize) {
 fn look(_: usize) {}
 
 #[cfg(test)]
-#[path = "resp_tests.rs"]
 mod tests;

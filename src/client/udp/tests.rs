@@ -15,7 +15,7 @@ use crate::store::{Store, StoreConfig};
 use crate::time::{Millis, Now};
 use crate::wire::frame::{self, COOKIE_LEN, Direction, Head, Op};
 
-mod back_off_tests;
+mod back_off;
 
 /// In parts of 1,000.
 #[derive(Clone, Copy, Debug, Default)]

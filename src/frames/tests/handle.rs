@@ -1,8 +1,8 @@
 //! Operations from datagram to store and back, and the same over a stream.
 
-use super::*;
 use crate::config::ServerOptions;
 use crate::engine::Engine;
+use crate::frames::*;
 use crate::limits::{DATAGRAM_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
 use crate::mutation::{Mutation, NewValue, Revision};
 use crate::store::{OnFull, Store, StoreConfig};

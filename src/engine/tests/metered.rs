@@ -1,7 +1,7 @@
 //! The whole table of verbs with hostile sizes: what takes many arguments or long patterns is cut into slices, or bounded.
 
-use super::testing::Bench;
 use crate::command::{Flags, VERBS, VerbId};
+use crate::engine::testing::Bench;
 use crate::wire::glob::PATTERN_BYTES_MAX;
 
 /// Arguments of a command, far more than fit into one turn's work.

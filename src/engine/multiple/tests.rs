@@ -1,7 +1,7 @@
 //! MSET and MSETNX in small stores that are full to the brim: all or nothing, whatever it takes. Beside the store goes a
 //! map to which the changes are applied that the store tells.
 
-use super::testing::Bench;
+use crate::engine::testing::Bench;
 use crate::{
     config::ServerOptions,
     limits::MIB,

@@ -1,6 +1,6 @@
 //! LCS against the textbook's table of lengths, and Redis's way back through it.
 
-use super::testing::Bench;
+use crate::engine::testing::Bench;
 
 /// The subsequence that Redis finds.
 fn textbook(a: &[u8], b: &[u8]) -> Vec<u8> {

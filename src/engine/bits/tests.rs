@@ -1,6 +1,6 @@
 //! Bits of values that are long enough for their commands to run in several slices, against bits counted one by one.
 
-use super::{Engine, testing::Bench};
+use crate::engine::{Engine, testing::Bench};
 use crate::{
     mutation::{Database, Mutation},
     time::Millis,
@@ -133,7 +133,7 @@ fn combinations_of_short_and_long_values_are_exact() {
 
 /// Changes every key that a command may be reading.
 fn disturb(engine: &mut Engine) {
-    let now = Millis(super::testing::START);
+    let now = Millis(crate::engine::testing::START);
     for key in [b"k", b"l"] {
         for offset in [0, 600_000, 1_200_000] {
             let write = Mutation::Write { db: Database(0), key, offset, bytes: &[0x77; 5] };

@@ -1,10 +1,10 @@
 //! The checker against histories whose verdict is known, and its two searches against each other.
 
-use super::checker::{Verdict, check, search};
-use super::history::{Action, Content, If, Operation, Seen};
-use super::state::{ABSENT, State, outcomes};
-use super::witness::has_witness;
+use super::{Verdict, check, search};
 use crate::random::Random;
+use crate::sim::history::{Action, Content, If, Operation, Seen};
+use crate::sim::state::{ABSENT, State, outcomes};
+use crate::sim::witness::has_witness;
 
 fn operation(action: Action, seen: Seen, begun: u64, ended: u64) -> Operation {
     Operation { client: 0, action, seen, begun, ended, wall: (begun, ended), wall_highest: ended }

@@ -130,7 +130,7 @@ fn a_reachable_admin_port_needs_a_token_and_no_password_replaces_it() {
 /// Each flag has its row in docs/configuration.md, with its variable and, where the program has one, its default.
 #[test]
 fn the_page_has_every_flag() {
-    let page = include_str!("../../docs/configuration.md");
+    let page = include_str!("../../../docs/configuration.md");
     let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `--")).collect();
     let command = Only::command();
     let flags: Vec<_> = command.get_arguments().filter(|flag| flag.get_long().is_some()).collect();

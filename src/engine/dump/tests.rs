@@ -1,6 +1,6 @@
 //! What DUMP answers and RESTORE takes: each other's, Redis's own, and what only looks like it.
 
-use super::testing::{Bench, START};
+use crate::engine::testing::{Bench, START};
 use crate::wire::crc64::crc64;
 
 /// The value of a bulk reply.

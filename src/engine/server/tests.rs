@@ -1,6 +1,6 @@
 //! Transcripts about the server itself: authentication, INFO, CONFIG, COMMAND, SLOWLOG, LATENCY.
 
-use super::{
+use crate::engine::{
     ServerOptions, Timing,
     testing::{Bench, START},
 };
