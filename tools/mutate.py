@@ -33,8 +33,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Integration tests that drive the server itself, in this process or another. Those of the command line, of files of the
 # repository and of resident memory are left out, and so is each single test that takes longer than SLOWEST seconds.
-WIDER = ("fuzz_corpus split_replay transcripts random_server server_rules protocol_page batch hostile udp server admin "
-         "no_alloc udp_no_alloc lossy").split()
+WIDER = "fuzz_corpus server_rules pages sockets no_alloc".split()
 SEEDS, SEEDS_AT_ONCE, SLOWEST = 40, 5, 4.0
 # Virtual memory of a test in KiB: a mutant that allocates without end must not take the machine along.
 MEMORY_KIB = 8 << 20

@@ -1,4 +1,4 @@
-//! A global allocator that counts, for `tests/no_alloc.rs`: it alone may say so, with
+//! A global allocator that counts, for the binary `tests/no_alloc`: it alone may say so, with
 //! `#[global_allocator] static ALLOCATOR: CountingAllocator = CountingAllocator;`
 //!
 //! Only the thread that has called [`counting`] is counted, so that the test harness's own threads do not matter.

@@ -1,7 +1,7 @@
 //! CLIENT KILL and CLIENT LIST: every filter, alone and in pairs, against clients that match and that do not.
 
-use super::InProcess;
 use crate::common::{MIB, show};
+use crate::in_process::InProcess;
 use pannier::connection::ConnectionId;
 
 /// Conditions that hold for the victim, and the same for nobody.

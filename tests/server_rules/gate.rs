@@ -1,8 +1,8 @@
 //! What holds for RESP commands and for frames alike: CLIENT PAUSE, counters, histograms, the slow log.
 
-use super::InProcess;
 use crate::common::{MIB, show};
 use crate::in_process::EPOCH;
+use crate::in_process::InProcess;
 use pannier::config::TimeLimit;
 use pannier::connection::ConnectionId;
 use pannier::limits::DATAGRAM_BYTES_MAX;

@@ -1,7 +1,7 @@
 //! Transactions: whole or not at all, as long as memory lets them be, and nobody hoards that memory.
 
-use super::InProcess;
 use crate::common::{KIB, MIB, encode, show};
+use crate::in_process::InProcess;
 use pannier::connection::ConnectionId;
 use pannier::server::Resources;
 use pannier::store::StoreConfig;

@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 
-#[path = "../../../tests/support/fake_server.rs"]
+#[path = "../../../tests/common/fake_server.rs"]
 mod fake;
 use fake::{Answer, fake_server};
 

@@ -2,14 +2,8 @@
 //! commands, large values, transactions, long replies, in pieces of any size, closed in the middle, with too little
 //! memory for all of it. Invariants are checked throughout, and at the end nobody hangs and nothing is held.
 
-#![cfg(feature = "cli")]
-
-mod common;
-#[path = "common/in_process.rs"]
-mod in_process;
-
-use common::{KIB, MIB, Random, encode, reply_len, show};
-use in_process::{InProcess, PEER};
+use crate::common::{KIB, MIB, Random, encode, reply_len, show};
+use crate::in_process::{InProcess, PEER};
 use pannier::connection::ConnectionId;
 use pannier::server::{Resources, Socket};
 use pannier::store::{OnFull, StoreConfig};

@@ -1,10 +1,6 @@
 //! What whoever runs a server does with it: signals, the log, configuration, manual pages and completions.
 
-#![cfg(feature = "cli")]
-
-mod common;
-
-use common::{KIB, Server, binary, eventually, show};
+use crate::common::{KIB, Server, binary, eventually, show};
 use pannier::client::{PutOptions, Udp};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -186,7 +182,7 @@ fn a_pipeline_and_long_replies_are_answered_at_the_end() {
         let mut words = vec!["MGET"];
         words.extend(names.iter().map(String::as_str));
         // The second command waits behind the long reply.
-        client.send(&[common::encode(&words), b"PING\r\n".to_vec()].concat());
+        client.send(&[crate::common::encode(&words), b"PING\r\n".to_vec()].concat());
         client.stream.peek(&mut [0]).expect("the reply's begin");
         server.signal("TERM");
         eventually("the stop to begin", || server.stderr().contains("stopping on"));
@@ -429,7 +425,7 @@ fn the_log_says_who_may_come_in() {
         Server::start(&["--log-format", "json", "--password-file", &folder.file("password", "hunter2")]);
     assert_eq!(line(&server, "password: ")["password"], "set");
 
-    let mut command = common::command();
+    let mut command = crate::common::command();
     command.args(["serve", "--tcp", "0.0.0.0:0", "--udp", "off", "--admin", "off", "--memory", "64MiB"]);
     let mut server = Server::spawn(command.args(["--allow-unauthenticated", "--log-format", "json"]));
     eventually("the server to listen", || server.stderr().contains("listening"));

@@ -1,17 +1,9 @@
 //! After the start, serving takes nothing from the heap: a counting allocator is this test's global one, and the
 //! I/O-free server runs under it. A new verb in the table without a case here fails the test.
 
-#![cfg(feature = "cli")]
-
-mod common;
-#[path = "common/counting_allocator.rs"]
-mod counting_allocator;
-#[path = "common/in_process.rs"]
-mod in_process;
-
-use common::{KIB, MIB, Random, encode, show};
-use counting_allocator::{CountingAllocator, counting};
-use in_process::{EPOCH, InProcess};
+use crate::common::{KIB, MIB, Random, encode, show};
+use crate::counting_allocator::counting;
+use crate::in_process::{EPOCH, InProcess};
 use pannier::command::VERBS;
 use pannier::connection::ConnectionId;
 use pannier::limits::DATAGRAM_BYTES_MAX;
@@ -19,9 +11,6 @@ use pannier::server::Resources;
 use pannier::store::{OnFull, StoreConfig};
 use pannier::wire::frame::{self, Direction, Head, Op, Status};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-#[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// A clock by which every command takes a while, so that the slow log and the histograms have work.
 fn clock_us() -> u64 {
@@ -282,7 +271,7 @@ fn cases(verb: &str) -> &'static [&'static str] {
         "function|flush" => &["FUNCTION FLUSH"],
         "function|list" => &["FUNCTION LIST"],
         "function|help" => &["FUNCTION HELP"],
-        other => panic!("the verb {other} has no case in tests/no_alloc.rs"),
+        other => panic!("the verb {other} has no case in tests/no_alloc/server.rs"),
     }
 }
 

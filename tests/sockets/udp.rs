@@ -1,8 +1,4 @@
 //! Datagrams and framed connections over real sockets: the real client against the real server, and raw frames that a client would not send.
-#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
-#![cfg(feature = "cli")]
-
-mod common;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::Server;
+use crate::common::Server;
 use pannier::client::{Client, Error, Outcome, PutOptions, Request, Udp};
 use pannier::wire::frame::{self, Direction, Head, Op, Status, Step};
 use pannier::wire::tag::{TagKey, TagKeys};
@@ -26,7 +22,7 @@ fn udp_address(server: &Server) -> SocketAddr {
 }
 
 /// The counters of INFO's section on datagrams, without their common prefix.
-fn counters_from(client: &mut common::Client) -> BTreeMap<String, u64> {
+fn counters_from(client: &mut crate::common::Client) -> BTreeMap<String, u64> {
     let reply = client.call(&["INFO", "datagrams"]);
     let text = String::from_utf8(reply).expect("text");
     let lines = text.lines().filter_map(|line| line.strip_prefix("datagrams_")?.split_once(':'));
@@ -56,7 +52,7 @@ impl Raw {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any).expect("bind");
         socket.connect(to).expect("connect");
-        socket.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
+        socket.set_read_timeout(Some(crate::common::PATIENCE)).expect("time limit");
         let mut raw = Raw { socket, id, epoch: 0, cookie: [0; 16] };
         for expected in [Status::Challenge, Status::Ok] {
             let bytes = raw.frame(Head::request(Op::Hello, id, 0), 0);
@@ -174,7 +170,7 @@ fn i_without_a_cookie_no_client_gets_more_than_it_sent() {
 }
 
 /// `whole`, damaged so that it cannot be taken for a frame.
-fn malformed(whole: &[u8], random: &mut common::Random) -> Vec<u8> {
+fn malformed(whole: &[u8], random: &mut crate::common::Random) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     match random.below(6) {
         0 => bytes.truncate(random.below(whole.len())),
@@ -202,7 +198,7 @@ fn k_malformed_datagrams_get_not_one_byte_and_are_all_counted() {
     let server = server();
     let raw = Raw::connect(udp_address(&server), 14);
     let whole = raw.add(1);
-    let mut random = common::Random(1);
+    let mut random = crate::common::Random(1);
     let mut info = server.connect();
     let before = counters_from(&mut info);
     let mut expected: BTreeMap<String, u64> = BTreeMap::new();
@@ -215,7 +211,7 @@ fn k_malformed_datagrams_get_not_one_byte_and_are_all_counted() {
         *expected.entry(format!("rejected_{}", reason.name())).or_default() += 1;
         raw.socket.send(&bytes).expect("send");
         if round % BURST == 0 {
-            common::eventually("the server to count what was sent", || {
+            crate::common::eventually("the server to count what was sent", || {
                 counters_from(&mut info)["received"] == before["received"] + round
             });
         }
@@ -243,7 +239,7 @@ struct Framed {
 impl Framed {
     fn connect(server: &Server) -> Framed {
         let stream = TcpStream::connect(server.address).expect("connect");
-        stream.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
+        stream.set_read_timeout(Some(crate::common::PATIENCE)).expect("time limit");
         Framed { stream, received: Vec::new() }
     }
 
@@ -329,7 +325,7 @@ fn tagged_datagrams_are_worth_nothing_over_tcp() {
     let keys = TagKeys::from_password(password.as_bytes());
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
     socket.connect(udp_address(&server)).expect("connect");
-    socket.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
+    socket.set_read_timeout(Some(crate::common::PATIENCE)).expect("time limit");
     let overheard = RefCell::new(Vec::new());
     let ask = |head: Head, key: &[u8]| {
         let bytes = encoded(&head, key, Some(&keys.request));

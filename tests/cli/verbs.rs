@@ -1,7 +1,5 @@
 //! The `pannier` binary as scripts see it: what goes to stdout, what to stderr, and the exit code.
 
-#![cfg(feature = "cli")]
-
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -9,9 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-#[path = "support/fake_server.rs"]
-mod fake;
-use fake::{Answer, fake_server};
+use crate::fake::{Answer, fake_server};
 
 /// Runs the binary against `server` with nothing of this machine's environment.
 fn pannier(server: &str, words: &[&str], stdin: &[u8]) -> Output {

@@ -4,14 +4,10 @@
 //! key, and nobody is evicted for what is not a write.
 //!
 //! ```console
-//! $ cargo test --release --test attacks -- --include-ignored --nocapture
+//! $ cargo test --release --test sockets attacks:: -- --include-ignored --nocapture
 //! ```
-#![cfg(feature = "cli")]
-#![allow(clippy::disallowed_methods)] // It measures by a real clock.
 
-mod common;
-
-use common::{Client, KIB, MIB, PATIENCE, Server, encode};
+use crate::common::{Client, KIB, MIB, PATIENCE, Server, encode};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -2,14 +2,8 @@
 //! and as pipelines of many connections to another, are answered alike, whatever a command changes of what was seen
 //! for those behind it.
 
-#![cfg(feature = "server")]
-
-mod common;
-#[path = "common/in_process.rs"]
-mod in_process;
-
-use common::{MIB, Random};
-use in_process::InProcess;
+use crate::common::{MIB, Random};
+use crate::in_process::InProcess;
 use pannier::connection::ConnectionId;
 use pannier::server::Resources;
 use pannier::store::{OnFull, StoreConfig};
@@ -17,7 +11,7 @@ use pannier::store::{OnFull, StoreConfig};
 const CLIENTS: usize = 5;
 
 fn encode(arguments: &[&[u8]]) -> Vec<u8> {
-    common::encode(arguments)
+    crate::common::encode(arguments)
 }
 
 fn server(on_full: OnFull) -> (InProcess, Vec<ConnectionId>) {

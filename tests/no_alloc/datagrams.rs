@@ -1,22 +1,15 @@
 //! The datagram side takes nothing from the heap once it is made: every operation, every refusal, new clients, and
 //! sessions that are dropped for others.
-#![cfg(feature = "server")]
-
-#[path = "common/counting_allocator.rs"]
-mod counting_allocator;
 
 use std::net::SocketAddr;
 
-use counting_allocator::{CountingAllocator, counting};
+use crate::counting_allocator::counting;
 use pannier::config::ServerOptions;
 use pannier::engine::Engine;
 use pannier::frames::{Config, FrameServer, Handled, Incoming};
 use pannier::store::{Store, StoreConfig};
 use pannier::time::{Millis, Now};
 use pannier::wire::frame::{self, Direction, Head, Op};
-
-#[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const EPOCH: u32 = 9;
 

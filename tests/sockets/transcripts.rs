@@ -1,24 +1,17 @@
 //! Replays `tests/transcripts/*.txt` over a real socket. Their format is described in `common/transcript.rs`.
 //!
 //! To record them again from a Redis server whose databases may be emptied:
-//! `PANNIER_RECORD_FROM=127.0.0.1:6379 cargo test --test transcripts -- --ignored record`
+//! `PANNIER_RECORD_FROM=127.0.0.1:6379 cargo test --test sockets transcripts:: -- --ignored record`
 
-#![cfg(feature = "cli")]
-#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
-
-mod common;
-#[path = "common/transcript.rs"]
-mod transcript;
-
-use common::{Client, Server, encode};
+use crate::common::{Client, Server, encode};
+use crate::transcript::{Expected, Transcript};
 use std::net::SocketAddr;
 use std::time::Duration;
-use transcript::{Expected, Transcript};
 
 #[test]
 fn replies_over_a_socket_are_those_recorded() {
     let server = Server::start(&[]);
-    let transcripts = transcript::all();
+    let transcripts = crate::transcript::all();
     assert!(transcripts.len() > 5);
     let failures: Vec<String> =
         transcripts.iter().filter_map(|transcript| replay(server.address, transcript).err()).collect();
@@ -28,7 +21,7 @@ fn replies_over_a_socket_are_those_recorded() {
 #[test]
 fn all_requests_in_one_write_give_the_same_replies() {
     let server = Server::start(&[]);
-    for transcript in transcript::all() {
+    for transcript in crate::transcript::all() {
         let mut client = fresh(server.address);
         client.send(&transcript.requests());
         client.half_close();
@@ -66,7 +59,7 @@ fn replay(address: SocketAddr, transcript: &Transcript) -> Result<(), String> {
 fn record() {
     let address: SocketAddr =
         std::env::var("PANNIER_RECORD_FROM").expect("PANNIER_RECORD_FROM").parse().expect("an address");
-    for transcript in transcript::all().into_iter().filter(|transcript| !transcript.by_hand) {
+    for transcript in crate::transcript::all().into_iter().filter(|transcript| !transcript.by_hand) {
         let mut client = fresh(address);
         let mut text = String::new();
         for exchange in &transcript.exchanges {

@@ -12,8 +12,8 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "differential/grammar.rs"]
 mod grammar;
 
 use common::{Client, Server, reply_len, show};

@@ -1,8 +1,6 @@
 //! The page on metrics against the server: it has every family that `/metrics` shows, with its type, unit, labels and
 //! meaning, in the same order, and no other; its queries ask only for what there is.
 
-#![cfg(feature = "server")]
-
 use pannier::admin::{Access, Context, History, Readiness, Reply, respond};
 use pannier::command::VERBS;
 use pannier::engine::Engine;
@@ -16,9 +14,9 @@ use pannier::time::{Millis, Now};
 use std::collections::BTreeSet;
 use std::process::Command;
 
-const PAGE: &str = include_str!("../docs/metrics.md");
-const ALERTS: &str = include_str!("../examples/prometheus/alerts.yaml");
-const DASHBOARD: &str = include_str!("../examples/grafana/pannier.json");
+const PAGE: &str = include_str!("../../docs/metrics.md");
+const ALERTS: &str = include_str!("../../examples/prometheus/alerts.yaml");
+const DASHBOARD: &str = include_str!("../../examples/grafana/pannier.json");
 
 /// A scrape of a server that has seen every verb and an error.
 fn scrape() -> String {

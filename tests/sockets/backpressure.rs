@@ -1,10 +1,7 @@
 //! Clients that send faster than they read, over real sockets: they are slowed down, every reply arrives, and nobody is
 //! closed as long as either side moves.
-#![cfg(feature = "cli")]
 
-mod common;
-
-use common::{Client, KIB, MIB, PATIENCE, Server, encode};
+use crate::common::{Client, KIB, MIB, PATIENCE, Server, encode};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::thread;
@@ -205,6 +202,8 @@ fn a_client_that_never_reads_is_told_by_the_write_time_limit() {
         sent += pings.len();
         assert!(sent < 256 * MIB, "the server reads on and on");
     }
-    common::eventually("the log to say why", || server.stderr().contains("replies were not taken in time"));
+    crate::common::eventually("the log to say why", || {
+        server.stderr().contains("replies were not taken in time")
+    });
     assert_eq!(server.connect().line("PING"), b"+PONG\r\n");
 }

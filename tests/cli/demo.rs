@@ -1,8 +1,6 @@
 //! The demonstration, as a newcomer runs it.
 
-#![cfg(feature = "cli")]
 // The test bounds the time that a newcomer waits.
-#![allow(clippy::disallowed_methods)]
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,6 +1,5 @@
 //! `docs/protocol.md` against the code: its test vectors, byte by byte, and its tables, name by name.
-//! `PANNIER_BLESS=1 cargo test --test protocol_page` writes the vectors into the page.
-#![cfg(all(feature = "server", feature = "client"))]
+//! `PANNIER_BLESS=1 cargo test --test pages` writes the vectors into the page.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,18 +1,12 @@
 //! `pannier top` as scripts and people see it: rows, objects, exit codes, and a terminal that is left as it was found.
 
-#![cfg(feature = "cli")]
-
-mod common;
-
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
-#[path = "support/fake_server.rs"]
-mod fake;
-use fake::{Answer, fake_server};
+use crate::fake::{Answer, fake_server};
 
 fn top(server: &str, words: &[&str]) -> Output {
-    let mut command = Command::new(common::binary());
+    let mut command = Command::new(crate::common::binary());
     command.env_clear().env("PANNIER_SERVER", server).arg("top").args(words);
     command.args(["--interval", "10ms"]).stdin(Stdio::null()).output().unwrap()
 }
@@ -28,7 +22,7 @@ fn check(output: &Output, exit: i32, told: &str) -> String {
 
 /// What a real server says, so that the fake ones need not be told of every field.
 fn real_info() -> String {
-    let server = common::Server::start(&[]);
+    let server = crate::common::Server::start(&[]);
     let mut client = server.connect();
     client.line("SET k v");
     let reply = String::from_utf8(client.line("INFO everything")).unwrap();
@@ -49,7 +43,7 @@ fn bulk(text: &str) -> Answer {
 
 #[test]
 fn rows_and_objects_of_a_real_server() {
-    let server = common::Server::start(&[]);
+    let server = crate::common::Server::start(&[]);
     let address = server.address.to_string();
     let rows = check(&top(&address, &["--count", "3"]), 0, "");
     let lines: Vec<Vec<&str>> = rows.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -126,7 +120,7 @@ fn on_a_terminal(server: &str, words: &str, keys: &str) -> Option<(Option<i32>, 
     let shell = format!(
         "stty rows 24 cols 80; stty -a; \
          timeout --foreground 20 {} top --interval 20ms --server {server} {words}; code=$?; stty -a; exit $code",
-        common::binary().display()
+        crate::common::binary().display()
     );
     let mut child = Command::new("script")
         .args(["-qec", &shell, "/dev/null"])
@@ -156,7 +150,7 @@ const ENTER: &[u8] = b"\x1b[?1049h";
 
 #[test]
 fn a_terminal_is_left_as_it_was_found() {
-    let server = common::Server::start(&[]);
+    let server = crate::common::Server::start(&[]);
     let address = server.address.to_string();
     for (words, keys) in [("--count 3", ""), ("", "xq"), ("", "\x04")] {
         let Some((exit, shown)) = on_a_terminal(&address, words, keys) else {

@@ -1,13 +1,11 @@
 //! The pages against the program: every command has its row, every link its file.
 
-#![cfg(feature = "server")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The words in backquotes of the section on commands.
 fn documented() -> BTreeSet<&'static str> {
-    let page = include_str!("../docs/commands.md");
+    let page = include_str!("../../docs/commands.md");
     let section = page.split("\n## ").find(|section| section.starts_with("Commands\n")).unwrap();
     let quoted = section.split('`').skip(1).step_by(2);
     quoted.filter_map(|text| text.split_whitespace().next()).collect()
@@ -37,7 +35,7 @@ fn pages() -> Vec<PathBuf> {
 
 #[test]
 fn every_link_leads_to_a_file_and_every_page_is_in_the_index() {
-    let index = include_str!("../docs/README.md");
+    let index = include_str!("../../docs/README.md");
     for page in pages() {
         let text = std::fs::read_to_string(&page).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -53,6 +51,6 @@ fn every_link_leads_to_a_file_and_every_page_is_in_the_index() {
 
 #[test]
 fn the_front_page_is_short() {
-    let words = include_str!("../README.md").split_whitespace().count();
+    let words = include_str!("../../README.md").split_whitespace().count();
     assert!(words <= 1_200, "{words} words");
 }

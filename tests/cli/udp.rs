@@ -1,10 +1,6 @@
 //! The verbs over UDP as scripts see them: the binary against the spawned server.
 
-#![cfg(feature = "cli")]
-
-mod common;
-
-use common::Server;
+use crate::common::Server;
 use pannier::wire::frame::Op;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Output};
@@ -15,7 +11,7 @@ fn server(flags: &[&str]) -> Server {
 
 /// Runs the binary with `--udp` and nothing of this machine's environment but `variables`.
 fn run(server: &str, words: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(common::binary());
+    let mut command = Command::new(crate::common::binary());
     command.env_clear().env("PANNIER_SERVER", server).env("COLUMNS", "100").envs(variables.iter().copied());
     command.args(words).arg("--udp").output().expect("the binary runs")
 }
@@ -83,7 +79,7 @@ fn only_hello(server: SocketAddr) -> SocketAddr {
     let front = UdpSocket::bind("127.0.0.1:0").expect("bind");
     let back = UdpSocket::bind("127.0.0.1:0").expect("bind");
     back.connect(server).expect("connect");
-    back.set_read_timeout(Some(common::PATIENCE)).expect("time limit");
+    back.set_read_timeout(Some(crate::common::PATIENCE)).expect("time limit");
     let address = front.local_addr().expect("address");
     // Ends with the test's process.
     std::thread::spawn(move || {

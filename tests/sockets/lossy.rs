@@ -6,10 +6,6 @@
 //!              ◀──       │            the same the other way          │      ◀──
 //! ```
 //! `PANNIER_LOSSY_ADDS` sets the number of additions (20,000 unless set); `-- --nocapture` shows the goodput.
-#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
-#![cfg(feature = "cli")]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -18,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::{Random, Server};
+use crate::common::{Random, Server};
 use pannier::client::{Client, Outcome, Request, Udp};
 use pannier::wire::frame::Status;
 

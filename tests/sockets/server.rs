@@ -2,12 +2,7 @@
 //!
 //! Nothing is timed here but by the bound of every wait; figures come from the benchmarks.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
-
-mod common;
-
-use common::{Client, KIB, MIB, Random, Server, command, encode, eventually, show};
+use crate::common::{Client, KIB, MIB, Random, Server, command, encode, eventually, show};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,7 +48,7 @@ fn a_server_that_was_stopped_for_a_while_reads_before_it_looks_at_its_time_limit
 
 #[test]
 fn five_thousand_connections_at_once() {
-    if !common::raise_descriptor_limit(12_000) {
+    if !crate::common::raise_descriptor_limit(12_000) {
         eprintln!("SKIPPED: this process may not open 12,000 descriptors");
         return;
     }

@@ -2,12 +2,7 @@
 //!
 //! The tests are numbered as the threats are listed in the README. After each, another client still gets its answer at once.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
-
-mod common;
-
-use common::{Client, KIB, MIB, PATIENCE, Server, encode, eventually, show};
+use crate::common::{Client, KIB, MIB, PATIENCE, Server, encode, eventually, show};
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
@@ -109,7 +104,9 @@ fn row_08_bounds_before_authentication() {
         show(&client.line("AUTH wrong")),
         show(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n")
     );
-    common::eventually("the wrong password in the log", || server.stderr().contains(": wrong password"));
+    crate::common::eventually("the wrong password in the log", || {
+        server.stderr().contains(": wrong password")
+    });
     assert!(!server.stderr().contains(PASSWORD), "the log shows the password");
     assert_eq!(client.call(&["AUTH", PASSWORD]), b"+OK\r\n");
     // The bounds are gone with the authentication.
@@ -120,7 +117,7 @@ fn row_08_bounds_before_authentication() {
 
 #[test]
 fn row_09_a_thousand_announcements_take_no_memory() {
-    if !common::raise_descriptor_limit(4096) {
+    if !crate::common::raise_descriptor_limit(4096) {
         eprintln!("SKIPPED: this process may not open 4,096 descriptors");
         return;
     }
@@ -423,7 +420,7 @@ struct PasswordFile(std::path::PathBuf);
 
 impl PasswordFile {
     fn new() -> PasswordFile {
-        let name = format!("pannier-password-{}-{}", std::process::id(), common::free_port());
+        let name = format!("pannier-password-{}-{}", std::process::id(), crate::common::free_port());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, PASSWORD).expect("write the password");
         PasswordFile(path)

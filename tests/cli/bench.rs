@@ -1,8 +1,6 @@
 //! `pannier bench` against servers that are honest, lying, full, silent or gone: what it counts, what it prints and how
 //! it ends. Nothing here depends on how long anything takes.
 
-#![cfg(feature = "cli")]
-
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
@@ -18,9 +16,7 @@ use pannier::{
 };
 use serde_json::Value;
 
-#[path = "support/fake_server.rs"]
-mod fake;
-use fake::{Answer, fake_server};
+use crate::fake::{Answer, fake_server};
 
 fn server(memory_mib: usize, password: Option<&str>) -> Handle {
     let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();

@@ -1,11 +1,6 @@
 //! The admin port of the spawned server: probes, metrics, and peers that stall, flood or lie.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
-
-mod common;
-
-use common::{MIB, PATIENCE, Server, command, eventually};
+use crate::common::{MIB, PATIENCE, Server, command, eventually};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,7 +1,7 @@
 //! Figures of the store alone: memory for each item, slowest insert, rates by fill, hit ratio of the cache,
 //! resident memory against the limit.
 //!
-//! `cargo bench --bench store -- [bytes] [pauses] [fill] [hits] [resident]`; without names all run; `--test` makes everything small.
+//! `cargo bench --bench store_figures -- [bytes] [pauses] [fill] [hits] [resident]`; without names all run; `--test` makes everything small.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use pannier::limits::MIB;

@@ -1,20 +1,8 @@
 //! Rules of the I/O-free server that are hard to see from one command's reply: what one command leaves to the next, and
 //! what one client's needs do to another.
 
-#![cfg(feature = "cli")]
-
-#[path = "server_rules/clients.rs"]
-mod clients;
-mod common;
-#[path = "server_rules/gate.rs"]
-mod gate;
-#[path = "common/in_process.rs"]
-mod in_process;
-#[path = "server_rules/transactions.rs"]
-mod transactions;
-
-use common::{KIB, MIB, encode, show};
-use in_process::InProcess;
+use crate::common::{KIB, MIB, encode, show};
+use crate::in_process::InProcess;
 use pannier::connection::ConnectionId;
 use pannier::limits::STREAM_FRAME_BYTES_MAX;
 use pannier::server::{Resources, Socket};

@@ -1,0 +1,14 @@
+//! The `pannier` binary as scripts, operators and newcomers see it: output, messages, exit codes, signals and files.
+#![cfg(feature = "cli")]
+#![allow(clippy::disallowed_methods)] // Waits have a bound by a real clock.
+
+mod bench;
+#[path = "../common/mod.rs"]
+mod common;
+mod demo;
+#[path = "../common/fake_server.rs"]
+mod fake;
+mod operators;
+mod top;
+mod udp;
+mod verbs;

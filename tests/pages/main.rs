@@ -1,0 +1,6 @@
+//! The pages against the code: every table, link and test vector in docs/ says what the program does.
+#![cfg(all(feature = "server", feature = "client"))]
+
+mod links;
+mod metrics;
+mod protocol;

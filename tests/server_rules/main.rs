@@ -1,0 +1,17 @@
+//! The I/O-free server, driven by hand in this process: what one command leaves to the next, what one client's needs do to
+//! another, and that neither the cuts of the input nor the look ahead change an answer.
+#![cfg(feature = "cli")]
+
+mod batch;
+mod clients;
+#[path = "../common/mod.rs"]
+mod common;
+mod gate;
+#[path = "../common/in_process.rs"]
+mod in_process;
+mod random_clients;
+mod rules;
+mod split_replay;
+mod transactions;
+#[path = "../common/transcript.rs"]
+mod transcript;

@@ -1,0 +1,17 @@
+//! The spawned server over real sockets: whole replies, floods, stalls, bad networks and bad peers. Each test starts
+//! servers of its own on free ports.
+#![cfg(feature = "cli")]
+#![allow(clippy::disallowed_methods)] // Tests over real sockets wait by a real clock.
+
+mod admin;
+mod attacks;
+mod backpressure;
+#[path = "../common/mod.rs"]
+mod common;
+mod hostile;
+mod lossy;
+mod server;
+#[path = "../common/transcript.rs"]
+mod transcript;
+mod transcripts;
+mod udp;
