@@ -132,13 +132,13 @@ impl Tail {
 }
 
 /// `BITOP AND | OR | XOR | NOT destination key …`
-pub fn bitop<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
+pub fn bitop<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let operation = Operation::parse(call).ok_or(ErrorKind::Syntax.plain())?;
     let destination = call.bytes(2)?;
     if operation == Operation::Not && call.args.len() != 4 {
         return Err(ErrorKind::BitopNotKeys.plain());
     }
-    let work = match job {
+    let work = match continuation {
         Some(Continuation::Bitop(work)) => work,
         _ => match begin(call, operation).map_err(refused)? {
             Begun::Large(work) => work,

@@ -93,9 +93,9 @@ fn in_bits<'a>(call: &Call<'_, 'a, '_>, i: usize) -> Result<bool, Error<'a>> {
 type BitRange = (u64, u64);
 
 /// `BITCOUNT key [start end [BYTE | BIT]]`
-pub fn bitcount<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
+pub fn bitcount<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    if let Some(Continuation::Bitcount { cursor, end, count }) = job {
+    if let Some(Continuation::Bitcount { cursor, end, count }) = continuation {
         return count_on(call, cursor, end, count);
     }
     let Some(entry) = call.engine.lookup(call.session.db, key, call.now) else { return call.done(0) };
@@ -121,7 +121,7 @@ pub fn bitcount<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> O
         None => call.done(0),
         Some(Value::Inline(bytes)) => call.done(ones(&bytes[first as usize..end as usize]) - outside),
         Some(Value::Large { id, .. }) => {
-            // Given back by the last slice, or when the job is dropped.
+            // Given back by the last slice, or when the continuation is dropped.
             call.engine.store.large_retain(id);
             count_on(call, LargeCursor::new(id, first), end, -outside)
         }
@@ -205,13 +205,13 @@ impl Search {
 }
 
 /// `BITPOS key 0 | 1 [start [end [BYTE | BIT]]]`
-pub fn bitpos<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
+pub fn bitpos<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let bit = call.integer(2)?;
     if !(0..=1).contains(&bit) {
         return Err(ErrorKind::BitArgument.plain());
     }
-    let resumed = if let Some(Continuation::Bitpos { cursor }) = job { Some(cursor) } else { None };
+    let resumed = if let Some(Continuation::Bitpos { cursor }) = continuation { Some(cursor) } else { None };
     let value = match resumed {
         Some(cursor) => Some(Value::Large { id: cursor.id, len: call.engine.store.large_len(cursor.id) }),
         None => call.engine.lookup(call.session.db, key, call.now).map(|entry| entry.value),
@@ -240,7 +240,7 @@ pub fn bitpos<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Out
             call.done(search.answer(found))
         }
         Some(Value::Large { id, .. }) => {
-            // Given back by the last slice, or when the job is dropped.
+            // Given back by the last slice, or when the continuation is dropped.
             call.engine.store.large_retain(id);
             search_on(call, LargeCursor::new(id, search.range.0 / 8), &search)
         }

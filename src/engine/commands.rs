@@ -44,11 +44,11 @@ fn each_named<'a>(
     continuation: Option<Continuation>,
     write: impl Fn(&mut Out<'_>, Option<&'static Verb>),
 ) -> Outcome<'a> {
-    let first = if let Some(Continuation::Mget { next }) = continuation { next as usize } else { 2 };
+    let first = if let Some(Continuation::Answered { next }) = continuation { next as usize } else { 2 };
     for at in first..call.args.len() {
         let is_full = call.out.room() < ENTRY_BYTES && !call.out.is_empty();
         if at > first && (is_full || call.engine.meter.is_spent()) {
-            return Ok(Flow::Yield(Continuation::Mget { next: at as u32 }));
+            return Ok(Flow::Yield(Continuation::Answered { next: at as u32 }));
         }
         call.engine.meter.charge(NAME_UNITS);
         write(call.out, call.args.bytes(at).and_then(command::find_full));
@@ -64,7 +64,7 @@ pub fn docs<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
         return Ok(Flow::Done);
     }
     let mut continuation = continuation;
-    if !matches!(continuation, Some(Continuation::Mget { .. })) {
+    if !matches!(continuation, Some(Continuation::Answered { .. })) {
         // First their number, for the answer begins with it.
         let (first, mut count) = match continuation {
             Some(Continuation::Count { next, count }) => (next as usize, count),

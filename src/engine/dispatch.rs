@@ -34,7 +34,7 @@ fn takes_many(id: VerbId) -> bool {
 impl<'a> Call<'_, 'a, '_> {
     /// Runs the verb, or its next slice.
     #[inline]
-    pub(super) fn run(&mut self, job: Option<Continuation>) -> Outcome<'a> {
+    pub(super) fn run(&mut self, continuation: Option<Continuation>) -> Outcome<'a> {
         use VerbId as V;
         if self.args.len() > UNCUT_ARGS_MAX && !takes_many(self.verb.id) {
             return Err(ErrorKind::Syntax.plain());
@@ -53,22 +53,22 @@ impl<'a> Call<'_, 'a, '_> {
             V::Append => ranges::append(self),
             V::Setrange => ranges::setrange(self),
             V::Getrange | V::Substr => ranges::getrange(self),
-            V::Mget => multiple::mget(self, job),
+            V::Mget => multiple::mget(self, continuation),
             V::Mset => multiple::mset(self),
             V::Msetnx => multiple::msetnx(self),
             V::Msetex => multiple::msetex(self),
             V::Lcs => lcs::lcs(self),
             V::Setbit => bits::setbit(self),
             V::Getbit => bits::getbit(self),
-            V::Bitcount => bits::bitcount(self, job),
-            V::Bitpos => bits::bitpos(self, job),
-            V::Bitop => bitop::bitop(self, job),
+            V::Bitcount => bits::bitcount(self, continuation),
+            V::Bitpos => bits::bitpos(self, continuation),
+            V::Bitop => bitop::bitop(self, continuation),
             V::Bitfield | V::BitfieldRo => bitfield::bitfield(self),
             V::Incr | V::Decr | V::Incrby | V::Decrby => counters::incr(self),
             V::Incrbyfloat => counters::incrbyfloat(self),
 
-            V::Del | V::Delete | V::Unlink => keys::del(self, job),
-            V::Exists | V::Touch => keys::exists(self, job),
+            V::Del | V::Delete | V::Unlink => keys::del(self, continuation),
+            V::Exists | V::Touch => keys::exists(self, continuation),
             V::Type => keys::kind(self),
             V::Expire | V::Pexpire | V::Expireat | V::Pexpireat => expire::expire(self),
             V::Ttl | V::Pttl | V::Expiretime | V::Pexpiretime => expire::ttl(self),
@@ -81,9 +81,9 @@ impl<'a> Call<'_, 'a, '_> {
             V::Flushdb | V::Flushall => keys::flush(self),
             V::Swapdb => keys::swapdb(self),
             V::Sort | V::SortRo => sort::sort(self),
-            V::Dump => dump::dump(self, job),
-            V::Restore => restore::restore(self, job),
-            V::Keys => scan::keys(self, job),
+            V::Dump => dump::dump(self, continuation),
+            V::Restore => restore::restore(self, continuation),
+            V::Keys => scan::keys(self, continuation),
             V::Scan => scan::scan(self),
             V::ObjectEncoding => object::encoding(self),
             V::ObjectRefcount => object::refcount(self),
@@ -118,8 +118,8 @@ impl<'a> Call<'_, 'a, '_> {
             V::Command => commands::all(self),
             V::CommandCount => commands::count(self),
             V::CommandList => commands::list(self),
-            V::CommandInfo => commands::info(self, job),
-            V::CommandDocs => commands::docs(self, job),
+            V::CommandInfo => commands::info(self, continuation),
+            V::CommandDocs => commands::docs(self, continuation),
             V::CommandGetkeys => commands::getkeys(self),
             V::CommandGetkeysandflags => commands::getkeysandflags(self),
             V::Time => server::time(self),

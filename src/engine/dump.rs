@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// `DUMP key`
-pub fn dump<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
+pub fn dump<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    if let Some(Continuation::Dump(work)) = job {
-        return go_on(call, work);
+    if let Some(Continuation::Dump(work)) = continuation {
+        return resume(call, work);
     }
     match call.engine.lookup(call.session.db, key, call.now).map(|entry| entry.value) {
         None => call.null(),
@@ -38,7 +38,7 @@ pub fn dump<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
         }
         Some(Value::Large { id, .. }) => {
             call.engine.store.large_retain(id);
-            go_on(call, Dump { from: LargeCursor::new(id, 0), sum: 0 })
+            resume(call, Dump { from: LargeCursor::new(id, 0), sum: 0 })
         }
     }
 }
@@ -60,7 +60,7 @@ impl Dump {
 }
 
 /// Sums the value up until the meter is spent; at the end, answers it in its frame.
-fn go_on<'a>(call: &mut Call<'_, 'a, '_>, work: Dump) -> Outcome<'a> {
+fn resume<'a>(call: &mut Call<'_, 'a, '_>, work: Dump) -> Outcome<'a> {
     let mut work = work;
     let engine = &mut *call.engine;
     let len = engine.store.large_len(work.from.id);

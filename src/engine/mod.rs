@@ -2,7 +2,7 @@
 //! `fn(&mut Call) -> Outcome`. No I/O, no clock: the time is an argument, replies go into an [`Out`].
 //!
 //! ```text
-//! args --admit--> &Verb --execute--> Flow::Done | Close | Again(job)
+//! args --admit--> &Verb --execute--> Flow::Done | Close | Yield(continuation)
 //!        |                  |
 //!        `- error reply     `- dispatch: one function for each verb
 //! ```
@@ -128,8 +128,8 @@ pub enum Flow {
     Done,
     /// The command is done; close the connection when its replies are sent.
     Close,
-    /// The reply is not whole. Execute the same command again with this job, in the next turn or when the output has
-    /// room; until then nothing else of this client runs.
+    /// The reply is not whole. Execute the same command again with this continuation, in the next turn or when the
+    /// output has room; until then nothing else of this client runs.
     Yield(Continuation),
 }
 
@@ -142,8 +142,8 @@ pub enum Continuation {
         next: u32,
         count: u32,
     },
-    /// MGET, COMMAND INFO, COMMAND DOCS: the arguments up to `next` are answered.
-    Mget {
+    /// MGET, COMMAND INFO, COMMAND DOCS: the arguments before `next` are answered.
+    Answered {
         next: u32,
     },
     /// KEYS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
@@ -324,18 +324,18 @@ impl Engine {
         session: &mut Session,
         verb: &'static Verb,
         args: &Args<'_>,
-        job: Option<Continuation>,
+        continuation: Option<Continuation>,
         out: &mut Out<'_>,
         now: Now,
     ) -> Flow {
         out.mute(session.is_muted());
         self.meter.charge(meter::COMMAND_UNITS);
         self.store.set_origin(Origin::Client(session.id));
-        if job.is_none() {
+        if continuation.is_none() {
             self.metrics.called(verb.id);
         }
         let mut call = Call { engine: self, session, verb, args: *args, out, now: now.unix, clock: now };
-        let flow = match call.run(job) {
+        let flow = match call.run(continuation) {
             Ok(flow) => flow,
             Err(error) => {
                 error.write(|parts| call.out.error_parts(parts));
@@ -349,10 +349,10 @@ impl Engine {
         flow
     }
 
-    /// Drops a job whose client is gone.
-    pub fn abandon(&mut self, job: Continuation) {
-        match job {
-            Continuation::Mget { .. } | Continuation::Count { .. } => {}
+    /// Drops a continuation whose client is gone.
+    pub fn abandon(&mut self, continuation: Continuation) {
+        match continuation {
+            Continuation::Answered { .. } | Continuation::Count { .. } => {}
             Continuation::Keys { id, .. } => self.store.large_release(id),
             Continuation::Bitcount { cursor, .. } | Continuation::Bitpos { cursor } => {
                 self.store.large_release(cursor.id);

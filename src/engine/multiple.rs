@@ -18,9 +18,9 @@ const BULK_OVERHEAD: usize = 64;
 
 /// `MGET key …`: in slices, each as long as the output has room, so that a reply can be far larger than the output's
 /// buffer. Other clients may write in between.
-pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
-    let mut next = match job {
-        Some(Continuation::Mget { next }) => next as usize,
+pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
+    let mut next = match continuation {
+        Some(Continuation::Answered { next }) => next as usize,
         _ => {
             call.out.array(call.args.len() - 1);
             1
@@ -36,7 +36,7 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
             Some(Value::Inline(bytes)) => {
                 // An empty output takes any value whole; waiting would not make more room.
                 if call.out.room() < bytes.len() + BULK_OVERHEAD && !call.out.is_empty() {
-                    return Ok(Flow::Yield(Continuation::Mget { next: next as u32 }));
+                    return Ok(Flow::Yield(Continuation::Answered { next: next as u32 }));
                 }
                 let len = bytes.len();
                 call.out.bulk(bytes);
@@ -53,7 +53,7 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outco
     if next == call.args.len() {
         Ok(Flow::Done)
     } else {
-        Ok(Flow::Yield(Continuation::Mget { next: next as u32 }))
+        Ok(Flow::Yield(Continuation::Answered { next: next as u32 }))
     }
 }
 

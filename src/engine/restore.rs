@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]`
-pub fn restore<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
+pub fn restore<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let options = Options::parse(call)?;
     let payload = match call.args.get(3) {
@@ -31,7 +31,7 @@ pub fn restore<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Ou
         Some(Arg::Large(id)) => Payload::Large(id),
         _ => return Err(ErrorKind::Full.plain()),
     };
-    let mut work = match job {
+    let mut work = match continuation {
         Some(Continuation::Restore(work)) => work,
         _ => {
             options.check(call, key)?;
@@ -44,8 +44,8 @@ pub fn restore<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Ou
                 check(&call.engine.store, &mut call.engine.meter, payload, (place, sum))
             }
             Restore::Read => read(call, payload),
-            Restore::Copy(copy) => copy.go_on(call, payload),
-            Restore::Unpack(unpack) => unpack.go_on(call, payload),
+            Restore::Copy(copy) => copy.resume(call, payload),
+            Restore::Unpack(unpack) => unpack.resume(call, payload),
         };
         match step {
             Ok(Step::Next(next)) => work = next,
@@ -340,7 +340,7 @@ pub struct Copying {
 }
 
 impl Copying {
-    fn go_on<'a>(mut self, call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
+    fn resume<'a>(mut self, call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
         let engine = &mut *call.engine;
         while self.place.offset < self.end {
             if engine.meter.is_spent() {
@@ -373,7 +373,7 @@ pub struct Unpacking {
 }
 
 impl Unpacking {
-    fn go_on<'a>(mut self, call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
+    fn resume<'a>(mut self, call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
         let malformed = ErrorKind::RestoreFormat.plain();
         let Engine { store, scratch, meter, .. } = &mut *call.engine;
         let made = self.to.map_or(0, |to| store.large_len(to));

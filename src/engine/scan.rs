@@ -158,11 +158,11 @@ fn survey(
 ///
 /// A database that one slice covers is answered at once. Of a larger one the names are collected, as encoded
 /// replies, in a large value, for the answer begins with their number; other clients are served between the slices.
-pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, job: Option<Continuation>) -> Outcome<'a> {
+pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let pattern = call.pattern(1)?;
     let filter = Filter { pattern: (pattern != b"*").then_some(pattern), nothing: false };
     let (db, now) = (call.session.db, call.now);
-    let (cursor, id, mut count) = match job {
+    let (cursor, id, mut count) = match continuation {
         Some(Continuation::Keys { cursor, id, count }) => (cursor, id, count),
         _ => {
             let found = survey(&call.engine.store, (db, 0, KEYS_SLICE), now, &filter);

@@ -103,7 +103,7 @@ impl Bench {
     fn execute(&mut self, bytes: &[u8]) -> Vec<u8> {
         let now = Now { monotonic: Millis(0), unix: Millis(self.now), unix_micros: 123 };
         let mut reply = Vec::new();
-        let mut job = None;
+        let mut continuation = None;
         let (between_slices, leaves_midway) = (self.between_slices, self.leaves_midway);
         self.slices = 0;
         let Bench { engine, session, arena, output, table, slices, .. } = self;
@@ -114,7 +114,7 @@ impl Bench {
                 let mut out = Out::new(output, arena, session.protocol);
                 engine.meter = Meter::new(TURN_UNITS);
                 *slices += 1;
-                let flow = engine.execute(session, verb, &args, job, &mut out, now);
+                let flow = engine.execute(session, verb, &args, continuation, &mut out, now);
                 assert!(!out.overflowed());
                 drain(engine, output, arena, &mut reply);
                 let Flow::Yield(more) = flow else { break };
@@ -122,7 +122,7 @@ impl Bench {
                     engine.abandon(more);
                     break;
                 }
-                job = Some(more);
+                continuation = Some(more);
                 if let Some(between) = between_slices {
                     between(engine);
                 }

@@ -278,17 +278,17 @@ impl Server {
             return Progress::Waiting;
         }
         if connection.output.overflowed() {
-            if let Flow::Yield(job) = flow {
-                self.engine.abandon(job);
+            if let Flow::Yield(continuation) = flow {
+                self.engine.abandon(continuation);
             }
             // Held, so that its large arguments are found and released.
             connection.decoder.hold(len);
             self.drop_at_once(id, CloseReason::ReplyTooLong);
             return Progress::Waiting;
         }
-        if let Flow::Yield(job) = flow {
+        if let Flow::Yield(continuation) = flow {
             connection.decoder.hold(len);
-            connection.set_phase(Phase::Replying(job));
+            connection.set_phase(Phase::Replying(continuation));
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
                 self.wake_queue.push(id.index);

@@ -144,7 +144,7 @@ impl InProcess {
     /// Runs the connections that another one's command has changed, and closes those that have said their last.
     pub fn attend(&mut self) {
         while let Some(id) = self.server.poll_wake() {
-            // A job goes on a slice at a time, in its own client's turn.
+            // A command that yields runs a slice at a time, in its own client's turn.
             if !self.server.is_replying(id) {
                 self.server.run(id, self.now);
             }
