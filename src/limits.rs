@@ -30,6 +30,9 @@ pub const BUFFERED_BULK_BYTES_MAX: usize = 64 * KIB;
 
 /// Bytes of a ring when it is first attached to a connection.
 pub const RING_BYTES: usize = 16 * KIB;
+/// Bytes of the ring of a client that has just sent, or been sent, more than [`RING_BYTES`] at once: a pipeline of a hundred
+/// values of a kibibyte, so that it costs one read and one write.
+pub const LONG_RING_BYTES: usize = 128 * KIB;
 /// Bytes of a transaction's queue in the memory that all of them share; what is longer goes on in the store.
 pub const QUEUE_RING_BYTES_MAX: usize = 64 * KIB;
 /// Bytes of the shortest ring. Clients that stop in the middle of a short command keep only this much, so that

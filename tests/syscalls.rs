@@ -166,6 +166,28 @@ fn a_pipelined_batch_costs_three_calls() {
 }
 
 #[test]
+fn a_pipeline_of_values_of_a_kibibyte_costs_two_reads_and_two_writes_at_most() {
+    const BATCH: usize = 100;
+    // A limit of which a client's share of the system's receive buffers takes the whole batch.
+    let Some(mut traced) = Traced::start("values", &["--memory", "1GiB"]) else { return };
+    let mut client = traced.connect();
+    let set = encode(&[b"SET".as_slice(), b"key", &[b'v'; 1024]]).repeat(BATCH);
+    let get = encode(&["GET", "key"]).repeat(BATCH);
+    traced.mark("first");
+    for _ in 0..ROUNDS {
+        for batch in [&set, &get] {
+            traced.while_stopped(|| client.send(batch));
+            (0..BATCH)
+                .for_each(|_| assert!(client.reply().starts_with(if batch == &set { b"+" } else { b"$" })));
+        }
+    }
+    traced.mark("second");
+    let calls = traced.calls_between("first", "second");
+    let each = |kind| calls.get(kind).copied().unwrap_or(0) as f64 / (2 * ROUNDS) as f64;
+    assert!(each("read") <= 2.0 && each("write") <= 2.0, "{calls:?}");
+}
+
+#[test]
 fn a_large_value_goes_out_with_all_that_belongs_to_it_in_one_call() {
     // Some blocks of the store; the system takes a whole packet of its own, 64 KiB, before it looks at its limit of what
     // is not sent.

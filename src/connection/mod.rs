@@ -15,6 +15,7 @@ pub(crate) use phase::{Body, BufferKind, Phase, Readiness, Request, StreamProtoc
 use crate::buffer::ring::Ring;
 use crate::command::{Flags, Verb};
 use crate::engine::{Continuation, session::Session};
+use crate::limits::{LONG_RING_BYTES, RING_BYTES};
 use crate::mutation::LargeId;
 use crate::time::Millis;
 use crate::wire::output::Output;
@@ -55,6 +56,24 @@ pub(crate) struct Transaction {
     pub has_large: bool,
 }
 
+/// How long a buffer a connection is given at first. A client that fills its ring, or whose replies do, gets a long one the
+/// next time; one that needs less than the usual ring, the usual one (as Netty's `AdaptiveRecvByteBufAllocator` does).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum BufferLength {
+    #[default]
+    Usual,
+    Long,
+}
+
+impl BufferLength {
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            BufferLength::Usual => RING_BYTES,
+            BufferLength::Long => LONG_RING_BYTES,
+        }
+    }
+}
+
 /// A client that has sent, or taken, this much since its time limit was last set is not stuck: the limit begins again. One
 /// that takes less, however often, would hold what it is sent for ever.
 pub(crate) const PROGRESS_BYTES: u64 = 64 * 1024;
@@ -79,6 +98,9 @@ pub struct Connection {
     pub(crate) input: Ring,
     pub(crate) decoder: Decoder,
     pub(crate) output: Output,
+    /// By what the last reads and replies needed.
+    pub(crate) input_length: BufferLength,
+    pub(crate) output_length: BufferLength,
     /// For CLIENT LIST.
     pub(crate) last_verb: Option<&'static Verb>,
     pub(crate) transaction: Transaction,
@@ -110,6 +132,8 @@ impl Connection {
             input: Ring::new(),
             decoder: Decoder::default(),
             output: Output::default(),
+            input_length: BufferLength::Usual,
+            output_length: BufferLength::Usual,
             last_verb: None,
             transaction: Transaction::default(),
             phase: Phase::Ready,
@@ -241,6 +265,24 @@ impl Connection {
     pub(crate) fn handle_input(&mut self, now: Millis) {
         self.active = now;
         self.readiness.runnable = true;
+    }
+
+    /// `len` bytes have come into the ring.
+    #[inline]
+    pub(crate) fn fill_input(&mut self, len: usize) {
+        self.input.commit(len);
+        if self.input.free() == 0 {
+            self.input_length = BufferLength::Long;
+        } else if len < RING_BYTES {
+            self.input_length = BufferLength::Usual;
+        }
+    }
+
+    /// A turn's replies are written, as far as they have room: the next turn's are taken to need as much.
+    #[inline]
+    pub(crate) fn note_replies(&mut self) {
+        let is_long = self.output.pending_len() - self.output.large_pending() > RING_BYTES as u64;
+        self.output_length = if is_long { BufferLength::Long } else { BufferLength::Usual };
     }
 
     /// Nothing more is read of it; what is whole is still answered, and then it closes for this reason.

@@ -22,6 +22,10 @@ pub const FIRST_TOKEN: usize = 16;
 /// Clients whose bytes are read before any of their commands run; bounds the input buffers in use at once.
 pub const GROUP_LEN: usize = 64;
 
+/// Bytes that are read of several clients before their commands run: about what stays in a processor's cache until then,
+/// and leaves long buffers to others.
+const GROUP_BYTES: usize = 256 * 1024;
+
 /// Bytes of large values that are read from one client, or written to it, in one turn: about, for pieces of them are
 /// not cut. So their senders and readers do not hold the others up.
 const LARGE_BYTES_PER_TURN: usize = 256 * 1024;
@@ -126,9 +130,22 @@ impl Peers {
         taken
     }
 
-    /// Reads a ready socket: once, or while a large value comes in, up to this turn's share of it.
-    pub fn read(&mut self, server: &mut Server, id: ConnectionId, now: Now) {
-        let Some(peer) = self.get_mut(id) else { return };
+    /// Reads these sockets in turn until [`GROUP_BYTES`] have come: how many were read, at least one.
+    pub fn read_some(&mut self, server: &mut Server, ids: &[ConnectionId], now: Now) -> usize {
+        let mut left = GROUP_BYTES;
+        for (index, id) in ids.iter().enumerate() {
+            let bytes = self.read(server, *id, now);
+            if bytes >= left {
+                return index + 1;
+            }
+            left -= bytes;
+        }
+        ids.len()
+    }
+
+    /// Reads a ready socket: once, or while a large value comes in, up to this turn's share of it. The bytes that came.
+    fn read(&mut self, server: &mut Server, id: ConnectionId, now: Now) -> usize {
+        let Some(peer) = self.get_mut(id) else { return 0 };
         let mut left = LARGE_BYTES_PER_TURN;
         while let Some(read) = peer.read(server, id, left, now) {
             match read {
@@ -151,6 +168,7 @@ impl Peers {
             break;
         }
         server.input_left(id, peer.readable);
+        LARGE_BYTES_PER_TURN - left
     }
 
     /// Writes what waits, and puts back into the queue what can go on at once.

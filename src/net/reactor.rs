@@ -270,19 +270,40 @@ impl Reactor {
         let mut left = self.peers.queued_count();
         while left > 0 {
             left -= self.peers.next_group(&mut self.group, left);
-            for &id in &self.group {
-                self.peers.read(&mut self.server, id, now);
+            let group = std::mem::take(&mut self.group);
+            let mut rest = &group[..];
+            while !rest.is_empty() {
+                let (read, others) = rest.split_at(self.peers.read_some(&mut self.server, rest, now));
+                self.serve_group(read, now);
+                rest = others;
             }
-            self.unfinished.clear();
-            self.server.run_group(&self.group, now, &mut self.unfinished);
-            for &id in &self.unfinished {
-                self.peers.enqueue(id);
+            self.group = group;
+        }
+    }
+
+    /// Runs what these clients have sent and writes their replies: all together, or where the replies are long, as they
+    /// are made.
+    fn serve_group(&mut self, group: &[ConnectionId], now: Now) {
+        self.unfinished.clear();
+        let (mut unwritten, mut rest) = (group, group);
+        while !rest.is_empty() {
+            rest = self.server.run_batch(rest, now, &mut self.unfinished);
+            if rest.is_empty() || self.server.output_is_crowded() {
+                let (ran, others) = unwritten.split_at(unwritten.len() - rest.len());
+                self.write(ran, now);
+                unwritten = others;
             }
-            for &id in &self.group {
-                self.peers.write(&mut self.server, id, now);
-                if self.server.is_finished(id) && self.peers.close(&mut self.server, id) {
-                    self.acceptor.descriptor_freed();
-                }
+        }
+        for &id in &self.unfinished {
+            self.peers.enqueue(id);
+        }
+    }
+
+    fn write(&mut self, group: &[ConnectionId], now: Now) {
+        for &id in group {
+            self.peers.write(&mut self.server, id, now);
+            if self.server.is_finished(id) && self.peers.close(&mut self.server, id) {
+                self.acceptor.descriptor_freed();
             }
         }
     }

@@ -6,15 +6,18 @@
 //! ```text
 //!  phase                       input ring, at most            why
 //!  Ready, something to run     16 KiB                         it runs first
+//!                              128 KiB, if the last read      a pipeline costs one read (while half of the arena is free)
+//!                              filled its ring
 //!  Ready, no room for replies  16 KiB, or the soak share      clients that send a whole pipeline before they read
 //!  Replying, Paused            the same                       (redis-py, redis-benchmark) would block for ever
 //!  Receiving                   half of the arena              a command has to be whole before it runs
 //!  before AUTH                 1 KiB, or 32 KiB with memory   strangers hold next to nothing
 //!  Draining                    nothing
 //! ```
-//! Replies are made up to 16 KiB ahead of the socket. Where the socket takes no more, they soak up what fits: up to the
-//! soak share of the output arena, and of the store's memory for the large values that they pin, as long as half of
-//! either is free. When neither side can move any more, the write time limit ends it.
+//! Replies are made up to 128 KiB ahead of the socket while half of the output arena is free, else up to 16 KiB. Where the
+//! socket takes no more, they soak up what fits: up to the soak share of the output arena, and of the store's memory for
+//! the large values that they pin, as long as half of either is free. When neither side can move any more, the write time
+//! limit ends it.
 //!
 //! **Out of memory.** A connection that needs a buffer and finds none is *starved*: nothing is read (or run) for it until
 //! memory comes back. The last sixteenth of the input arena is for the shortest buffers, which a short command needs;
@@ -26,8 +29,9 @@
 use super::Server;
 use super::wake_queue::WakeQueue;
 use crate::buffer::arena::Arena;
-use crate::connection::{BufferKind, CloseReason, Connection, ConnectionId, Phase};
-use crate::limits::{BUFFER_UNIT_BYTES, REPLY_ROOM_BYTES, RING_BYTES};
+use crate::buffer::ring::Ring;
+use crate::connection::{BufferKind, BufferLength, CloseReason, Connection, ConnectionId, Phase};
+use crate::limits::{BUFFER_UNIT_BYTES, LONG_RING_BYTES, REPLY_ROOM_BYTES, RING_BYTES};
 use crate::time::Millis;
 use crate::wire::encode::Out;
 
@@ -96,6 +100,30 @@ fn leaves_half(arena: &Arena, bytes: usize) -> bool {
     arena.used() + bytes <= arena.capacity() / 2
 }
 
+/// Whether one connection may have a long buffer of an arena: it is within what that may soak up, and leaves half to others.
+fn may_be_long(arena: &Arena) -> bool {
+    LONG_RING_BYTES <= soak_share(arena) && leaves_half(arena, LONG_RING_BYTES)
+}
+
+/// Gives a ring a long buffer, if that leaves half of the arena to others.
+fn lengthen_ring(ring: &mut Ring, arena: &mut Arena) -> bool {
+    leaves_half(arena, LONG_RING_BYTES)
+        && LONG_RING_BYTES <= soak_share(arena)
+        && ring.grow(arena, LONG_RING_BYTES)
+}
+
+/// Gives an output without a buffer a long one, if the last replies needed it and that leaves half of the arena to others.
+#[inline]
+pub(super) fn attach_output(connection: &mut Connection, arena: &mut Arena) {
+    if connection.output_length == BufferLength::Long
+        && connection.output.capacity() == 0
+        && may_be_long(arena)
+    {
+        // Where there is none so long in one piece, the usual one does.
+        let _ = connection.output.lengthen(LONG_RING_BYTES, arena);
+    }
+}
+
 /// Bytes of one command, at most, in an input arena.
 pub(super) fn command_bytes_max(arena: &Arena, authenticated: bool) -> usize {
     let half = 1 << (arena.capacity() / 2).max(RING_BYTES).ilog2();
@@ -141,8 +169,8 @@ impl Server {
             && connection.session.authenticated
             && connection.end_reason.is_none()
             && connection.readiness.starved.is_none()
-            && leaves_half(input, RING_BYTES)
-            && connection.input.attach(input)
+            && (connection.input_length == BufferLength::Long && lengthen_ring(&mut connection.input, input)
+                || leaves_half(input, RING_BYTES) && connection.input.attach(input))
     }
 
     /// Sees to it that the ring has room for the next bytes: attaches, straightens or lengthens it. False: the bytes are
@@ -155,8 +183,11 @@ impl Server {
             return false;
         }
         let (capacity, is_full) = (ring.capacity(), ring.free() == 0);
+        let at_first = if bytes_max < RING_BYTES { bytes_max } else { connection.input_length.bytes() };
         // Many sockets are read before the first of them is served and shrinks: together they leave room.
-        let wanted = if capacity < RING_BYTES && leaves_half(&self.input, RING_BYTES) {
+        let wanted = if capacity < at_first && leaves_half(&self.input, at_first) {
+            at_first
+        } else if capacity < RING_BYTES && leaves_half(&self.input, RING_BYTES) {
             RING_BYTES.min(bytes_max)
         } else if is_full {
             (capacity * 2).max(BUFFER_UNIT_BYTES)
@@ -215,13 +246,14 @@ impl Server {
             let (soaks, pinned) = (connection.readiness.write_blocked, connection.output.large_pending());
             let waiting = connection.output.pending_len();
             if connection.is_draining()
-                || !soaks && waiting >= RING_BYTES as u64
+                || !soaks && waiting >= LONG_RING_BYTES as u64
                 || soaks
                     && !pins_leave_room(pinned, self.pinned_bytes, self.engine.store.config().memory_bytes)
             {
                 return false;
             }
             let protocol = connection.session.protocol;
+            attach_output(connection, &mut self.output);
             if Out::new(&mut connection.output, &mut self.output, protocol).room() >= REPLY_ROOM_BYTES {
                 return true;
             }
@@ -229,8 +261,10 @@ impl Server {
                 self.starve(id, BufferKind::Output, now);
                 return false;
             }
-            let longer = connection.output.capacity() * 2;
-            if !soaks
+            let capacity = connection.output.capacity();
+            let is_long_free = capacity < LONG_RING_BYTES && may_be_long(&self.output);
+            let longer = if is_long_free { LONG_RING_BYTES } else { capacity * 2 };
+            if !soaks && !is_long_free
                 || longer > soak_bytes_max
                 || !leaves_half(&self.output, longer)
                 || !connection.output.lengthen(longer, &mut self.output)

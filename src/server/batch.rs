@@ -16,7 +16,7 @@
 //! may have changed anything. Whatever is not plain (another verb, a transaction, a connection that is not ready, a pause, a full
 //! output) is left to `step`, which knows nothing of all this.
 
-use super::{Progress, Server};
+use super::{Progress, Server, backpressure::attach_output};
 use crate::connection::{Connection, ConnectionId, Phase, StreamProtocol};
 use crate::engine::meter::{BYTES_PER_UNIT, COMMAND_UNITS, Meter, TURN_UNITS};
 use crate::engine::{fast_path::FastCommand, session::ReplyMode};
@@ -135,6 +135,12 @@ impl Server {
         rest
     }
 
+    /// Whether the replies that wait have taken so much of the output buffers that they are better sent before others
+    /// are made.
+    pub fn output_is_crowded(&self) -> bool {
+        self.output.used() > self.output.capacity() / 4
+    }
+
     /// The connections of the last batch, in the order in which their planned commands ran, and how many of those ran;
     /// what each ran beyond that came after all of them, in the same order.
     pub fn batch_order(&self) -> impl Iterator<Item = (ConnectionId, usize)> + '_ {
@@ -187,6 +193,7 @@ impl Server {
         let connection = connections.get_mut(id.index as usize);
         if let Some(connection) = connection.filter(|connection| connection.generation == id.generation) {
             connection.readiness.runnable = more;
+            connection.note_replies();
             connection.output.detach_if_empty(output);
             connection.count_pinned(pinned_bytes);
         }
@@ -239,6 +246,7 @@ impl Server {
         if !fast_path_ready(connection) {
             return;
         }
+        attach_output(connection, output);
         let Some(sink) = connection.output.sink(REPLY_ROOM_BYTES, output) else { return };
         let bytes = connection.input.readable(input);
         let (db, protocol) = (connection.session.db, connection.session.protocol);

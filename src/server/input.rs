@@ -10,7 +10,9 @@
 
 use super::Server;
 use super::transaction::queue::QueueMemory;
-use crate::connection::{Body, CloseReason, Connection, ConnectionId, PROGRESS_BYTES, Phase, Unfinished};
+use crate::connection::{
+    Body, BufferLength, CloseReason, Connection, ConnectionId, PROGRESS_BYTES, Phase, Unfinished,
+};
 use crate::mutation::{LargeId, Refused};
 use crate::time::{Millis, Now};
 use crate::wire::resp::Decoder;
@@ -91,7 +93,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return };
         connection.handle_input(now.monotonic);
         let Some(body) = connection.body_mut() else {
-            connection.input.commit(len);
+            connection.fill_input(len);
             return;
         };
         let taken = len.min(clamped(body.remaining));
@@ -125,6 +127,8 @@ impl Server {
     /// An argument of `len` bytes begins `at` bytes into the ring: moves what has come of it out of the ring.
     pub(super) fn begin_body(&mut self, id: ConnectionId, at: usize, len: u64, now: Now) {
         let connection = &mut self.connections[id.index as usize];
+        // Its bytes go past the ring: what comes into the ring before that is known has to be copied.
+        connection.input_length = BufferLength::Usual;
         connection.input.straighten(&mut self.input);
         let target = match self.engine.store.large_begin(len, now.unix) {
             Ok(large) => Some(large),
