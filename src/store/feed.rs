@@ -360,11 +360,17 @@ impl Feed {
 impl Store {
     /// The one place where a change gets its revision and is published. There is no way back from here: what can fail
     /// comes before.
-    #[inline(always)] // Without a consumer it is an addition and a branch.
+    #[inline]
     pub(super) fn commit(&mut self, effect: Effect<'_>) -> Revision {
+        self.commit_with(|| effect)
+    }
+
+    /// [`commit`](Store::commit) for the fast path: the effect is made only if the feed has a consumer.
+    #[inline(always)] // Without a consumer it is an addition and a branch.
+    pub(super) fn commit_with<'a>(&mut self, effect: impl FnOnce() -> Effect<'a>) -> Revision {
         self.revision.0 += 1;
         if self.feed.is_on() {
-            self.publish_with_room(effect);
+            self.publish_with_room(effect());
         }
         self.revision
     }

@@ -1,7 +1,7 @@
 //! Looking keys up ahead of time, many at once: their cache misses then overlap instead of following one another.
 //!
 //! ```text
-//!            sight                    look                      get_seen, put_seen
+//!            hint                     prefetch_record           get_hinted, put_hinted
 //!  key ──▶ hash ─▶ directory ─▶ | ask for the leaf's lines |
 //!                                 leaf: control bytes, entry ─▶ | ask for the record's lines |
 //!                                                                 record: key, value
@@ -92,9 +92,10 @@ impl Store {
         if let Some(at) = self.seen(space, key, hint)
             && record::is_like(bytes_at(&self.pool, at), value.len())
         {
-            let value_bytes = PublishedValue::Bytes(value);
-            let keyspace = KeyspaceId(space as u8);
-            let revision = self.commit(Effect::Put { keyspace, key, value: value_bytes, expiry: None });
+            let revision = self.commit_with(|| {
+                let (keyspace, value) = (KeyspaceId(space as u8), PublishedValue::Bytes(value));
+                Effect::Put { keyspace, key, value, expiry: None }
+            });
             let (segment, offset) = split(&self.pool, at);
             record::rewrite(&mut self.pool.bytes_mut(segment)[offset..], key.len(), (revision, value));
             return Ok(());
@@ -103,7 +104,7 @@ impl Store {
     }
 
     /// Where a key's record is: where the hint says, if that still holds.
-    #[inline]
+    #[inline(always)] // A call would cost as much as its body; once for each command of a batch.
     fn seen(&self, space: usize, key: &[u8], hint: &LookupHint) -> Option<Address> {
         debug_assert_eq!(hint.hash, self.hasher.hash(key));
         if (hint.layout_epoch == self.layout_epoch

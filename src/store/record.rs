@@ -175,7 +175,7 @@ pub fn expired(bytes: &[u8], now: Millis) -> bool {
 
 /// Whether the record at `bytes[0]`, which lives, can be [rewritten](rewrite) with a value of this length: it has no
 /// expiry, and its value is as long and lies in it.
-#[inline]
+#[inline(always)] // As for `has_key`.
 pub fn is_like(bytes: &[u8], value_len: usize) -> bool {
     bytes[0] == 0 && u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize == value_len
 }
