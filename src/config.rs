@@ -169,6 +169,30 @@ pub enum OnFull {
     Evict,
 }
 
+/// When what was changed is durable, with a data directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Before it is acknowledged.
+    Always,
+    /// Within a second or so.
+    #[default]
+    Everysec,
+    /// When the system writes it; it survives the end of the process, not of the machine.
+    Os,
+}
+
+impl Durability {
+    /// The word for it on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Durability::Always => "always",
+            Durability::Everysec => "everysec",
+            Durability::Os => "os",
+        }
+    }
+}
+
 /// How much the server logs, in Redis's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {

@@ -69,6 +69,7 @@
 //! | [`wire`] | hand-written incremental decoders and encoders: RESP, inline commands, frames |
 //! | [`command`], [`reply`] | ONE table of verbs, ONE table of errors; COMMAND, counters and README follow them |
 //! | [`store`] | the pool, records, index, expiry, cleaning, eviction, large values, the change feed |
+//! | [`journal`] | what a server remembers over a restart: frames, checkpoints, the way back |
 //! | [`metrics`], [`engine`] | what is counted; typed operations on keys, the gate before them, commands |
 //! | [`frames`] | frames at the server: cookies, sessions, at most once |
 //! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
@@ -148,6 +149,9 @@ pub mod engine;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod frames;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod journal;
 #[doc(hidden)]
 pub mod limits;
 #[cfg(feature = "server")]

@@ -59,6 +59,18 @@ mutants! {
     GroupMarkLost = "group-mark-lost";
     /// That a key has expired is published no earlier than the next change (`store/feed.rs`).
     ExpiryPublishedLate = "expiry-published-late";
+    /// What is written counts as durable before it is synced (`journal/worker.rs`).
+    ReplyBeforeSync = "reply-before-sync";
+    /// The names of new files are not made durable (`journal/storage.rs`, `journal/worker.rs`).
+    DirectoryNotSynced = "directory-not-synced";
+    /// A file of the journal need not go on where the one before it ends (`journal/recovery.rs`).
+    ChainUnchecked = "chain-unchecked";
+    /// Damage in what was durable is cut away like a torn end (`journal/reader.rs`).
+    WatermarkIgnored = "watermark-ignored";
+    /// A start draws revisions that were shown before (`journal/recovery.rs`).
+    RevisionReused = "revision-reused";
+    /// A checkpoint is published before the journal has what it has seen (`journal/writer.rs`).
+    CheckpointOutruns = "checkpoint-outruns";
 }
 
 #[cfg(feature = "mutants")]

@@ -4,7 +4,7 @@
 #![cfg(feature = "mutants")]
 
 use pannier::mutant::{self, Mutant};
-use pannier::sim::{self, Plan};
+use pannier::sim::{self, Plan, Violation};
 
 /// Within how many seeds each mutant must be caught.
 fn seeds_max(mutant: Mutant) -> u64 {
@@ -15,21 +15,40 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::HalfDone => 120,
         Mutant::NoSessionNumber | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,
         Mutant::ScanSkipsSplit | Mutant::StaleSlot => 600,
+        Mutant::ReplyBeforeSync | Mutant::WatermarkIgnored | Mutant::RevisionReused => 40,
+        Mutant::DirectoryNotSynced | Mutant::ChainUnchecked | Mutant::CheckpointOutruns => 120,
     }
+}
+
+/// Those of the journal, which a run of its own is for.
+fn is_of_the_journal(mutant: Mutant) -> bool {
+    matches!(
+        mutant,
+        Mutant::ReplyBeforeSync
+            | Mutant::WatermarkIgnored
+            | Mutant::RevisionReused
+            | Mutant::DirectoryNotSynced
+            | Mutant::ChainUnchecked
+            | Mutant::CheckpointOutruns
+    )
+}
+
+fn run(mutant: Mutant, seed: u64, plan: &Plan) -> Result<(), Violation> {
+    if is_of_the_journal(mutant) { sim::run_journal(seed).map(drop) } else { sim::run(seed, plan).map(drop) }
 }
 
 fn is_caught(mutant: Mutant) {
     let plan = Plan::default();
     let most = seeds_max(mutant);
     let caught = (0..most).find_map(|seed| {
-        mutant::with(mutant, || sim::run(seed, &plan)).err().map(|violation| (seed, violation))
+        mutant::with(mutant, || run(mutant, seed, &plan)).err().map(|violation| (seed, violation))
     });
     let Some((seed, violation)) = caught else {
         panic!("{} survives {most} seeds", mutant.name());
     };
     println!("{}: caught by seed {seed} of at most {most}: {violation}", mutant.name());
     // It is the mutant that fails there, and nothing else.
-    assert!(sim::run(seed, &plan).is_ok(), "seed {seed} fails without {} as well", mutant.name());
+    assert!(run(mutant, seed, &plan).is_ok(), "seed {seed} fails without {} as well", mutant.name());
 }
 
 #[test]

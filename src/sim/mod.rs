@@ -25,11 +25,13 @@
 //! | `model`, `commands`, `peer`, `frames` | what must be answered and changed |
 //! | `history`, `state`, `witness`, `checker` | what clients were told, and whether that can be |
 //! | `world` | the loop, and in the files below it what each event does |
+//! | `disk`, `remember` | a disk that loses, tears and refuses; a store and its journal over several lives |
 //! | `shrink`, `report`, `violation` | smaller failures, figures, words |
 
 mod checker;
 mod clock;
 mod commands;
+mod disk;
 mod faults;
 mod follower;
 mod frames;
@@ -39,6 +41,7 @@ mod model;
 mod node;
 mod packet;
 mod peer;
+mod remember;
 mod report;
 mod rogue;
 mod shrink;
@@ -51,6 +54,7 @@ mod workload;
 mod world;
 
 pub use faults::Fault;
+pub use remember::{Remembered, run as run_journal};
 pub use report::Report;
 pub use shrink::{Failure, shrink};
 pub use violation::Violation;

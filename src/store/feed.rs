@@ -23,6 +23,7 @@
 
 mod consume;
 pub(super) mod entry;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 

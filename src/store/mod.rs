@@ -338,6 +338,19 @@ impl Store {
         })
     }
 
+    /// Shows about `count` keys of a keyspace from `cursor` on, expired ones as well, and gives the cursor to go on from (0:
+    /// done). When `visit` says false, no key is shown beyond those that share the last one's place; these are few.
+    pub fn scan_while(
+        &self,
+        keyspace: KeyspaceId,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&Entry<'_>) -> bool,
+    ) -> u64 {
+        let index = &self.keyspaces[usize::from(keyspace.0)].index;
+        index.scan_while(&self.leaves, cursor, count, |address| visit(&self.entry(address)))
+    }
+
     /// A key chosen by `seed`, which is to be random. `None`: no key was found that has not expired.
     pub fn random(&self, db: Database, seed: u64, now: Millis) -> Option<Entry<'_>> {
         let index = &self.keyspaces[self.space(db)].index;

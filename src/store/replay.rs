@@ -91,6 +91,20 @@ impl Store {
         Ok(true)
     }
 
+    /// Evicts a little, for a change that was refused for want of memory, as a store that removes keys by itself would
+    /// have. False: there is nothing left to evict. What is changed in part of a key that has gone may not be applied.
+    pub fn evict_for_replay(&mut self, now: Millis) -> bool {
+        let policy = std::mem::replace(&mut self.removal_policy, RemovalPolicy::Own);
+        let has_evicted = self.reclaim_step(now, 1);
+        self.removal_policy = policy;
+        has_evicted
+    }
+
+    /// No change gets this revision, or one below it, from now on.
+    pub fn skip_revisions(&mut self, latest: Revision) {
+        self.revision = self.revision.max(latest);
+    }
+
     fn key_in<'a>(&self, keyspace: KeyspaceId, bytes: &'a [u8]) -> Key<'a> {
         Key::new(usize::from(keyspace.0), self.hasher.hash(bytes), bytes)
     }

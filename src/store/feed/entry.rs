@@ -50,6 +50,7 @@ const FLUSH: u8 = 8;
 const FLUSH_ALL: u8 = 9;
 const SWAP: u8 = 10;
 const FILLER: u8 = 11;
+const KIND_COUNT: u8 = 12;
 
 /// Bytes of an entry with so long a key and value.
 pub const fn size(key_len: usize, value_len: usize) -> usize {
@@ -158,6 +159,16 @@ pub fn set_mark(bytes: &mut [u8], mark: GroupMark) {
     };
 }
 
+/// The mark of the entry at the front of `bytes`.
+pub fn mark(bytes: &[u8]) -> GroupMark {
+    match bytes[MARK] {
+        0 => GroupMark::Alone,
+        1 => GroupMark::First,
+        2 => GroupMark::Within,
+        _ => GroupMark::Last,
+    }
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
@@ -184,6 +195,23 @@ pub fn large(bytes: &[u8]) -> Option<(LargeId, u64)> {
     })
 }
 
+/// Whether the entry at the front of `bytes`, of which the head is there, is of a kind that is written to disks: kinds are
+/// part of the format of the files there, so their numbers stay.
+pub fn is_stored(bytes: &[u8]) -> bool {
+    bytes[KIND] < KIND_COUNT && !matches!(bytes[KIND], PUT_PASSED | FILLER)
+}
+
+/// Bytes of the key of the entry at the front of `bytes`.
+pub fn key_len(bytes: &[u8]) -> usize {
+    u32_at(bytes, KEY_LEN) as usize
+}
+
+/// Bytes that the entry at the front of `bytes` should have by its other fields; `None`: it cannot be.
+pub fn stored_len(bytes: &[u8]) -> Option<usize> {
+    let value_len = if bytes[KIND] == PUT_LARGE { LARGE_BYTES } else { u32_at(bytes, VALUE_LEN) as usize };
+    (value_len <= INLINE_VALUE_BYTES_MAX).then(|| size(key_len(bytes), value_len))
+}
+
 /// Notes that the entry at the front of `bytes` has no reference to its large value any more.
 pub fn set_passed(bytes: &mut [u8]) {
     bytes[KIND] = PUT_PASSED;
@@ -198,12 +226,7 @@ pub fn read(bytes: &[u8]) -> Option<Change<'_>> {
     if kind == FILLER {
         return None;
     }
-    let group = match bytes[MARK] {
-        0 => GroupMark::Alone,
-        1 => GroupMark::First,
-        2 => GroupMark::Within,
-        _ => GroupMark::Last,
-    };
+    let group = mark(bytes);
     let origin = match bytes[ORIGIN] {
         0 => Origin::Unknown,
         1 => Origin::Client(u64_at(bytes, ORIGIN_ID)),

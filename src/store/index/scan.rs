@@ -27,6 +27,20 @@ impl Index {
     /// More than `count` are shown only when they share a place. Fewer may be shown though more are left. Any cursor is
     /// taken, also one that was never given out.
     pub fn scan(&self, leaves: &Leaves, cursor: u64, count: usize, mut visit: impl FnMut(Address)) -> u64 {
+        self.scan_while(leaves, cursor, count, |address| {
+            visit(address);
+            true
+        })
+    }
+
+    /// As [`scan`](Index::scan); `visit` says whether to go on beyond the place that it is shown a key of.
+    pub fn scan_while(
+        &self,
+        leaves: &Leaves,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut(Address) -> bool,
+    ) -> u64 {
         let mut cursor = cursor;
         let mut left = count.max(1);
         let leaves_max = SPARE_LEAVES + count / (leaves.leaf_entries() / 8).max(1);
@@ -34,7 +48,7 @@ impl Index {
             if cursor >= PLACES * SHARDS as u64 {
                 return 0;
             }
-            let (shown, next) = self.scan_leaf(leaves, cursor, left, &mut visit);
+            let (shown, next) = self.scan_leaf(leaves, cursor, &mut left, &mut visit);
             cursor = next;
             left = left.saturating_sub(shown);
             if left == 0 {
@@ -44,13 +58,14 @@ impl Index {
         if cursor >= PLACES * SHARDS as u64 { 0 } else { cursor }
     }
 
-    /// Shows up to `count` addresses of the leaf where `cursor` is, and the rest of the last place.
+    /// Shows up to `count` addresses of the leaf where `cursor` is, and the rest of the last place. Where `visit` wants no
+    /// more, `count` becomes 0.
     fn scan_leaf(
         &self,
         leaves: &Leaves,
         cursor: u64,
-        count: usize,
-        visit: &mut impl FnMut(Address),
+        count: &mut usize,
+        visit: &mut impl FnMut(Address) -> bool,
     ) -> (usize, u64) {
         let (shard, from) = (cursor / PLACES, (cursor % PLACES) as u32);
         let (id, end) = self.leaf_at(leaves, shard as usize, from);
@@ -68,10 +83,12 @@ impl Index {
         let mut last = from;
         for (shown, key) in keys.iter().enumerate() {
             let (place, address) = Entry::from_sort_key(*key);
-            if shown >= count && place != last {
+            if shown >= *count && place != last {
                 return (shown, shard * PLACES + u64::from(last) + 1);
             }
-            visit(address);
+            if !visit(address) {
+                *count = 0;
+            }
             last = place;
         }
         (len, end)

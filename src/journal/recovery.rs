@@ -1,0 +1,521 @@
+//! A start: what a data directory holds, as a store. In steps, so that a server can answer that it is loading.
+//!
+//! ```text
+//!  survey ─▶ verify journal-12, journal-13, … ─▶ load checkpoint-12 ─▶ apply journal-12, … up to where each ends ─▶ Recovered
+//! ```
+//! Every file of the journal is verified before any of it is applied: so groups are applied whole or not at all, however
+//! long they are, and nothing of them waits in memory.
+
+use super::REVISION_GAP;
+use super::frame::{FileHeader, HeaderError};
+use super::loader::{LoadError, Loader};
+use super::manifest::{MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest, ManifestError};
+use super::reader::{OpenError, ReadStep, Reader, Verified, Verifier};
+use super::storage::{self, Storage, TEMPORARY_SUFFIX, checkpoint_name, journal_name};
+use super::worker::Predecessor;
+use crate::mutant::{self, Mutant};
+use crate::mutation::Revision;
+use crate::store::Store;
+use std::fmt;
+use std::io;
+
+/// Why a data directory cannot be used as it is.
+#[derive(Debug)]
+pub struct RecoveryError {
+    /// The file.
+    pub file: String,
+    pub problem: Problem,
+}
+
+/// What is wrong with a file.
+#[derive(Debug)]
+pub enum Problem {
+    Io(io::Error),
+    /// There is no such file, and there should be.
+    Missing,
+    /// A newer version has written it.
+    Version,
+    /// Bytes at an offset are not what was written, although they were durable; up to `len`, the file's length.
+    Damaged {
+        offset: u64,
+        len: u64,
+    },
+    /// The file ends before changes that the checkpoint is built on.
+    EndsEarly {
+        offset: u64,
+    },
+    Load {
+        offset: u64,
+        error: LoadError,
+    },
+}
+
+impl fmt::Display for RecoveryError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = &self.file;
+        match &self.problem {
+            Problem::Io(error) => write!(formatter, "{file} cannot be read: {error}"),
+            Problem::Missing => write!(
+                formatter,
+                "{file} is missing: restore the directory from a backup, or begin with an empty one"
+            ),
+            Problem::Version => {
+                write!(
+                    formatter,
+                    "{file} was written by a newer version of Pannier: use that version or a later one"
+                )
+            }
+            Problem::Damaged { offset, len } => write!(
+                formatter,
+                "{file} is damaged at byte {offset} of {len}, in what was durable: restore the directory from a backup, or \
+                 lose every change from there on with 'pannier check --truncate'"
+            ),
+            Problem::EndsEarly { offset } => write!(
+                formatter,
+                "{file} ends at byte {offset}, before changes that the checkpoint has seen: restore the directory from a \
+                 backup"
+            ),
+            Problem::Load { offset, error } => {
+                write!(formatter, "{file}, in the frame that ends at byte {offset}: ")?;
+                match error {
+                    LoadError::Malformed => formatter.write_str("an entry that this version does not know"),
+                    LoadError::Full => {
+                        formatter.write_str("the data needs more memory than it is given: raise --memory")
+                    }
+                    LoadError::TooLarge { size } => {
+                        write!(
+                            formatter,
+                            "a key or value of {size} bytes is longer than allowed: raise --max-value"
+                        )
+                    }
+                    LoadError::Database => {
+                        formatter.write_str("a key of a database that there is not: raise --databases")
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for RecoveryError {}
+
+fn problem<T>(file: &str, problem: Problem) -> Result<T, RecoveryError> {
+    Err(RecoveryError { file: file.to_owned(), problem })
+}
+
+fn io_error(file: &str) -> impl FnOnce(io::Error) -> RecoveryError {
+    move |error| {
+        let problem =
+            if error.kind() == io::ErrorKind::NotFound { Problem::Missing } else { Problem::Io(error) };
+        RecoveryError { file: file.to_owned(), problem }
+    }
+}
+
+fn open_error(file: &str, error: OpenError) -> RecoveryError {
+    let problem = match error {
+        OpenError::Io(error) => return io_error(file)(error),
+        OpenError::Header(HeaderError::Version(_)) => Problem::Version,
+        OpenError::Header(HeaderError::Damaged) => Problem::Damaged { offset: 0, len: 0 },
+    };
+    RecoveryError { file: file.to_owned(), problem }
+}
+
+/// What a directory holds, by the names and the manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// `None`: the directory is new.
+    pub manifest: Option<Manifest>,
+    /// The files of the journal that a start reads, in order.
+    pub journals: Vec<u64>,
+    /// What a start has no use for: files that are not whole, and older ones.
+    pub leftovers: Vec<String>,
+    /// The highest number that any file has.
+    pub number_max: u64,
+}
+
+/// Reads the names and the manifest.
+///
+/// # Errors
+/// See [`RecoveryError`].
+pub fn survey<S: Storage>(disk: &mut S) -> Result<Survey, RecoveryError> {
+    let names = disk.list().map_err(io_error("the directory"))?;
+    let manifest = if names.iter().any(|name| name == MANIFEST_NAME) {
+        let bytes =
+            storage::read_small(disk, MANIFEST_NAME, MANIFEST_BYTES_MAX).map_err(io_error(MANIFEST_NAME))?;
+        match Manifest::decode(&bytes) {
+            Ok(manifest) => Some(manifest),
+            Err(ManifestError::Version) => return problem(MANIFEST_NAME, Problem::Version),
+            Err(ManifestError::Damaged) => {
+                return problem(MANIFEST_NAME, Problem::Damaged { offset: 0, len: bytes.len() as u64 });
+            }
+        }
+    } else {
+        None
+    };
+    let mut found = Survey { manifest, journals: Vec::new(), leftovers: Vec::new(), number_max: 0 };
+    for name in names {
+        let (journal, checkpoint) = (storage::journal_number(&name), storage::checkpoint_number(&name));
+        let temporary = name.strip_suffix(TEMPORARY_SUFFIX);
+        let temporary_number =
+            temporary.and_then(|name| storage::journal_number(name).or(storage::checkpoint_number(name)));
+        let numbers = [journal, checkpoint, temporary_number];
+        found.number_max = numbers.into_iter().flatten().fold(found.number_max, u64::max);
+        match (journal, checkpoint) {
+            (Some(number), _) if manifest.is_some_and(|manifest| number >= manifest.journal) => {
+                found.journals.push(number);
+            }
+            (_, Some(number)) if manifest.is_some_and(|manifest| manifest.checkpoint == Some(number)) => {}
+            (None, None) if temporary.is_none() => {}
+            _ => found.leftovers.push(name),
+        }
+    }
+    found.journals.sort_unstable();
+    if let Some(manifest) = manifest
+        && found.journals.first() != Some(&manifest.journal)
+    {
+        return problem(&journal_name(manifest.journal), Problem::Missing);
+    }
+    if manifest.is_none()
+        && (found.number_max > 0)
+        && found.leftovers.iter().any(|name| !name.ends_with(TEMPORARY_SUFFIX))
+    {
+        // Journals before the first manifest hold nothing that was promised: the manifest comes before the first write.
+        log::warn!("the data directory has files and no {MANIFEST_NAME}: they are not read");
+    }
+    Ok(found)
+}
+
+/// What a start came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    pub survey: Survey,
+    /// The files that count, as they were found. The last one may have to be cut at its `end`.
+    pub journals: Vec<Verified>,
+    /// No change may get a revision up to this one: it may have been shown.
+    pub revision: Revision,
+    /// The store is what it was after the last change up to this one.
+    pub reached: Revision,
+    /// Bytes of the checkpoint, and of the journals as far as they count.
+    pub checkpoint_bytes: u64,
+    pub journal_bytes: u64,
+    /// Entries that were loaded.
+    pub record_count: u64,
+    /// Files of the journal that do not count: they were begun after a failure.
+    pub discarded: Vec<String>,
+}
+
+impl Recovered {
+    /// The last file of the journal that counts, and its number.
+    pub fn last(&self) -> Option<(&Verified, u64)> {
+        self.journals.last().map(|verified| (verified, verified.header.number))
+    }
+}
+
+/// How far a start has come, in bytes of all files; each file of the journal is read twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+}
+
+enum Stage<F> {
+    Verify { index: usize, verifier: Option<Verifier<F>> },
+    Checkpoint { reader: Option<Reader<F>> },
+    Apply { index: usize, reader: Option<Reader<F>> },
+    Done,
+}
+
+/// A start that is under way.
+pub struct Recovery<F> {
+    stage: Stage<F>,
+    loader: Loader,
+    recovered: Recovered,
+    /// The journal must reach this revision: the checkpoint has seen changes up to it.
+    needed: Revision,
+    progress: Progress,
+}
+
+impl<F> Recovery<F> {
+    /// Begins with what a survey has found.
+    ///
+    /// # Errors
+    /// See [`RecoveryError`].
+    pub fn new<S: Storage<File = F>>(disk: &mut S, survey: Survey) -> Result<Recovery<F>, RecoveryError> {
+        let mut progress = Progress::default();
+        let checkpoint = survey.manifest.and_then(|manifest| manifest.checkpoint).map(checkpoint_name);
+        let journals = survey.journals.iter().map(|number| journal_name(*number));
+        for (name, reads) in
+            checkpoint.map(|name| (name, 1)).into_iter().chain(journals.map(|name| (name, 2)))
+        {
+            let file = disk.open(&name).map_err(io_error(&name))?;
+            progress.total += reads * disk.file_len(&file).map_err(io_error(&name))?;
+        }
+        Ok(Recovery {
+            stage: Stage::Verify { index: 0, verifier: None },
+            loader: Loader::default(),
+            recovered: Recovered {
+                survey,
+                journals: Vec::new(),
+                revision: Revision(0),
+                reached: Revision(0),
+                checkpoint_bytes: 0,
+                journal_bytes: 0,
+                record_count: 0,
+                discarded: Vec::new(),
+            },
+            needed: Revision(0),
+            progress,
+        })
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Entries that were loaded so far.
+    pub fn record_count(&self) -> u64 {
+        self.loader.record_count()
+    }
+
+    /// Goes on for about `bytes` of a file. The result when everything is loaded.
+    ///
+    /// # Errors
+    /// See [`RecoveryError`]; the store is then of no use.
+    pub fn step<S: Storage<File = F>>(
+        &mut self,
+        disk: &mut S,
+        store: &mut Store,
+        bytes: u64,
+    ) -> Result<Option<Recovered>, RecoveryError> {
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Verify { index, verifier } => self.verify(disk, (index, verifier), bytes)?,
+            Stage::Checkpoint { reader } => self.load_checkpoint(disk, store, reader, bytes)?,
+            Stage::Apply { index, reader } => self.apply(disk, store, (index, reader), bytes)?,
+            Stage::Done => {}
+        }
+        if !matches!(self.stage, Stage::Done) {
+            return Ok(None);
+        }
+        self.recovered.revision = self.recovered.revision.max(store.revision());
+        self.recovered.record_count = self.loader.record_count();
+        Ok(Some(self.recovered.clone()))
+    }
+
+    fn verify<S: Storage<File = F>>(
+        &mut self,
+        disk: &mut S,
+        (index, verifier): (usize, Option<Verifier<F>>),
+        bytes: u64,
+    ) -> Result<(), RecoveryError> {
+        let Some(&number) = self.recovered.survey.journals.get(index) else {
+            self.check_ends()?;
+            self.stage = Stage::Checkpoint { reader: None };
+            return Ok(());
+        };
+        let name = journal_name(number);
+        let mut verifier = match verifier {
+            Some(verifier) => verifier,
+            None => Verifier::open(disk, &name).map_err(|error| open_error(&name, error))?,
+        };
+        let before = verifier.offset();
+        let found = verifier.step(disk, bytes).map_err(io_error(&name))?;
+        self.progress.done += verifier.offset() - before;
+        let Some(found) = found else {
+            self.stage = Stage::Verify { index, verifier: Some(verifier) };
+            return Ok(());
+        };
+        let is_first = index == 0;
+        if found.header.number != number {
+            return problem(&name, Problem::Damaged { offset: 0, len: found.len });
+        }
+        self.recovered.revision = self.recovered.revision.max(found.header.first_revision);
+        if found.header.has_gap() && !is_first {
+            // It was begun after a failure and never got its checkpoint. Nothing in it was promised, nor behind it.
+            log::info!(
+                "{name} is left out: it was begun after a failure, and its checkpoint was never finished"
+            );
+            let left_out = self.recovered.survey.journals.drain(index..).map(journal_name);
+            self.recovered.discarded = left_out.collect();
+            self.stage = Stage::Verify { index, verifier: None };
+            return Ok(());
+        }
+        self.check_chain(&name, &found)?;
+        if let (Some(offset), Some(_)) = (found.damaged, found.promised_by) {
+            return problem(&name, Problem::Damaged { offset, len: found.len });
+        }
+        self.recovered.reached = self.recovered.reached.max(found.last_revision);
+        self.recovered.revision = self.recovered.revision.max(found.last_revision);
+        self.recovered.journals.push(found);
+        self.stage = Stage::Verify { index: index + 1, verifier: None };
+        Ok(())
+    }
+
+    /// A file goes on where the one before it ended.
+    fn check_chain(&self, name: &str, found: &Verified) -> Result<(), RecoveryError> {
+        let Some(before) = self.recovered.journals.last() else { return Ok(()) };
+        let FileHeader { previous_len, previous_crc, number, .. } = found.header;
+        let goes_on = previous_len == before.end && previous_crc == before.crc;
+        if goes_on || mutant::is_on(Mutant::ChainUnchecked) {
+            return Ok(());
+        }
+        if number != before.header.number + 1 {
+            return problem(&journal_name(before.header.number + 1), Problem::Missing);
+        }
+        let damaged = Problem::Damaged { offset: before.damaged.unwrap_or(before.end), len: before.len };
+        log::error!(
+            "{name} goes on at byte {previous_len} of the file before it, which ends at {}",
+            before.end
+        );
+        problem(&journal_name(before.header.number), damaged)
+    }
+
+    /// Only the last file may end in what was not promised: the others were durable when the next one was begun.
+    fn check_ends(&self) -> Result<(), RecoveryError> {
+        let Some((last, others)) = self.recovered.journals.split_last() else { return Ok(()) };
+        for before in others {
+            if let Some(offset) = before.damaged {
+                let name = journal_name(before.header.number);
+                return problem(&name, Problem::Damaged { offset, len: before.len });
+            }
+        }
+        if last.end < last.len {
+            log::warn!(
+                "{} is cut at byte {} of {}: what follows was not durable when the server ended",
+                journal_name(last.header.number),
+                last.end,
+                last.len
+            );
+        }
+        Ok(())
+    }
+
+    fn load_checkpoint<S: Storage<File = F>>(
+        &mut self,
+        disk: &mut S,
+        store: &mut Store,
+        reader: Option<Reader<F>>,
+        bytes: u64,
+    ) -> Result<(), RecoveryError> {
+        let Some(number) = self.recovered.survey.manifest.and_then(|manifest| manifest.checkpoint) else {
+            self.stage = Stage::Apply { index: 0, reader: None };
+            return Ok(());
+        };
+        let name = checkpoint_name(number);
+        let mut reader = match reader {
+            Some(reader) => reader,
+            None => Reader::open(disk, &name).map_err(|error| open_error(&name, error))?,
+        };
+        let before = reader.offset();
+        while reader.offset() < before + bytes {
+            match reader.next(disk).map_err(io_error(&name))? {
+                ReadStep::Frame(frame, payload) => {
+                    let loaded = self.loader.load(store, payload);
+                    loaded
+                        .or_else(|error| problem(&name, Problem::Load { offset: reader.offset(), error }))?;
+                    if frame.is_end() {
+                        self.progress.done += reader.offset() - before;
+                        self.needed = frame.head.last_revision;
+                        self.recovered.checkpoint_bytes = reader.file_len();
+                        store.skip_revisions(reader.header().first_revision);
+                        return self.check_checkpoint();
+                    }
+                }
+                ReadStep::End | ReadStep::Damaged => {
+                    let damaged = Problem::Damaged { offset: reader.offset(), len: reader.file_len() };
+                    return problem(&name, damaged);
+                }
+            }
+        }
+        self.progress.done += reader.offset() - before;
+        self.stage = Stage::Checkpoint { reader: Some(reader) };
+        Ok(())
+    }
+
+    /// The journal must go at least as far as the checkpoint has seen.
+    fn check_checkpoint(&mut self) -> Result<(), RecoveryError> {
+        if let Some(last) = self.recovered.journals.last()
+            && self.recovered.reached < self.needed
+        {
+            let name = journal_name(last.header.number);
+            return problem(&name, Problem::EndsEarly { offset: last.end });
+        }
+        self.stage = Stage::Apply { index: 0, reader: None };
+        Ok(())
+    }
+
+    fn apply<S: Storage<File = F>>(
+        &mut self,
+        disk: &mut S,
+        store: &mut Store,
+        (index, reader): (usize, Option<Reader<F>>),
+        bytes: u64,
+    ) -> Result<(), RecoveryError> {
+        let Some(verified) = self.recovered.journals.get(index).copied() else { return Ok(()) };
+        let name = journal_name(verified.header.number);
+        let mut reader = match reader {
+            Some(reader) => reader,
+            None => Reader::open(disk, &name).map_err(|error| open_error(&name, error))?,
+        };
+        let before = reader.offset();
+        while reader.offset() < (before + bytes).min(verified.end) {
+            match reader.next(disk).map_err(io_error(&name))? {
+                ReadStep::Frame(_, payload) => {
+                    let loaded = self.loader.load(store, payload);
+                    loaded
+                        .or_else(|error| problem(&name, Problem::Load { offset: reader.offset(), error }))?;
+                }
+                ReadStep::End | ReadStep::Damaged => {
+                    let damaged = Problem::Damaged { offset: reader.offset(), len: verified.len };
+                    return problem(&name, damaged);
+                }
+            }
+        }
+        self.progress.done += reader.offset() - before;
+        if reader.offset() < verified.end {
+            self.stage = Stage::Apply { index, reader: Some(reader) };
+        } else {
+            self.recovered.journal_bytes += verified.end;
+            self.stage = Stage::Apply { index: index + 1, reader: None };
+        }
+        Ok(())
+    }
+}
+
+/// From where a start draws its revisions.
+#[must_use]
+pub fn first_revision(recovered: &Recovered) -> Revision {
+    let gap = if mutant::is_on(Mutant::RevisionReused) { 0 } else { REVISION_GAP };
+    Revision(recovered.revision.0 + gap)
+}
+
+/// Makes a directory ready for a new file of the journal: what does not count is removed, a torn end is cut.
+///
+/// # Errors
+/// See [`RecoveryError`].
+pub fn prepare<S: Storage>(disk: &mut S, recovered: &Recovered) -> Result<Predecessor, RecoveryError> {
+    let mut predecessor = Predecessor { len: 0, crc: 0 };
+    if let Some(last) = recovered.journals.last() {
+        predecessor = Predecessor { len: last.end, crc: last.crc };
+        // Also where nothing is cut: what was read may not have been durable yet, and the next file builds on it.
+        let name = journal_name(last.header.number);
+        cut(disk, &name, last.end).map_err(io_error(&name))?;
+    }
+    for name in recovered.survey.leftovers.iter().chain(&recovered.discarded) {
+        disk.remove(name).map_err(io_error(name))?;
+    }
+    disk.sync_dir().map_err(io_error("the directory"))?;
+    Ok(predecessor)
+}
+
+/// Cuts a file, durably.
+///
+/// # Errors
+/// What the system says.
+pub fn cut<S: Storage>(disk: &mut S, name: &str, len: u64) -> io::Result<()> {
+    let file = disk.open_to_write(name)?;
+    if disk.file_len(&file)? > len {
+        disk.set_len(&file, len)?;
+    }
+    disk.sync(&file)
+}
