@@ -20,7 +20,7 @@ import report
 import servers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PARTS = ("table", "large", "fill")
+PARTS = ("table", "service", "large", "fill")
 
 
 def arguments():
@@ -62,6 +62,17 @@ def run_table(options, arms, results):
         costs = ", ".join(f"{name} {arm['cpu_ns']['median'] / 1e3:.3f} µs ({arm['cpu_to_floor']['median']:.2f} ×)"
                           for name, arm in measured["arms"].items())
         print(f"{case.name}: {costs} [{time.monotonic() - begun:.0f} s]", flush=True)
+
+
+def run_service(options, arms, results):
+    arms = [server for server in arms if "resp" in server.protocols]
+    entries = results.setdefault("service", {})
+    names = ["SET", "GET", "MGET 10"] if options.quick else [name for name, _ in measure.SERVICE]
+    for name in [name for name in names if options.only in name]:
+        entries[name] = measured = measure.measure_service(name, arms, options.rounds, options.seconds)
+        costs = ", ".join(f"{arm} {figures['cpu_ns']['median'] / 1e3:.3f} µs (Pannier is "
+                          f"{1 / figures['cpu_to_Pannier']['median']:.2f} ×)" for arm, figures in measured["arms"].items())
+        print(f"service, {name}: {costs}", flush=True)
 
 
 def run_large(options, arms, results):
@@ -115,6 +126,8 @@ def main():
         parts = PARTS if options.part == "all" else (options.part,)
         if "table" in parts:
             run_table(options, arms, results)
+        if "service" in parts:
+            run_service(options, arms, results)
         if "large" in parts:
             run_large(options, arms, results)
         if "fill" in parts:

@@ -53,6 +53,19 @@ def tables(results):
     return lines
 
 
+def service_table(results):
+    if not results.get("service"):
+        return []
+    lines = ["", "## What a service sends", "",
+             "Values of 1 KiB, 100,000 keys, 50 connections with 16 requests in flight each: CPU a request, and how it compares.", "",
+             "| command | server | CPU a request, µs | Pannier's beside it | requests a second |", "|---|---|---|---|---|"]
+    for name, entry in results["service"].items():
+        for arm, figures in entry["arms"].items():
+            ratio = "" if arm == "Pannier" else f"{1 / figures['cpu_to_Pannier']['median']:.2f} ×"
+            lines.append(f"| {name} | {arm} | {micros(figures['cpu_ns'])} | {ratio} | {figures['rate']['median']:,.0f} |")
+    return lines
+
+
 def large_table(results):
     if not results.get("large"):
         return []
@@ -90,7 +103,7 @@ def markdown(results):
              f"- Machine: {results['machine']}; the server on one core, the load on the other.",
              *(f"- {name} {version}" for name, version in results["versions"].items() if version),
              f"- Load averages at the beginnings and ends of what was measured: {averages(results)}"]
-    lines += tables(results) + large_table(results) + fill_table(results)
+    lines += service_table(results) + tables(results) + large_table(results) + fill_table(results)
     return "\n".join(lines) + "\n"
 
 

@@ -42,6 +42,7 @@ Examples:
   pannier bench --duration 5s                                    50 connections, one request each at a time
   pannier bench --pipeline 100 --keys 1000000 --fill --reads 100
   pannier bench --rate 20000 --duration 30s --reads 95           latencies at a rate that the server can bear
+  pannier bench --pipeline 16 --fill --value-size 1KiB --command 'SET {key} {value} EX 60'
   pannier bench --protocol udp --pipeline 32 --connections 4
   pannier bench --server 127.0.0.1:6379 --server-pid $(pidof redis-server) --json
 Give the server and the load a core each: taskset -c 0 pannier serve; taskset -c 1 pannier bench.")]
@@ -73,6 +74,9 @@ pub(crate) struct BenchArgs {
     /// Bytes of a value, such as 32, 1KiB or 1MB; or a range such as 100-4KiB, from which each write draws
     #[arg(long, value_name = "SIZE", default_value = "32", value_parser = parse_sizes)]
     value_size: Sizes,
+    /// Send this command instead of GET and SET: {key} stands for a key, {value} for a value
+    #[arg(long, value_name = "WORDS", conflicts_with_all = ["reads", "ttl", "floor_reply"])]
+    command: Option<String>,
     /// Of 100 requests, how many read; the others write
     #[arg(long, value_name = "PERCENT", default_value_t = 90, value_parser = clap::value_parser!(u8).range(0..=100))]
     reads: u8,
@@ -128,6 +132,8 @@ pub(super) struct Plan {
     pub(super) depth: usize,
     pub(super) key_len: usize,
     pub(super) mix: Mix,
+    /// The words of the command that is sent instead of GET and SET.
+    pub(super) command: Option<String>,
     pub(super) ttl_ms: Option<u64>,
     pub(super) until: Until,
     pub(super) pacing: Pacing,
@@ -173,6 +179,7 @@ impl BenchArgs {
         if ttl_ms.is_some_and(|ms| ms == 0 || ms > TTL_MS_MAX) {
             return Err("--ttl must be at least 1ms".to_owned());
         }
+        self.check_command()?;
         self.check_protocol(key_len, tagged)?;
         Ok(Plan {
             protocol: self.protocol,
@@ -183,11 +190,16 @@ impl BenchArgs {
                 keys: self.keys,
                 distribution: self.distribution,
                 sizes: self.value_size,
-                read_percent: self.reads,
-                // What the floor sends has no meaning.
-                check_every: if self.floor_reply.is_some() { 0 } else { self.check_every },
+                read_percent: if self.command.is_some() { 100 } else { self.reads },
+                // What the floor sends has no meaning, and what a command answers is not known.
+                check_every: if self.floor_reply.or(self.command.as_ref().map(|_| 0)).is_some() {
+                    0
+                } else {
+                    self.check_every
+                },
                 seed: self.seed,
             },
+            command: self.command.clone(),
             ttl_ms,
             until,
             pacing: self.rate.map_or(Pacing::Closed, Pacing::Rate),
@@ -197,6 +209,21 @@ impl BenchArgs {
             floor_reply: self.floor_reply.map(|len| len as usize),
             patience: self.timeout,
         })
+    }
+
+    /// What goes with `--command`.
+    fn check_command(&self) -> Result<(), String> {
+        let Some(words) = &self.command else { return Ok(()) };
+        if self.protocol != Protocol::Resp {
+            return Err("--command goes with --protocol resp".to_owned());
+        }
+        if words.split_whitespace().next().is_none() {
+            return Err("--command has no words; write such as 'EXPIRE {key} 60'".to_owned());
+        }
+        if self.value_size.fixed().is_none() {
+            return Err("--command wants values of one length: --value-size 1KiB".to_owned());
+        }
+        Ok(())
     }
 
     /// What the protocols can carry.
@@ -304,6 +331,9 @@ mod tests {
             ("--protocol frames --large-rate 1", "resp or memcached"),
             ("--protocol memcached --key-size 251", "250"),
             ("--floor-reply 5", "--reads 0 or --reads 100"),
+            ("--command PING --protocol udp", "--protocol resp"),
+            ("--command PING --value-size 1-2", "one length"),
+            ("--command PING --reads 5", "cannot be used with"),
             ("--key-size 0", "--key-size"),
             ("--large-size 5", "--large-rate"),
         ] {

@@ -9,7 +9,7 @@
 //! | `args.rs` | the flags, checked |
 //! | `workload.rs` | which key, which operation, what size: drawn from a seed |
 //! | `content.rs` | keys and values made from numbers, and their check |
-//! | `codec.rs`, `resp.rs`, `memcached.rs`, `frames.rs` | protocols over TCP |
+//! | `codec.rs`, `resp.rs`, `template.rs`, `memcached.rs`, `frames.rs` | protocols over TCP |
 //! | `link.rs`, `stream.rs`, `udp.rs` | one client, over TCP or UDP |
 //! | `connect.rs` | connections, made and let in |
 //! | `run.rs` | the loop that keeps clients busy |
@@ -30,6 +30,7 @@ mod resp;
 mod run;
 mod stats;
 mod stream;
+mod template;
 mod udp;
 mod workload;
 
@@ -49,6 +50,7 @@ use resp::Resp;
 use run::{Lane, Pacing, Ran, Runner};
 use stats::Stats;
 use stream::Stream;
+use template::Template;
 use udp::{Batch, Udp};
 use workload::{Distribution, Mix, Sizes, Workload};
 
@@ -128,13 +130,16 @@ impl Load<'_> {
         let shared = Shared::new(content);
         let content = &shared.content;
         match plan.protocol {
+            Protocol::Resp if let Some(words) = &plan.command => {
+                let set = Resp::new(content, sizes, None);
+                let codec = Template::new(words, content, set, (plan.mix.keys, sizes.min));
+                self.run_streams(|_, stream| self.let_in(stream).map(|()| codec.clone()), shared)
+            }
             Protocol::Resp => {
                 let codec = Resp::new(content, sizes, plan.ttl_ms);
                 let large = Resp::new(content, large_sizes, None);
                 let codec = |index, stream: &mut TcpStream| {
-                    if let Some(password) = self.password {
-                        connect::authenticate(stream, password)?;
-                    }
+                    self.let_in(stream)?;
                     Ok(if index < plan.connections { codec.clone() } else { large.clone() })
                 };
                 self.run_streams(codec, shared)
@@ -157,6 +162,10 @@ impl Load<'_> {
             }
             Protocol::Udp => self.run_datagrams(shared),
         }
+    }
+
+    fn let_in(&self, stream: &mut TcpStream) -> Result<(), Gone> {
+        self.password.map_or(Ok(()), |password| connect::authenticate(stream, password))
     }
 
     fn run_streams<C: Codec>(

@@ -62,6 +62,7 @@ impl Report<'_> {
             "key_bytes": plan.key_len,
             "value_bytes": { "min": plan.mix.sizes.min, "max": plan.mix.sizes.max },
             "distribution": distribution(plan.mix.distribution),
+            "command": plan.command,
             "read_percent": plan.mix.read_percent,
             "rate_asked": match plan.pacing { Pacing::Closed => Value::Null, Pacing::Rate(rate) => json!(rate) },
             "seed": plan.mix.seed,
@@ -111,7 +112,7 @@ impl Report<'_> {
                 self.ran.unsent
             )?;
         }
-        if !stats.reads.is_empty() {
+        if !stats.reads.is_empty() && self.plan.command.is_none() {
             let share = stats.hits as f64 * 100.0 / stats.reads.len() as f64;
             writeln!(out, "reads      {}, {share:.1} % of them hits", grouped(stats.reads.len()))?;
         }
@@ -160,8 +161,12 @@ impl Report<'_> {
             Pacing::Closed => String::new(),
             Pacing::Rate(rate) => format!(", {} a second", grouped(rate as u64)),
         };
+        let asked = match &plan.command {
+            Some(words) => words.clone(),
+            None => format!("{} % reads", plan.mix.read_percent),
+        };
         format!(
-            "{} by {}: {} connections, pipelines of {}{pace}, {} keys of {} bytes {}, values of {sizes}, {} % reads",
+            "{} by {}: {} connections, pipelines of {}{pace}, {} keys of {} bytes {}, values of {sizes}, {asked}",
             self.server,
             protocol_name(plan.protocol),
             plan.connections,
@@ -169,7 +174,6 @@ impl Report<'_> {
             grouped(plan.mix.keys),
             plan.key_len,
             distribution(plan.mix.distribution),
-            plan.mix.read_percent,
         )
     }
 }

@@ -1,0 +1,169 @@
+//! Requests of any command over RESP, from words in which `{key}` stands for a key and `{value}` for a value: what a
+//! service sends, beside GET and SET.
+//!
+//! ```text
+//!  SET {key} {value} EX 60      *5 $3 SET $16 | key | $1024 | value | $2 EX $2 60
+//!  MGET {key} {key} {key}       keys of a request are different ones
+//! ```
+
+use super::{
+    codec::{Codec, Decoded, HEAD_BYTES_MAX, Outcome, line},
+    content::{Content, Outbox},
+    resp::Resp,
+    workload::{Op, Request},
+};
+use crate::wire::number::parse_u64;
+
+/// The keys of one request are this far from each other, so that they are no neighbours in any key space.
+const KEY_STRIDE: u64 = 1_000_003;
+
+#[derive(Clone)]
+enum Piece {
+    Bytes(Vec<u8>),
+    /// The request's key, or one that lies some strides from it.
+    Key(u64),
+    Value,
+}
+
+/// One connection's side: reads are the command, writes plain SETs that fill the keys in.
+#[derive(Clone)]
+pub(super) struct Template {
+    pieces: Vec<Piece>,
+    set: Resp,
+    keys: u64,
+    value_len: usize,
+}
+
+impl Template {
+    /// For a command of these words; `keys` is how many keys there are, `value_len` the length of every value.
+    pub(super) fn new(
+        words: &str,
+        content: &Content,
+        set: Resp,
+        (keys, value_len): (u64, usize),
+    ) -> Template {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let mut template = Template { pieces: Vec::new(), set, keys, value_len };
+        template.push_bytes(format!("*{}\r\n", words.len()).as_bytes());
+        let mut key_count = 0;
+        for word in words {
+            let parts = parts_of(word);
+            let len: usize = parts
+                .iter()
+                .map(|part| match part {
+                    Piece::Bytes(bytes) => bytes.len(),
+                    Piece::Key(_) => content.key_len(),
+                    Piece::Value => value_len,
+                })
+                .sum();
+            template.push_bytes(format!("${len}\r\n").as_bytes());
+            for part in parts {
+                match part {
+                    Piece::Bytes(bytes) => template.push_bytes(&bytes),
+                    Piece::Key(_) => {
+                        template.pieces.push(Piece::Key(key_count));
+                        key_count += 1;
+                    }
+                    Piece::Value => template.pieces.push(Piece::Value),
+                }
+            }
+            template.push_bytes(b"\r\n");
+        }
+        template
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        if let Some(Piece::Bytes(last)) = self.pieces.last_mut() {
+            last.extend_from_slice(bytes);
+        } else {
+            self.pieces.push(Piece::Bytes(bytes.to_vec()));
+        }
+    }
+}
+
+/// A word cut at its placeholders.
+fn parts_of(word: &str) -> Vec<Piece> {
+    let (mut parts, mut rest) = (Vec::new(), word);
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        let (piece, len) = if from.starts_with("{key}") {
+            (Piece::Key(0), "{key}".len())
+        } else if from.starts_with("{value}") {
+            (Piece::Value, "{value}".len())
+        } else {
+            (Piece::Bytes(b"{".to_vec()), 1)
+        };
+        parts.push(Piece::Bytes(before.as_bytes().to_vec()));
+        parts.push(piece);
+        rest = &from[len..];
+    }
+    parts.push(Piece::Bytes(rest.as_bytes().to_vec()));
+    parts
+}
+
+impl Codec for Template {
+    fn encode(&mut self, request: &Request, content: &Content, out: &mut Outbox) {
+        if request.op == Op::Write {
+            return self.set.encode(request, content, out);
+        }
+        for piece in &self.pieces {
+            match piece {
+                Piece::Bytes(bytes) => out.bytes.extend_from_slice(bytes),
+                Piece::Key(strides) => {
+                    let start = out.bytes.len();
+                    out.bytes.extend_from_slice(content.key_template());
+                    let number = (request.key + strides * KEY_STRIDE) % self.keys;
+                    content.patch_key(number, &mut out.bytes[start..]);
+                }
+                Piece::Value => content.append_value(request.key, self.value_len, out),
+            }
+        }
+    }
+
+    fn decode<'a>(&mut self, op: Op, bytes: &'a [u8]) -> Decoded<'a> {
+        if op == Op::Write { self.set.decode(op, bytes) } else { decode_whole(bytes) }
+    }
+}
+
+/// A whole reply of any kind.
+fn decode_whole(bytes: &[u8]) -> Decoded<'_> {
+    let (mut at, mut remaining) = (0, 1u64);
+    while remaining > 0 {
+        remaining -= 1;
+        let Some((text, len)) = bytes.get(at..).filter(|rest| !rest.is_empty()).and_then(line) else {
+            let endless = bytes.len() > HEAD_BYTES_MAX;
+            return if endless { Decoded::Garbage("a reply of more than 64 KiB") } else { Decoded::NeedMore };
+        };
+        at += len;
+        let Some((kind, rest)) = text.split_first() else { return Decoded::Garbage("an empty line") };
+        match kind {
+            b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => {}
+            b'$' | b'*' if rest == b"-1" => {}
+            b'$' | b'=' | b'*' | b'~' | b'%' => {
+                let Some(count) = parse_u64(rest) else {
+                    return Decoded::Garbage("a reply without a length");
+                };
+                match kind {
+                    b'$' | b'=' => {
+                        at = at.saturating_add(usize::try_from(count).unwrap_or(usize::MAX)).saturating_add(2)
+                    }
+                    b'%' => remaining = remaining.saturating_add(count.saturating_mul(2)),
+                    _ => remaining = remaining.saturating_add(count),
+                }
+            }
+            _ => return Decoded::Garbage("no RESP reply"),
+        }
+    }
+    if at > bytes.len() {
+        return Decoded::NeedMore;
+    }
+    let outcome = match line(bytes).map(|(text, _)| text) {
+        Some([b'-', words @ ..]) => Outcome::Error(words),
+        Some(b"$-1" | b"_" | b"*-1") => Outcome::Missing,
+        _ => Outcome::Stored,
+    };
+    Decoded::Done { consumed: at, outcome }
+}
+
+#[cfg(test)]
+mod tests;

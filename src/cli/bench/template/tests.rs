@@ -1,0 +1,57 @@
+use super::*;
+use crate::cli::bench::workload::Sizes;
+
+fn template(words: &str) -> Template {
+    let content = Content::new(999, 8).unwrap();
+    let sizes = Sizes { min: 3, max: 3 };
+    Template::new(words, &content, Resp::new(&content, sizes, None), (1000, 3))
+}
+
+fn encoded(words: &str, op: Op) -> String {
+    let content = Content::new(999, 8).unwrap();
+    let mut out = Outbox::default();
+    let request = Request { op, key: 7, value_len: 3, check: false };
+    template(words).encode(&request, &content, &mut out);
+    String::from_utf8(out.bytes).unwrap()
+}
+
+#[test]
+fn placeholders_become_keys_and_values_wherever_they_stand() {
+    assert_eq!(
+        encoded("SET {key} {value} EX 60", Op::Read),
+        "*5\r\n$3\r\nSET\r\n$8\r\nkey:0007\r\n$3\r\n007\r\n$2\r\nEX\r\n$2\r\n60\r\n"
+    );
+    assert_eq!(encoded("INCR n:{key}{x", Op::Read), "*2\r\n$4\r\nINCR\r\n$12\r\nn:key:0007{x\r\n");
+    assert_eq!(
+        encoded("MGET {key} {key}", Op::Read),
+        "*3\r\n$4\r\nMGET\r\n$8\r\nkey:0007\r\n$8\r\nkey:0010\r\n"
+    );
+    assert_eq!(encoded("PING", Op::Write), "*3\r\n$3\r\nSET\r\n$8\r\nkey:0007\r\n$3\r\n007\r\n");
+}
+
+#[test]
+fn replies_of_every_kind_are_taken_whole() {
+    let mut template = template("PING");
+    let done = |consumed, outcome| Decoded::Done { consumed, outcome };
+    for (bytes, expected) in [
+        ("+OK\r\n", done(5, Outcome::Stored)),
+        (":12\r\n:1\r\n", done(5, Outcome::Stored)),
+        ("$3\r\nabc\r\n", done(9, Outcome::Stored)),
+        ("$-1\r\n", done(5, Outcome::Missing)),
+        ("-ERR x\r\n", done(8, Outcome::Error(b"ERR x"))),
+        ("*2\r\n$1\r\na\r\n*1\r\n:1\r\n", done(19, Outcome::Stored)),
+        ("%1\r\n+a\r\n_\r\n", done(11, Outcome::Stored)),
+    ] {
+        assert_eq!(template.decode(Op::Read, bytes.as_bytes()), expected, "{bytes}");
+        let Decoded::Done { consumed, .. } = expected else { unreachable!() };
+        for cut in 1..consumed {
+            assert_eq!(
+                template.decode(Op::Read, &bytes.as_bytes()[..cut]),
+                Decoded::NeedMore,
+                "{bytes} {cut}"
+            );
+        }
+    }
+    assert!(matches!(template.decode(Op::Read, b"hello\r\n"), Decoded::Garbage(_)));
+    assert!(matches!(template.decode(Op::Read, &[b'+'; HEAD_BYTES_MAX + 1]), Decoded::Garbage(_)));
+}
