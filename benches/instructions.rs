@@ -1,7 +1,7 @@
-//! What a request costs between the sockets: the whole server in process, many connections, GET or SET at a depth
+//! What a request costs between the sockets: the whole server in process, many connections, a verb at a depth
 //! of pipelining over a number of keys of 16 + 32 bytes.
 //!
-//! `cargo bench --bench instructions -- [get|set] [depth] [keys]` prints the CPU time of a request; without arguments,
+//! `cargo bench --bench instructions -- [get|set|setex|expire|ttl] [depth] [keys]` prints the CPU time of a request; without arguments,
 //! a table of them. `--count` runs just enough requests for `tools/instructions.sh`, which counts instructions inside
 //! `measured` under callgrind; `--test` makes everything small.
 //!
@@ -32,35 +32,58 @@ const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000)
 enum Verb {
     Get,
     Set,
+    SetEx,
+    Expire,
+    Ttl,
 }
 
 impl Verb {
+    const ALL: [Verb; 5] = [Verb::Get, Verb::Set, Verb::SetEx, Verb::Expire, Verb::Ttl];
+
     fn name(self) -> &'static str {
-        if self == Verb::Get { "GET" } else { "SET" }
+        match self {
+            Verb::Get => "get",
+            Verb::Set => "set",
+            Verb::SetEx => "setex",
+            Verb::Expire => "expire",
+            Verb::Ttl => "ttl",
+        }
     }
 
     fn push(self, number: u64, requests: &mut Vec<u8>) {
         let before = requests.len();
-        match self {
-            Verb::Get => requests
-                .extend_from_slice(format!("*2\r\n$3\r\nGET\r\n$16\r\nkey:{number:012}\r\n").as_bytes()),
-            Verb::Set => {
-                let head = format!("*3\r\n$3\r\nSET\r\n$16\r\nkey:{number:012}\r\n$32\r\n");
-                requests.extend_from_slice(head.as_bytes());
-                requests.extend_from_slice(&VALUE);
-                requests.extend_from_slice(b"\r\n");
-            }
+        let key = format!("key:{number:012}");
+        let value = str::from_utf8(&VALUE).expect("letters and digits");
+        let words: &[&str] = match self {
+            Verb::Get => &["GET", &key],
+            Verb::Set => &["SET", &key, value],
+            Verb::SetEx => &["SETEX", &key, "3600", value],
+            Verb::Expire => &["EXPIRE", &key, "3600"],
+            Verb::Ttl => &["TTL", &key],
+        };
+        requests.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            requests.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
         }
         assert_eq!(requests.len() - before, self.request_len());
     }
 
     fn request_len(self) -> usize {
-        if self == Verb::Get { 36 } else { 75 }
+        match self {
+            Verb::Get | Verb::Ttl => 36,
+            Verb::Set => 75,
+            Verb::SetEx => 87,
+            Verb::Expire => 49,
+        }
     }
 
     /// Bytes of the reply to each request: every key is there.
     fn reply_len(self) -> usize {
-        if self == Verb::Get { 39 } else { 5 }
+        match self {
+            Verb::Get => 39,
+            Verb::Set | Verb::SetEx | Verb::Ttl => 5,
+            Verb::Expire => 4,
+        }
     }
 }
 
@@ -70,7 +93,7 @@ fn main() {
     let words: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
     if let [verb, depth, keys] = words[..] {
-        let verb = if verb == "set" { Verb::Set } else { Verb::Get };
+        let verb = Verb::ALL.into_iter().find(|each| each.name() == verb).expect("one of the verbs");
         let (depth, keys) = (depth.parse().expect("a depth"), keys.parse().expect("a number of keys"));
         let requests = if flag("--count") || flag("--test") { 20_000 } else { 2_000_000 };
         let mut rig = Rig::new(keys);
@@ -80,7 +103,7 @@ fn main() {
         if flag("--test") { (&[1_000], 5_000) } else { (&[10_000, 1_000_000, 10_000_000], 2_000_000) };
     for keys in populations {
         let mut rig = Rig::new(*keys);
-        for verb in [Verb::Get, Verb::Set] {
+        for verb in Verb::ALL {
             for depth in [1, 16, 64, 100] {
                 report(&mut rig, verb, depth, requests);
             }

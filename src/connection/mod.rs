@@ -57,19 +57,34 @@ pub(crate) struct Transaction {
 }
 
 /// How long a buffer a connection is given at first. A client that fills its ring, or whose replies do, gets a long one the
-/// next time; one that needs less than the usual ring, the usual one (as Netty's `AdaptiveRecvByteBufAllocator` does).
+/// next time; one that needs less than the usual ring twice in a row, the usual one (as Netty's
+/// `AdaptiveRecvByteBufAllocator` does).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum BufferLength {
     #[default]
     Usual,
     Long,
+    /// Long, but the last time the usual one would have done.
+    LongOnceMore,
 }
 
 impl BufferLength {
     pub(crate) const fn bytes(self) -> usize {
         match self {
             BufferLength::Usual => RING_BYTES,
-            BufferLength::Long => LONG_RING_BYTES,
+            BufferLength::Long | BufferLength::LongOnceMore => LONG_RING_BYTES,
+        }
+    }
+
+    pub(crate) fn is_long(self) -> bool {
+        self != BufferLength::Usual
+    }
+
+    /// What follows where the usual length would have done.
+    fn shorter(self) -> BufferLength {
+        match self {
+            BufferLength::Long => BufferLength::LongOnceMore,
+            BufferLength::LongOnceMore | BufferLength::Usual => BufferLength::Usual,
         }
     }
 }
@@ -271,10 +286,11 @@ impl Connection {
     #[inline]
     pub(crate) fn fill_input(&mut self, len: usize) {
         self.input.commit(len);
-        if self.input.free() == 0 {
+        // Of a pipeline, the end may come by itself.
+        if self.input.free() == 0 || len >= RING_BYTES {
             self.input_length = BufferLength::Long;
-        } else if len < RING_BYTES {
-            self.input_length = BufferLength::Usual;
+        } else {
+            self.input_length = self.input_length.shorter();
         }
     }
 
@@ -282,7 +298,7 @@ impl Connection {
     #[inline]
     pub(crate) fn note_replies(&mut self) {
         let is_long = self.output.pending_len() - self.output.large_pending() > RING_BYTES as u64;
-        self.output_length = if is_long { BufferLength::Long } else { BufferLength::Usual };
+        self.output_length = if is_long { BufferLength::Long } else { self.output_length.shorter() };
     }
 
     /// Nothing more is read of it; what is whole is still answered, and then it closes for this reason.

@@ -30,7 +30,7 @@ use super::Server;
 use super::wake_queue::WakeQueue;
 use crate::buffer::arena::Arena;
 use crate::buffer::ring::Ring;
-use crate::connection::{BufferKind, BufferLength, CloseReason, Connection, ConnectionId, Phase};
+use crate::connection::{BufferKind, CloseReason, Connection, ConnectionId, Phase};
 use crate::limits::{BUFFER_UNIT_BYTES, LONG_RING_BYTES, REPLY_ROOM_BYTES, RING_BYTES};
 use crate::time::Millis;
 use crate::wire::encode::Out;
@@ -115,10 +115,7 @@ fn lengthen_ring(ring: &mut Ring, arena: &mut Arena) -> bool {
 /// Gives an output without a buffer a long one, if the last replies needed it and that leaves half of the arena to others.
 #[inline]
 pub(super) fn attach_output(connection: &mut Connection, arena: &mut Arena) {
-    if connection.output_length == BufferLength::Long
-        && connection.output.capacity() == 0
-        && may_be_long(arena)
-    {
+    if connection.output_length.is_long() && connection.output.capacity() == 0 && may_be_long(arena) {
         // Where there is none so long in one piece, the usual one does.
         let _ = connection.output.lengthen(LONG_RING_BYTES, arena);
     }
@@ -169,7 +166,7 @@ impl Server {
             && connection.session.authenticated
             && connection.end_reason.is_none()
             && connection.readiness.starved.is_none()
-            && (connection.input_length == BufferLength::Long && lengthen_ring(&mut connection.input, input)
+            && (connection.input_length.is_long() && lengthen_ring(&mut connection.input, input)
                 || leaves_half(input, RING_BYTES) && connection.input.attach(input))
     }
 
