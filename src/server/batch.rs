@@ -181,6 +181,7 @@ impl Server {
                     continue;
                 }
             }
+            self.expect_key(&conn);
             match self.step(id, now, ran) {
                 Progress::Made => {}
                 Progress::Waiting => more = false,
@@ -289,6 +290,17 @@ impl Server {
         if let Some(reason) = refused {
             let mut out = Out::new(&mut connection.output, output, protocol);
             engine.fast_refused(last, reason, &mut out);
+        }
+    }
+
+    /// Tells the store which key the command at the front of the plan asks for: it is hashed already.
+    fn expect_key(&mut self, conn: &ConnBatch) {
+        let Server { engine, connections, input, batch, .. } = self;
+        let Some(item) = batch.items[conn.items.clone()].first() else { return };
+        let Some(connection) = connections.get(conn.id.index as usize) else { return };
+        if connection.input.len() + conn.done == conn.input_len {
+            let bytes = connection.input.readable(input);
+            engine.store.expect(item.key.of_rest(bytes, conn.done), &item.hint);
         }
     }
 

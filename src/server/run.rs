@@ -107,7 +107,6 @@ impl Server {
         let before = Before {
             output_len: self.connections[id.index as usize].output.pending_len(),
             error_count: self.engine.metrics.counters.error_replies,
-            wrong_password_count: self.engine.metrics.errors_of(ErrorKind::WrongPassword),
             started_us: started,
         };
         let flow = match self.prepare(id, len, now) {
@@ -128,10 +127,14 @@ impl Server {
             }
             Prepared::Runnable(verb) => {
                 self.refresh_stats(verb, now);
-                let flow = self.execute(id, verb, Source::Input { len }, now);
-                if matches!(verb.id, VerbId::Auth | VerbId::Hello) {
-                    self.log_wrong_password(id, before.wrong_password_count);
-                }
+                let flow = if matches!(verb.id, VerbId::Auth | VerbId::Hello) {
+                    let count_before = self.engine.metrics.errors_of(ErrorKind::WrongPassword);
+                    let flow = self.execute(id, verb, Source::Input { len }, now);
+                    self.log_wrong_password(id, count_before);
+                    flow
+                } else {
+                    self.execute(id, verb, Source::Input { len }, now)
+                };
                 if timed {
                     let micros = (self.resources.clock_us)().saturating_sub(started);
                     self.note_time(id, verb, (len, micros), now);
@@ -363,7 +366,6 @@ impl Server {
 struct Before {
     output_len: u64,
     error_count: u64,
-    wrong_password_count: u64,
     started_us: u64,
 }
 

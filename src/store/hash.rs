@@ -5,21 +5,43 @@
 
 use siphasher::sip::SipHasher13;
 
+/// Bytes of the longest key whose hash is remembered: beyond, comparing costs as much as it saves.
+const REMEMBERED_BYTES_MAX: usize = 32;
+
 /// Hashes keys under a secret drawn when the process starts.
-#[derive(Clone, Copy)]
 pub struct KeyHasher {
     hasher: SipHasher13,
+    /// A key of `remembered_len` bytes (0: none), and its hash.
+    remembered: [u8; REMEMBERED_BYTES_MAX],
+    remembered_len: usize,
+    remembered_hash: u64,
 }
 
 impl KeyHasher {
     /// A hasher keyed by 128 secret bits.
     pub fn new(secret: [u64; 2]) -> KeyHasher {
-        KeyHasher { hasher: SipHasher13::new_with_keys(secret[0], secret[1]) }
+        let hasher = SipHasher13::new_with_keys(secret[0], secret[1]);
+        KeyHasher { hasher, remembered: [0; REMEMBERED_BYTES_MAX], remembered_len: 0, remembered_hash: 0 }
+    }
+
+    /// Remembers the hash of a key that the next command will ask for, some verbs several times: comparing a short key
+    /// costs a tenth of hashing it.
+    #[inline]
+    pub fn remember(&mut self, key: &[u8], hash: u64) {
+        debug_assert_eq!(hash, self.hasher.hash(key));
+        self.remembered_len = 0;
+        if let Some(place) = self.remembered.get_mut(..key.len()) {
+            place.copy_from_slice(key);
+            (self.remembered_len, self.remembered_hash) = (key.len(), hash);
+        }
     }
 
     /// The hash of `key`.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
+        if !key.is_empty() && *key == self.remembered[..self.remembered_len] {
+            return self.remembered_hash;
+        }
         self.hasher.hash(key)
     }
 }
@@ -27,6 +49,19 @@ impl KeyHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_hashed() {
+        let fresh = KeyHasher::new([1, 2]);
+        let mut hasher = KeyHasher::new([1, 2]);
+        let long = [b'k'; REMEMBERED_BYTES_MAX + 1];
+        for key in [b"".as_slice(), b"k", b"key", &long[1..], &long] {
+            hasher.remember(key, fresh.hash(key));
+            for asked in [b"".as_slice(), b"k", b"key", b"kez", &long[1..], &long] {
+                assert_eq!(hasher.hash(asked), fresh.hash(asked), "{key:?} {asked:?}");
+            }
+        }
+    }
 
     #[test]
     fn the_secret_decides_the_hash() {

@@ -50,6 +50,12 @@ impl Store {
         }
     }
 
+    /// The next command asks for the key of the hint.
+    #[inline]
+    pub fn expect(&mut self, key: &[u8], hint: &LookupHint) {
+        self.hasher.remember(key, hint.hash);
+    }
+
     /// The value of the key of the hint, as [`get`](Store::get) has it.
     #[inline(always)]
     pub fn get_hinted(
