@@ -298,7 +298,8 @@ impl Server {
         let Server { engine, connections, input, batch, .. } = self;
         let Some(item) = batch.items[conn.items.clone()].first() else { return };
         let Some(connection) = connections.get(conn.id.index as usize) else { return };
-        if connection.input.len() + conn.done == conn.input_len {
+        // Without a key its place says nothing.
+        if item.key.len > 0 && connection.input.len() + conn.done == conn.input_len {
             let bytes = connection.input.readable(input);
             engine.store.expect(item.key.of_rest(bytes, conn.done), &item.hint);
         }
