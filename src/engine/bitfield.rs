@@ -7,13 +7,18 @@
 //! There may be hundreds of thousands of operations and nowhere to keep them parsed, so they are read from the arguments
 //! twice.
 
-use super::{Call, Flow, Outcome, bits::read_at, refused};
+use super::{
+    Call, Continuation, Flow, Outcome,
+    bits::read_at,
+    compose::{self, Compose, Part},
+    refused,
+};
 use crate::{
     command::VerbId,
     limits::{INLINE_VALUE_BYTES_MAX, REPLY_ROOM_BYTES, VALUE_BYTES_MAX},
     mutation::{LargeId, Mutation},
     reply::{Error, ErrorKind},
-    store::Value,
+    store::{Store, Value},
     wire::{
         encode,
         number::{INTEGER_BYTES_MAX, parse_i64, write_i64},
@@ -236,7 +241,7 @@ impl Window {
 
 /// `BITFIELD key [GET type offset | [OVERFLOW WRAP | SAT | FAIL] SET type offset value | INCRBY type offset increment] …`,
 /// and `BITFIELD_RO` with GET only
-pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let (mut operations, mut count, mut end) = (Operations::ALL, 0, 0);
     while let Some(operation) = operations.next(call)? {
@@ -251,12 +256,44 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     if end > VALUE_BYTES_MAX {
         return Err(ErrorKind::StringTooLong.plain());
     }
-    let target = Target::take(call, key, end)?;
-    let replies = Replies::begin(call, count)?;
+    let composed = match continuation {
+        Some(Continuation::Compose(work)) => Some(work),
+        _ => None,
+    };
+    let target = match Target::take(call, key, end, composed)? {
+        Taken::Target(target) => target,
+        Taken::Unfinished(work) => return Ok(Flow::Yield(Continuation::Compose(work))),
+    };
+    let replies = match Replies::begin(call, count) {
+        Ok(replies) => replies,
+        Err(error) => {
+            target.release(&mut call.engine.store);
+            return Err(error);
+        }
+    };
+    match run_all(call, key, &target, &replies) {
+        Ok(is_changed) => target.put(call, key, is_changed)?,
+        Err(error) => {
+            target.release(&mut call.engine.store);
+            return Err(error);
+        }
+    }
+    replies.end(call);
+    Ok(Flow::Done)
+}
+
+/// Runs every operation; whether the value was changed.
+fn run_all<'a>(
+    call: &mut Call<'_, 'a, '_>,
+    key: &'a [u8],
+    target: &Target,
+    replies: &Replies,
+) -> Result<bool, Error<'a>> {
     let mut is_changed = false;
     let mut operations = Operations::ALL;
     while let Ok(Some(operation)) = operations.next(call) {
         call.engine.meter.charge(1);
+        call.engine.meter.charge_seek(operation.offset / 8);
         let mut window = Window::of(&operation);
         target.read(call, key, &mut window);
         let old = window.get();
@@ -279,9 +316,7 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         };
         replies.write(call, reply)?;
     }
-    target.put(call, key, is_changed)?;
-    replies.end(call);
-    Ok(Flow::Done)
+    Ok(is_changed)
 }
 
 /// The value that the fields are in.
@@ -292,15 +327,40 @@ enum Target {
     Copied { len: usize, grown: bool },
     /// The key's own value, which is large, long enough and shared with nothing.
     InPlace,
+    /// A new value, which the key gets at the end.
+    Composed(Compose),
+}
+
+/// What came of making the value long enough.
+enum Taken {
+    Target(Target),
+    /// It is put together in slices.
+    Unfinished(Compose),
 }
 
 impl Target {
     /// Makes the value at least `end` bytes long (0: nothing is written). What can be refused is refused here.
-    fn take<'a>(call: &mut Call<'_, 'a, '_>, key: &'a [u8], end: u64) -> Result<Target, Error<'a>> {
+    fn take<'a>(
+        call: &mut Call<'_, 'a, '_>,
+        key: &'a [u8],
+        end: u64,
+        composed: Option<Compose>,
+    ) -> Result<Taken, Error<'a>> {
         let (db, now) = (call.session.db, call.now);
+        if let Some(work) = composed {
+            let at = work.at();
+            let (work, is_whole) = compose::advance(call, Some(work), key, (at, Part::Bytes(b"")))?;
+            if !is_whole {
+                return Ok(Taken::Unfinished(work));
+            }
+            if work.is_current(&call.engine.store, (db, key), now) {
+                return Ok(Taken::Target(Target::Composed(work)));
+            }
+            work.release(&mut call.engine.store);
+        }
         let entry = call.engine.lookup(db, key, now);
         if end == 0 {
-            return Ok(Target::Read);
+            return Ok(Taken::Target(Target::Read));
         }
         let old_len = entry.map_or(0, |entry| entry.value.len());
         let len = old_len.max(end);
@@ -309,20 +369,38 @@ impl Target {
         if len <= INLINE_VALUE_BYTES_MAX as u64 && !matches!(value, Some(Value::Large { .. })) {
             let len = len as usize;
             read_at(&engine.store, value, 0, &mut engine.scratch[..len]);
-            return Ok(Target::Copied { len, grown: old_len < len as u64 });
+            return Ok(Taken::Target(Target::Copied { len, grown: old_len < len as u64 }));
         }
+        let moved = compose::moved_bytes(&engine.store, value, end);
+        if compose::is_long(moved) {
+            let (work, is_whole) = compose::advance(call, None, key, (len, Part::Bytes(b"")))?;
+            let target = Taken::Target(Target::Composed(work));
+            return Ok(if is_whole { target } else { Taken::Unfinished(work) });
+        }
+        compose::charge_moved(&mut engine.meter, moved);
         // Writing the last byte takes all the memory that there is to take. If the value is long enough, only a copy of
         // one that is being read takes any: at the first write, before anything has changed.
         if len > old_len {
             call.apply(&Mutation::Write { db, key, offset: len - 1, bytes: &[0] })?;
         }
-        Ok(Target::InPlace)
+        Ok(Taken::Target(Target::InPlace))
+    }
+
+    /// Gives back what it holds, where the command ends without it.
+    fn release(self, store: &mut Store) {
+        if let Target::Composed(work) = self {
+            work.release(store);
+        }
     }
 
     fn read(&self, call: &Call<'_, '_, '_>, key: &[u8], window: &mut Window) {
         let engine = &*call.engine;
         let value = match self {
             Target::Copied { len, .. } => Some(Value::Inline(&engine.scratch[..*len])),
+            Target::Composed(work) => {
+                let id = work.result();
+                Some(Value::Large { id, len: engine.store.large_len(id) })
+            }
             _ => engine.store.peek(call.session.db, key, call.now).map(|entry| entry.value),
         };
         let len = window.len;
@@ -341,12 +419,25 @@ impl Target {
             call.engine.scratch[start..start + bytes.len()].copy_from_slice(bytes);
             return Ok(());
         }
+        if let Target::Composed(work) = self {
+            call.engine.store.large_overwrite(work.result(), window.start, bytes);
+            return Ok(());
+        }
         call.apply(&Mutation::Write { db: call.session.db, key, offset: window.start, bytes }).map(drop)
     }
 
     /// Gives the key what was changed in a copy.
     fn put<'a>(&self, call: &mut Call<'_, 'a, '_>, key: &'a [u8], is_changed: bool) -> Result<(), Error<'a>> {
         let len = match *self {
+            Target::Composed(work) => {
+                let value = call.engine.store.peek(call.session.db, key, call.now).map(|entry| entry.value);
+                if is_changed || value.map_or(0, |value| value.len()) < work.at() {
+                    // The key still has the value that this was composed from: `take` has looked, in this step.
+                    return work.publish(call, key).map(drop);
+                }
+                work.release(&mut call.engine.store);
+                return Ok(());
+            }
             Target::Copied { len, grown } if is_changed || grown => len,
             _ => return Ok(()),
         };

@@ -1,7 +1,11 @@
 //! Single bits of values, and their number: SETBIT, GETBIT, BITCOUNT, BITPOS. A large value is read in slices: it is
 //! retained meanwhile, so that what is answered is what it was when the command began.
 
-use super::{Call, Continuation, Engine, Outcome, ranges};
+use super::{
+    Call, Continuation, Engine, Flow, Outcome,
+    compose::{self, Part, Written},
+    ranges,
+};
 use crate::{
     limits::VALUE_BYTES_MAX,
     mutation::{Database, Mutation},
@@ -43,21 +47,42 @@ pub fn read_at(store: &Store, value: Option<Value<'_>>, start: u64, buffer: &mut
 }
 
 /// `SETBIT key offset 0 | 1`
-pub fn setbit<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn setbit<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let offset = bit_offset(call, 2)?;
     let bit = match call.args.bytes(3).and_then(parse_i64) {
         Some(bit @ 0..=1) => bit,
         _ => return Err(ErrorKind::BitValue.plain()),
     };
-    let (db, now) = (call.session.db, call.now);
+    let (db, now, at) = (call.session.db, call.now, offset / 8);
+    let work = match continuation {
+        Some(Continuation::Compose(work)) => Some(work),
+        _ => None,
+    };
     let len = call.ops().get(db, key).map_or(0, |entry| entry.value.len());
-    let old = byte_at(call.engine, (db, key), offset / 8, now);
+    call.engine.meter.charge_seek(at);
+    let store = &call.engine.store;
+    let value = match work {
+        Some(work) => work.old_value(store),
+        None => store.peek(db, key, now).map(|entry| entry.value),
+    };
+    let moved = compose::moved_bytes(store, value, at);
+    let mut old = [0];
+    read_at(store, value, at, &mut old);
+    let [old] = old;
     let mask = 0x80 >> (offset % 8);
     let new = if bit == 1 { old | mask } else { old & !mask };
+    if work.is_some() || (new != old || at >= len) && compose::is_long(moved) {
+        return match compose::write_part(call, work, key, (at, Part::Bytes(&[new])))? {
+            Written::Whole(_) => call.done(i64::from(old & mask != 0)),
+            Written::Unfinished(work) => Ok(Flow::Yield(Continuation::Compose(work))),
+            Written::Overtaken => setbit(call, None),
+        };
+    }
     // A bit that stays as it is fails no WATCH of the key.
-    if new != old || offset / 8 >= len {
-        call.apply(&Mutation::Write { db, key, offset: offset / 8, bytes: &[new] })?;
+    if new != old || at >= len {
+        compose::charge_moved(&mut call.engine.meter, moved);
+        call.apply(&Mutation::Write { db, key, offset: at, bytes: &[new] })?;
     }
     call.done(i64::from(old & mask != 0))
 }
@@ -67,6 +92,7 @@ pub fn getbit<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let offset = bit_offset(call, 2)?;
     call.engine.lookup(call.session.db, key, call.now);
+    call.engine.meter.charge_seek(offset / 8);
     let byte = byte_at(call.engine, (call.session.db, key), offset / 8, call.now);
     call.done(i64::from(byte & (0x80 >> (offset % 8)) != 0))
 }
@@ -147,7 +173,7 @@ fn count_on<'a>(call: &mut Call<'_, 'a, '_>, cursor: LargeCursor, end: u64, coun
     let engine = &mut *call.engine;
     while cursor.offset < end {
         if engine.meter.is_spent() {
-            return Ok(super::Flow::Yield(Continuation::Bitcount { cursor, end, count }));
+            return Ok(Flow::Yield(Continuation::Bitcount { cursor, end, count }));
         }
         let piece = engine.store.large_slice(&mut cursor);
         let len = piece.len().min((end - cursor.offset) as usize);
@@ -255,7 +281,7 @@ fn search_on<'a>(call: &mut Call<'_, 'a, '_>, cursor: LargeCursor, search: &Sear
     let mut found = None;
     while found.is_none() && cursor.offset < end {
         if engine.meter.is_spent() {
-            return Ok(super::Flow::Yield(Continuation::Bitpos { cursor }));
+            return Ok(Flow::Yield(Continuation::Bitpos { cursor }));
         }
         let piece = engine.store.large_slice(&mut cursor);
         let len = piece.len().min((end - cursor.offset) as usize);

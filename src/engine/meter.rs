@@ -19,6 +19,8 @@ pub const COMMAND_UNITS: u32 = 4;
 pub const KEY_UNITS: u32 = 2;
 /// Bytes that are copied, compared or cleared for one unit: memory that is in no cache moves at about 5 GB/s.
 pub const BYTES_PER_UNIT: usize = 512;
+/// Bytes of a large value that are walked over for one unit, 64 KiB at each step.
+pub const SEEK_BYTES_PER_UNIT: u64 = 1 << 20;
 /// Steps of the pattern matcher for one unit.
 pub const PATTERN_STEPS_PER_UNIT: usize = 64;
 
@@ -28,26 +30,33 @@ pub const STEP_UNITS_MAX: u32 = 50 * TURN_UNITS;
 /// A countdown. Charging beyond its end is allowed, for what is begun and cannot be cut; it stays spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meter {
-    left: u32,
+    /// Below zero: so much more than the meter had was charged.
+    left: i64,
 }
 
 impl Meter {
     /// A meter with so many units.
     #[must_use]
     pub const fn new(units: u32) -> Meter {
-        Meter { left: units }
+        Meter { left: units as i64 }
     }
 
     /// Takes units off.
     #[inline]
     pub fn charge(&mut self, units: u32) {
-        self.left = self.left.saturating_sub(units);
+        self.left -= i64::from(units);
     }
 
     /// Takes off what copying, comparing or clearing so many bytes costs.
     #[inline]
     pub fn charge_bytes(&mut self, len: usize) {
         self.charge(u32::try_from(len / BYTES_PER_UNIT).unwrap_or(u32::MAX));
+    }
+
+    /// Takes off what finding a byte of a large value costs, for its spans are walked over.
+    #[inline]
+    pub fn charge_seek(&mut self, offset: u64) {
+        self.charge((offset / SEEK_BYTES_PER_UNIT) as u32);
     }
 
     /// Takes off what so many steps of the pattern matcher cost.
@@ -60,14 +69,20 @@ impl Meter {
     #[must_use]
     #[inline]
     pub const fn is_spent(&self) -> bool {
-        self.left == 0
+        self.left <= 0
     }
 
     /// Units that are left.
     #[must_use]
     #[inline]
     pub const fn left(&self) -> u32 {
-        self.left
+        if self.left < 0 { 0 } else { self.left as u32 }
+    }
+
+    /// Units that were charged to a meter that began with `units`.
+    #[must_use]
+    pub const fn used_of(&self, units: u32) -> u64 {
+        (units as i64 - self.left).unsigned_abs()
     }
 }
 
@@ -84,6 +99,8 @@ mod tests {
         assert_eq!(meter.left(), 1);
         meter.charge_pattern_steps(1);
         assert!(meter.is_spent());
+        meter.charge(5);
+        assert_eq!((meter.left(), meter.used_of(10)), (0, 15));
         meter.charge(u32::MAX);
         meter.charge_bytes(usize::MAX);
         assert!(meter.is_spent());

@@ -37,6 +37,8 @@ mod bits;
 mod call;
 mod client;
 mod commands;
+mod compare;
+mod compose;
 mod config;
 mod counters;
 pub mod demand;
@@ -75,6 +77,8 @@ mod tests;
 use bitop::Bitop;
 use call::Call;
 pub(crate) use call::refused;
+use compare::Compare;
+use compose::Compose;
 use dump::Dump;
 pub use gate::Timing;
 use meter::Meter;
@@ -163,6 +167,10 @@ pub enum Continuation {
         cursor: LargeCursor,
     },
     Bitop(Bitop),
+    /// SET IFEQ, DELIFEQ and their like: a value is compared with a long argument.
+    Compare(Compare),
+    /// SETRANGE, APPEND, SETBIT, BITFIELD: the new value is put together.
+    Compose(Compose),
     Dump(Dump),
     Restore(Restore),
 }
@@ -358,6 +366,8 @@ impl Engine {
                 self.store.large_release(cursor.id);
             }
             Continuation::Bitop(work) => work.release(&mut self.store),
+            Continuation::Compare(work) => work.release(&mut self.store),
+            Continuation::Compose(work) => work.release(&mut self.store),
             Continuation::Dump(work) => work.release(&mut self.store),
             Continuation::Restore(work) => work.release(&mut self.store),
         }

@@ -1,16 +1,16 @@
 //! SET and its shorthands: the options, the conditions, and the old value that is answered after it is gone.
 
 use super::{
-    Call, Flow, Outcome,
+    Call, Continuation, Flow, Outcome,
+    compare::{Compared, compare},
     expire::{Deadline, Unit},
     ops::{Change, Expiry, Presence},
     refused,
-    strings::holds,
 };
 use crate::{
     mutation::{LargeId, NewValue},
     reply::{Error, ErrorKind},
-    store::{Store, Value},
+    store::Value,
     time::Millis,
     wire::arguments::Arg,
 };
@@ -38,7 +38,7 @@ struct Options<'a> {
 
 /// `SET key value [NX | XX | IFEQ value | IFNE value] [GET] [EX s | PX ms | EXAT t | PXAT t | KEEPTTL]`
 #[inline]
-pub fn set<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn set<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let value = call.value(2)?;
     if call.args.len() == 3 {
@@ -46,7 +46,7 @@ pub fn set<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         return call.ok();
     }
     let options = parse(call)?;
-    set_with(call, key, value, &options)
+    set_with(call, continuation, (key, value), &options)
 }
 
 /// `SETNX key value`
@@ -73,7 +73,7 @@ pub fn getset<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let value = call.value(2)?;
     let options = Options { condition: Condition::Always, deadline: None, keep_expiry: false, get: true };
-    set_with(call, key, value, &options)
+    set_with(call, None, (key, value), &options)
 }
 
 /// The options from argument 3 on. As in Redis, an option may come twice; those that exclude each other may not.
@@ -131,8 +131,8 @@ enum Old {
 
 fn set_with<'a>(
     call: &mut Call<'_, 'a, '_>,
-    key: &'a [u8],
-    value: NewValue<'a>,
+    continuation: Option<Continuation>,
+    (key, value): (&'a [u8], NewValue<'a>),
     options: &Options<'a>,
 ) -> Outcome<'a> {
     let at = options.deadline.map(|deadline| deadline.resolve(call)).transpose()?;
@@ -148,12 +148,16 @@ fn set_with<'a>(
         Condition::Equal(wanted) => (Presence::Present, Some((wanted, true))),
         Condition::Unequal(wanted) => (Presence::Any, Some((wanted, false))),
     };
-    let old = if options.get { stash(call, key) } else { Old::Absent };
-    let (db, now) = (call.session.db, call.now);
-    let applies = |store: &Store, _| {
-        wanted.is_none_or(|(wanted, is_equal)| holds(store, (db, key), wanted, now) == is_equal)
+    let applies = match wanted {
+        None => true,
+        Some((wanted, applies_if_equal)) => match compare(call, continuation, key, wanted) {
+            Compared::Known(is_equal) => is_equal == applies_if_equal,
+            Compared::Unfinished(work) => return Ok(Flow::Yield(Continuation::Compare(work))),
+        },
     };
-    let change = call.ops().put((db, key), value, expiry, presence, applies).map_err(refused);
+    let old = if options.get { stash(call, key) } else { Old::Absent };
+    let db = call.session.db;
+    let change = call.ops().put((db, key), value, expiry, presence, |_, _| applies).map_err(refused);
     answer(call, old, options.get, change)
 }
 

@@ -1,18 +1,13 @@
-//! Single values: GET, STRLEN, GETEX, GETDEL, DELIFEQ, DELEX, and comparing a value with an argument.
+//! Single values: GET, STRLEN, GETEX, GETDEL, DELIFEQ, DELEX.
 
 use super::{
-    Call, Flow, Outcome,
+    Call, Continuation, Flow, Outcome,
+    compare::{Compared, compare},
     expire::{self, Deadline},
     ops::Change,
     refused,
 };
-use crate::{
-    mutation::{Database, Mutation},
-    reply::ErrorKind,
-    store::{LargeCursor, Store, Value},
-    time::Millis,
-    wire::arguments::Arg,
-};
+use crate::{mutation::Mutation, reply::ErrorKind, time::Millis, wire::arguments::Arg};
 
 /// `GET key`
 #[inline]
@@ -90,19 +85,22 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 }
 
 /// `DELIFEQ key value`
-pub fn delifeq<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn delifeq<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let wanted = call.args.get(2).unwrap_or(Arg::Refused);
-    let (db, now) = (call.session.db, call.now);
-    let is_equal = |store: &Store, _| holds(store, (db, key), wanted, now);
-    let change = call.ops().remove(db, key, is_equal).map_err(refused)?;
+    let is_equal = match compare(call, continuation, key, wanted) {
+        Compared::Known(is_equal) => is_equal,
+        Compared::Unfinished(work) => return Ok(Flow::Yield(Continuation::Compare(work))),
+    };
+    let db = call.session.db;
+    let change = call.ops().remove(db, key, |_, _| is_equal).map_err(refused)?;
     call.done(i64::from(matches!(change, Change::Made(_))))
 }
 
 /// `DELEX key [IFEQ value | IFNE value]`
-pub fn delex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+pub fn delex<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    let (db, now) = (call.session.db, call.now);
+    let db = call.session.db;
     let wanted = match (call.args.len(), call.args.get(3)) {
         (2, _) => None,
         (4, Some(wanted)) if call.is_word(2, "IFEQ") => Some((wanted, true)),
@@ -112,72 +110,13 @@ pub fn delex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         (4, _) => return Err(ErrorKind::DelexCondition.plain()),
         _ => return Err(ErrorKind::WrongArity.of(call.verb.name.as_bytes())),
     };
-    let applies = |store: &Store, _| {
-        wanted.is_none_or(|(wanted, is_equal)| holds(store, (db, key), wanted, now) == is_equal)
+    let applies = match wanted {
+        None => true,
+        Some((wanted, applies_if_equal)) => match compare(call, continuation, key, wanted) {
+            Compared::Known(is_equal) => is_equal == applies_if_equal,
+            Compared::Unfinished(work) => return Ok(Flow::Yield(Continuation::Compare(work))),
+        },
     };
-    let change = call.ops().remove(db, key, applies).map_err(refused)?;
+    let change = call.ops().remove(db, key, |_, _| applies).map_err(refused)?;
     call.done(i64::from(matches!(change, Change::Made(_))))
-}
-
-/// Bytes that come in pieces.
-enum Pieces<'a> {
-    Whole(&'a [u8]),
-    Large(LargeCursor),
-}
-
-impl<'a> Pieces<'a> {
-    fn new(value: Value<'a>) -> Pieces<'a> {
-        match value {
-            Value::Inline(bytes) => Pieces::Whole(bytes),
-            Value::Large { id, .. } => Pieces::Large(LargeCursor::new(id, 0)),
-        }
-    }
-
-    /// What comes next, at most this long; empty at the end.
-    fn front<'s>(&mut self, store: &'s Store) -> &'s [u8]
-    where
-        'a: 's,
-    {
-        match self {
-            Pieces::Whole(bytes) => bytes,
-            Pieces::Large(cursor) => store.large_slice(cursor),
-        }
-    }
-
-    fn advance(&mut self, n: usize) {
-        match self {
-            Pieces::Whole(bytes) => *bytes = &bytes[n..],
-            Pieces::Large(cursor) => cursor.advance(n),
-        }
-    }
-}
-
-/// Whether a key has the bytes of an argument as its value.
-pub fn holds(store: &Store, (db, key): (Database, &[u8]), wanted: Arg<'_>, now: Millis) -> bool {
-    store.peek(db, key, now).is_some_and(|entry| equals(store, entry.value, wanted))
-}
-
-/// Whether a value has the bytes of an argument.
-fn equals(store: &Store, value: Value<'_>, arg: Arg<'_>) -> bool {
-    let wanted = match arg {
-        Arg::Bytes(bytes) => Value::Inline(bytes),
-        Arg::Large(id) => Value::Large { id, len: store.large_len(id) },
-        Arg::Refused => return false,
-    };
-    if value.len() != wanted.len() {
-        return false;
-    }
-    let (mut a, mut b) = (Pieces::new(value), Pieces::new(wanted));
-    loop {
-        let (front, other) = (a.front(store), b.front(store));
-        let len = front.len().min(other.len());
-        if len == 0 {
-            return true;
-        }
-        if front[..len] != other[..len] {
-            return false;
-        }
-        a.advance(len);
-        b.advance(len);
-    }
 }

@@ -26,6 +26,8 @@ pub struct Bench {
     pub now: u64,
     /// Slices that the last command took.
     pub slices: usize,
+    /// Units of work of the longest of them.
+    pub worst_units: u64,
     /// Runs between two slices of a command.
     pub between_slices: Option<fn(&mut Engine)>,
     /// Whether the client goes away after the first slice of a command.
@@ -48,6 +50,7 @@ impl Bench {
             session: Session::new(7, authenticated),
             now: START,
             slices: 0,
+            worst_units: 0,
             between_slices: None,
             leaves_midway: false,
             arena: Arena::new(4 * MIB),
@@ -105,8 +108,8 @@ impl Bench {
         let mut reply = Vec::new();
         let mut continuation = None;
         let (between_slices, leaves_midway) = (self.between_slices, self.leaves_midway);
-        self.slices = 0;
-        let Bench { engine, session, arena, output, table, slices, .. } = self;
+        (self.slices, self.worst_units) = (0, 0);
+        let Bench { engine, session, arena, output, table, slices, worst_units, .. } = self;
         let args = table.args(bytes);
         let mut out = Out::new(output, arena, session.protocol);
         if let Some(verb) = engine.admit(session, &args, &mut out) {
@@ -116,6 +119,7 @@ impl Bench {
                 *slices += 1;
                 let flow = engine.execute(session, verb, &args, continuation, &mut out, now);
                 assert!(!out.overflowed());
+                *worst_units = engine.meter.used_of(TURN_UNITS).max(*worst_units);
                 drain(engine, output, arena, &mut reply);
                 let Flow::Yield(more) = flow else { break };
                 if leaves_midway {

@@ -192,11 +192,11 @@ impl Store {
     pub(super) fn flush(&mut self, keyspace: Option<KeyspaceId>) -> Applied {
         let revision = self.commit(Effect::Flush { keyspace });
         self.layout_epoch += 1;
-        self.removals.note_all(revision);
         for (at, space) in self.keyspaces.iter_mut().enumerate() {
             if keyspace.is_some_and(|chosen| usize::from(chosen.0) != at) {
                 continue;
             }
+            self.removals.note_all(at, revision);
             space.index.clear(&mut self.leaves);
             self.pending_free_bytes += space.live;
             (space.live, space.expiring, space.expiry_sum) = (0, 0, 0);
@@ -211,7 +211,10 @@ impl Store {
             self.keyspace_of[usize::from(db.0)] = keyspace.0;
         }
         let revision = self.commit(Effect::Swap { a, b });
-        self.removals.note_all(revision);
+        // A database has other keys from now on: what was watched as absent in one of them may have come and gone.
+        for (_, keyspace) in [a, b] {
+            self.removals.note_all(usize::from(keyspace.0), revision);
+        }
         self.swapped = revision;
         Applied { revision, existed: true, value_len: 0 }
     }

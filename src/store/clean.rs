@@ -114,7 +114,7 @@ impl Store {
         self.uncharge(&meta);
         self.mark_record_dead(segment, offset, meta.size);
         if let Some(id) = meta.large {
-            self.larges.release(id, &mut self.pool, &mut self.table);
+            self.larges.detach(id, &mut self.pool, &mut self.table);
         }
     }
 
@@ -145,7 +145,7 @@ impl Store {
         let (space, hash) = (usize::from(record.space), self.hasher.hash(record.key));
         let was_there = self.keyspaces[space].index.remove(&mut self.leaves, hash, at);
         assert!(was_there, "a record that lives is in its index");
-        self.removals.note(hash, self.revision);
+        self.removals.note((space, hash), self.revision);
         self.free_record(segment, offset);
     }
 

@@ -12,7 +12,8 @@
 //! Pieces are named by their first block's number in the pool. Links and owners are tables beside the pool, and so is
 //! the table of objects; all are reserved at start and touched as they fill.
 //!
-//! References are counted: the record's, each reader's, the writer's. Whoever drops the last one condemns the object, and its
+//! References are counted: the record's, each reader's, the writer's. A value that others than records refer to is *held*:
+//! evicting its keys would free nothing, and how many blocks such values have is known at any time. Whoever drops the last one condemns the object, and its
 //! pieces go back a few at a time ([`Larges::release_step`]).
 
 use super::pool::{Pool, SegmentId};
@@ -44,6 +45,8 @@ struct Object {
     /// The span that the next byte goes to, or the last one before the blocks.
     fill_trail: ChainPosition,
     references: u32,
+    /// Of those, records.
+    record_references: u32,
     /// The next free object, or the next one that waits to be freed.
     next: u32,
 }
@@ -60,8 +63,18 @@ impl Object {
         block_count: 0,
         fill_trail: ChainPosition::NONE,
         references: 0,
+        record_references: 0,
         next: NONE,
     };
+
+    /// Blocks of its pieces, a span being as many as a segment has.
+    fn blocks(&self) -> u32 {
+        self.span_count * BLOCKS as u32 + self.block_count
+    }
+
+    fn is_held(&self) -> bool {
+        self.references > self.record_references
+    }
 }
 
 /// What a value needs before more bytes fit.
@@ -86,6 +99,8 @@ pub struct Larges {
     condemned_blocks: u32,
     object_count: u32,
     used_blocks: u32,
+    /// Blocks of values that are held.
+    held_blocks: u32,
     /// The piece after each piece, and the object of each block.
     next: Vec<u32>,
     owner: Vec<u32>,
@@ -116,6 +131,7 @@ impl Larges {
             condemned_blocks: 0,
             object_count: 0,
             used_blocks: 0,
+            held_blocks: 0,
             next: vec![0; segments as usize * BLOCKS],
             owner: vec![0; segments as usize * BLOCKS],
         }
@@ -169,7 +185,26 @@ impl Larges {
 
     /// Takes one more reference.
     pub fn retain(&mut self, id: LargeId) {
-        self.object_mut(id).references += 1;
+        self.recount(id, |object| object.references += 1);
+    }
+
+    /// A record has taken over a reference.
+    pub fn attach(&mut self, id: LargeId) {
+        self.recount(id, |object| object.record_references += 1);
+    }
+
+    /// Blocks of values that somebody but records refers to: no eviction frees them.
+    pub fn held_blocks(&self) -> u32 {
+        self.held_blocks
+    }
+
+    /// Changes a value's references, or pieces, and keeps the count of what is held.
+    fn recount(&mut self, id: LargeId, change: impl FnOnce(&mut Object)) {
+        let object = self.object_mut(id);
+        let before = if object.is_held() { object.blocks() } else { 0 };
+        change(object);
+        let after = if object.is_held() { object.blocks() } else { 0 };
+        self.held_blocks = self.held_blocks - before + after;
     }
 
     fn capacity(&self, object: &Object) -> u64 {
@@ -209,14 +244,15 @@ impl Larges {
             self.object_mut(id).first_block = self.next[block as usize];
             self.free_block(block, pool, table);
         }
-        let object = &mut self.objects[id.0 as usize];
-        (object.first_block, object.last_block, object.block_count) = (NONE, NONE, 0);
-        match object.last_span {
-            NONE => object.first_span = piece,
+        match self.object(id).last_span {
+            NONE => self.object_mut(id).first_span = piece,
             last => self.next[last as usize] = piece,
         }
-        object.last_span = piece;
-        object.span_count += 1;
+        self.recount(id, |object| {
+            (object.first_block, object.last_block, object.block_count) = (NONE, NONE, 0);
+            object.last_span = piece;
+            object.span_count += 1;
+        });
     }
 
     /// Adds a block of a carved segment. False: none is free.
@@ -227,13 +263,14 @@ impl Larges {
         self.used_blocks += 1;
         self.next[piece as usize] = NONE;
         self.owner[piece as usize] = id.0;
-        let object = &mut self.objects[id.0 as usize];
-        match object.last_block {
-            NONE => object.first_block = piece,
+        match self.object(id).last_block {
+            NONE => self.object_mut(id).first_block = piece,
             last => self.next[last as usize] = piece,
         }
-        object.last_block = piece;
-        object.block_count += 1;
+        self.recount(id, |object| {
+            object.last_block = piece;
+            object.block_count += 1;
+        });
         true
     }
 
@@ -265,11 +302,25 @@ impl Larges {
         self.object_mut(id).fill_trail = cursor.position();
     }
 
-    /// Drops a reference; with the last one the value waits to be freed, or is freed at once if it is small.
+    /// Drops a reference that is no record's; with the last one the value waits to be freed, or is freed at once if it is
+    /// small.
     pub fn release(&mut self, id: LargeId, pool: &mut Pool, table: &mut Segments) {
+        self.recount(id, |object| object.references -= 1);
+        self.free_if_unused(id, pool, table);
+    }
+
+    /// The same for a record's reference.
+    pub fn detach(&mut self, id: LargeId, pool: &mut Pool, table: &mut Segments) {
+        self.recount(id, |object| {
+            object.references -= 1;
+            object.record_references -= 1;
+        });
+        self.free_if_unused(id, pool, table);
+    }
+
+    fn free_if_unused(&mut self, id: LargeId, pool: &mut Pool, table: &mut Segments) {
         let pending_free_bytes = self.pending_free_bytes;
-        let object = self.object_mut(id);
-        object.references -= 1;
+        let object = &mut self.objects[id.0 as usize];
         if object.references > 0 {
             return;
         }
@@ -425,6 +476,9 @@ impl Larges {
                 blocks += 1;
             }
         }
+        let held: u32 = self.objects.iter().filter(|object| object.is_held()).map(Object::blocks).sum();
+        assert_eq!(held, self.held_blocks, "blocks of values that are held");
+        assert!(self.objects.iter().all(|object| object.record_references <= object.references));
         assert_eq!((spans, blocks), (table.totals().count(State::Span), self.used_blocks));
         let pending_free_bytes = list(self.pending_free_bytes).map(|id| &self.objects[id as usize]);
         let sums = pending_free_bytes.fold((0, 0), |sum, o| (sum.0 + o.span_count, sum.1 + o.block_count));

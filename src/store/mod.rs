@@ -294,9 +294,9 @@ impl Store {
         live.then(|| self.entry(address))
     }
 
-    /// Whether a key may have gone after that revision; yes is certain for one that has.
-    pub fn maybe_removed_since(&self, key: &[u8], revision: Revision) -> bool {
-        self.removals.since(self.hasher.hash(key), revision)
+    /// Whether a key may have gone from a database after that revision; yes is certain for one that has.
+    pub fn maybe_removed_since(&self, db: Database, key: &[u8], revision: Revision) -> bool {
+        self.removals.since((self.space(db), self.hasher.hash(key)), revision)
     }
 
     /// Keys of a database; expired ones count until they are met.

@@ -197,7 +197,7 @@ impl Store {
             self.expires(segment, expiry);
         }
         if let Some(id) = old.large {
-            self.large_release(id);
+            self.larges.detach(id, &mut self.pool, &mut self.table);
         }
         meta.revision
     }
@@ -208,7 +208,10 @@ impl Store {
         let keyspace = key.keyspace();
         let value = match content {
             Content::Inline(bytes) => PublishedValue::Bytes(bytes),
-            Content::Large(id) => PublishedValue::Large { id, len: self.larges.len(id) },
+            Content::Large(id) => {
+                self.larges.attach(id);
+                PublishedValue::Large { id, len: self.larges.len(id) }
+            }
         };
         let put = Effect::Put { keyspace, key: key.bytes, value, expiry };
         match publish {

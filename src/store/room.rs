@@ -13,7 +13,7 @@
 //! the log can have: then cleaning always gains. A few segments are in reserve for cleaning itself.
 
 use super::pool::SegmentId;
-use super::segments::{CLASSES, MOVED, State};
+use super::segments::{BLOCKS, CLASSES, MOVED, State};
 use super::{OnFull, RESERVE_SEGMENTS, RemovalPolicy, Store};
 use crate::mutation::{Database, Refused};
 use crate::time::Millis;
@@ -22,8 +22,12 @@ use crate::time::Millis;
 const FILL_MAX: u64 = 90;
 /// The same for what a full store is to take all the same: a time to live, another name.
 const FILL_MAX_OF_RESERVE: u64 = 97;
+/// Segments that stay taken however many keys are evicted: the reserve, open segments, the index.
+const UNEVICTABLE_SEGMENTS: u64 = 8;
 /// Steps that one change may have to wait for, at most; a few are the rule.
 const STEPS_MAX: usize = 4096;
+/// Steps of freeing what is of no use that one write takes on, at most.
+const RECLAIM_STEPS_MAX: usize = 4;
 /// The longest remaining time of the first class with expiry, in milliseconds; each further class has four times that.
 const CLASS_MS: u64 = 4000;
 
@@ -124,9 +128,17 @@ impl Store {
         self.table.totals().live - self.pending_free_bytes
     }
 
+    /// Whether so many segments more can be had when every key goes that may go: whether evicting is of any use.
+    fn evicting_helps(&self, segments: u64) -> bool {
+        let held = u64::from(self.larges.held_blocks().div_ceil(BLOCKS as u32));
+        segments + held + UNEVICTABLE_SEGMENTS < u64::from(self.pool.segment_count())
+    }
+
     fn permitted(&self, want: Want) -> bool {
         if self.on_full() == OnFull::Evict {
-            return true;
+            let segments = u64::from(matches!(want, Want::Segment { .. }));
+            // Where there is room without eviction it is taken, whatever others hold.
+            return self.pool.free_count() > self.low_watermark() || self.evicting_helps(segments);
         }
         match want {
             Want::Record { size, replaced_bytes, fill, .. } => {
@@ -162,7 +174,8 @@ impl Store {
             OnFull::Refuse => needed <= replaced || self.live() + needed <= self.log_limit(0) + replaced,
             // All else may go.
             OnFull::Evict => {
-                let segments = u64::from(self.pool.segment_count() - RESERVE_SEGMENTS);
+                let held = self.larges.held_blocks().div_ceil(BLOCKS as u32);
+                let segments = u64::from((self.pool.segment_count() - RESERVE_SEGMENTS).saturating_sub(held));
                 needed <= segments * self.config.segment_bytes as u64 / 100 * FILL_MAX
             }
         }
@@ -290,7 +303,7 @@ impl Store {
             let extra = blocks.div_ceil(16);
             match store.on_full() {
                 OnFull::Refuse => extra == 0 || store.live() <= store.log_limit(extra),
-                OnFull::Evict => extra + 8 < u64::from(store.pool.segment_count()),
+                OnFull::Evict => store.evicting_helps(extra),
             }
         })
     }
@@ -364,6 +377,9 @@ impl Store {
 
     /// One step towards a free segment, whatever it takes. False: there is none to be had.
     pub(super) fn reclaim_step(&mut self, now: Millis, dead_steps: usize) -> bool {
+        if self.larges.has_pending_free() {
+            return self.reclaim_due(now);
+        }
         // A segment with a fair share of dead records gives more than going on with a sweep.
         if self.clean_step(now, 4).is_some() || self.reclaim_due(now) || self.compact_step() {
             return true;
@@ -378,13 +394,26 @@ impl Store {
     /// Does the cleaning that `bytes` of new records owe: the more, the fewer segments are free, so that it never comes
     /// all at once.
     pub(super) fn gc_assist(&mut self, bytes: usize, now: Millis) {
-        let (free, low_watermark) = (u64::from(self.pool.free_count()), u64::from(self.low_watermark()));
+        let low_watermark = u64::from(self.low_watermark());
+        let mut free = u64::from(self.pool.free_count());
         if free >= low_watermark {
             self.gc_debt = 0;
             return;
         }
-        if self.larges.has_pending_free() || self.leaves.has_pending_free() || self.pending_free_bytes > 0 {
+        // What is of no use any more comes first: nothing is evicted, or moved, while that gives enough.
+        for _ in 0..RECLAIM_STEPS_MAX {
+            let has_garbage = self.larges.has_pending_free()
+                || self.leaves.has_pending_free()
+                || self.pending_free_bytes > 0;
+            if free >= low_watermark || !has_garbage {
+                break;
+            }
             self.reclaim_due(now);
+            free = u64::from(self.pool.free_count());
+        }
+        if free >= low_watermark {
+            self.gc_debt = 0;
+            return;
         }
         self.gc_debt += bytes as u64 * (low_watermark - free) * 16 / low_watermark;
         self.gc_debt = self.gc_debt.min(self.config.segment_bytes as u64);

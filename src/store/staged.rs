@@ -296,6 +296,9 @@ impl Store {
         }
         self.layout_epoch += 1;
         self.charge(&meta);
+        if let Some(id) = meta.large {
+            self.larges.attach(id);
+        }
         (batch.staged, batch.replaced_bytes) = (batch.staged + size, credits);
         Ok(())
     }

@@ -4,6 +4,7 @@ mod basics;
 mod brim;
 mod capacity;
 mod figures;
+mod held;
 pub(crate) mod mirror;
 mod model;
 mod upkeep;

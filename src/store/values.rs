@@ -96,6 +96,11 @@ impl Store {
         self.larges.len(id)
     }
 
+    /// Whether others than one record refer to a value: changing it means to copy it first.
+    pub fn large_is_shared(&self, id: LargeId) -> bool {
+        self.larges.references(id) > 1
+    }
+
     /// Takes one more reference.
     pub fn large_retain(&mut self, id: LargeId) {
         self.larges.retain(id);

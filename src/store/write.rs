@@ -154,6 +154,15 @@ impl Store {
         Ok(())
     }
 
+    /// Writes bytes over those of a large value that the caller alone refers to.
+    ///
+    /// # Panics
+    /// When the value is not so long.
+    pub fn large_overwrite(&mut self, id: LargeId, offset: u64, bytes: &[u8]) {
+        assert!(offset + bytes.len() as u64 <= self.larges.len(id) && !self.large_is_shared(id));
+        self.write_within(id, offset, bytes);
+    }
+
     /// Writes bytes over those that a value has.
     fn write_within(&mut self, id: LargeId, offset: u64, bytes: &[u8]) {
         let (mut cursor, mut over) = (LargeCursor::new(id, offset), bytes);

@@ -345,7 +345,11 @@ impl Server {
             let changed = match engine.store.get(Database(*database), key, unix) {
                 Some(entry) => entry.revision.0 != then,
                 None if then & WATCHED_ABSENT == 0 => true,
-                None => engine.store.maybe_removed_since(key, Revision(then & !WATCHED_ABSENT)),
+                None => engine.store.maybe_removed_since(
+                    Database(*database),
+                    key,
+                    Revision(then & !WATCHED_ABSENT),
+                ),
             };
             if changed {
                 return true;

@@ -70,7 +70,7 @@ struct Harness {
     /// Keys that were looked up ahead, for commands that are still to come.
     sights: Vec<(Database, Vec<u8>, LookupHint)>,
     /// When each key went last, from whatever database.
-    gone: BTreeMap<Vec<u8>, Revision>,
+    gone: BTreeMap<(u8, Vec<u8>), Revision>,
     /// Keys that expired and that were evicted.
     left: (u64, u64),
 }
@@ -195,7 +195,7 @@ impl Harness {
 
     /// A key goes from the map.
     fn forget(&mut self, db: u8, key: Vec<u8>, revision: Revision) -> Option<Kept> {
-        self.gone.insert(key.clone(), revision);
+        self.gone.insert((db, key.clone()), revision);
         self.keys.remove(&(db, key))
     }
 
@@ -307,7 +307,7 @@ impl Harness {
         let revision = self.apply(&Mutation::Flush { db }).unwrap().revision;
         for (at, key) in self.keys.keys() {
             if db.is_none_or(|db| db.0 == *at) {
-                self.gone.insert(key.clone(), revision);
+                self.gone.insert((*at, key.clone()), revision);
             }
         }
         self.keys.retain(|(at, _), _| db.is_some_and(|db| db.0 != *at));
@@ -316,7 +316,9 @@ impl Harness {
     fn swap(&mut self) {
         let (a, b) = (self.db(), self.db());
         let revision = self.apply(&Mutation::Swap { a, b }).unwrap().revision;
-        self.gone.extend(self.keys.keys().map(|(_, key)| (key.clone(), revision)));
+        for (_, key) in self.keys.keys().filter(|(db, _)| [a.0, b.0].contains(db)) {
+            self.gone.extend([a, b].map(|db| ((db.0, key.clone()), revision)));
+        }
         let keys = std::mem::take(&mut self.keys);
         let swapped = |db| {
             if db == a.0 {
@@ -428,12 +430,13 @@ impl Harness {
             let average = self.store.average_ttl_ms(Database(db), self.now);
             assert_eq!(average, mean.saturating_sub(self.now.0));
         }
-        for (key, revision) in &self.gone {
+        for ((db, key), revision) in &self.gone {
+            let db = Database(*db);
             assert!(
-                self.store.maybe_removed_since(key, Revision(revision.0 - 1)),
+                self.store.maybe_removed_since(db, key, Revision(revision.0 - 1)),
                 "a key that went has gone"
             );
-            assert!(!self.store.maybe_removed_since(key, self.last), "nothing has gone since now");
+            assert!(!self.store.maybe_removed_since(db, key, self.last), "nothing has gone since now");
         }
         assert_eq!(self.store.revision(), self.last);
         let counters = self.store.statistics();
