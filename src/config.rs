@@ -40,6 +40,9 @@ pub struct ServerOptions {
     pub databases: u8,
     /// Bytes of one value, at most: 1 byte to 512 MiB. Default: 512 MiB.
     pub max_value_bytes: u64,
+    /// Keys that one step (MSET, MSETNX, MSETEX, BITOP, all of a transaction) may have, at most; 0 (the default): any
+    /// number. While a step runs, nobody else is served.
+    pub max_step_keys: u64,
     /// A client that asks for nothing for so long is closed; zero (the default): never.
     pub idle_timeout: Duration,
     /// A client that has not authenticated after so long, where it must, is closed; zero: never. Default: 10 s.
@@ -69,6 +72,7 @@ impl Default for ServerOptions {
             max_clients: CLIENTS_DEFAULT,
             databases: DATABASES_MAX,
             max_value_bytes: VALUE_BYTES_MAX,
+            max_step_keys: 0,
             idle_timeout: Duration::ZERO,
             auth_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
@@ -94,6 +98,7 @@ impl fmt::Debug for ServerOptions {
             max_clients,
             databases,
             max_value_bytes,
+            max_step_keys,
             idle_timeout,
             auth_timeout,
             request_timeout,
@@ -113,6 +118,7 @@ impl fmt::Debug for ServerOptions {
             .field("max_clients", max_clients)
             .field("databases", databases)
             .field("max_value_bytes", max_value_bytes)
+            .field("max_step_keys", max_step_keys)
             .field("idle_timeout", idle_timeout)
             .field("auth_timeout", auth_timeout)
             .field("request_timeout", request_timeout)
@@ -225,6 +231,8 @@ impl LogLevel {
 pub struct Runtime {
     /// Clients at once; at most [`ServerOptions::max_clients`], for which memory was reserved.
     pub max_clients: usize,
+    /// See [`ServerOptions::max_step_keys`].
+    pub max_step_keys: u64,
     /// See [`ServerOptions::idle_timeout`].
     pub idle_timeout: TimeLimit,
     /// See [`ServerOptions::auth_timeout`].
@@ -246,6 +254,7 @@ impl Runtime {
     pub fn new(options: &ServerOptions) -> Runtime {
         Runtime {
             max_clients: options.max_clients,
+            max_step_keys: options.max_step_keys,
             idle_timeout: TimeLimit::from(options.idle_timeout),
             auth_timeout: TimeLimit::from(options.auth_timeout),
             request_timeout: TimeLimit::from(options.request_timeout),

@@ -63,6 +63,7 @@
 //! |---|---|
 //! | [`limits`], [`time`] | every bound with its unit and reason; time as a number that is handed in |
 //! | [`config`] | what a server is started with, and the one copy of what CONFIG SET changes |
+//! | `work` | how tests count what a step does; nothing in any other build |
 //! | [`mutant`] | mistakes that tests switch on; nothing in a build without the feature `mutants` |
 //! | [`mutation`] | the vocabulary of change: what is asked of a store, and what it publishes |
 //! | [`buffer`], [`timers`] | the arena of all clients' buffers with the rings in it; one time limit for each client |
@@ -185,3 +186,4 @@ pub mod time;
 pub mod timers;
 #[doc(hidden)]
 pub mod wire;
+mod work;

@@ -50,6 +50,12 @@ counters! {
         keyspace_misses = "keyspace_misses";
         /// Commands that must be one step (MSET, MSETNX, EXEC) and took longer than others should wait.
         long_steps = "long_steps";
+        /// Commands that must be one step and were refused because they have more keys than max-step-keys.
+        refused_steps = "refused_steps";
+        /// Wrong passwords.
+        auth_failures = "auth_failures";
+        /// Passwords that had to wait because wrong ones had come from their address.
+        auth_delays = "auth_delays";
         /// Error replies of any kind.
         error_replies = "total_error_replies";
     }

@@ -146,12 +146,18 @@ errors! {
     WatchInsideMulti = "ERR WATCH inside MULTI is not allowed";
     NotInsideMulti = "ERR Command not allowed inside a transaction";
     ExecAborted = "EXECABORT Transaction discarded because of previous errors.";
+    /// Pannier's: names are collected in memory that is spare.
+    NoReplyMemory = "ERR there is no memory to spare for a reply of this length; SCAN needs none";
+    /// Pannier's: what is one step has as many keys as max-step-keys allows, at most; the parts are both.
+    StepTooLarge = "ERR % keys in one step are more than the limit of % (max-step-keys)";
+    /// Pannier's: the same of a transaction.
+    ExecTooLarge = "EXECABORT Transaction discarded because of: % keys in one step are more than the limit of % (max-step-keys)";
     /// Pannier's: the queue of a transaction is bounded; the part is the bound, in bytes.
     QueueFull = "ERR transaction queue is larger than the limit of % bytes";
     /// Pannier's: what all transactions hold is bounded; the parts are what they hold and the bound, in bytes.
     QueuesExhausted = "ERR the transactions of all clients hold % of % bytes; try again when others have ended";
     /// Pannier's.
-    ExecReclaimed = "EXECABORT Transaction discarded because of: no progress for 10 s while others needed its memory";
+    ExecReclaimed = "EXECABORT Transaction discarded because of: no progress for 10 s while its memory was needed";
     /// Pannier's: the store is full.
     ExecFull = "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
     NoSuchClient = "ERR No such client";

@@ -136,7 +136,12 @@ fn latency(text: &mut Text, engine: &Engine) -> Result {
     writeln!(text, "{NAME}_bucket{{le=\"+Inf\"}} {total}")?;
     writeln!(text, "{NAME}_sum {}\n{NAME}_count {total}", Seconds(engine.metrics.measured_us()))?;
     let help = "Commands that had to be one step (MSET, MSETNX, EXEC) and took more than about 5 ms of work.";
-    counter(text, "pannier_long_steps_total", help, engine.metrics.counters.long_steps)
+    counter(text, "pannier_long_steps_total", help, engine.metrics.counters.long_steps)?;
+    let help = "Commands refused because they have more keys in one step than max-step-keys.";
+    counter(text, "pannier_refused_steps_total", help, engine.metrics.counters.refused_steps)?;
+    counter(text, "pannier_auth_failures_total", "Wrong passwords.", engine.metrics.counters.auth_failures)?;
+    let help = "Passwords that had to wait because wrong ones had come from their address.";
+    counter(text, "pannier_auth_delays_total", help, engine.metrics.counters.auth_delays)
 }
 
 fn connections(text: &mut Text, engine: &Engine) -> Result {

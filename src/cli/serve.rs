@@ -95,6 +95,10 @@ pub struct ServeArgs {
     /// The largest value
     #[arg(long, env = "PANNIER_MAX_VALUE", value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     max_value: u64,
+    /// The most keys that one step may have (MSET, MSETNX, MSETEX, BITOP, a whole transaction), for nobody else is served
+    /// while it runs; 0: any number
+    #[arg(long, env = "PANNIER_MAX_STEP_KEYS", value_name = "N", default_value_t = 0)]
+    max_step_keys: u64,
     /// A file that holds the password (or set PANNIER_PASSWORD); SIGHUP reads it again
     #[arg(long, env = "PANNIER_PASSWORD_FILE", value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -164,6 +168,7 @@ impl ServeArgs {
                 .map_or_else(|| net::default_max_clients(memory.bytes), |count| count as usize),
             databases: self.databases,
             max_value_bytes: self.max_value,
+            max_step_keys: self.max_step_keys,
             idle_timeout: self.idle_timeout,
             auth_timeout: self.auth_timeout,
             request_timeout: self.request_timeout,

@@ -63,7 +63,7 @@ impl CloseReason {
             CloseReason::PeerClosed => "the client closed",
             CloseReason::Quit => "QUIT",
             CloseReason::ProtocolError => "protocol error",
-            CloseReason::CrossProtocol => "a request of another protocol (HTTP)",
+            CloseReason::CrossProtocol => "a request of another protocol (HTTP, TLS)",
             CloseReason::AuthTimeout => "it has not authenticated in time",
             CloseReason::RequestTimeout => "a command was begun and not finished in time",
             CloseReason::WriteTimeout => "replies were not taken in time",

@@ -44,6 +44,8 @@ pub(crate) struct Transaction {
     pub spill: Option<LargeId>,
     /// Commands that are queued.
     pub queued_count: u32,
+    /// Keys that they have, each command counting as one at least.
+    pub key_count: u32,
     /// Bytes of the store that they take, at least.
     pub needed_bytes: u64,
     /// Between MULTI and EXEC or DISCARD.
@@ -127,6 +129,8 @@ pub struct Connection {
     /// Nothing more is read of it, because the peer has sent all it will send, or the server stops; what has come whole
     /// is still executed and answered, and then it is closed for this reason.
     pub(crate) end_reason: Option<CloseReason>,
+    /// Its password is compared no sooner, for wrong ones have come from its address.
+    pub(crate) auth_held_until: Option<Millis>,
     pub(crate) opened: Millis,
     /// When bytes last came or went.
     pub(crate) active: Millis,
@@ -156,6 +160,7 @@ impl Connection {
             protocol: StreamProtocol::Unknown,
             request: Request::default(),
             end_reason: None,
+            auth_held_until: None,
             opened: now,
             active: now,
             progressed: now,
@@ -335,6 +340,11 @@ impl Connection {
         // From now on replies may soak up memory, so that commands may run for which there was no room.
         self.readiness.runnable |=
             !was_blocked && self.readiness.write_blocked && (self.is_replying() || !self.input.is_empty());
+    }
+
+    /// Whether a command with a password has waited for as long as it has to.
+    pub(crate) fn is_auth_due(&self, now: Millis) -> bool {
+        matches!(self.phase, Phase::Paused) && self.auth_held_until.is_some_and(|until| until <= now)
     }
 
     /// The pause that held its command has ended.

@@ -117,6 +117,8 @@ pub(crate) enum StreamProtocol {
     Resp,
     /// Pannier's own frames.
     Frames,
+    /// TLS, which this port does not speak.
+    Tls,
 }
 
 /// What is known of the command that is received, or run, beside its bytes.

@@ -138,6 +138,7 @@ pub fn bitop<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>
     if operation == Operation::Not && call.args.len() != 4 {
         return Err(ErrorKind::BitopNotKeys.plain());
     }
+    call.engine.check_step(call.args.len() - 3)?;
     let work = match continuation {
         Some(Continuation::Bitop(work)) => work,
         _ => match begin(call, operation).map_err(refused)? {

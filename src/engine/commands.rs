@@ -45,13 +45,16 @@ fn each_named<'a>(
     write: impl Fn(&mut Out<'_>, Option<&'static Verb>),
 ) -> Outcome<'a> {
     let first = if let Some(Continuation::Answered { next }) = continuation { next as usize } else { 2 };
-    for at in first..call.args.len() {
+    for at in first..call.args.end() {
         let is_full = call.out.room() < ENTRY_BYTES && !call.out.is_empty();
         if at > first && (is_full || call.engine.meter.is_spent()) {
             return Ok(Flow::Yield(Continuation::Answered { next: at as u32 }));
         }
         call.engine.meter.charge(NAME_UNITS);
         write(call.out, call.args.bytes(at).and_then(command::find_full));
+    }
+    if call.args.end() < call.args.len() {
+        return Ok(Flow::Yield(Continuation::Answered { next: call.args.end() as u32 }));
     }
     Ok(Flow::Done)
 }
@@ -70,14 +73,21 @@ pub fn docs<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
             Some(Continuation::Count { next, count }) => (next as usize, count),
             _ => (2, 0),
         };
-        for at in first..call.args.len() {
+        for at in first..call.args.end() {
             if at > first && call.engine.meter.is_spent() {
                 return Ok(Flow::Yield(Continuation::Count { next: at as u32, count }));
             }
             call.engine.meter.charge(1);
             count += u32::from(call.args.bytes(at).and_then(command::find_full).is_some());
         }
+        if call.args.end() < call.args.len() {
+            return Ok(Flow::Yield(Continuation::Count { next: call.args.end() as u32, count }));
+        }
         call.out.map(count as usize);
+        if first > 2 {
+            // The table may hold the last of the names only.
+            return Ok(Flow::Yield(Continuation::Answered { next: 2 }));
+        }
         continuation = None;
     }
     each_named(call, continuation, |out, verb| {

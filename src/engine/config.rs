@@ -84,7 +84,7 @@ const fn same(
     Parameter { name, get, setting: Setting::Same(meaning) }
 }
 
-static PARAMETERS: [Parameter; 18] = [
+static PARAMETERS: [Parameter; 19] = [
     same("appendonly", word, |_, text| text.write_str("no")),
     fixed("bind", |engine, text| write!(text, "{}", engine.options.tcp.ip())),
     fixed("databases", |engine, text| write!(text, "{}", engine.options.databases)),
@@ -105,6 +105,15 @@ static PARAMETERS: [Parameter; 18] = [
             min: 1,
             max: |engine| engine.options.max_clients as i64,
             set: |engine, value| engine.runtime.max_clients = value as usize,
+        },
+    },
+    Parameter {
+        name: "max-step-keys",
+        get: |engine, text| write!(text, "{}", engine.runtime.max_step_keys),
+        setting: Setting::Integer {
+            min: 0,
+            max: |_| i64::MAX,
+            set: |engine, value| engine.runtime.max_step_keys = value as u64,
         },
     },
     same("maxmemory", memory, |engine, text| write!(text, "{}", engine.options.memory_bytes)),

@@ -9,7 +9,7 @@ use super::{
 use crate::{command::VerbId, reply::ErrorKind};
 
 /// Arguments of a verb that does not work them off in slices, at most. None but hostile commands come near it.
-const UNCUT_ARGS_MAX: usize = 1024;
+pub const UNCUT_ARGS_MAX: usize = 1024;
 
 /// Whether a verb takes any number of keys or names: in slices, or (MSET and its like) in one step that is counted.
 fn takes_many(id: VerbId) -> bool {
@@ -29,6 +29,23 @@ fn takes_many(id: VerbId) -> bool {
             | V::CommandInfo
             | V::CommandDocs
     )
+}
+
+/// Whether a verb works its arguments off one after another, in slices, so that a window of them is enough for each.
+#[must_use]
+pub fn takes_window(id: VerbId) -> bool {
+    use VerbId as V;
+    matches!(
+        id,
+        V::Mget | V::Del | V::Delete | V::Unlink | V::Exists | V::Touch | V::CommandInfo | V::CommandDocs
+    )
+}
+
+/// Whether a verb is one step, however many keys it has.
+#[must_use]
+pub fn is_one_step(id: VerbId) -> bool {
+    use VerbId as V;
+    matches!(id, V::Mset | V::Msetnx | V::Msetex | V::Bitop | V::Exec)
 }
 
 impl<'a> Call<'_, 'a, '_> {

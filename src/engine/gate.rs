@@ -10,6 +10,7 @@
 use super::{Engine, meter::STEP_UNITS_MAX, names::Name, session::Session};
 use crate::{
     command::{Flags, Verb, shown::ShownArgs},
+    reply::{Error, ErrorKind, Part},
     time::{Millis, Now},
     wire::{arguments::Args, frame::Op},
 };
@@ -103,7 +104,21 @@ impl Engine {
         self.meter.charge(units);
         if units > STEP_UNITS_MAX {
             self.metrics.counters.long_steps += 1;
+            self.was_long_step = true;
         }
+    }
+
+    /// Refuses what must be one step where it is larger than the limit that was set, and counts that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StepTooLarge`].
+    pub fn check_step(&mut self, key_count: usize) -> Result<(), Error<'static>> {
+        let limit = self.runtime.max_step_keys;
+        if limit == 0 || key_count as u64 <= limit {
+            return Ok(());
+        }
+        self.metrics.counters.refused_steps += 1;
+        Err(ErrorKind::StepTooLarge.of_both(Part::Number(key_count as u64), Part::Number(limit)))
     }
 
     /// Records how long an executed command took, in its counters and, if it was slow, in the slow log.
@@ -116,7 +131,9 @@ impl Engine {
         timing: Timing<'_>,
     ) {
         self.metrics.took(verb.id, timing.micros);
-        if self.is_slow(verb, timing.micros) {
+        let was_long_step =
+            std::mem::take(&mut self.was_long_step) && self.runtime.slowlog_slower_than_us >= 0;
+        if was_long_step || self.is_slow(verb, timing.micros) {
             self.slowlog.set_len_max(self.runtime.slowlog_len_max);
             let name = self.client_names.get(session.names, Name::Connection);
             self.slowlog.record(&ShownArgs::new(Some(verb), args), name, timing);
@@ -130,6 +147,12 @@ impl Engine {
             self.slowlog.set_len_max(self.runtime.slowlog_len_max);
             self.slowlog.record(&ShownArgs::of_frame(op.name().as_bytes(), key), b"", timing);
         }
+    }
+
+    /// Whether the command that has just run was a step that took long.
+    #[must_use]
+    pub fn was_long_step(&self) -> bool {
+        self.was_long_step
     }
 
     /// Whether a command that took so many microseconds enters the slow log.

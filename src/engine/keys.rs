@@ -22,15 +22,7 @@ pub fn exists<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation
 }
 
 /// Keys that are one step, whatever the meter says: a DEL of so many is seen whole or not at all.
-const KEYS_PER_SLICE_MIN: usize = 64;
-/// Slices of one command, at most. Each begins by walking over the headers of all arguments again, so that more of them
-/// would make the walks take longer than the keys.
-const SLICES_MAX: usize = 64;
-
-/// Keys that one slice of a command of so many arguments handles, at least.
-pub(super) fn slice_len_min(args_len: usize) -> usize {
-    KEYS_PER_SLICE_MIN.max(args_len / SLICES_MAX)
-}
+pub(super) const KEYS_PER_SLICE_MIN: usize = 64;
 
 /// Answers for how many of the arguments `each` says yes, in slices: each goes on where the one before stopped.
 fn count_keys<'a>(
@@ -42,8 +34,8 @@ fn count_keys<'a>(
         Some(Continuation::Count { next, count }) => (next as usize, i64::from(count)),
         _ => (1, 0),
     };
-    let slice_end = first + slice_len_min(call.args.len());
-    for at in first..call.args.len() {
+    let slice_end = first + KEYS_PER_SLICE_MIN;
+    for at in first..call.args.end() {
         if at >= slice_end && call.engine.meter.is_spent() {
             return Ok(Flow::Yield(Continuation::Count { next: at as u32, count: count as u32 }));
         }
@@ -51,6 +43,10 @@ fn count_keys<'a>(
         if let Some(key) = call.args.bytes(at) {
             count += i64::from(each(call, key)?);
         }
+    }
+    if call.args.end() < call.args.len() {
+        let next = call.args.end() as u32;
+        return Ok(Flow::Yield(Continuation::Count { next, count: count as u32 }));
     }
     call.done(count)
 }

@@ -46,7 +46,11 @@ pub fn lcs<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let Engine { store, names, meter, .. } = &mut *call.engine;
     let store = &*store;
     let text = |key| Text::new(store, store.peek(db, key, now).map(|entry| entry.value));
-    let (a, b) = (text(keys[0]), text(keys[1]));
+    let (mut a, mut b) = (text(keys[0]), text(keys[1]));
+    if a.len == 0 || b.len == 0 {
+        // They have nothing in common, however long the other one is.
+        (a.len, b.len) = (0, 0);
+    }
     let row_bytes = b.len.div_ceil(WORD as u64) * 8;
     if a.len.saturating_mul(row_bytes) > CELLS_MAX / 8 {
         return Err(ErrorKind::LcsTooLong.of_both(Part::Number(CELLS_MAX), Part::Bytes(b"")));

@@ -42,7 +42,7 @@ mod compose;
 mod config;
 mod counters;
 pub mod demand;
-mod dispatch;
+pub mod dispatch;
 mod dump;
 mod expire;
 pub mod fast_path;
@@ -114,6 +114,8 @@ pub struct Engine {
     pub meter: Meter,
     /// What the server was started with, the password aside.
     options: ServerOptions,
+    /// The command that runs now was a step that took long: it enters the slow log.
+    was_long_step: bool,
     slowlog: Slowlog,
     password: Option<Password>,
     random: u64,
@@ -167,6 +169,11 @@ pub enum Continuation {
         cursor: LargeCursor,
     },
     Bitop(Bitop),
+    /// CLIENT LIST: the lines of clients before place `next` are collected in `id`.
+    Clients {
+        next: u32,
+        id: LargeId,
+    },
     /// SET IFEQ, DELIFEQ and their like: a value is compared with a long argument.
     Compare(Compare),
     /// SETRANGE, APPEND, SETBIT, BITFIELD: the new value is put together.
@@ -194,6 +201,7 @@ impl Engine {
             client_names: Names::new(options.max_clients),
             pause: gate::Pause::default(),
             meter: Meter::new(meter::TURN_UNITS),
+            was_long_step: false,
             slowlog: Slowlog::new(),
             password: password.as_deref().map(Password::new),
             random: 0x9e37_79b9_7f4a_7c15,
@@ -361,7 +369,7 @@ impl Engine {
     pub fn abandon(&mut self, continuation: Continuation) {
         match continuation {
             Continuation::Answered { .. } | Continuation::Count { .. } => {}
-            Continuation::Keys { id, .. } => self.store.large_release(id),
+            Continuation::Clients { id, .. } | Continuation::Keys { id, .. } => self.store.large_release(id),
             Continuation::Bitcount { cursor, .. } | Continuation::Bitpos { cursor } => {
                 self.store.large_release(cursor.id);
             }

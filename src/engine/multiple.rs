@@ -26,8 +26,8 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
             1
         }
     };
-    let slice_end = next + super::keys::slice_len_min(call.args.len());
-    while next < call.args.len() {
+    let slice_end = next + super::keys::KEYS_PER_SLICE_MIN;
+    while next < call.args.end() {
         call.engine.meter.charge(KEY_UNITS);
         let key = call.args.bytes(next);
         let value = key.and_then(|key| call.engine.lookup(call.session.db, key, call.now));
@@ -60,6 +60,7 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
 /// `MSET key value …`
 pub fn mset<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let pairs = pairs(call)?;
+    call.engine.check_step(pairs.len())?;
     put_all(call, pairs, BatchExpiry::At(None))?;
     call.ok()
 }
@@ -67,6 +68,7 @@ pub fn mset<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 /// `MSETNX key value …`
 pub fn msetnx<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let pairs = pairs(call)?;
+    call.engine.check_step(pairs.len())?;
     if count_existing(call, &pairs, 1)? > 0 {
         return call.done(0);
     }
@@ -103,6 +105,7 @@ pub fn msetex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         at += 1;
     }
     let pairs = checked(call, (2..end).step_by(2))?;
+    call.engine.check_step(pairs.len())?;
     let deadline = deadline.map(|deadline| deadline.resolve(call)).transpose()?;
     let applies = match wanted {
         None => true,

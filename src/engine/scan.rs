@@ -4,7 +4,6 @@
 use super::{
     Call, Continuation, Flow, Outcome,
     meter::{KEY_UNITS, Meter},
-    refused,
 };
 use crate::{
     limits::KEY_BYTES_MAX,
@@ -24,8 +23,8 @@ const SCAN_COUNT_MAX: i64 = 1000;
 const SCAN_BYTES_MAX: usize = 64 * 1024;
 /// Keys that one slice of KEYS looks at.
 const KEYS_SLICE: usize = 512;
-/// Steps of pattern matching in one slice, at most (unless a single key needs more): about 100 µs.
-const MATCH_STEPS_MAX: usize = 1 << 17;
+/// Steps of pattern matching in one slice, at most (unless a single key needs more): about 50 µs.
+const MATCH_STEPS_MAX: usize = 1 << 15;
 /// Bytes of encoded names that one slice of KEYS collects, at most: two of the longest keys, or many of the usual.
 pub const NAMES_BYTES: usize = 2 * (KEY_BYTES_MAX + 16);
 
@@ -57,7 +56,7 @@ pub fn scan<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         if count == 1 || found.bytes <= SCAN_BYTES_MAX && found.is_whole() {
             break found;
         }
-        count /= 2;
+        count = found.fewer(count);
     };
     call.out.array(2);
     let mut digits = [0; INTEGER_BYTES_MAX];
@@ -119,6 +118,8 @@ fn options<'a>(call: &Call<'_, 'a, '_>) -> Result<(Filter<'a>, usize), Error<'a>
 /// What one step of a scan would answer.
 struct Found {
     next: u64,
+    /// Keys that were matched.
+    seen: usize,
     count: usize,
     bytes: usize,
     steps: usize,
@@ -128,6 +129,11 @@ impl Found {
     /// Whether every key was matched; with a pattern that takes too long, some were not.
     fn is_whole(&self) -> bool {
         self.steps <= MATCH_STEPS_MAX
+    }
+
+    /// How many of `count` keys to look at instead.
+    fn fewer(&self, count: usize) -> usize {
+        if self.is_whole() { count / 2 } else { (self.seen / 2).clamp(1, count / 2) }
     }
 
     /// Charges what looking `count` keys up, matching and copying them costs; all of it is done twice.
@@ -144,9 +150,13 @@ fn survey(
     now: Millis,
     filter: &Filter<'_>,
 ) -> Found {
-    let mut found = Found { next: 0, count: 0, bytes: 0, steps: 0 };
+    let mut found = Found { next: 0, seen: 0, count: 0, bytes: 0, steps: 0 };
     found.next = store.scan(db, cursor, count, now, &mut |entry| {
-        if (count == 1 || found.is_whole()) && filter.accepts(entry.key, &mut found.steps) {
+        if count > 1 && !found.is_whole() {
+            return;
+        }
+        found.seen += 1;
+        if filter.accepts(entry.key, &mut found.steps) {
             found.count += 1;
             found.bytes += entry.key.len();
         }
@@ -157,7 +167,9 @@ fn survey(
 /// `KEYS pattern`
 ///
 /// A database that one slice covers is answered at once. Of a larger one the names are collected, as encoded
-/// replies, in a large value, for the answer begins with their number; other clients are served between the slices.
+/// replies, in a large value, for the answer begins with their number; other clients are served between the slices. That
+/// value takes spare memory alone: no key is evicted for it, and where there is too little the answer is an error that
+/// names SCAN.
 pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let pattern = call.pattern(1)?;
     let filter = Filter { pattern: (pattern != b"*").then_some(pattern), nothing: false };
@@ -177,7 +189,10 @@ pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
                 });
                 return Ok(Flow::Done);
             }
-            (0, call.engine.store.large_begin(0, now).map_err(refused)?, 0)
+            // This slice has done its work.
+            let begun = call.engine.store.large_begin_spare();
+            let id = begun.map_err(|_| ErrorKind::NoReplyMemory.plain())?;
+            return Ok(Flow::Yield(Continuation::Keys { cursor: 0, id, count: 0 }));
         }
     };
     match collect(call, cursor, id, &filter, &mut count) {
@@ -212,7 +227,7 @@ fn collect<'a>(
         if count == 1 || found.bytes + 16 * found.count <= NAMES_BYTES && found.is_whole() {
             break found;
         }
-        count /= 2;
+        count = found.fewer(count);
     };
     let engine = &mut *call.engine;
     let names = &mut engine.names;
@@ -229,9 +244,9 @@ fn collect<'a>(
     });
     // Three or more of the longest keys with the same 64-bit hash.
     if !fits {
-        return Err(ErrorKind::Full.plain());
+        return Err(ErrorKind::NoReplyMemory.plain());
     }
-    engine.store.large_append(id, names, now).map_err(refused)?;
+    engine.store.large_append_spare(id, names, now).map_err(|_| ErrorKind::NoReplyMemory.plain())?;
     *total += found.count as u64;
     Ok(found.next)
 }

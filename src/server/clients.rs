@@ -4,17 +4,20 @@
 use super::{Server, Source};
 use crate::command::{Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
-use crate::engine::{Engine, Flow, gate::PauseScope, names::Name};
+use crate::engine::{Continuation, Engine, Flow, gate::PauseScope, names::Name};
 use crate::reply::{Error, ErrorKind};
 use crate::time::{Millis, Now};
 use crate::wire::arguments::Args;
 use crate::wire::encode::{Out, Protocol};
 use crate::wire::number::parse_i64;
+use crate::work;
 use core::net::SocketAddr;
 use std::io::Write;
 
 /// Ids that one CLIENT LIST or KILL can name.
 const IDS_MAX: usize = 32;
+/// What making one client's line costs.
+const LINE_UNITS: u32 = 16;
 /// Bytes of one client's line.
 const LINE_BYTES_MAX: usize = 512;
 
@@ -201,7 +204,13 @@ fn parse_pause<'a>(args: &Args<'a>) -> Result<Action, Error<'a>> {
 
 impl Server {
     /// Carries out a connection-level command of this connection.
-    pub(super) fn perform(&mut self, id: ConnectionId, action: Action, source: Source, now: Now) -> Flow {
+    pub(super) fn perform(
+        &mut self,
+        id: ConnectionId,
+        (action, begun): (Action, Option<Continuation>),
+        source: Source,
+        now: Now,
+    ) -> Flow {
         match action {
             Action::Multi => self.multi(id),
             Action::Exec => self.exec(id, now),
@@ -214,7 +223,7 @@ impl Server {
                 Flow::Close
             }
             Action::Info => self.client_info(id, now),
-            Action::List(filter) => self.client_list(id, &filter, now),
+            Action::List(filter) => self.client_list(id, &filter, begun, now),
             Action::Kill { filter, skip_me, counts } => self.client_kill(id, &filter, (skip_me, counts), now),
             Action::Pause { ms, scope } => {
                 self.engine.pause.begin(scope, now.monotonic.plus(ms));
@@ -238,10 +247,15 @@ impl Server {
 
     /// Answers an error and counts it.
     pub(super) fn fail(&mut self, id: ConnectionId, verb: VerbId, error: ErrorKind) -> Flow {
+        self.fail_with(id, verb, &error.plain())
+    }
+
+    /// The same for an error that quotes something.
+    pub(super) fn fail_with(&mut self, id: ConnectionId, verb: VerbId, error: &Error<'_>) -> Flow {
         let Server { engine, connections, output, .. } = self;
         let connection = &mut connections[id.index as usize];
         let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
-        engine.refuse(&mut connection.session, Some(verb), &error.plain(), &mut out);
+        engine.refuse(&mut connection.session, Some(verb), error, &mut out);
         Flow::Done
     }
 
@@ -281,35 +295,52 @@ impl Server {
         self.answer(id, |out| out.verbatim(*b"txt", &line[..len]))
     }
 
-    fn client_list(&mut self, id: ConnectionId, filter: &Filter, now: Now) -> Flow {
-        // A line shows the output's buffer, which this reply changes: the asker's is taken aside for both passes.
-        let asker = &mut self.connections[id.index as usize];
-        let (protocol, muted) = (asker.session.protocol, asker.session.is_muted());
-        let mut pending = std::mem::take(&mut asker.output);
-        let mut line = [0; LINE_BYTES_MAX];
+    /// CLIENT LIST: the lines are collected in slices, for the answer begins with the length of all of them, in memory
+    /// of the store that is spare. A client that comes or goes meanwhile is listed or not.
+    fn client_list(
+        &mut self,
+        id: ConnectionId,
+        filter: &Filter,
+        begun: Option<Continuation>,
+        now: Now,
+    ) -> Flow {
+        let (mut next, lines) = match begun {
+            Some(Continuation::Clients { next, id }) => (next, id),
+            _ => match self.engine.store.large_begin_spare() {
+                Ok(lines) => (0, lines),
+                Err(_) => return self.fail(id, VerbId::ClientList, ErrorKind::NoReplyMemory),
+            },
+        };
         let local = self.engine.options().tcp;
-        let mut total_len = 0;
-        let shown = |connection: &&Connection| filter.matches(connection, local, now.monotonic);
-        for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
-            total_len += line_of(connection, &self.engine, local, now.monotonic, &mut line);
-        }
-        let mut out = Out::new(&mut pending, &mut self.output, protocol);
-        out.mute(muted);
-        if protocol == Protocol::Resp3 {
-            let mut header = [0; 32];
-            let mut rest = &mut header[..];
-            let _ = write!(rest, "={}\r\ntxt:", total_len + 4);
-            let len = 32 - rest.len();
-            out.raw(&header[..len]);
-        } else {
-            out.bulk_header(total_len);
-        }
-        for connection in self.connections.iter().map(|(_, connection)| connection).filter(shown) {
+        let mut line = [0; LINE_BYTES_MAX];
+        while (next as usize) < self.connections.capacity() {
+            if self.engine.meter.is_spent() {
+                return Flow::Yield(Continuation::Clients { next, id: lines });
+            }
+            self.engine.meter.charge(1);
+            let connection = self.connections.get(next as usize);
+            next += 1;
+            let Some(connection) = connection.filter(|shown| filter.matches(shown, local, now.monotonic))
+            else {
+                continue;
+            };
             let len = line_of(connection, &self.engine, local, now.monotonic, &mut line);
-            out.raw(&line[..len]);
+            self.engine.meter.charge(LINE_UNITS);
+            if self.engine.store.large_append_spare(lines, &line[..len], now.unix).is_err() {
+                self.engine.store.large_release(lines);
+                return self.fail(id, VerbId::ClientList, ErrorKind::NoReplyMemory);
+            }
         }
-        out.raw(b"\r\n");
-        self.connections[id.index as usize].output = pending;
+        let len = self.engine.store.large_len(lines);
+        let mut is_taken = false;
+        self.answer(id, |out| {
+            out.text_header(*b"txt", len as usize);
+            is_taken = out.large_raw(lines, len);
+            out.raw(b"\r\n");
+        });
+        if !is_taken {
+            self.engine.store.large_release(lines);
+        }
         Flow::Done
     }
 
@@ -354,6 +385,7 @@ fn line_of(
     now: Millis,
     line: &mut [u8; LINE_BYTES_MAX],
 ) -> usize {
+    work::count(u64::from(LINE_UNITS) * 64);
     let (names, session) = (&engine.client_names, &connection.session);
     let transaction = &connection.transaction;
     let multi = if transaction.open { i64::from(transaction.queued_count) } else { -1 };

@@ -164,7 +164,9 @@ impl Server {
         }
         connection.input.straighten(input);
         let bytes = connection.input.readable(input);
-        connection.decoder.large_ids(bytes, |large| store.large_release(large));
+        if connection.request.has_large {
+            connection.decoder.large_ids(bytes, |large| store.large_release(large));
+        }
         connection.decoder = Decoder::new();
         connection.input.release(input);
         let spilled_bytes = queued_in_store_bytes;

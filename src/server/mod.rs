@@ -25,10 +25,12 @@
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
 //! | `ops_rate.rs` | commands a second |
+//! | `auth_throttle.rs` | guessing passwords is slow |
 //! | `backpressure.rs` | how much is read and made ahead; what happens when buffers run out |
 //! | `push.rs` | bytes for a client that asked for nothing at this moment |
 //! | `timeouts.rs` | the time limits of a connection |
 
+mod auth_throttle;
 mod backpressure;
 mod batch;
 mod clients;
@@ -39,6 +41,8 @@ mod output;
 mod push;
 mod request_log;
 mod run;
+#[cfg(test)]
+mod tests;
 mod timeouts;
 mod transaction;
 mod wake_queue;
@@ -110,6 +114,7 @@ pub struct Server {
     /// Where the bytes of refused values go.
     discard: Box<[u8]>,
     ops_rate: ops_rate::OpsRate,
+    auth_throttle: auth_throttle::AuthThrottle,
     /// Connections that wait for buffers.
     starved: backpressure::Starved,
     /// Bytes of the store that waiting replies pin.
@@ -166,6 +171,7 @@ impl Server {
             wake_queue: WakeQueue::new(max_clients),
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             ops_rate: ops_rate::OpsRate::default(),
+            auth_throttle: auth_throttle::AuthThrottle::new(),
             starved: backpressure::Starved::new(max_clients),
             pinned_bytes: 0,
             stop_requested: false,

@@ -4,11 +4,12 @@
 use super::{Progress, Server, Source, backpressure::command_bytes_max, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase, StreamProtocol};
-use crate::engine::{Flow, Timing};
+use crate::engine::dispatch::{UNCUT_ARGS_MAX, is_one_step, takes_window};
+use crate::engine::{Continuation, Flow, Timing};
 use crate::limits::VALUE_BYTES_MAX;
 use crate::reply::{ErrorKind, Part};
-use crate::time::Now;
-use crate::wire::arguments::{Arg, Args};
+use crate::time::{Millis, Now};
+use crate::wire::arguments::Args;
 use crate::wire::encode::Out;
 use crate::wire::malformed::Malformed;
 use crate::wire::resp::{Bounds, Decoder, Step};
@@ -19,6 +20,9 @@ use std::io::Write;
 /// a clock costs a fifth of a GET, and the sum over a long pipeline says as much.
 const TIMED_FIRST: usize = 4;
 const TIMED_EVERY: usize = 16;
+
+/// The first byte of a TLS connection: a record of the handshake (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 impl Server {
     /// One command of a connection, its `index`th in this turn, or a part of one.
@@ -36,8 +40,13 @@ impl Server {
         if !self.reply_room(id, now.monotonic) {
             return Progress::Waiting;
         }
-        if self.is_framed(id) {
-            return self.step_framed(id, now);
+        match self.stream_protocol(id) {
+            StreamProtocol::Frames => return self.step_framed(id, now),
+            StreamProtocol::Tls => {
+                self.protocol_error(id, Malformed::TlsHello);
+                return Progress::Made;
+            }
+            StreamProtocol::Resp | StreamProtocol::Unknown => {}
         }
         let Server { connections, input, args, .. } = self;
         let connection = &mut connections[id.index as usize];
@@ -62,17 +71,18 @@ impl Server {
         Progress::Made
     }
 
-    /// Whether the connection speaks frames, which its first byte tells.
-    fn is_framed(&mut self, id: ConnectionId) -> bool {
+    /// What the connection speaks, which its first byte tells.
+    fn stream_protocol(&mut self, id: ConnectionId) -> StreamProtocol {
         let connection = &mut self.connections[id.index as usize];
         let first = connection.input.readable(&self.input).first();
         if connection.protocol == StreamProtocol::Unknown {
             connection.protocol = match first {
                 Some(&crate::wire::frame::MAGIC) => StreamProtocol::Frames,
+                Some(&TLS_HANDSHAKE) => StreamProtocol::Tls,
                 _ => StreamProtocol::Resp,
             };
         }
-        connection.protocol == StreamProtocol::Frames
+        connection.protocol
     }
 
     /// Nothing can be run: notes since when a command is incomplete, and ends a connection that will send no more.
@@ -102,6 +112,9 @@ impl Server {
     fn run_command(&mut self, id: ConnectionId, len: usize, now: Now, timed: bool) -> Progress {
         // Whole: from now on it is the server that takes its time, or the client that does not take the answer.
         self.connections[id.index as usize].request_is_whole();
+        if self.args.is_window() {
+            self.fill_table(id, len);
+        }
         let timed = timed || self.engine.options().log_requests;
         let started = if timed { (self.resources.clock_us)() } else { 0 };
         let before = Before {
@@ -127,10 +140,13 @@ impl Server {
             }
             Prepared::Runnable(verb) => {
                 self.refresh_stats(verb, now);
+                let timed = timed || is_one_step(verb.id);
+                let started =
+                    if before.started_us == 0 && timed { (self.resources.clock_us)() } else { started };
                 let flow = if matches!(verb.id, VerbId::Auth | VerbId::Hello) {
                     let count_before = self.engine.metrics.errors_of(ErrorKind::WrongPassword);
                     let flow = self.execute(id, verb, Source::Input { len }, now);
-                    self.log_wrong_password(id, count_before);
+                    self.note_password(id, count_before, now.monotonic);
                     flow
                 } else {
                     self.execute(id, verb, Source::Input { len }, now)
@@ -148,13 +164,53 @@ impl Server {
         self.finish(id, len, flow)
     }
 
-    /// A line for a password that was wrong; the log keeps to a few of a kind.
+    /// A password was compared: notes it if it was wrong, with a line in the log, which keeps to a few of a kind.
     #[cold]
-    fn log_wrong_password(&self, id: ConnectionId, count_before: u64) {
-        if self.engine.metrics.errors_of(ErrorKind::WrongPassword) > count_before
-            && let Some(connection) = self.get(id)
-        {
-            log::warn!("{}: wrong password", connection.peer);
+    fn note_password(&mut self, id: ConnectionId, count_before: u64, now: Millis) {
+        let is_wrong = self.engine.metrics.errors_of(ErrorKind::WrongPassword) > count_before;
+        let Some(connection) = self.get_mut(id) else { return };
+        connection.auth_held_until = None;
+        let peer = connection.peer;
+        if is_wrong {
+            log::warn!("{peer}: wrong password");
+            self.engine.metrics.counters.auth_failures += 1;
+            self.auth_throttle.note_failure(peer.ip(), now);
+        }
+    }
+
+    /// Whether a command with a password has to wait, because wrong ones have come from that address.
+    #[cold]
+    fn is_password_held(&mut self, id: ConnectionId, now: Millis) -> bool {
+        let Server { connections, auth_throttle, engine, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let until = match connection.auth_held_until {
+            Some(until) => until,
+            None => {
+                let delay_ms = auth_throttle.delay_ms(connection.peer.ip(), now);
+                if delay_ms == 0 {
+                    return false;
+                }
+                engine.metrics.counters.auth_delays += 1;
+                now.plus(delay_ms)
+            }
+        };
+        connection.auth_held_until = Some(until);
+        until > now
+    }
+
+    /// The table holds a window of the command's arguments: fills it with all of them, unless the verb works them off one
+    /// after another.
+    #[cold]
+    fn fill_table(&mut self, id: ConnectionId, len: usize) {
+        let Server { engine, connections, input, args, .. } = self;
+        let connection = &connections[id.index as usize];
+        let bytes = &connection.input.readable(input)[..len];
+        let verb = crate::command::resolve(&args.args(bytes));
+        let is_enough = verb.is_some_and(|verb| takes_window(verb.id))
+            && !connection.transaction.open
+            && !engine.options().log_requests;
+        if !is_enough {
+            Decoder::again(bytes, args);
         }
     }
 
@@ -169,9 +225,15 @@ impl Server {
         if verb.id == VerbId::Exec {
             // The table holds the last of what it ran.
             Decoder::again(bytes, args);
+        } else if args.is_window() {
+            Decoder::begin_again(bytes, args);
         }
         let mut peer = [0; PEER_TEXT_BYTES];
-        let peer = if engine.is_slow(verb, micros) { text_of(connection.peer, &mut peer) } else { b"" };
+        let peer = if engine.was_long_step() || engine.is_slow(verb, micros) {
+            text_of(connection.peer, &mut peer)
+        } else {
+            b""
+        };
         engine.record_latency(&connection.session, verb, &args.args(bytes), Timing { micros, peer, now });
     }
 
@@ -218,6 +280,26 @@ impl Server {
             return Prepared::Answered;
         };
         *last_verb = Some(verb);
+        if matches!(verb.id, VerbId::Auth | VerbId::Hello)
+            && engine.has_password()
+            && gives_password(verb, &args)
+        {
+            if self.is_password_held(id, now.monotonic) {
+                return Prepared::Held;
+            }
+            return self.prepare_rest(id, verb, len, now);
+        }
+        self.prepare_rest(id, verb, len, now)
+    }
+
+    /// The same for a command that was admitted.
+    #[inline]
+    fn prepare_rest(&mut self, id: ConnectionId, verb: &'static Verb, len: usize, now: Now) -> Prepared {
+        let Server { engine, connections, output, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let Connection { session, output: pending, transaction, request, .. } = connection;
+        let mut out = Out::new(pending, output, session.protocol);
+        out.mute(session.is_muted());
         if engine.is_held(verb, transaction.flags, now.monotonic) {
             return Prepared::Held;
         }
@@ -258,11 +340,19 @@ impl Server {
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
         if verb.flags.has(Flags::CONNECTION) && verb.id != VerbId::Quit {
+            if args.len() > UNCUT_ARGS_MAX {
+                engine.refuse(session, Some(verb.id), &ErrorKind::Syntax.plain(), &mut out);
+                return Flow::Done;
+            }
             return match Action::parse(verb, &args) {
                 Ok(action) => {
-                    engine.metrics.called(verb.id);
-                    let flow = self.perform(id, action, source, now);
-                    self.connections[id.index as usize].session.finished();
+                    if continuation.is_none() {
+                        engine.metrics.called(verb.id);
+                    }
+                    let flow = self.perform(id, (action, continuation), source, now);
+                    if !matches!(flow, Flow::Yield(_)) {
+                        self.connections[id.index as usize].session.finished();
+                    }
                     flow
                 }
                 Err(error) => {
@@ -290,7 +380,13 @@ impl Server {
             return Progress::Waiting;
         }
         if let Flow::Yield(continuation) = flow {
-            connection.decoder.hold(len);
+            match continuation {
+                Continuation::Count { next, .. } | Continuation::Answered { next } => {
+                    let bytes = &connection.input.readable(&self.input)[..len];
+                    connection.decoder.hold_at(bytes, next as usize);
+                }
+                _ => connection.decoder.hold(len),
+            }
             connection.set_phase(Phase::Replying(continuation));
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
@@ -305,12 +401,8 @@ impl Server {
             connection.close(CloseReason::Quit);
         }
         if std::mem::take(&mut connection.request.has_large) {
-            let args = self.args.args(&connection.input.readable(&self.input)[..len]);
-            for arg in args.iter() {
-                if let Arg::Large(large) = arg {
-                    self.engine.store.large_release(large);
-                }
-            }
+            let bytes = &connection.input.readable(&self.input)[..len];
+            Decoder::each_large(bytes, |large| self.engine.store.large_release(large));
         }
         connection.input.consume(len);
         Progress::Made
@@ -334,10 +426,16 @@ impl Server {
 
     fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {
         let connection = &mut self.connections[id.index as usize];
-        log::warn!("{}: {} ({} bytes waiting)", connection.peer, malformed.name(), connection.input.len());
+        match malformed.advice() {
+            Some(advice) => log::warn!("{}: {advice}", connection.peer),
+            None => {
+                let waiting_len = connection.input.len();
+                log::warn!("{}: {} ({waiting_len} bytes waiting)", connection.peer, malformed.name());
+            }
+        }
         Out::new(&mut connection.output, &mut self.output, connection.session.protocol).malformed(malformed);
         connection.close(match malformed {
-            Malformed::CrossProtocol => CloseReason::CrossProtocol,
+            Malformed::CrossProtocol | Malformed::TlsHello => CloseReason::CrossProtocol,
             _ => CloseReason::ProtocolError,
         });
     }
@@ -385,13 +483,11 @@ pub(super) fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -
 /// have of the output buffers is there for this reply alone.
 fn is_long_in_one_go(verb: &Verb) -> bool {
     use VerbId::{
-        ClientList, Command, CommandDocs, CommandInfo, CommandList, ConfigGet, Exec, Info, LatencyHistogram,
-        SlowlogGet,
+        Command, CommandDocs, CommandInfo, CommandList, ConfigGet, Exec, Info, LatencyHistogram, SlowlogGet,
     };
     matches!(
         verb.id,
-        ClientList
-            | Command
+        Command
             | CommandDocs
             | CommandInfo
             | CommandList
@@ -401,6 +497,12 @@ fn is_long_in_one_go(verb: &Verb) -> bool {
             | LatencyHistogram
             | SlowlogGet
     )
+}
+
+/// Whether a command of these verbs has a password among its arguments.
+fn gives_password(verb: &Verb, args: &Args<'_>) -> bool {
+    let is_auth = |at| args.bytes(at).is_some_and(|word| word.eq_ignore_ascii_case(b"auth"));
+    verb.id == VerbId::Auth || (2..args.len().min(8)).any(is_auth)
 }
 
 /// What is to be done with a decoded command.

@@ -2,6 +2,7 @@
 //! taken, a command of its is incomplete, or it is idle.
 
 use super::Server;
+use super::transaction::STALLED_MS;
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::time::{Millis, Now};
 
@@ -27,6 +28,17 @@ impl Server {
         while let Some(index) = self.timers.pop_due(now.monotonic) {
             let Some(connection) = self.connections.get(index) else { continue };
             let id = ConnectionId { index: index as u32, generation: connection.generation };
+            if connection.is_auth_due(now.monotonic) {
+                self.connections[index].handle_pause_end(now.monotonic);
+                self.wake_queue.push(index as u32);
+                self.update_deadline(id, now.monotonic);
+                continue;
+            }
+            if spill_limit(connection).is_some_and(|at| at <= now.monotonic) {
+                self.reclaim(id);
+                self.update_deadline(id, now.monotonic);
+                continue;
+            }
             match self.limit(connection) {
                 // What has not been read, or looked at, yet may be the rest.
                 Some((at, CloseReason::RequestTimeout))
@@ -36,8 +48,8 @@ impl Server {
                     self.timers.schedule(index, now.monotonic.plus(UNREAD_RETRY_MS));
                 }
                 Some((at, reason)) if at <= now.monotonic => self.time_out(id, reason, now.monotonic),
-                Some((at, _)) => self.timers.schedule(index, at),
-                None => {}
+                Some(_) => self.update_deadline(id, now.monotonic),
+                None => self.update_deadline(id, now.monotonic),
             }
         }
     }
@@ -61,9 +73,12 @@ impl Server {
     pub(super) fn update_deadline(&mut self, id: ConnectionId, now: Millis) {
         let Some(connection) = self.connections.get(id.index as usize) else { return };
         let index = id.index as usize;
-        match self.limit(connection) {
+        let held = connection.auth_held_until.filter(|_| matches!(connection.phase(), Phase::Paused));
+        let limit = self.limit(connection).map(|(at, _)| at);
+        let limit = [limit, held, spill_limit(connection)].into_iter().flatten().min();
+        match limit {
             None => self.timers.cancel(index),
-            Some((at, _)) => match self.timers.deadline(index) {
+            Some(at) => match self.timers.deadline(index) {
                 Some(earlier) if earlier <= at && earlier > now => {}
                 _ => self.timers.schedule(index, at.max(now)),
             },
@@ -134,4 +149,9 @@ impl Server {
         self.wake_queue.push(id.index);
         self.update_deadline(id, now);
     }
+}
+
+/// When a transaction that holds memory of the store loses it, if its client does nothing.
+fn spill_limit(connection: &Connection) -> Option<Millis> {
+    connection.transaction.spill.map(|_| connection.active.plus(STALLED_MS))
 }

@@ -132,7 +132,7 @@ impl Store {
 
     /// Whether a value of this length is kept in its record.
     pub(super) fn is_inline(&self, key: &[u8], value_len: usize) -> bool {
-        value_len <= self.inline_max()
+        value_len <= self.inline_bytes_max
             && record::size(key.len(), value_len, true) <= self.config.segment_bytes
     }
 

@@ -47,6 +47,7 @@ pub use crate::config::OnFull;
 use crate::limits;
 use crate::mutation::{Database, KeyspaceId, Revision};
 use crate::time::Millis;
+use crate::work;
 use clean::Victim;
 use expiry::Sweep;
 use feed::Feed;
@@ -115,6 +116,8 @@ pub struct Store {
     layout_epoch: u64,
     /// Space and hash of the key whose value a change builds on: eviction passes it by until the change is made.
     protected: Option<(usize, u64)>,
+    /// Bytes of a value in a record, at most. A longer one is a large value, which `--max-value` may refuse.
+    inline_bytes_max: usize,
     /// Where values are put together that a write changes in part.
     scratch: Box<[u8]>,
 }
@@ -207,6 +210,9 @@ impl Store {
             protected: None,
             layout_epoch: 0,
             scratch: vec![0; config.segment_bytes / 8].into_boxed_slice(),
+            inline_bytes_max: (config.segment_bytes / 8)
+                .min(limits::INLINE_VALUE_BYTES_MAX)
+                .min(usize::try_from(config.max_value_bytes).unwrap_or(usize::MAX)),
             pool,
             leaves,
             config,
@@ -221,11 +227,6 @@ impl Store {
     /// The latest revision that was drawn.
     pub fn revision(&self) -> Revision {
         self.revision
-    }
-
-    /// Bytes of a value in a record, at most.
-    fn inline_max(&self) -> usize {
-        (self.config.segment_bytes / 8).min(limits::INLINE_VALUE_BYTES_MAX)
     }
 
     /// Bytes of a key, at most.
@@ -252,6 +253,7 @@ impl Store {
     /// The record of a key, expired or not.
     #[inline]
     fn locate(&self, space: usize, hash: u64, key: &[u8]) -> Option<Address> {
+        work::count(work::KEY);
         let is = |address| record::has_key(bytes_at(&self.pool, address), key);
         self.keyspaces[space].index.find(&self.leaves, hash, is)
     }
@@ -332,6 +334,7 @@ impl Store {
         visit: &mut dyn FnMut(&Entry<'_>),
     ) -> u64 {
         self.keyspaces[self.space(db)].index.scan(&self.leaves, cursor, count, |address| {
+            work::count(work::SCANNED_KEY);
             if !self.record(address).expired(now) {
                 visit(&self.entry(address));
             }

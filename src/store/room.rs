@@ -48,6 +48,8 @@ pub(super) enum Want {
 pub(super) enum Fill {
     /// As full as data may make it.
     Data,
+    /// What is spare, for the reply of a read: nothing is evicted for it, and garbage alone is collected.
+    Spare,
     /// A little more, and out of the segments in reserve: so EXPIRE and RENAME, which only grow a record by some bytes,
     /// work in a store that refuses data.
     Reserve,
@@ -57,7 +59,7 @@ impl Fill {
     /// Free segments that stay for cleaning.
     fn segments_left(self) -> u32 {
         match self {
-            Fill::Data => RESERVE_SEGMENTS,
+            Fill::Data | Fill::Spare => RESERVE_SEGMENTS,
             Fill::Reserve => 1,
         }
     }
@@ -110,7 +112,7 @@ impl Store {
     fn limit_of(&self, fill: Fill, extra: u64) -> u64 {
         match fill {
             Fill::Data => self.log_limit(extra),
-            Fill::Reserve => self.log_bytes(extra) / 100 * FILL_MAX_OF_RESERVE,
+            Fill::Reserve | Fill::Spare => self.log_bytes(extra) / 100 * FILL_MAX_OF_RESERVE,
         }
     }
 
@@ -195,7 +197,13 @@ impl Store {
             }
             steps += 1;
             let progress = steps <= STEPS_MAX
-                && if permitted { self.reclaim_step(now, 1) } else { self.reclaim_due(now) };
+                && match want {
+                    Want::Segment { fill: Fill::Spare } => {
+                        self.reclaim_due(now) || permitted && self.clean_step(now, 1).is_some()
+                    }
+                    _ if permitted => self.reclaim_step(now, 1),
+                    _ => self.reclaim_due(now),
+                };
             // Nothing is refused while anything has expired: that round comes to its end by itself.
             if !progress && !self.sweep_expired(now) {
                 return self.refuse();

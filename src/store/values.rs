@@ -67,6 +67,32 @@ impl Store {
         self.larges.filled(id, n);
     }
 
+    /// Appends bytes for the reply of a read, as far as memory is spare: nothing is evicted for it, and a store that is full
+    /// of data gives it what is kept free for cleaning.
+    ///
+    /// # Errors
+    /// As [`large_space`](Self::large_space); a part may have been appended.
+    pub fn large_append_spare(&mut self, id: LargeId, bytes: &[u8], now: Millis) -> Result<(), Refused> {
+        let len = self.larges.len(id) + bytes.len() as u64;
+        if len > u64::from(u32::MAX) {
+            return self.refuse();
+        }
+        self.large_reserve_of(id, len, room::Fill::Spare, now)?;
+        self.fill(id, bytes);
+        Ok(())
+    }
+
+    /// Begins such a value.
+    ///
+    /// # Errors
+    /// There are too many large values.
+    pub fn large_begin_spare(&mut self) -> Result<LargeId, Refused> {
+        match self.larges.create(0) {
+            Some(id) => Ok(id),
+            None => self.refuse(),
+        }
+    }
+
     /// Appends bytes.
     ///
     /// # Errors
@@ -132,19 +158,31 @@ impl Store {
 
     /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.
     pub(super) fn large_reserve(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
+        self.large_reserve_of(id, len, room::Fill::Data, now)
+    }
+
+    fn large_reserve_of(
+        &mut self,
+        id: LargeId,
+        len: u64,
+        fill: room::Fill,
+        now: Millis,
+    ) -> Result<(), Refused> {
         // Each round adds a piece, or blocks for one.
         let rounds = 2 * (len / (self.config.segment_bytes as u64 / 16) + 2);
         for _ in 0..rounds {
             match self.larges.need(id, len) {
                 Need::Nothing => return Ok(()),
                 Need::Span => {
-                    self.gc_assist(self.config.segment_bytes, now);
-                    let segment = self.acquire(room::Want::Segment { fill: room::Fill::Data }, now)?;
+                    if fill == room::Fill::Data {
+                        self.gc_assist(self.config.segment_bytes, now);
+                    }
+                    let segment = self.acquire(room::Want::Segment { fill }, now)?;
                     self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
                 }
                 Need::Block if self.larges.add_block(id, &mut self.table) => {}
                 Need::Block => {
-                    let segment = self.acquire(room::Want::Segment { fill: room::Fill::Data }, now)?;
+                    let segment = self.acquire(room::Want::Segment { fill }, now)?;
                     // Making room may have freed a block elsewhere.
                     match self.table.fullest_carved(None) {
                         Some(_) => self.pool.give_back(segment),

@@ -114,7 +114,7 @@ impl Store {
     }
 
     /// Appends bytes for which there is room.
-    fn fill(&mut self, id: LargeId, bytes: &[u8]) {
+    pub(super) fn fill(&mut self, id: LargeId, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let space = self.larges.space(&mut self.pool, id);

@@ -386,6 +386,15 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// What comes before such a text of so many bytes; CR and LF follow it.
+    pub fn text_header(&mut self, format: [u8; 3], len: usize) {
+        if self.protocol == Protocol::Resp2 {
+            return self.bulk_header(len);
+        }
+        let header = Header::new(b'=', len as u64 + 4);
+        self.write([header.as_bytes(), &[format[0], format[1], format[2], b':'], b""]);
+    }
+
     fn header(&mut self, kind: u8, count: usize) {
         let header = Header::new(kind, count as u64);
         self.write([header.as_bytes(), b"", b""]);

@@ -37,6 +37,7 @@ pub fn matches_counting(pattern: &[u8], text: &[u8], ignore_case: bool, steps_ta
         let (matched, behind) = one(&pattern[pattern_at..], text[at], ignore_case);
         steps += 1 + behind;
         *steps_taken += 1 + behind;
+        crate::work::count(1 + behind as u64);
         if steps > STEPS_MAX {
             return false;
         }

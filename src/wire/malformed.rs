@@ -25,6 +25,8 @@ pub enum Malformed {
     UnbalancedQuotes,
     /// A line of an HTTP request: a page makes a browser speak to this port.
     CrossProtocol,
+    /// The first byte of a TLS hello, which no command and no frame begins with.
+    TlsHello,
 }
 
 impl Malformed {
@@ -43,7 +45,7 @@ impl Malformed {
             Malformed::CountLineTooBig => ("too big mbulk count string", None),
             Malformed::BulkLineTooBig => ("too big bulk count string", None),
             Malformed::UnbalancedQuotes => ("unbalanced quotes in request", None),
-            Malformed::CrossProtocol => return None,
+            Malformed::CrossProtocol | Malformed::TlsHello => return None,
         })
     }
 
@@ -62,6 +64,19 @@ impl Malformed {
             Malformed::BulkLineTooBig => "bulk_line_too_big",
             Malformed::UnbalancedQuotes => "unbalanced_quotes",
             Malformed::CrossProtocol => "cross_protocol",
+            Malformed::TlsHello => "tls_hello",
+        }
+    }
+
+    /// What the log says to whoever runs the client, where the name of the reason is not enough.
+    #[must_use]
+    pub const fn advice(self) -> Option<&'static str> {
+        match self {
+            Malformed::CrossProtocol => {
+                Some("this looks like HTTP; probes and metrics are served by the admin port")
+            }
+            Malformed::TlsHello => Some("this looks like TLS; this port speaks RESP and frames without it"),
+            _ => None,
         }
     }
 }

@@ -19,6 +19,7 @@
 //!
 //! No peer can forge one: the walk covers only what has passed the machine, which takes `$` alone.
 
+use super::arguments::{HEAD_ARGS, WINDOW_ARGS};
 use super::inline;
 pub use super::{
     arguments::{Arg, ArgTable, Args},
@@ -111,9 +112,10 @@ pub struct Decoder {
     number: Number,
     /// Bytes that are dealt with.
     scanned: u32,
-    /// Where the line under way, or the latest, begins.
+    /// Where the line under way, or the latest, begins. Of a command that was put off: where argument `left` begins.
     line: u32,
-    /// Arguments to come, the one under way included.
+    /// Arguments to come, the one under way included. Of a command that was put off: the number of the argument that it
+    /// goes on with; 0: its first.
     left: u32,
     /// Bytes of the argument under way.
     bulk: u32,
@@ -139,8 +141,30 @@ impl Decoder {
     /// The command that was [`Step::Ready`] just now is not consumed yet: the next `decode` finds it again, and until
     /// then its large arguments are among [`large_ids`](Decoder::large_ids).
     pub fn hold(&mut self, consumed: usize) {
+        (self.line, self.left) = (0, 0);
         self.stage = Stage::Held;
         self.scanned = consumed as u32;
+    }
+
+    /// The same for a command that goes on with argument `next`: the next `decode` fills the table with a window of its
+    /// arguments, from that one on. `bytes` are the command's.
+    pub fn hold_at(&mut self, bytes: &[u8], next: usize) {
+        let mut walk = Walk { bytes, at: self.line as usize };
+        let mut number = self.left as usize;
+        if number == 0 || number > next || bytes.first() != Some(&b'*') {
+            (walk.at, number) = (0, 0);
+        }
+        if bytes.first() == Some(&b'*') {
+            if number == 0 {
+                walk.number();
+            }
+            while number < next {
+                walk.argument();
+                number += 1;
+            }
+        }
+        self.stage = Stage::Held;
+        (self.scanned, self.line, self.left) = (bytes.len() as u32, walk.at as u32, number as u32);
     }
 
     /// Goes on decoding. Of the buffer that `bytes` come from, a line needs 64 KiB and a byte, a command all its bytes
@@ -152,8 +176,9 @@ impl Decoder {
     pub fn decode(&mut self, bytes: &[u8], bounds: &Bounds, table: &mut ArgTable) -> Result<Step, Malformed> {
         if self.stage == Stage::Held {
             let consumed = self.scanned as usize;
-            *self = Decoder::new();
-            Decoder::again(&bytes[..consumed], table);
+            // Where it goes on is kept for the next time.
+            (self.stage, self.scanned) = (Stage::Start, 0);
+            Decoder::window(&bytes[..consumed], (self.line as usize, self.left as usize), table);
             return Ok(Step::Ready { consumed });
         }
         let begins = self.stage == Stage::Start;
@@ -187,7 +212,7 @@ impl Decoder {
         let consumed = self.scanned as usize;
         *self = Decoder::new();
         if !begins {
-            Decoder::again(&bytes[..consumed], table);
+            Decoder::window(&bytes[..consumed], (0, 0), table);
         }
         Ok(Step::Ready { consumed })
     }
@@ -241,6 +266,55 @@ impl Decoder {
             match walk.argument() {
                 Found::Bytes { at, len } => table.push(at, len),
                 Found::Large(id) => table.push_large(id),
+            }
+        }
+    }
+
+    /// The same for the first arguments, as many as a window has.
+    pub fn begin_again(bytes: &[u8], table: &mut ArgTable) {
+        Decoder::window(bytes, (0, 0), table);
+    }
+
+    /// The same for a window: the first arguments, and those from number `first` on, which begins at `at` (0: the first of
+    /// all). All of them, where they are few.
+    fn window(bytes: &[u8], (at, first): (usize, usize), table: &mut ArgTable) {
+        if bytes.first() != Some(&b'*') {
+            return Decoder::again(bytes, table);
+        }
+        table.reset();
+        let mut walk = Walk { bytes, at: 0 };
+        let count = walk.number();
+        let push = |walk: &mut Walk<'_>, table: &mut ArgTable| match walk.argument() {
+            Found::Bytes { at, len } => table.push(at, len),
+            Found::Large(id) => table.push_large(id),
+        };
+        // So few that all of them are no more work.
+        let is_window = count > HEAD_ARGS + WINDOW_ARGS;
+        let head_count = if is_window { HEAD_ARGS } else { count };
+        for _ in 0..head_count {
+            push(&mut walk, table);
+        }
+        if is_window {
+            let mut next = HEAD_ARGS;
+            if first > HEAD_ARGS {
+                (walk.at, next) = (at, first);
+            }
+            table.begin_window(next, count);
+            for _ in next..count.min(next + WINDOW_ARGS) {
+                push(&mut walk, table);
+            }
+        }
+    }
+
+    /// Calls `visit` for every large value among the arguments of a whole command.
+    pub fn each_large(bytes: &[u8], mut visit: impl FnMut(LargeId)) {
+        if bytes.first() != Some(&b'*') {
+            return;
+        }
+        let mut walk = Walk { bytes, at: 0 };
+        for _ in 0..walk.number() {
+            if let Found::Large(Some(id)) = walk.argument() {
+                visit(id);
             }
         }
     }

@@ -5,8 +5,9 @@ use crate::common::{KIB, MIB, encode, show};
 use crate::in_process::InProcess;
 use pannier::connection::ConnectionId;
 use pannier::limits::STREAM_FRAME_BYTES_MAX;
+use pannier::mutation::Database;
 use pannier::server::{Resources, Socket};
-use pannier::store::StoreConfig;
+use pannier::store::{OnFull, StoreConfig};
 use pannier::wire::frame::{self, Direction, FRAME_LEN_MIN, Head, Op, Reject, Status};
 use std::time::Duration;
 
@@ -500,4 +501,176 @@ fn stalled_readers_that_starve_for_input_give_way_too() {
     process.server.run(polite, process.now);
     process.take_output(polite, usize::MAX, &mut answer);
     assert_eq!(show(&answer), show(b"+PONG\r\n"));
+}
+
+fn occurrences(bytes: &[u8], of: &[u8]) -> usize {
+    bytes.windows(of.len()).filter(|window| *window == of).count()
+}
+
+#[test]
+fn guessing_passwords_is_slow_and_keeps_nobody_else_waiting() {
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, 40, Resources::default(), Some(b"secret"));
+    let (guesser, known) = (process.connect(), process.connect());
+    assert_eq!(show(&process.send(known, b"AUTH secret\r\n")), show(b"+OK\r\n"));
+    // A pipeline of guesses, and then the right one: the first few are answered at once.
+    let mut answer =
+        process.send(guesser, &[b"AUTH wrong\r\n".repeat(10), b"AUTH secret\r\n".to_vec()].concat());
+    let count = |answer: &[u8]| occurrences(answer, b"-WRONGPASS");
+    assert_eq!(count(&answer), 6, "{}", show(&answer));
+    // The delay doubles: 50, 100, 200, 400 ms; the right password waits as long as a wrong one would.
+    let mut waited_ms = 0;
+    while !answer.ends_with(b"+OK\r\n") {
+        process.advance(10);
+        waited_ms += 10;
+        assert_eq!(show(&process.send(known, b"PING\r\n")), show(b"+PONG\r\n"));
+        process.pump(guesser, &mut answer);
+        assert!(waited_ms < 5_000, "{}", show(&answer));
+    }
+    assert_eq!(count(&answer), 10);
+    assert!((1_500..1_800).contains(&waited_ms), "{waited_ms} ms");
+    // Another connection from there waits as well, HELLO with AUTH too, and PING does not.
+    let next = process.connect();
+    assert!(process.send(next, b"PING\r\n").starts_with(b"-NOAUTH"));
+    assert_eq!(show(&process.send(next, b"HELLO 3 AUTH default secret\r\n")), "");
+    process.advance(1_100);
+    let mut answer = Vec::new();
+    process.pump(next, &mut answer);
+    assert!(answer.starts_with(b"%7"), "{}", show(&answer));
+    // One that goes away in between leaves nothing behind.
+    let gone = process.connect();
+    process.send(gone, b"AUTH secret\r\n");
+    process.server.close(gone);
+    process.advance(2_000);
+    process.server.invariants();
+    let info = show(&process.send(known, b"INFO stats\r\n"));
+    assert!(info.contains("auth_failures:10\\r") && info.contains("auth_delays:7\\r"), "{info}");
+}
+
+#[test]
+fn a_tls_hello_runs_nothing_and_closes() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let id = process.connect();
+    let answer = process.send(id, b"\x16\x03\x01\x02\x00\r\nSET foo bar\r\nSET foo bar\r\n");
+    assert!(answer.is_empty() && process.is_closed(id), "{}", show(&answer));
+    let id = process.connect();
+    assert_eq!(show(&process.send(id, b"EXISTS foo\r\n")), show(b":0\r\n"));
+    assert_eq!(process.server.engine().metrics.closes.protocol_error, 1);
+}
+
+#[test]
+fn a_command_of_very_many_arguments_is_answered_whole_in_slices() {
+    const COUNT: usize = 40_000;
+    let config = StoreConfig { memory_bytes: 32 * MIB, ..StoreConfig::default() };
+    let resources = Resources { input_bytes: 16 * MIB, ..Resources::default() };
+    let mut process = InProcess::new(config, 4, resources, None);
+    let id = process.connect();
+    let keys: Vec<String> = (0..COUNT).map(|number| format!("k{number}")).collect();
+    let command = |verb: &str, each: &dyn Fn(&str) -> Vec<String>| {
+        let words: Vec<String> =
+            std::iter::once(verb.to_owned()).chain(keys.iter().flat_map(|key| each(key))).collect();
+        encode(&words.iter().map(String::as_bytes).collect::<Vec<_>>())
+    };
+    let key = |key: &str| vec![key.to_owned()];
+    assert_eq!(
+        show(&process.send(id, &command("MSET", &|key| vec![key.to_owned(), key.to_owned()]))),
+        show(b"+OK\r\n")
+    );
+    assert_eq!(show(&process.send(id, &command("EXISTS", &key))), format!(":{COUNT}\\r\\n"));
+    let answer = process.send(id, &command("MGET", &key));
+    let expected: Vec<u8> = format!("*{COUNT}\r\n")
+        .into_bytes()
+        .into_iter()
+        .chain(keys.iter().flat_map(|key| format!("${}\r\n{key}\r\n", key.len()).into_bytes()))
+        .collect();
+    assert!(answer == expected, "MGET in slices: {} bytes", answer.len());
+    // In a transaction it is one step.
+    process.send(id, b"MULTI\r\n");
+    process.send(id, &command("TOUCH", &key));
+    assert_eq!(show(&process.send(id, b"EXEC\r\n")), format!("*1\\r\\n:{COUNT}\\r\\n"));
+    assert_eq!(show(&process.send(id, &command("DEL", &key))), format!(":{COUNT}\\r\\n"));
+    let names = encode(&[&[&b"COMMAND"[..], b"INFO"][..], &[&b"nonsense"[..]; 3_000]].concat());
+    let answer = process.send(id, &names);
+    assert!(answer.starts_with(b"*3000\r\n"), "{}", show(&answer[..50]));
+    assert_eq!(answer.len(), 7 + 3_000 * 5);
+    let names = encode(&[&[&b"COMMAND"[..], b"DOCS"][..], &[&b"get"[..]; 3_000]].concat());
+    let answer = process.send(id, &names);
+    assert!(answer.starts_with(b"*6000\r\n$3\r\nget\r\n"), "{}", show(&answer[..50]));
+    assert_eq!(occurrences(&answer, b"$3\r\nget\r\n"), 3_000);
+    // One that leaves midway leaves nothing.
+    let leaves = process.connect();
+    let bytes = command("EXISTS", &key);
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let taken = process.receive(leaves, rest);
+        rest = &rest[taken..];
+        process.server.run(leaves, process.now);
+    }
+    assert!(process.server.is_replying(leaves));
+    process.server.close(leaves);
+    process.server.invariants();
+}
+
+#[test]
+fn a_limit_on_steps_refuses_longer_ones_and_counts_them() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let id = process.connect();
+    let mut ask = |line: &str| show(&process.send(id, format!("{line}\r\n").as_bytes()));
+    assert_eq!(ask("CONFIG SET max-step-keys 2"), "+OK\\r\\n");
+    assert_eq!(ask("MSET a 1 b 2"), "+OK\\r\\n");
+    let error = "-ERR 3 keys in one step are more than the limit of 2 (max-step-keys)\\r\\n";
+    for line in ["MSET a 1 b 2 c 3", "MSETNX x 1 y 2 z 3", "MSETEX 3 a 1 b 2 c 3", "BITOP AND d a b c"] {
+        assert_eq!(ask(line), error, "{line}");
+    }
+    assert_eq!(ask("DEL a b c d"), ":2\\r\\n", "what goes in slices is none");
+    ask("MULTI");
+    for line in ["SET a 1", "PING", "MSET b 1 c 1"] {
+        assert_eq!(ask(line), "+QUEUED\\r\\n");
+    }
+    assert_eq!(
+        ask("EXEC"),
+        "-EXECABORT Transaction discarded because of: 4 keys in one step are more than the limit of 2 (max-step-keys)\\r\\n"
+    );
+    assert_eq!(ask("DBSIZE"), ":0\\r\\n");
+    assert!(ask("INFO stats").contains("refused_steps:5\\r"));
+    assert_eq!(ask("CONFIG GET max-step-keys"), "*2\\r\\n$13\\r\\nmax-step-keys\\r\\n$1\\r\\n2\\r\\n");
+}
+
+#[test]
+fn a_value_over_the_limit_is_refused_however_short_the_limit_is() {
+    let config = StoreConfig { memory_bytes: 8 * MIB, max_value_bytes: 1_000, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, 4, Resources::default(), None);
+    let id = process.connect();
+    let value = vec![b'x'; 1_001];
+    for words in [&[&b"SET"[..], b"k", &value][..], &[b"SETEX", b"k", b"9", &value], &[b"MSET", b"k", &value]]
+    {
+        let answer = show(&process.send(id, &encode(words)));
+        assert_eq!(answer, "-ERR value of 1001 bytes is larger than the limit of 1000 bytes\\r\\n");
+    }
+    assert_eq!(show(&process.send(id, &encode(&[&b"SET"[..], b"k", &value[1..]]))), show(b"+OK\r\n"));
+}
+
+#[test]
+fn listings_at_the_brim_take_spare_memory_and_evict_nothing() {
+    for on_full in [OnFull::Refuse, OnFull::Evict] {
+        let config = StoreConfig { memory_bytes: 8 * MIB, on_full, ..StoreConfig::default() };
+        let mut process = InProcess::new(config, 100, Resources::default(), None);
+        let id = process.connect();
+        (0..80).for_each(|_| _ = process.connect());
+        for number in 0..12_000 {
+            let key = format!("key:{number}");
+            process.send(id, &encode(&[&b"SET"[..], key.as_bytes(), &[b'v'; 1_000]]));
+        }
+        let evicted = process.server.engine().store.statistics().evicted;
+        assert_eq!(evicted > 0, on_full == OnFull::Evict);
+        let len = process.server.engine().store.len(Database(0));
+        let answer = process.send(id, b"KEYS *\r\n");
+        assert!(answer.starts_with(format!("*{len}\r\n").as_bytes()), "{on_full:?}: {}", show(&answer));
+        assert_eq!(occurrences(&answer, b"\r\nkey:"), len as usize);
+        let answer = process.send(id, b"CLIENT LIST\r\n");
+        assert_eq!(occurrences(&answer, b"id="), 81, "{on_full:?}: {}", show(&answer));
+        assert_eq!(process.server.engine().store.statistics().evicted, evicted, "{on_full:?}");
+        process.advance(1);
+        assert_eq!(process.server.engine().store.large_count(), 0);
+    }
 }

@@ -179,3 +179,45 @@ fn a_key_longer_than_any_is_watched_in_vain_and_harms_nothing() {
         show(b"+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n")
     );
 }
+
+#[test]
+fn a_key_that_goes_in_another_database_fails_no_exec() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let (id, other) = (process.connect(), process.connect());
+    process.send(other, b"SELECT 1\r\nSET absent 1\r\nSET x 1\r\n");
+    for (meanwhile, runs) in [
+        (&b"DEL absent\r\n"[..], true),
+        (b"FLUSHDB\r\n", true),
+        (b"SWAPDB 1 2\r\n", true),
+        (b"SELECT 0\r\nSET absent 1\r\nDEL absent\r\nSELECT 1\r\n", false),
+        (b"SELECT 0\r\nFLUSHDB\r\nSELECT 1\r\n", false),
+        (b"FLUSHALL\r\n", false),
+        (b"SELECT 1\r\nSET absent 1\r\nSWAPDB 0 1\r\nSWAPDB 0 1\r\n", false),
+    ] {
+        process.send(id, b"WATCH absent\r\n");
+        process.send(other, meanwhile);
+        let answer = process.send(id, b"MULTI\r\nPING\r\nEXEC\r\n");
+        let expected: &[u8] = if runs { b"*1\r\n+PONG\r\n" } else { b"*-1\r\n" };
+        assert!(answer.ends_with(expected), "{}: {}", show(meanwhile), show(&answer));
+    }
+}
+
+#[test]
+fn a_transaction_that_waits_in_the_store_loses_it_after_its_time_without_pressure() {
+    let mut process = small_queues(128 * KIB);
+    let id = process.connect();
+    process.send(id, b"MULTI\r\n");
+    for number in 0..30 {
+        process.send(id, &set(&format!("key:{number}"), &[b'v'; 5_000]));
+    }
+    assert_eq!(process.server.engine().store.large_count(), 1);
+    (0..9).for_each(|_| process.advance(1_000));
+    // It moves: its time begins again.
+    process.send(id, &set("another", b"v"));
+    (0..9).for_each(|_| process.advance(1_000));
+    assert_eq!(process.server.engine().store.large_count(), 1);
+    (0..2).for_each(|_| process.advance(1_000));
+    assert_eq!(process.server.engine().store.large_count(), 0);
+    let answer = process.send(id, b"EXEC\r\nDBSIZE\r\n");
+    assert!(answer.starts_with(b"-EXECABORT ") && answer.ends_with(b"\r\n:0\r\n"), "{}", show(&answer));
+}

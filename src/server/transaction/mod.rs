@@ -10,19 +10,20 @@
 //! that APPEND comes to, may still fail one command of many.)
 //!
 //! **Memory.** A queue begins in the memory that transactions share and goes on in the store. A transaction that makes
-//! no progress for [`STALLED_MS`] loses what it holds as soon as another one needs it; the error of its EXEC says so.
+//! no progress for [`STALLED_MS`] loses what it holds as soon as another one needs it, and at once where it goes on in the
+//! store, whose memory is for keys; the error of its EXEC says so.
 
 pub(super) mod queue;
 
 use super::{Server, Source, run::Prepared};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{Connection, ConnectionId, Phase};
-use crate::engine::meter::Meter;
+use crate::engine::meter::{KEY_UNITS, Meter};
 use crate::engine::{Flow, demand};
 use crate::limits::REPLY_ROOM_BYTES;
 use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, Revision};
-use crate::reply::{ErrorKind, Part};
+use crate::reply::{Error, ErrorKind, Part};
 use crate::store::LargeCursor;
 use crate::time::{Millis, Now};
 use crate::wire::arguments::Arg;
@@ -32,7 +33,7 @@ use queue::{NotQueued, QueueMemory, SPILL_SHARE};
 /// Set in the revision of a watched key that was absent; the rest is the store's latest.
 const WATCHED_ABSENT: u64 = 1 << 63;
 /// A transaction without progress for so long gives way to others.
-const STALLED_MS: u64 = 10_000;
+pub(super) const STALLED_MS: u64 = 10_000;
 /// Connections that are looked at for one unit of work.
 const LOOKED_AT_PER_UNIT: u32 = 16;
 
@@ -134,6 +135,12 @@ impl Server {
                 QueueMemory { arena: queues, store, spilled_bytes: queued_in_store_bytes, now: now.unix };
             transaction.enqueue(verb, &args, &mut memory).map_err(Refusal::NotQueued)?;
             transaction.needed_bytes = transaction.needed_bytes.saturating_add(needed);
+            if verb.id == VerbId::Keys {
+                // Within a transaction it walks over all of them in one step.
+                let len = engine.store.len(connection.session.db);
+                transaction.key_count =
+                    transaction.key_count.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+            }
         }
         let mut out = Out::new(&mut connection.output, output, connection.session.protocol);
         out.mute(connection.session.is_muted());
@@ -156,12 +163,17 @@ impl Server {
         });
         let Some((index, _)) = stalled.min_by_key(|(_, connection)| connection.active) else { return false };
         let generation = self.connections[index].generation;
-        let open = self.connections[index].transaction.open;
-        self.drop_transaction(ConnectionId { index: index as u32, generation });
-        let connection = &mut self.connections[index];
-        (connection.transaction.open, connection.transaction.reclaimed) = (open, true);
-        log::info!("{}: its transaction made no progress and gave way to another one", connection.peer);
+        self.reclaim(ConnectionId { index: index as u32, generation });
         true
+    }
+
+    /// Takes back what a client's transaction holds; its EXEC will say so.
+    pub(super) fn reclaim(&mut self, id: ConnectionId) {
+        let open = self.connections[id.index as usize].transaction.open;
+        self.drop_transaction(id);
+        let connection = &mut self.connections[id.index as usize];
+        (connection.transaction.open, connection.transaction.reclaimed) = (open, true);
+        log::info!("{}: its transaction made no progress and lost its memory", connection.peer);
     }
 
     /// WATCH: the argument table holds the command.
@@ -222,9 +234,17 @@ impl Server {
         } else {
             None
         };
+        let error = match error {
+            Some(error) => Some(error.plain()),
+            None => {
+                let key_count = self.connections[id.index as usize].transaction.key_count as usize;
+                let refused = self.engine.check_step(key_count).err();
+                refused.map(|error| Error { kind: ErrorKind::ExecTooLarge, ..error })
+            }
+        };
         if let Some(error) = error {
             self.drop_transaction(id);
-            return self.fail(id, VerbId::Exec, error);
+            return self.fail_with(id, VerbId::Exec, &error);
         }
         let count = self.connections[id.index as usize].transaction.queued_count;
         self.answer(id, |out| out.array(count as usize));
@@ -337,6 +357,7 @@ impl Server {
         let unix = if mutant::is_on(Mutant::WatchMissesExpiry) { Millis(0) } else { now.unix };
         let mut rest = watched;
         while let [database, tail @ ..] = rest {
+            engine.meter.charge(KEY_UNITS);
             let (revision, tail) = tail.split_at(8);
             let (len, tail) = tail.split_at(2);
             let (key, tail) = tail.split_at(usize::from(u16::from_le_bytes([len[0], len[1]])));

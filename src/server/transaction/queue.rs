@@ -89,6 +89,8 @@ impl Transaction {
             }
         }
         self.queued_count += 1;
+        let key_count = verb.key_positions(args).count().max(1) as u32;
+        self.key_count = self.key_count.saturating_add(key_count);
         self.flags = self.flags.with(verb.flags);
         Ok(())
     }

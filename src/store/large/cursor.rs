@@ -9,6 +9,7 @@
 use super::super::pool::{Piece, Pool, SegmentId};
 use super::{Larges, NONE};
 use crate::mutation::{ChainPosition, LargeId};
+use crate::work;
 use std::io::IoSliceMut;
 
 /// Pieces that are filled at once, at most: all blocks of a tail and a few spans.
@@ -62,6 +63,7 @@ impl Larges {
             *position = ChainPosition { span: object.first_span, index: 0 };
         }
         while position.index < target {
+            work::count(1);
             *position = ChainPosition { span: self.next[position.span as usize], index: position.index + 1 };
         }
         is_within
@@ -91,12 +93,14 @@ impl Larges {
         let (segment, at, capacity) = self.locate(cursor);
         let left = self.len(cursor.id).saturating_sub(cursor.offset);
         let len = left.min(capacity as u64) as usize;
+        work::count(work::bytes(len));
         if len == 0 { &[] } else { &pool.bytes(segment)[at..at + len] }
     }
 
     /// The contiguous bytes of capacity at the cursor, filled or not; empty where the capacity ends.
     pub fn slice_mut<'a>(&self, pool: &'a mut Pool, cursor: &mut LargeCursor) -> &'a mut [u8] {
         let (segment, at, capacity) = self.locate(cursor);
+        work::count(work::bytes(capacity.min(8192)));
         if capacity == 0 { &mut [] } else { &mut pool.bytes_mut(segment)[at..at + capacity] }
     }
 

@@ -370,3 +370,45 @@ fn random_bytes_do_no_harm() {
         assert_eq!((error, &whole.commands), (slow_error, &slow.commands), "{}", bytes.escape_ascii());
     }
 }
+
+/// A command of very many arguments that is worked off in slices: each slice has its arguments in the table, and all of
+/// them together look at little more than the command once.
+#[test]
+fn slices_of_a_long_command_do_not_walk_it_again_and_again() {
+    const COUNT: usize = 50_000;
+    let words: Vec<String> = (0..COUNT).map(|number| format!("key:{number}")).collect();
+    let mut bytes = format!("*{}\r\n$3\r\nDEL\r\n", COUNT + 1).into_bytes();
+    for word in &words {
+        bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+    }
+    for step in [1, 700, WINDOW_ARGS] {
+        let (mut decoder, mut table) = (Decoder::new(), ArgTable::with_capacity(COUNT + 1));
+        // In two parts, so that the spans are not kept.
+        assert_eq!(decoder.decode(&bytes[..9], &OPEN, &mut table), Ok(Step::NeedMore));
+        assert_eq!(decoder.decode(&bytes, &OPEN, &mut table), Ok(Step::Ready { consumed: bytes.len() }));
+        LOOKED.with(|looked| looked.set(0));
+        let (mut next, mut slices) = (1, 0);
+        while next <= COUNT.min(if step == 1 { 100 } else { COUNT }) {
+            let args = table.args(&bytes);
+            assert_eq!((args.len(), args.bytes(0)), (COUNT + 1, Some(&b"DEL"[..])));
+            let end = args.end().min(next + step);
+            assert!(end > next, "a slice has arguments");
+            for at in next..end {
+                assert_eq!(args.bytes(at), Some(words[at - 1].as_bytes()), "{at}");
+            }
+            next = end;
+            slices += 1;
+            decoder.hold_at(&bytes, next);
+            assert_eq!(decoder.decode(&bytes, &OPEN, &mut table), Ok(Step::Ready { consumed: bytes.len() }));
+        }
+        let looked = LOOKED.with(Cell::get);
+        let per_slice = (WINDOW_ARGS + step + 8) as u64 * 10;
+        assert!(looked <= slices * per_slice, "{looked} bytes in {slices} slices of {step}");
+        // And from the beginning again.
+        decoder.hold(bytes.len());
+        assert_eq!(decoder.decode(&bytes, &OPEN, &mut table), Ok(Step::Ready { consumed: bytes.len() }));
+        assert_eq!(table.args(&bytes).bytes(2), Some(words[1].as_bytes()));
+        Decoder::again(&bytes, &mut table);
+        assert_eq!(table.args(&bytes).iter().count(), COUNT + 1);
+    }
+}
