@@ -20,7 +20,7 @@ use crate::mutation::LargeId;
 use crate::time::Millis;
 use crate::wire::output::Output;
 use crate::wire::resp::Decoder;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// Names a connection for as long as it is open: a slot is used again, a generation never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +111,8 @@ pub(crate) const PROGRESS_BYTES: u64 = 64 * 1024;
 pub struct Connection {
     pub(crate) session: Session,
     pub(crate) peer: SocketAddr,
+    /// The address that it came to, where the server listens at all of them.
+    pub(crate) local: Option<IpAddr>,
     pub(crate) generation: u32,
     pub(crate) input: Ring,
     pub(crate) decoder: Decoder,
@@ -129,8 +131,8 @@ pub struct Connection {
     /// Nothing more is read of it, because the peer has sent all it will send, or the server stops; what has come whole
     /// is still executed and answered, and then it is closed for this reason.
     pub(crate) end_reason: Option<CloseReason>,
-    /// Its password is compared no sooner, for wrong ones have come from its address.
-    pub(crate) auth_held_until: Option<Millis>,
+    /// Its password is compared no sooner, for wrong ones have come from its address; 0: nothing is held.
+    pub(crate) auth_held_until: Millis,
     pub(crate) opened: Millis,
     /// When bytes last came or went.
     pub(crate) active: Millis,
@@ -147,6 +149,7 @@ impl Connection {
         Connection {
             session,
             peer,
+            local: None,
             generation,
             input: Ring::new(),
             decoder: Decoder::default(),
@@ -160,7 +163,7 @@ impl Connection {
             protocol: StreamProtocol::Unknown,
             request: Request::default(),
             end_reason: None,
-            auth_held_until: None,
+            auth_held_until: Millis(0),
             opened: now,
             active: now,
             progressed: now,
@@ -172,6 +175,11 @@ impl Connection {
     /// The address of the peer.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The address that it came to, of a server that listens at `listening`.
+    pub(crate) fn local(&self, listening: SocketAddr) -> SocketAddr {
+        self.local.map_or(listening, |ip| SocketAddr::new(ip, listening.port()))
     }
 
     /// Why the connection is closing, if it is.
@@ -342,9 +350,15 @@ impl Connection {
             !was_blocked && self.readiness.write_blocked && (self.is_replying() || !self.input.is_empty());
     }
 
+    /// When the command with a password that is held now may go on.
+    pub(crate) fn auth_hold(&self) -> Option<Millis> {
+        (matches!(self.phase, Phase::Paused) && self.auth_held_until != Millis(0))
+            .then_some(self.auth_held_until)
+    }
+
     /// Whether a command with a password has waited for as long as it has to.
     pub(crate) fn is_auth_due(&self, now: Millis) -> bool {
-        matches!(self.phase, Phase::Paused) && self.auth_held_until.is_some_and(|until| until <= now)
+        self.auth_hold().is_some_and(|until| until <= now)
     }
 
     /// The pause that held its command has ended.

@@ -122,6 +122,12 @@ fn admit(
             return turn_away(stream, refusal);
         }
     };
+    // Which of the machine's addresses it came to is not in the one that the server listens at.
+    if server.engine().options().tcp.ip().is_unspecified()
+        && let Ok(local) = stream.local_addr()
+    {
+        server.set_local(id, local.ip());
+    }
     if let Err(error) = peers.add(id, stream, registry) {
         log::error!(peer:% = address, reason:% = error; "{address}: cannot be watched: {error}");
         server.start_closing(id, CloseReason::Failed);

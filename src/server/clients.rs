@@ -66,7 +66,7 @@ impl Filter {
         self.possible
             && self.id_count.is_none_or(|count| self.ids[..count].contains(&connection.session.id))
             && self.address.is_none_or(|address| address == Some(connection.peer))
-            && self.local.is_none_or(|address| address == Some(local))
+            && self.local.is_none_or(|address| address == Some(connection.local(local)))
             && now.since(connection.opened) / 1_000 >= self.min_age_s
     }
 
@@ -399,7 +399,7 @@ fn line_of(
          user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.id,
         connection.peer,
-        local,
+        connection.local(local),
         text(names.get(session.names, Name::Connection)),
         now.since(connection.opened) / 1_000,
         now.since(connection.active) / 1_000,

@@ -59,7 +59,7 @@ use crate::metrics::ProcessStats;
 use crate::time::Now;
 use crate::timers::Timers;
 use crate::wire::arguments::ArgTable;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use slab::Slab;
 use wake_queue::WakeQueue;
 
@@ -201,6 +201,13 @@ impl Server {
         let id = ConnectionId { index, generation };
         self.update_deadline(id, now.monotonic);
         Ok(id)
+    }
+
+    /// The client came to this address of the machine; without a word, to the one that the server listens at.
+    pub fn set_local(&mut self, id: ConnectionId, local: IpAddr) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.local = Some(local);
+        }
     }
 
     /// Counts a client that was turned away before the server saw it.

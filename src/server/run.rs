@@ -169,7 +169,7 @@ impl Server {
     fn note_password(&mut self, id: ConnectionId, count_before: u64, now: Millis) {
         let is_wrong = self.engine.metrics.errors_of(ErrorKind::WrongPassword) > count_before;
         let Some(connection) = self.get_mut(id) else { return };
-        connection.auth_held_until = None;
+        connection.auth_held_until = Millis(0);
         let peer = connection.peer;
         if is_wrong {
             log::warn!("{peer}: wrong password");
@@ -184,8 +184,8 @@ impl Server {
         let Server { connections, auth_throttle, engine, .. } = self;
         let connection = &mut connections[id.index as usize];
         let until = match connection.auth_held_until {
-            Some(until) => until,
-            None => {
+            until if until != Millis(0) => until,
+            _ => {
                 let delay_ms = auth_throttle.delay_ms(connection.peer.ip(), now);
                 if delay_ms == 0 {
                     return false;
@@ -194,7 +194,7 @@ impl Server {
                 now.plus(delay_ms)
             }
         };
-        connection.auth_held_until = Some(until);
+        connection.auth_held_until = until;
         until > now
     }
 

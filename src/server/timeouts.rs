@@ -73,7 +73,7 @@ impl Server {
     pub(super) fn update_deadline(&mut self, id: ConnectionId, now: Millis) {
         let Some(connection) = self.connections.get(id.index as usize) else { return };
         let index = id.index as usize;
-        let held = connection.auth_held_until.filter(|_| matches!(connection.phase(), Phase::Paused));
+        let held = connection.auth_hold();
         let limit = self.limit(connection).map(|(at, _)| at);
         let limit = [limit, held, spill_limit(connection)].into_iter().flatten().min();
         match limit {

@@ -59,8 +59,8 @@ impl Fill {
     /// Free segments that stay for cleaning.
     fn segments_left(self) -> u32 {
         match self {
-            Fill::Data | Fill::Spare => RESERVE_SEGMENTS,
-            Fill::Reserve => 1,
+            Fill::Data => RESERVE_SEGMENTS,
+            Fill::Reserve | Fill::Spare => 1,
         }
     }
 }

@@ -66,3 +66,14 @@ fn client_list_filters_by_id_and_type() {
     assert_eq!(lines("CLIENT LIST TYPE normal"), 3);
     assert_eq!(lines("CLIENT LIST TYPE pubsub"), 0);
 }
+
+#[test]
+fn a_client_is_known_by_the_address_that_it_came_to() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let (id, other) = (process.connect(), process.connect());
+    process.server.set_local(other, std::net::IpAddr::from([10, 1, 2, 3]));
+    let line = show(&process.send(other, b"CLIENT INFO\r\n"));
+    assert!(line.contains(" laddr=10.1.2.3:7878 "), "{line}");
+    assert_eq!(show(&process.send(id, b"CLIENT KILL LADDR 10.1.2.3:7878\r\n")), show(b":1\r\n"));
+    assert!(process.is_closed(other) && !process.is_closed(id));
+}
