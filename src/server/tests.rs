@@ -35,8 +35,7 @@ struct Target {
 impl Target {
     fn new() -> Target {
         let config = StoreConfig { memory_bytes: 192 * MIB, ..StoreConfig::default() };
-        let mut options = ServerOptions::default();
-        options.max_clients = CLIENTS;
+        let options = ServerOptions { max_clients: CLIENTS, ..ServerOptions::default() };
         let engine = Engine::new(Store::new(config, [1, 2]).expect("enough memory"), options);
         let frames = FrameServer::new(&Config::new(1, [3, 4]));
         let (input_bytes, output_bytes, queue_bytes) = (64 * MIB, 32 * MIB, 16 * MIB);
