@@ -1,4 +1,4 @@
-//! The whole table of verbs with hostile sizes, through a server: 50,000 arguments, patterns of 64 KB, values of 24 MB,
+//! The whole table of verbs with hostile sizes, through a server: 50,000 arguments, patterns of 64 KB, values of 8 MB,
 //! thousands of connections. What is counted is work ([`crate::work`]), where it is done, whether or not a verb charges its
 //! meter: a verb that does much of it in one turn fails here, a new one too.
 
@@ -19,7 +19,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000));
 const ARGUMENTS: usize = 50_000;
-const LARGE_BYTES: usize = 24 * MIB;
+const LARGE_BYTES: usize = 8 * MIB;
 const CLIENTS: usize = 2_000;
 /// Units of work of one turn, at most: 300 µs. A turn ends when its meter is spent, with the last thing done on top.
 const TURN_WORK_MAX: u64 = 3 * TURN_UNITS as u64;
