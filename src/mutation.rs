@@ -48,8 +48,8 @@ impl ChainPosition {
 pub enum NewValue<'a> {
     /// Bytes that are copied into the store.
     Bytes(&'a [u8]),
-    /// A complete large value. The key takes over one reference when the mutation is applied; if it is
-    /// refused, the reference stays with the caller.
+    /// A complete large value. The key takes a reference of its own when the mutation is applied; the caller keeps its
+    /// reference in any case.
     Large(LargeId),
 }
 

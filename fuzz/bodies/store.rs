@@ -275,10 +275,10 @@ impl Harness {
         let Some(at) = self.held.iter().rposition(|held| held.open) else { return };
         let (held, expiry) = (self.held.remove(at), self.expiry(script));
         let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(held.id), expiry };
-        match self.apply(&mutation) {
-            Some(applied) => self.insert(db, key, held.bytes, expiry, applied),
-            None => self.store.large_release(held.id),
+        if let Some(applied) = self.apply(&mutation) {
+            self.insert(db, key, held.bytes, expiry, applied);
         }
+        self.store.large_release(held.id);
     }
 
     /// Holds the key's value as one does who is still sending it, whatever becomes of the key.

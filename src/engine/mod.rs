@@ -8,8 +8,8 @@
 //! ```
 //!
 //! **Large arguments.** A command owns one reference for each of its large arguments and its caller (the server)
-//! releases all of them after the execution, whatever came of it. So a function that gives a key such a value retains it
-//! first (`Call::put`). **Large replies.** The output owns one reference for each large value in it; the server releases
+//! releases all of them after the execution, whatever came of it; a key that is given such a value takes a reference of
+//! its own. **Large replies.** The output owns one reference for each large value in it; the server releases
 //! it when it is sent.
 //!
 //! **No allocation.** Executing touches the heap nowhere: texts are built in `Engine::text`, copies in `Engine::scratch`,

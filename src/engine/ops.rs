@@ -102,8 +102,7 @@ impl<'e> Ops<'e> {
         self.store.apply(mutation, self.now)
     }
 
-    /// Gives a key a value and an expiry, whatever it has. A large value gets a reference more, for the key; if the
-    /// change is refused it is taken back.
+    /// Gives a key a value and an expiry, whatever it has.
     ///
     /// # Errors
     /// As [`Store::apply`].
@@ -115,14 +114,7 @@ impl<'e> Ops<'e> {
         value: NewValue<'_>,
         expiry: Option<Millis>,
     ) -> Result<Applied, Refused> {
-        if let NewValue::Large(id) = value {
-            self.store.large_retain(id);
-        }
-        let applied = self.apply(&Mutation::Put { db, key, value, expiry });
-        if let (NewValue::Large(id), Err(_)) = (value, &applied) {
-            self.store.large_release(id);
-        }
-        applied
+        self.apply(&Mutation::Put { db, key, value, expiry })
     }
 
     /// Gives a key a value if `presence` holds and, where the key is there, `condition` does.

@@ -74,7 +74,11 @@ impl Store {
         match *mutation {
             Mutation::Put { db, key, value, expiry } => {
                 self.check_key(key)?;
-                self.put(self.key(db, key), (value, expiry), now)
+                let key = self.key(db, key);
+                let NewValue::Large(id) = value else { return self.put(key, (value, expiry), now) };
+                self.larges.retain(id);
+                let applied = self.put(key, (value, expiry), now);
+                self.or_release(id, applied)
             }
             Mutation::Write { db, key, offset, bytes } => {
                 self.check_key(key)?;
@@ -107,6 +111,7 @@ impl Store {
         Key { space: self.space(db), hash: self.hasher.hash(bytes), bytes }
     }
 
+    /// The record takes over one reference of a large value when it is placed, and only then.
     pub(super) fn put(
         &mut self,
         key: Key<'_>,

@@ -144,14 +144,7 @@ impl Store {
                 BatchExpiry::At(expiry) => expiry,
                 BatchExpiry::Keep => self.peek(db, key, now).and_then(|entry| entry.expiry),
             };
-            if let NewValue::Large(id) = value {
-                self.larges.retain(id);
-            }
-            let applied = self.apply(&Mutation::Put { db, key, value, expiry }, now);
-            if let (NewValue::Large(id), Err(_)) = (value, &applied) {
-                self.large_release(id);
-            }
-            applied.map(drop)
+            self.apply(&Mutation::Put { db, key, value, expiry }, now).map(drop)
         })
     }
 

@@ -676,3 +676,34 @@ fn listings_at_the_brim_take_spare_memory_and_evict_nothing() {
         assert_eq!(process.server.engine().store.large_count(), 0);
     }
 }
+
+#[test]
+fn stalled_holders_of_input_are_closed_while_another_client_pings_all_the_time() {
+    let mut process = with_resources(40, Resources { input_bytes: 128 * KIB, ..Resources::default() });
+    let whole = encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]);
+    let polite = process.connect();
+    // One after the other, until one finds no memory for what it sends: that one starves, and would go on.
+    let mut stalled = Vec::new();
+    let (starved, mut rest) = loop {
+        let id = process.connect();
+        let taken = (0..8).fold(0, |taken, _| taken + process.receive(id, &whole[taken..15_000]));
+        process.server.input_left(id, taken < 15_000);
+        process.server.run(id, process.now);
+        if taken < 15_000 {
+            break (id, &whole[taken..]);
+        }
+        stalled.push(id);
+        assert!(stalled.len() < 30, "the input buffers are not exhausted");
+    };
+    // Each ping's buffer comes back, which wakes the one that starves: it finds too little, and starves again. When the
+    // time is looked at, it is awake.
+    for _ in 0..STALL_MS + 200 {
+        rest = &rest[process.receive(starved, rest)..];
+        process.server.input_left(starved, !rest.is_empty());
+        process.server.run(starved, process.now);
+        assert_eq!(show(&process.send(polite, b"PING\r\n")), show(b"+PONG\r\n"));
+        process.advance(1);
+    }
+    assert!(stalled.iter().any(|&id| process.is_closed(id)), "none of those that stall made room");
+    assert!(!process.is_closing(starved), "the one that moves was closed");
+}

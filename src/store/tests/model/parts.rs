@@ -69,10 +69,10 @@ impl Harness {
         let Some(writer) = self.writers.pop() else { return };
         let (db, key, expiry) = (self.db(), self.key(), self.expiry());
         let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(writer.id), expiry };
-        match self.apply(&mutation) {
-            Some(applied) => self.insert((db, key), writer.bytes, expiry, applied),
-            None => self.store.large_release(writer.id),
+        if let Some(applied) = self.apply(&mutation) {
+            self.insert((db, key), writer.bytes, expiry, applied);
         }
+        self.store.large_release(writer.id);
     }
 
     pub fn retain(&mut self) {
