@@ -111,7 +111,7 @@
 //!
 //! **Common commands are looked up ahead.** A cache miss takes as long as all the instructions of a GET, so
 //! `server/batch.rs` decodes up to 32 commands over all connections that are ready, hashes their keys and asks memory
-//! for the lines of the index, then for the records, before it runs the first. What is seen ahead is a hint
+//! for the lines of the index, then for the records, before it runs the first. What is found so is a hint
 //! ([`store::LookupHint`]): it costs time when it is wrong, never an answer. The general way (`server/run.rs`) knows nothing
 //! of it and takes all that is not a plain GET or SET.
 //!

@@ -34,7 +34,7 @@ macro_rules! counters {
 counters! {
     /// What the server and the engine count; shown by `INFO stats`.
     Counters {
-        /// Connections taken on.
+        /// Connections accepted.
         accepted = "total_connections_received";
         /// Connections turned away because all places were taken.
         rejected = "rejected_connections";

@@ -6,6 +6,11 @@
 //!
 //! Without the feature `mutants`, [`is_on`] is a constant `false`: the places that ask it compile to nothing,
 //! which the assertion at the end of this file and a stage of `.ci/run` hold to.
+//!
+//! They are conditions in the code rather than patches applied to a copy of it: a condition moves, is renamed and is
+//! type-checked with the line that it stands beside, where a patch finds its place by context and breaks, or lands
+//! elsewhere, when that context changes in another branch; and one build serves all. The rule that keeps them bearable:
+//! one expression at the place of the mistake, and no state of its own (docs/testing.md).
 
 macro_rules! mutants {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {

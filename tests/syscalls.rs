@@ -56,7 +56,7 @@ impl Traced {
         assert!(self.marker.line(&line).ends_with(format!("mark-{name}\r\n").as_bytes()));
     }
 
-    /// A connection that the server has taken on and has nothing left to do for.
+    /// A connection that the server has accepted and has nothing left to do for.
     fn connect(&self) -> Client {
         let mut client = self.server.connect();
         assert_eq!(client.line("PING"), b"+PONG\r\n");

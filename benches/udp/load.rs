@@ -1,4 +1,4 @@
-//! The load: GETs of a thousand keys in batches, a fixed number of them on the way, replies counted.
+//! The load: GETs of a thousand keys in batches, a fixed number of them in flight, replies counted.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -16,7 +16,7 @@ pub const FRAME_REPLY_LEN: usize = frame::FRAME_LEN_MIN + VALUE_LEN;
 const KEY_COUNT: usize = 1000;
 /// Requests of one system call of the load.
 const BATCH_LEN: usize = 32;
-/// After so long without a reply, what was on the way is lost.
+/// After so long without a reply, what was in flight is lost.
 const LOST: Duration = Duration::from_millis(50);
 const CLIENT_ID: u64 = 7;
 
@@ -101,7 +101,7 @@ impl Load {
         Load::new(socket, requests, reply_len)
     }
 
-    /// Keeps `depth` requests on the way for this long; returns the replies counted.
+    /// Keeps `depth` requests in flight for this long; returns the replies counted.
     pub fn run(&mut self, depth: usize, time: Duration) -> u64 {
         let (begun, mut heard) = (Instant::now(), Instant::now());
         let batch = depth.min(BATCH_LEN);
@@ -133,7 +133,7 @@ impl Load {
         let nowhere = [const { None }; BATCH_LEN];
         let sent =
             sendmmsg(descriptor, &mut self.send_headers, &slices[..count], &nowhere[..count], [], flags);
-        // What was not taken counts as on the way, and so as lost.
+        // What was not taken counts as in flight, and so as lost.
         sent.map_or(count, |_| count)
     }
 

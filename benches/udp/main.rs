@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use load::{KEY_LEN, Load, VALUE_LEN};
 
-/// Requests on the way at once.
+/// Requests in flight at once.
 const DEPTHS: [usize; 2] = [1, 64];
 
 /// A server that is measured.
@@ -87,7 +87,7 @@ fn compare(arms: &mut [Arm], depth: usize, rounds: usize, turn: Duration) {
             rates[index].push(replies as f64 / begun.elapsed().as_secs_f64());
         }
     }
-    println!("\n{depth} on the way at once    CPU for each GET    beside the echo    GETs a second");
+    println!("\n{depth} in flight at once    CPU for each GET    beside the echo    GETs a second");
     for (index, arm) in arms.iter().enumerate() {
         let ratios: Vec<f64> = costs[index].iter().zip(&costs[1]).map(|(cost, floor)| cost / floor).collect();
         println!(

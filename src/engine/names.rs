@@ -18,7 +18,7 @@ pub enum Name {
     LibraryVersion,
 }
 
-/// Which row a client has, if any. Whoever forgets a client gives the row back ([`Names::release`]).
+/// Which row a client has, if any. The row of a client that goes is given back ([`Names::release`]).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Row(Option<u32>);
 

@@ -65,7 +65,7 @@ impl Peers {
         self.slots.get_mut(id.index as usize)?.as_mut().filter(|peer| peer.generation == id.generation)
     }
 
-    /// Watches the socket of a client that the server has taken on.
+    /// Watches the socket of a client that the server has accepted.
     ///
     /// # Errors
     /// What the system says when it cannot be watched.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-/// A queue of slots of connections without doubles. A slot may have been given to another connection meanwhile, which is
+/// A queue of slots of connections without duplicates. A slot may have been given to another connection meanwhile, which is
 /// then looked at in vain.
 pub(super) struct WakeQueue {
     queue: VecDeque<u32>,

@@ -283,17 +283,17 @@ pub fn same(want: &Reply, given: &Reply) -> bool {
 }
 
 /// A command as people write it, the long parts cut.
-pub fn told(command: &Command) -> String {
+pub fn describe(command: &Command) -> String {
     let words: Vec<_> = command.words().iter().map(|word| show(word)).collect();
     words.join(" ")
 }
 
 /// A reply in a few words.
-pub fn told_reply(reply: &Reply) -> String {
+pub fn describe_reply(reply: &Reply) -> String {
     match reply {
         Reply::Simple(text) | Reply::Bulk(text) => format!("{:?}", show(text)),
         Reply::Array(parts) => {
-            let parts: Vec<_> = parts.iter().map(told_reply).collect();
+            let parts: Vec<_> = parts.iter().map(describe_reply).collect();
             format!("[{}]", parts.join(", "))
         }
         other => format!("{other:?}"),

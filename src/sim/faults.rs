@@ -37,7 +37,7 @@ faults! {
     /// A datagram is lost.
     Loss = "loss", [0, 0, 20_000, 100_000, 300_000];
     /// A datagram arrives twice.
-    Doubling = "doubling", [0, 20_000, 100_000, 500_000];
+    Duplication = "duplication", [0, 20_000, 100_000, 500_000];
     /// A datagram takes many times longer than its neighbours.
     Delay = "delay", [0, 0, 20_000, 100_000, 300_000];
     /// One to three bits of a datagram are flipped.

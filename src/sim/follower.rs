@@ -113,10 +113,13 @@ impl Follower {
         if has == followed {
             return Ok(());
         }
-        let told = |what: &Option<(Vec<u8>, Option<Millis>, _)>| {
+        let show_state = |what: &Option<(Vec<u8>, Option<Millis>, _)>| {
             what.as_ref().map(|(value, expiry, revision)| (show(value), *expiry, *revision))
         };
-        Err(violation(key, format!("has {:?}, and at the follower {:?}", told(&has), told(&followed))))
+        Err(violation(
+            key,
+            format!("has {:?}, and at the follower {:?}", show_state(&has), show_state(&followed)),
+        ))
     }
 }
 

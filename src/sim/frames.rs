@@ -365,10 +365,10 @@ fn explain_write(
             if revision == kept.argument {
                 return Ok(());
             }
-            let text = format!("drew revision {revision} and was told {}", kept.argument);
+            let text = format!("got revision {revision} and was answered {}", kept.argument);
             return Err(violation(request.key, text));
         }
-        if !model.depart(place.unix)? {
+        if !model.take_removal(place.unix)? {
             let text = format!(
                 "{op:?} was answered {kept:?} instead of {:?} {:?} {}",
                 wanted.status, wanted.revision, wanted.expect
@@ -403,7 +403,7 @@ fn explain_get(
         if agrees {
             return Ok(());
         }
-        if !model.depart(place.unix)? {
+        if !model.take_removal(place.unix)? {
             let text = format!("GET was answered {kept:?} {}, which it does not have", show(reply.value));
             return Err(violation(request.key, text));
         }

@@ -1,4 +1,4 @@
-//! What the clients asked and were told, and when: nothing in here comes from the server but its answers.
+//! What the clients asked and were answered, and when: nothing in here comes from the server but its answers.
 
 use super::clock::Clock;
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ pub enum Action {
     Clear,
 }
 
-/// What it was told.
+/// What it was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     Content(Content),

@@ -5,16 +5,16 @@
 //!  UDP clients ──▶ network ──▶ ┌────────┐ ──▶ network ──▶ UDP clients      client::Session, as shipped
 //!  TCP clients ──▶ links   ──▶ │ Server │ ──▶ links   ──▶ TCP clients      the client's encoder and reply reader
 //!  a rogue     ──▶ both    ──▶ └───┬────┘ ──▶ both    ──▶ the rogue        frames that keep no rules
-//!                                  │ answers, changes told by the store
-//!        what was asked ──▶ frames, model                what was told ──▶ history ──▶ checker
+//!                                  │ answers, changes that the store published
+//!        what was asked ──▶ frames, model                what was answered ──▶ history ──▶ checker
 //! ```
 //! Three judges look at every run, and none believes the next:
 //!
 //! - **the model** computes what each request must answer and change, and compares both with the answer that the server
-//!   gave and the change that its store told, in the order of the store's own list; SCAN, WATCH and transactions among them;
+//!   gave and the change that its store published, in the order of the store's own list; SCAN, WATCH and transactions among them;
 //! - **the account of frames** holds every datagram to one end (run, repeated, read, refused, rejected), and every
 //!   write to one run, in just the bytes that its client sent, in the run of the server that it was meant for;
-//! - **the checker** knows only what the clients were told and when, and looks for an order that explains it.
+//! - **the checker** knows only what the clients were answered and when, and looks for an order that explains it.
 //!
 //! | file | what lives there |
 //! |---|---|
@@ -23,7 +23,7 @@
 //! | `packet`, `link` | datagrams on their way; TCP connections |
 //! | `udp_client`, `tcp_client`, `rogue`, `workload` | who asks, and for what |
 //! | `model`, `commands`, `peer`, `frames` | what must be answered and changed |
-//! | `history`, `state`, `witness`, `checker` | what clients were told, and whether that can be |
+//! | `history`, `state`, `witness`, `checker` | what clients were answered, and whether that can be |
 //! | `world` | the loop, and in the files below it what each event does |
 //! | `disk`, `remember` | a disk that loses, tears and refuses; a store and its journal over several lives |
 //! | `shrink`, `report`, `violation` | smaller failures, figures, words |

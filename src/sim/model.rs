@@ -1,8 +1,8 @@
 //! The reference model: what the store must hold, computed from what the server was asked, and checked against the list
-//! of changes that the store told.
+//! of changes that the store published.
 //!
 //! A command is explained in three steps: *predict* its answer and its effects from the model; compare the answer with
-//! the one that was given; *expect* each effect as the next change in the store's list. Keys that depart by
+//! the one that was given; *expect* each effect as the next change in the store's list. Keys that are removed by
 //! themselves (expiry, eviction) are in that list too, between the effects, and are taken up no earlier than an answer
 //! or an effect calls for them. What the server answers, what it changes, and in which order, has to fit together.
 
@@ -61,7 +61,7 @@ struct Walk {
 /// The model of one life of a server.
 pub struct Model {
     records: BTreeMap<Vec<u8>, Record>,
-    /// What the store told and nothing has called for yet.
+    /// What the store published and nothing has called for yet.
     waiting: VecDeque<Logged>,
     evicts: bool,
     revision: u64,
@@ -74,7 +74,7 @@ pub struct Model {
     groups: u64,
     /// In which group the effects of an MSET, or a transaction, are; 0: there was none yet.
     unit: Option<u64>,
-    /// Departures so far.
+    /// Removals so far.
     pub expired: u64,
     pub evicted: u64,
     /// Walks that came to their end, and keys that they had to show.
@@ -109,12 +109,12 @@ impl Model {
 
     /// The revisions of which WATCH remembers one: the key's, or none if it may have been driven out already.
     pub fn watched_revisions(&self, key: &[u8], unix: u64) -> [u64; 2] {
-        let departures = self.waiting.iter().map_while(|told| match &told.change {
+        let removals = self.waiting.iter().map_while(|logged| match &logged.change {
             Change::Expire { key } | Change::Evict { key } => Some(key),
             _ => None,
         });
         let revision = self.revision_of(key, unix);
-        let mut gone = departures.filter(|departed| departed[..] == *key);
+        let mut gone = removals.filter(|removed| removed[..] == *key);
         if gone.next().is_some() { [revision, 0] } else { [revision; 2] }
     }
 
@@ -133,13 +133,13 @@ impl Model {
         self.live(key, unix).map_or(0, |record| record.revision)
     }
 
-    /// Takes up what the store has told.
-    pub fn hear(&mut self, told: Vec<Logged>) {
-        self.waiting.extend(told);
+    /// Takes up what the store has published.
+    pub fn take_published(&mut self, published: Vec<Logged>) {
+        self.waiting.extend(published);
     }
 
-    /// Whether the next change is a departure; if so, it is taken up.
-    pub fn depart(&mut self, unix: u64) -> Result<bool, Violation> {
+    /// Whether the next change is a removal (expiry or eviction); if so, it is taken up.
+    pub fn take_removal(&mut self, unix: u64) -> Result<bool, Violation> {
         let Some(Logged { revision, change, .. }) = self.waiting.front() else { return Ok(false) };
         let (key, expired) = match change {
             Change::Expire { key } => (key.clone(), true),
@@ -151,7 +151,7 @@ impl Model {
         self.advance(revision, &key)?;
         self.remember(&key);
         let Some(record) = self.records.remove(&key) else {
-            return Err(violation(&key, "a key departed that was not there"));
+            return Err(violation(&key, "a key was removed that was not there"));
         };
         if expired && record.expiry.is_none_or(|at| at > unix) {
             let text = format!("a key expired at {unix} that has until {:?}", record.expiry);
@@ -166,9 +166,9 @@ impl Model {
         Ok(true)
     }
 
-    /// The next change must be this one, after departures; the revision that it drew.
+    /// The next change must be this one, after removals; the revision that it got.
     pub fn expect(&mut self, effect: &Effect, unix: u64) -> Result<u64, Violation> {
-        while self.depart(unix)? {}
+        while self.take_removal(unix)? {}
         if let Effect::Rename { from, to } = effect {
             return self.expect_rename(from, to);
         }
@@ -314,9 +314,9 @@ impl Model {
         })
     }
 
-    /// The server has done something that may make keys depart, and nothing else.
+    /// The server has done something that may remove keys, and nothing else.
     pub fn settle(&mut self, unix: u64) -> Result<(), Violation> {
-        while self.depart(unix)? {}
+        while self.take_removal(unix)? {}
         match self.waiting.front() {
             None => Ok(()),
             Some(Logged { change, .. }) => {
@@ -370,7 +370,7 @@ impl Model {
         if last {
             // What it did not show may have been driven out by a command just before.
             while let Some(key) = self.missed(client) {
-                if !self.depart(unix)? {
+                if !self.take_removal(unix)? {
                     return Err(violation(&key, "SCAN missed a key that was there throughout"));
                 }
             }
@@ -411,9 +411,9 @@ impl Model {
             }
         }
         let counters = node.store().statistics();
-        let (told, counted) = ((self.expired, self.evicted), (counters.expired, counters.evicted));
-        if told != counted {
-            return Err(violation(b"", format!("departures: told {told:?}, counted {counted:?}")));
+        let (published, counted) = ((self.expired, self.evicted), (counters.expired, counters.evicted));
+        if published != counted {
+            return Err(violation(b"", format!("removals: published {published:?}, counted {counted:?}")));
         }
         Ok(())
     }
@@ -447,22 +447,22 @@ impl Effect {
         }
     }
 
-    /// Whether the store was told of just that.
+    /// Whether the change is just that.
     fn is(&self, change: &Change) -> bool {
         match (self, change) {
-            (Effect::Put { key, value, expiry }, Change::Put { key: told, value: bytes, expiry: at }) => {
-                key == told && expiry == at && bytes[..] == value[..]
+            (Effect::Put { key, value, expiry }, Change::Put { key: changed, value: bytes, expiry: at }) => {
+                key == changed && expiry == at && bytes[..] == value[..]
             }
-            (Effect::Append { key, added, .. }, Change::Write { key: told, bytes, .. }) => {
-                key == told && added == bytes
+            (Effect::Append { key, added, .. }, Change::Write { key: changed, bytes, .. }) => {
+                key == changed && added == bytes
             }
-            (Effect::Append { key, value, .. }, Change::Put { key: told, value: bytes, .. }) => {
-                key == told && bytes[..] == value[..]
+            (Effect::Append { key, value, .. }, Change::Put { key: changed, value: bytes, .. }) => {
+                key == changed && bytes[..] == value[..]
             }
-            (Effect::SetExpiry { key, expiry }, Change::SetExpiry { key: told, expiry: at }) => {
-                key == told && expiry == at
+            (Effect::SetExpiry { key, expiry }, Change::SetExpiry { key: changed, expiry: at }) => {
+                key == changed && expiry == at
             }
-            (Effect::Delete { key }, Change::Delete { key: told }) => key == told,
+            (Effect::Delete { key }, Change::Delete { key: changed }) => key == changed,
             (Effect::Flush, Change::Flush) => true,
             _ => false,
         }

@@ -1,7 +1,7 @@
 //! The server's side of one RESP connection as the model sees it: each answer is explained by the command that was
 //! next in line, and by how the model stands.
 
-use super::commands::{Command, error, ok, same, told, told_reply};
+use super::commands::{Command, describe, describe_reply, error, ok, same};
 use super::model::Model;
 use super::violation::{Violation, violation};
 use crate::client::Reply;
@@ -60,9 +60,9 @@ impl Peer {
                 &key_of(command),
                 format!(
                     "{} was answered {} instead of {}",
-                    told(command),
-                    told_reply(reply),
-                    told_reply(want)
+                    describe(command),
+                    describe_reply(reply),
+                    describe_reply(want)
                 ),
             ))
         };
@@ -103,7 +103,7 @@ impl Peer {
                         && keys.iter().zip(values).all(|(key, value)| could_be(key, value, mark, model, unix))
                 };
                 while !fits(model) {
-                    if !model.depart(unix)? {
+                    if !model.take_removal(unix)? {
                         return wrong(&command.predict(model, unix).reply);
                     }
                 }
@@ -134,7 +134,7 @@ impl Peer {
         let state = std::mem::replace(self, Peer::new(self.number));
         let watched_key = state.watched.first().map(|watched| watched.key.clone()).unwrap_or_default();
         let wrong = |why: &str| {
-            Err(violation(&watched_key, format!("EXEC was answered {}: {why}", told_reply(reply))))
+            Err(violation(&watched_key, format!("EXEC was answered {}: {why}", describe_reply(reply))))
         };
         let now = |model: &Model, watched: &Watched| model.revision_of(&watched.key, unix);
         let surely_changed = |model: &Model| {
@@ -158,7 +158,7 @@ impl Peer {
             Reply::Null if state.watched.iter().any(|watched| watched.revisions.contains(&0)) => Ok(()),
             Reply::Null => {
                 while !perhaps_changed(model) {
-                    if !model.depart(unix)? {
+                    if !model.take_removal(unix)? {
                         return wrong("no watched key has changed");
                     }
                 }
@@ -187,7 +187,8 @@ impl Peer {
         model: &mut Model,
         unix: u64,
     ) -> Result<(), Violation> {
-        let wrong = || Err(violation(b"", format!("{} was answered {}", told(command), told_reply(reply))));
+        let wrong =
+            || Err(violation(b"", format!("{} was answered {}", describe(command), describe_reply(reply))));
         let Reply::Array(parts) = reply else { return wrong() };
         let [Reply::Bulk(next), Reply::Array(shown)] = &parts[..] else { return wrong() };
         let mut keys = Vec::new();
@@ -221,13 +222,13 @@ fn key_of(command: &Command) -> Vec<u8> {
     command.words().get(1).cloned().unwrap_or_default()
 }
 
-/// A command about keys: predicts, compares, takes up departures where they explain the answer, expects the effects.
+/// A command about keys: predicts, compares, takes up removals where they explain the answer, expects the effects.
 fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
     if let Reply::Error { code, text } = reply
         && (code == "OOM" || text.contains("is larger than the limit"))
         && command.may_be_refused()
     {
-        // Nothing has changed, not even a part of an MSET: a change that was told would answer for itself next.
+        // Nothing has changed, not even a part of an MSET: a change that was published would answer for itself next.
         return Ok(());
     }
     loop {
@@ -235,7 +236,7 @@ fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -
         if same(&prediction.reply, reply) {
             // What departed before the change may have been the key itself: SETRANGE beyond a value's end answers the same
             // with the value and without it.
-            if !prediction.effects.is_empty() && model.depart(unix)? {
+            if !prediction.effects.is_empty() && model.take_removal(unix)? {
                 continue;
             }
             // Commands like DEL may be cut in pieces.
@@ -249,13 +250,13 @@ fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -
             }
             return Ok(());
         }
-        if !model.depart(unix)? {
+        if !model.take_removal(unix)? {
             let want = &prediction.reply;
             let text = format!(
                 "{} was answered {} instead of {}",
-                told(command),
-                told_reply(reply),
-                told_reply(want)
+                describe(command),
+                describe_reply(reply),
+                describe_reply(want)
             );
             return Err(violation(&key_of(command), text));
         }

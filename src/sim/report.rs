@@ -129,7 +129,7 @@ impl Report {
             ("clients turned away", self.turned_away),
             ("stuck clients given up", self.stuck_closed),
             ("clients given up for not reading", self.unread_closed),
-            ("clients given up for sitting on buffers", self.crowded_closed),
+            ("stalled clients closed for their buffers", self.crowded_closed),
             ("batches of several connections", self.shared_batches),
             ("partial writes", self.partial_writes),
             ("answers in pieces", self.answers_in_pieces),
@@ -191,13 +191,17 @@ impl fmt::Display for Report {
             frames.hellos, frames.refused
         )?;
         writeln!(f, "  errors throttled{:>9}", frames.throttled)?;
-        let told = (self.client_late, self.client_unknown, self.client_malformed);
+        let dropped = (self.client_late, self.client_unknown, self.client_malformed);
         writeln!(
             f,
             "clients: {} frames sent, {} of them again; {} sessions, {} new ports",
             self.client_sent, self.client_retries, self.client_sessions, self.client_ports
         )?;
-        writeln!(f, "clients dropped {} late, {} foreign and {} damaged replies", told.0, told.1, told.2)?;
+        writeln!(
+            f,
+            "clients dropped {} late, {} foreign and {} damaged replies",
+            dropped.0, dropped.1, dropped.2
+        )?;
         writeln!(
             f,
             "\nstore: {} expiries, {} evictions, {} refusals, {} segments cleaned",

@@ -40,7 +40,7 @@ pub fn has_witness(operations: &[Operation], evicts: bool) -> bool {
 struct Witness<'a> {
     operations: &'a [Operation],
     evicts: bool,
-    /// Who was told of each content.
+    /// Who was answered each content.
     readers: HashMap<Content, Vec<usize>>,
     /// What is in the order so far.
     taken: Vec<bool>,

@@ -359,7 +359,7 @@ impl World {
                     let operation = &operations[operation];
                     let Operation { client, action, seen, begun, ended, .. } = operation;
                     let text = format!(
-                        "no order of the requests explains what client {client} was told: {action:?}, asked at \
+                        "no order of the requests explains what client {client} was answered: {action:?}, asked at \
                          {begun} µs, was answered {seen:?} at {ended} µs"
                     );
                     failed = failed.or(Some(violation(key, text)));

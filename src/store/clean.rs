@@ -3,7 +3,7 @@
 //! ```text
 //!  victim:  | live | dead | expired | flushed | live |        one step: up to 64 records, or an eighth of a segment moved
 //!              |               |         |       |
-//!              v             expire    forget    v
+//!              v             expire   uncharge   v
 //!  open:    ...| live |                      | live | ...
 //! ```
 //! The victim is the sealed segment with the most dead bytes; one is cleaned at a time, and a victim's records fit in one

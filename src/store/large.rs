@@ -4,17 +4,17 @@
 //!  object ---> span ---> span ---> ... ---> block ---> block        (at most 15 blocks)
 //!              64 KiB    64 KiB             4 KiB      4 KiB
 //! ```
-//! A *span* is a whole segment; a *block* is a sixteenth of a carved one. A value whose length is announced takes spans
-//! until what remains fits in 15 blocks; one that grows unannounced fills blocks, and the sixteenth turns them into
-//! a span. So a value wastes less than a block, and a carved segment that is left with few blocks can be emptied:
-//! its blocks move to other carved segments (at most 15 links are walked to mend a chain). Spans never move.
+//! A *span* is a whole segment; a *block* is a sixteenth of a segment that is a *slab*. A value whose length is announced
+//! takes spans until what remains fits in 15 blocks; one that grows unannounced fills blocks, and the sixteenth turns them
+//! into a span. So a value wastes less than a block, and a slab that is left with few blocks can be emptied: its blocks
+//! move to other slabs (at most 15 links are walked to mend a chain). Spans never move.
 //!
 //! Pieces are named by their first block's number in the pool. Links and owners are tables beside the pool, and so is
 //! the table of objects; all are reserved at start and touched as they fill.
 //!
 //! References are counted: the record's, each reader's, the writer's. A value that others than records refer to is *held*:
-//! evicting its keys would free nothing, and how many blocks such values have is known at any time. Whoever drops the last one condemns the object, and its
-//! pieces go back a few at a time ([`Larges::release_step`]).
+//! evicting its keys would free nothing, and how many blocks such values have is known at any time. When the last
+//! reference is dropped the object waits to be freed, and its pieces go back a few at a time ([`Larges::release_step`]).
 
 use super::pool::{Pool, SegmentId};
 use super::segments::{BLOCKS, NONE, Segments, State};
@@ -94,9 +94,9 @@ pub struct Larges {
     objects: Vec<Object>,
     objects_max: usize,
     free: u32,
-    pending_free_bytes: u32,
-    condemned_spans: u32,
-    condemned_blocks: u32,
+    pending_free: u32,
+    pending_free_spans: u32,
+    pending_free_blocks: u32,
     object_count: u32,
     used_blocks: u32,
     /// Blocks of values that are held.
@@ -126,9 +126,9 @@ impl Larges {
             objects: Vec::with_capacity(objects_max),
             objects_max,
             free: NONE,
-            pending_free_bytes: NONE,
-            condemned_spans: 0,
-            condemned_blocks: 0,
+            pending_free: NONE,
+            pending_free_spans: 0,
+            pending_free_blocks: 0,
             object_count: 0,
             used_blocks: 0,
             held_blocks: 0,
@@ -255,7 +255,7 @@ impl Larges {
         });
     }
 
-    /// Adds a block of a carved segment. False: none is free.
+    /// Adds a block of a slab. False: none is free.
     pub fn add_block(&mut self, id: LargeId, table: &mut Segments) -> bool {
         let Some(segment) = table.fullest_carved(None) else { return false };
         let Some(block) = table.take_block(segment) else { return false };
@@ -298,7 +298,7 @@ impl Larges {
         assert!(len <= self.capacity(self.object(id)));
         self.object_mut(id).len = len as u32;
         let mut cursor = self.fill_cursor(id);
-        self.settle(&mut cursor);
+        self.advance_position(&mut cursor);
         self.object_mut(id).fill_trail = cursor.position();
     }
 
@@ -319,17 +319,17 @@ impl Larges {
     }
 
     fn free_if_unused(&mut self, id: LargeId, pool: &mut Pool, table: &mut Segments) {
-        let pending_free_bytes = self.pending_free_bytes;
+        let pending_free = self.pending_free;
         let object = &mut self.objects[id.0 as usize];
         if object.references > 0 {
             return;
         }
         let pieces = object.span_count + object.block_count;
         let (spans, blocks) = (object.span_count, object.block_count);
-        object.next = pending_free_bytes;
-        self.pending_free_bytes = id.0;
-        self.condemned_spans += spans;
-        self.condemned_blocks += blocks;
+        object.next = pending_free;
+        self.pending_free = id.0;
+        self.pending_free_spans += spans;
+        self.pending_free_blocks += blocks;
         if pieces <= PIECES_AT_ONCE {
             self.release_step(PIECES_AT_ONCE, pool, table);
         }
@@ -337,9 +337,9 @@ impl Larges {
 
     /// Frees up to `pieces_max` pieces of values that wait to be freed. True: something was freed.
     pub fn release_step(&mut self, pieces_max: u32, pool: &mut Pool, table: &mut Segments) -> bool {
-        let had = self.pending_free_bytes != NONE;
+        let had = self.pending_free != NONE;
         for _ in 0..=pieces_max {
-            let id = self.pending_free_bytes;
+            let id = self.pending_free;
             if id == NONE {
                 break;
             }
@@ -348,16 +348,16 @@ impl Larges {
                 let (segment, _) = self.place(object.first_span);
                 self.objects[id as usize].first_span = self.next[object.first_span as usize];
                 self.objects[id as usize].span_count -= 1;
-                self.condemned_spans -= 1;
+                self.pending_free_spans -= 1;
                 table.freed(segment);
                 pool.give_back(segment);
             } else if object.first_block != NONE {
                 self.objects[id as usize].first_block = self.next[object.first_block as usize];
                 self.objects[id as usize].block_count -= 1;
-                self.condemned_blocks -= 1;
+                self.pending_free_blocks -= 1;
                 self.free_block(object.first_block, pool, table);
             } else {
-                self.pending_free_bytes = object.next;
+                self.pending_free = object.next;
                 self.objects[id as usize].next = self.free;
                 self.free = id;
                 self.object_count -= 1;
@@ -368,10 +368,10 @@ impl Larges {
 
     /// Whether values that are to be freed wait for [`release_step`](Self::release_step).
     pub fn has_pending_free(&self) -> bool {
-        self.pending_free_bytes != NONE
+        self.pending_free != NONE
     }
 
-    /// Moves up to `blocks_max` blocks out of the carved segment with the fewest, if the others have room for all of
+    /// Moves up to `blocks_max` blocks out of the slab with the fewest, if the others have room for all of
     /// them, so that it falls free. True: something was moved.
     pub fn compact_step(&mut self, blocks_max: usize, pool: &mut Pool, table: &mut Segments) -> bool {
         let free = table.totals().count(State::BlockSlab) * BLOCKS as u32 - self.used_blocks;
@@ -427,13 +427,13 @@ impl Larges {
 
     /// Segments that all values need at least, without those that wait to be freed.
     pub fn segments_needed(&self, table: &Segments) -> u64 {
-        let spans = table.totals().count(State::Span) - self.condemned_spans;
-        u64::from(spans) + u64::from((self.used_blocks - self.condemned_blocks).div_ceil(BLOCKS as u32))
+        let spans = table.totals().count(State::Span) - self.pending_free_spans;
+        u64::from(spans) + u64::from((self.used_blocks - self.pending_free_blocks).div_ceil(BLOCKS as u32))
     }
 
     /// Blocks of segments for blocks that are free, or that only values to be freed use.
     pub fn spare_blocks(&self) -> u64 {
-        let used = self.used_blocks - self.condemned_blocks;
+        let used = self.used_blocks - self.pending_free_blocks;
         u64::from(used.next_multiple_of(BLOCKS as u32) - used)
     }
 
@@ -480,8 +480,8 @@ impl Larges {
         assert_eq!(held, self.held_blocks, "blocks of values that are held");
         assert!(self.objects.iter().all(|object| object.record_references <= object.references));
         assert_eq!((spans, blocks), (table.totals().count(State::Span), self.used_blocks));
-        let pending_free_bytes = list(self.pending_free_bytes).map(|id| &self.objects[id as usize]);
-        let sums = pending_free_bytes.fold((0, 0), |sum, o| (sum.0 + o.span_count, sum.1 + o.block_count));
-        assert_eq!(sums, (self.condemned_spans, self.condemned_blocks));
+        let pending_free = list(self.pending_free).map(|id| &self.objects[id as usize]);
+        let sums = pending_free.fold((0, 0), |sum, o| (sum.0 + o.span_count, sum.1 + o.block_count));
+        assert_eq!(sums, (self.pending_free_spans, self.pending_free_blocks));
     }
 }

@@ -3,14 +3,14 @@
 //! ```text
 //!            take           full            last record dies
 //!   Free ----------> Open ----------> Sealed ---------------> Free
-//!    |  \----------> Leaves | Span | Carved ----------------> Free
+//!    |  \----------> Leaves | Span | Slab ------------------> Free
 //!
 //!   a segment of records:   | live | dead | live | dead | live |  tail   |
 //!                            \------------ used ----------------/  waste once sealed
 //! ```
-//! Sealed segments hang in two lists at once: by how much of them is dead (the cleaner takes the deadest) and by age
-//! (eviction takes the oldest). Carved segments, which hold blocks of large values, hang in a list by blocks used.
-//! Every list is linked through the table, which is reserved at start.
+//! Sealed segments hang in two lists at once: by how much of them is dead (the cleaner takes the one with the most
+//! garbage) and by age (eviction takes the oldest). Block slabs, which hold blocks of large values, hang in a list by
+//! blocks used. Every list is linked through the table, which is reserved at start.
 
 use super::pool::SegmentId;
 
@@ -20,7 +20,7 @@ pub const NONE: u32 = u32::MAX;
 pub const CLASSES: usize = 10;
 /// The class of records that were moved.
 pub const MOVED: usize = CLASSES - 1;
-/// Blocks of a carved segment.
+/// Blocks of a slab.
 pub const BLOCKS: usize = 16;
 /// A sealed segment's list is chosen by its dead bytes in units of a segment's thirty-second.
 pub const DEAD_STEPS: usize = 32;
@@ -78,7 +78,7 @@ pub struct Segment {
     /// Bytes of records that are not dead.
     pub live: u32,
     links: [Link; 2],
-    /// One bit for each block of a carved segment that is in use.
+    /// One bit for each block of a slab that is in use.
     pub blocks: u16,
     pub state: State,
     pub class: u8,
@@ -326,7 +326,7 @@ impl Segments {
         if usize::from(self.get(id).class) == MOVED { Queue::Main } else { Queue::Small }
     }
 
-    /// The carved segment with the most blocks in use that has a free one, `not` excepted.
+    /// The slab with the most blocks in use that has a free one, `not` excepted.
     pub fn fullest_carved(&self, not: Option<SegmentId>) -> Option<SegmentId> {
         (0..BLOCKS).rev().find_map(|used| {
             let first = self.lists[CARVED_LISTS + used].0;
@@ -335,13 +335,13 @@ impl Segments {
         })
     }
 
-    /// The carved segment with the fewest blocks in use, if it has a free one.
+    /// The slab with the fewest blocks in use, if it has a free one.
     pub fn emptiest_carved(&self) -> Option<SegmentId> {
         let lists = &self.lists[CARVED_LISTS..CARVED_LISTS + BLOCKS];
         lists.iter().map(|list| list.0).find(|id| *id != NONE).map(SegmentId)
     }
 
-    /// Marks a free block of a carved segment used and returns its number there.
+    /// Marks a free block of a slab used and returns its number there.
     pub fn take_block(&mut self, id: SegmentId) -> Option<usize> {
         let row = &mut self.rows[id.0 as usize];
         let block = row.blocks.trailing_ones() as usize;

@@ -51,15 +51,10 @@ impl Store {
         self.large_reserve(id, filled + len.min(self.config.max_value_bytes - filled), now)
     }
 
-    /// The next bytes to be filled, in order, in as many pieces as there are or fit into `keyspaces`, at most `len_max`
+    /// The next bytes to be filled, in order, in as many pieces as there are or fit into `spaces`, at most `len_max`
     /// bytes: what [`large_make_room`](Self::large_make_room) made. The number of pieces.
-    pub fn large_spaces<'a>(
-        &'a mut self,
-        id: LargeId,
-        len_max: u64,
-        keyspaces: &mut [IoSliceMut<'a>],
-    ) -> usize {
-        self.larges.keyspaces(&mut self.pool, id, len_max, keyspaces)
+    pub fn large_spaces<'a>(&'a mut self, id: LargeId, len_max: u64, spaces: &mut [IoSliceMut<'a>]) -> usize {
+        self.larges.spaces(&mut self.pool, id, len_max, spaces)
     }
 
     /// Says that the first `n` bytes of the space were filled.
@@ -153,7 +148,7 @@ impl Store {
 
     /// Moves a cursor's trail up to its offset, so that following it takes few steps however long the value is.
     pub fn advance_position(&self, cursor: &mut LargeCursor) {
-        self.larges.settle(cursor);
+        self.larges.advance_position(cursor);
     }
 
     /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.

@@ -29,7 +29,7 @@ struct Span {
 pub enum Arg<'a> {
     /// Its bytes, at most [`BUFFERED_BULK_BYTES_MAX`](crate::limits::BUFFERED_BULK_BYTES_MAX).
     Bytes(&'a [u8]),
-    /// A longer argument, received into a large value. Whoever runs or drops the command disposes of its reference.
+    /// A longer argument, received into a large value. Its reference is released where the command is run or dropped.
     Large(LargeId),
     /// A longer argument for which there was no room, thrown away; its command must not run.
     Refused,

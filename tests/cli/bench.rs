@@ -62,7 +62,7 @@ fn number(object: &Value, name: &str) -> u64 {
 
 const SMALL: &str = "--fill --keys 500 --requests 3000 --connections 3 --pipeline 8 --check-every 10";
 
-/// What must be true of a small load whoever answers it.
+/// What must be true of a small load, whatever answers it.
 #[track_caller]
 fn check_small(report: &Value) {
     assert_eq!(number(report, "requests"), 3000);

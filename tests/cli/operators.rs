@@ -1,4 +1,4 @@
-//! What whoever runs a server does with it: signals, the log, configuration, manual pages and completions.
+//! What operators do with a server: signals, the log, configuration, manual pages and completions.
 
 use crate::common::{KIB, Server, binary, eventually, show};
 use pannier::client::{PutOptions, Udp};

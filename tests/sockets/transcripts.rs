@@ -55,7 +55,7 @@ fn replay(address: SocketAddr, transcript: &Transcript) -> Result<(), String> {
 }
 
 #[test]
-#[ignore = "writes the transcripts anew from the Redis server in PANNIER_RECORD_FROM"]
+#[ignore = "records the transcripts again from the Redis server in PANNIER_RECORD_FROM"]
 fn record() {
     let address: SocketAddr =
         std::env::var("PANNIER_RECORD_FROM").expect("PANNIER_RECORD_FROM").parse().expect("an address");

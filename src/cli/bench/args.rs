@@ -59,7 +59,7 @@ pub(crate) struct BenchArgs {
     /// Connections, or with UDP clients
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     connections: u32,
-    /// Requests that each connection has on the way at once
+    /// Requests that each connection has in flight at once
     #[arg(long, value_name = "DEPTH", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pipeline: u32,
     /// Keys that there are
@@ -142,7 +142,7 @@ pub(super) struct Plan {
     pub(super) large: Option<Large>,
     /// Bytes of every reply, where they have no meaning.
     pub(super) floor_reply: Option<usize>,
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// One large value that is read beside the load.
@@ -207,7 +207,7 @@ impl BenchArgs {
             fill: self.fill,
             large: self.large_rate.map(|rate| Large { rate, value_len: self.large_size as usize }),
             floor_reply: self.floor_reply.map(|len| len as usize),
-            patience: self.timeout,
+            timeout: self.timeout,
         })
     }
 
@@ -236,7 +236,7 @@ impl BenchArgs {
                  {head_len} for the frame; use smaller ones, or --protocol resp"
             )),
             Protocol::Udp if depth > UDP_WINDOW => Err(format!(
-                "over UDP a client has at most {UDP_WINDOW} requests on the way: --pipeline {UDP_WINDOW}"
+                "over UDP a client has at most {UDP_WINDOW} requests in flight: --pipeline {UDP_WINDOW}"
             )),
             Protocol::Frames if value_len > INLINE_VALUE_BYTES_MAX => Err(format!(
                 "frames over TCP answer values of at most {INLINE_VALUE_BYTES_MAX} bytes; use --protocol resp"

@@ -15,10 +15,10 @@ use crate::client;
 const DESCRIPTORS_BESIDE: u64 = 32;
 
 /// A connection to the first address behind the name that takes one, without delays and with time limits.
-pub(super) fn connect(server: &str, patience: Duration) -> Result<TcpStream, Gone> {
+pub(super) fn connect(server: &str, timeout: Duration) -> Result<TcpStream, Gone> {
     let mut refused = io::Error::new(io::ErrorKind::NotFound, "it has no address");
     for address in client::resolve(server).map_err(Gone::Io)? {
-        match TcpStream::connect_timeout(&address, patience).and_then(|stream| limited(stream, patience)) {
+        match TcpStream::connect_timeout(&address, timeout).and_then(|stream| limited(stream, timeout)) {
             Ok(stream) => return Ok(stream),
             Err(error) => refused = error,
         }
@@ -26,10 +26,10 @@ pub(super) fn connect(server: &str, patience: Duration) -> Result<TcpStream, Gon
     Err(Gone::Io(refused))
 }
 
-fn limited(stream: TcpStream, patience: Duration) -> io::Result<TcpStream> {
+fn limited(stream: TcpStream, timeout: Duration) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     Ok(stream)
 }
 

@@ -57,7 +57,7 @@ use workload::{Distribution, Mix, Sizes, Workload};
 use super::{Exit, Failure, output, secret};
 use crate::client;
 
-/// Requests that a connection has on the way while keys are filled in, where values are short.
+/// Requests that a connection has in flight while keys are filled in, where values are short.
 const FILL_DEPTH: usize = 64;
 /// Values beyond this are filled in one by one.
 const FILL_SHORT_BYTES: usize = 64 * 1024;
@@ -174,7 +174,7 @@ impl Load<'_> {
         shared: Shared,
     ) -> Result<Outcome, Gone> {
         let connect = |index| {
-            let mut stream = connect::connect(self.server, self.plan.patience)?;
+            let mut stream = connect::connect(self.server, self.plan.timeout)?;
             let codec = codec(index, &mut stream)?;
             Ok((connect::nonblocking(stream)?, codec))
         };
@@ -209,7 +209,7 @@ impl Load<'_> {
     /// Fills, warms up, and measures.
     fn put<L: Link>(&self, links: Vec<L>, shared: Shared) -> Result<Outcome, Gone> {
         let plan = self.plan;
-        let mut runner = Runner::new(links, shared, plan.patience).map_err(Gone::Io)?;
+        let mut runner = Runner::new(links, shared, plan.timeout).map_err(Gone::Io)?;
         let fill = self.fill(&mut runner)?;
         let mut lanes = self.lanes(plan.mix.seed);
         if let Some(time) = plan.warm_up {

@@ -76,11 +76,11 @@ pub(super) struct Runner<L> {
     outstanding: usize,
     /// When something was last heard, or there was nothing to hear.
     heard: Nanos,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl<L: Link> Runner<L> {
-    pub(super) fn new(mut links: Vec<L>, shared: Shared, patience: Duration) -> io::Result<Runner<L>> {
+    pub(super) fn new(mut links: Vec<L>, shared: Shared, timeout: Duration) -> io::Result<Runner<L>> {
         let poll = Poll::new()?;
         for (index, link) in links.iter_mut().enumerate() {
             link.register(poll.registry(), Token(index))?;
@@ -88,7 +88,7 @@ impl<L: Link> Runner<L> {
         let flags = vec![false; links.len()];
         let (is_ready, closing) = (flags.clone(), flags);
         let ready = Vec::with_capacity(links.len());
-        Ok(Runner { poll, links, shared, ready, is_ready, closing, outstanding: 0, heard: 0, patience })
+        Ok(Runner { poll, links, shared, ready, is_ready, closing, outstanding: 0, heard: 0, timeout })
     }
 
     /// Runs the lanes until the first one is done, then waits for the answers that are still to come.
@@ -257,8 +257,8 @@ impl<L: Link> Runner<L> {
     }
 
     fn tick(&mut self, lanes: &mut [Lane], now: Nanos) -> Result<(), Gone> {
-        if self.outstanding > 0 && now.saturating_sub(self.heard) > self.patience.as_nanos() as Nanos {
-            return Err(Gone::Silent(self.patience));
+        if self.outstanding > 0 && now.saturating_sub(self.heard) > self.timeout.as_nanos() as Nanos {
+            return Err(Gone::Silent(self.timeout));
         }
         for lane in lanes {
             for index in lane.links.clone() {

@@ -280,8 +280,8 @@ impl Link for Udp {
         }
         let now = shared.now();
         for slot in self.slots.iter_mut().flatten() {
-            let patience = RETRY_NS << slot.attempt.min(DOUBLINGS_MAX);
-            if now.saturating_sub(slot.sent) > patience && !self.to_send.contains(&slot.sequence) {
+            let timeout = RETRY_NS << slot.attempt.min(DOUBLINGS_MAX);
+            if now.saturating_sub(slot.sent) > timeout && !self.to_send.contains(&slot.sequence) {
                 slot.attempt = slot.attempt.saturating_add(1);
                 self.to_send.push(slot.sequence);
                 stats.resent += 1;

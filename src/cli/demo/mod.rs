@@ -3,7 +3,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `story.rs` | the output, and what held |
-//! | `hop.rs` | the network that damages, loses and doubles |
+//! | `hop.rs` | the network that damages, loses and duplicates |
 
 mod hop;
 mod story;
@@ -104,7 +104,7 @@ fn tell(story: &mut Story<'_>) -> Result<(), Trouble> {
     let mut net = Net { hop, udp, tcp };
     damaged(story, &mut net)?;
     lost(story, &mut net)?;
-    doubled(story, &mut net)?;
+    duplicated(story, &mut net)?;
     let counters = net.counters()?;
     let mut hasty = Udp::builder().call_timeout(SHORT_TIMEOUT).connect(udp_address.to_string())?;
     hasty.ping()?;
@@ -275,7 +275,7 @@ fn lost(story: &mut Story<'_>, net: &mut Net) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn doubled(story: &mut Story<'_>, net: &mut Net) -> Result<(), Trouble> {
+fn duplicated(story: &mut Story<'_>, net: &mut Net) -> Result<(), Trouble> {
     story.chapter("An ADD arrives three times, once long after")?;
     let (repeats, late) = (net.counter("repeats")?, net.udp.counters().late);
     let stale = net.counter("answered_STALE_SESSION")?;

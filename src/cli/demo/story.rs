@@ -52,7 +52,7 @@ impl<'a> Story<'a> {
     fn line(&mut self, verdict: &str, text: impl Display) -> io::Result<()> {
         let ms = self.start.elapsed().as_secs_f64() * 1e3;
         writeln!(self.out, "{ms:9.1} ms  {verdict:6}  {text}")?;
-        // Whoever looks on sees it when it happens.
+        // It is shown when it happens.
         self.out.flush()
     }
 }

@@ -1,4 +1,4 @@
-//! The network for datagrams: it loses, doubles, delays, damages, misdelivers, and brings back what was sent long ago.
+//! The network for datagrams: it loses, duplicates, delays, damages, misdelivers, and brings back what was sent long ago.
 
 use super::{Event, World};
 use crate::sim::clock::{MILLISECOND, SECOND};
@@ -15,7 +15,7 @@ const RECORDED: usize = 64;
 impl World {
     /// A client sends a datagram to the server.
     pub fn send_to_server(&mut self, address: SocketAddr, bytes: Vec<u8>) {
-        self.note(b"", |_| format!("{address} sends {}", told(&bytes)));
+        self.note(b"", |_| format!("{address} sends {}", describe(&bytes)));
         let packet = Packet { to: To::Server, address, bytes, number: 0 };
         if self.strikes(Fault::Spoofing) && !self.udp.is_empty() {
             let victim = self.random.below(self.udp.len());
@@ -45,8 +45,8 @@ impl World {
         if self.strikes(Fault::Loss) {
             return self.struck(Fault::Loss);
         }
-        if self.strikes(Fault::Doubling) {
-            self.struck(Fault::Doubling);
+        if self.strikes(Fault::Duplication) {
+            self.struck(Fault::Duplication);
             self.fly(packet.clone());
         }
         self.fly(packet);
@@ -130,10 +130,10 @@ impl World {
         let before = *self.node.counters();
         let reply = self.node.datagram(from, bytes, now);
         self.note(b"", |_| {
-            let answer = reply.as_deref().map_or("nothing".into(), told);
-            format!("the server gets {} from {from} and answers {answer}", told(bytes))
+            let answer = reply.as_deref().map_or("nothing".into(), describe);
+            format!("the server gets {} from {from} and answers {answer}", describe(bytes))
         });
-        self.model.hear(self.node.take_log()?);
+        self.model.take_published(self.node.take_log()?);
         let stolen = from == self.rogue_address()
             && decode_datagram(bytes, Direction::Request)
                 .is_ok_and(|frame| self.rogue.is_stolen(frame.head.client_id));
@@ -171,7 +171,7 @@ impl World {
 }
 
 /// A frame in a few words.
-fn told(bytes: &[u8]) -> String {
+fn describe(bytes: &[u8]) -> String {
     let direction =
         if bytes.get(1) == Some(&(Direction::Reply as u8)) { Direction::Reply } else { Direction::Request };
     match decode_datagram(bytes, direction) {

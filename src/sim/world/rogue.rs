@@ -131,7 +131,7 @@ impl World {
                 (rogue.cookie, rogue.open) = (head.cookie, true);
                 rogue.take_epoch(head.epoch);
             }
-            // Told that it is out of date, it mostly goes on all the same.
+            // Where the answer is that it is out of date, it mostly goes on all the same.
             (Some(Status::WrongEpoch | Status::StaleSession), _) if rogue.random.below(4) == 0 => {
                 rogue.forget()
             }

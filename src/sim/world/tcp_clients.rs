@@ -203,7 +203,7 @@ impl World {
             let Some(ask) = tcp.asks.front_mut() else {
                 return Err(violation(
                     b"",
-                    format!("client {client} was told what it never asked for: {reply:?}"),
+                    format!("client {client} was answered what it never asked for: {reply:?}"),
                 ));
             };
             ask.replies.push(reply);

@@ -14,7 +14,7 @@ use crate::client::{Reply, whole_replies};
 use crate::connection::{CloseReason, ConnectionId};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::server::Socket;
-use crate::sim::commands::{is_last_word, told, told_reply};
+use crate::sim::commands::{describe, describe_reply, is_last_word};
 use crate::sim::frames::{Class, Place};
 use crate::sim::link::Owner;
 use crate::sim::violation::{Violation, show, violation};
@@ -87,9 +87,9 @@ impl World {
         Ok(())
     }
 
-    /// The model takes up what the server has done by itself, which can be nothing but let keys depart.
+    /// The model takes up what the server has done by itself, which can be nothing but remove keys.
     pub fn settle(&mut self) -> Result<(), Violation> {
-        self.model.hear(self.node.take_log()?);
+        self.model.take_published(self.node.take_log()?);
         self.model.settle(self.clock.reading().unix.0)
     }
 
@@ -127,7 +127,7 @@ impl World {
             let batch = &ids[done..ids.len().min(done + most)];
             self.node.run_batch(batch, now, &mut unfinished);
             let order = self.node.batch_order();
-            self.model.hear(self.node.take_log()?);
+            self.model.take_published(self.node.take_log()?);
             let lanes = &group[done..done + order.len()];
             done += order.len();
             self.report.batches += 1;
@@ -210,7 +210,7 @@ impl World {
             };
             let key = command.words().get(1).cloned().unwrap_or_default();
             self.note(&key, |_| {
-                format!("the server runs {} and answers {}", told(&command), told_reply(&reply))
+                format!("the server runs {} and answers {}", describe(&command), describe_reply(&reply))
             });
             self.report.refused_tcp +=
                 u64::from(matches!(&reply, Reply::Error { code, .. } if code == "OOM"));

@@ -1,7 +1,7 @@
 //! Clients over UDP: the shipped [`Session`], driven as the shipped client drives it, with clocks of their own.
 
 use super::{Event, World};
-use crate::client::{Answer, Counters, Event as Told, Outcome, Request, Session, Ticket};
+use crate::client::{Answer, Counters, Event as ClientEvent, Outcome, Request, Session, Ticket};
 use crate::limits::{DATAGRAM_BYTES_MAX, UDP_WINDOW};
 use crate::sim::clock::{MILLISECOND, SECOND};
 use crate::sim::faults::Fault;
@@ -95,10 +95,10 @@ impl World {
             }
             self.send_to_server(address, out[..len].to_vec());
         }
-        while let Some(told) = self.udp[client].session.poll_event() {
-            match told {
-                Told::NewPort => self.udp[client].port += 1,
-                Told::Finished { ticket, outcome } => self.finished(client, ticket, outcome)?,
+        while let Some(event) = self.udp[client].session.poll_event() {
+            match event {
+                ClientEvent::NewPort => self.udp[client].port += 1,
+                ClientEvent::Finished { ticket, outcome } => self.finished(client, ticket, outcome)?,
             }
         }
         let udp = &mut self.udp[client];
@@ -126,19 +126,19 @@ impl World {
         let Some(Asked { begun, last }) = self.udp[client].asked.remove(&ticket) else {
             return Err(violation(
                 b"",
-                format!("UDP client {client} was told twice how its {} ended", ticket.0),
+                format!("UDP client {client} got the outcome of its {} twice", ticket.0),
             ));
         };
         let key = begun.as_ref().map(|begun| Rc::clone(&begun.key)).unwrap_or_default();
         self.note(&key, |_| {
-            let told = match &outcome {
+            let text = match &outcome {
                 Outcome::Done(answer) => {
                     let Answer { status, revision, result, value } = answer;
                     format!("{} revision {revision} result {result} {}", status.name(), World::shown(value))
                 }
                 other => format!("{other:?}"),
             };
-            format!("UDP client {client} is told of its {}: {told}", ticket.0)
+            format!("UDP client {client} gets the outcome of its {}: {text}", ticket.0)
         });
         match outcome {
             Outcome::Done(answer) => {

@@ -118,8 +118,8 @@ pub struct Leaves {
     /// Handles that are not in use, linked by `next`.
     free: u32,
     /// Leaves of databases that were cleared, linked by `next`.
-    pending_free_bytes: u32,
-    condemned_count: usize,
+    pending_free: u32,
+    pending_free_count: usize,
     leaf_buckets: usize,
 }
 
@@ -137,8 +137,8 @@ impl Leaves {
             arena,
             homes,
             free: NONE,
-            pending_free_bytes: NONE,
-            condemned_count: 0,
+            pending_free: NONE,
+            pending_free_count: 0,
             leaf_buckets,
         }
     }
@@ -162,7 +162,7 @@ impl Leaves {
 
     /// Whether leaves of cleared databases wait for [`drain_pending_free`](Self::drain_pending_free).
     pub fn has_pending_free(&self) -> bool {
-        self.pending_free_bytes != NONE
+        self.pending_free != NONE
     }
 
     /// Bytes of the pool that one leaf uses.
@@ -297,22 +297,22 @@ impl Leaves {
 
     /// Puts a whole list of leaves, from `head` to `tail`, among those that wait to be freed.
     pub(super) fn condemn(&mut self, head: u32, tail: u32, count: usize) {
-        self.get_mut(tail).next = self.pending_free_bytes;
-        self.pending_free_bytes = head;
-        self.condemned_count += count;
+        self.get_mut(tail).next = self.pending_free;
+        self.pending_free = head;
+        self.pending_free_count += count;
     }
 
     /// Frees up to `leaves_max` leaves of cleared databases, showing their addresses to `visit`. True: more are
     /// waiting.
     pub fn drain_pending_free(&mut self, leaves_max: usize, mut visit: impl FnMut(Address)) -> bool {
         for _ in 0..leaves_max {
-            let id = self.pending_free_bytes;
+            let id = self.pending_free;
             if id == NONE {
                 return false;
             }
             self.get(id).entries().for_each(|entry| visit(entry.address()));
-            self.pending_free_bytes = self.get(id).next;
-            self.condemned_count -= 1;
+            self.pending_free = self.get(id).next;
+            self.pending_free_count -= 1;
             self.free(id);
         }
         self.has_pending_free()
@@ -343,8 +343,8 @@ impl Leaves {
             let next = |id: &u32| Some(self.get(*id).next).filter(|id| *id != NONE);
             std::iter::successors(Some(head).filter(|id| *id != NONE), next).count()
         };
-        assert_eq!(count(self.pending_free_bytes), self.condemned_count);
-        assert_eq!(owned + self.condemned_count, self.leaf_count());
+        assert_eq!(count(self.pending_free), self.pending_free_count);
+        assert_eq!(owned + self.pending_free_count, self.leaf_count());
         assert_eq!(self.leaf_count() + count(self.free), self.arena.len());
         for leaf in &self.arena {
             let buckets = leaf.table.num_buckets();

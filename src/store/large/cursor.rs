@@ -50,7 +50,7 @@ impl LargeCursor {
 
 impl Larges {
     /// Walks to the span of the cursor, or to the last one if it is behind them. False: it is behind them.
-    pub fn settle(&self, cursor: &mut LargeCursor) -> bool {
+    pub fn advance_position(&self, cursor: &mut LargeCursor) -> bool {
         let object = self.object(cursor.id);
         let index = cursor.offset / self.segment_bytes as u64;
         let is_within = index < u64::from(object.span_count);
@@ -72,7 +72,7 @@ impl Larges {
     /// Where the byte at the cursor lies, and how many contiguous bytes of capacity begin there (0: at the end).
     fn locate(&self, cursor: &mut LargeCursor) -> (SegmentId, usize, usize) {
         let span_bytes = self.segment_bytes as u64;
-        if self.settle(cursor) {
+        if self.advance_position(cursor) {
             let within = (cursor.offset % span_bytes) as usize;
             return (self.place(cursor.position.span).0, within, self.segment_bytes - within);
         }
@@ -109,18 +109,18 @@ impl Larges {
         self.slice_mut(pool, &mut self.fill_cursor(id))
     }
 
-    /// As many pieces of the unfilled bytes, in order, as fit into `keyspaces`, at most `len_max` bytes; how many.
-    pub fn keyspaces<'a>(
+    /// As many pieces of the unfilled bytes, in order, as fit into `spaces`, at most `len_max` bytes; how many.
+    pub fn spaces<'a>(
         &self,
         pool: &'a mut Pool,
         id: LargeId,
         len_max: u64,
-        keyspaces: &mut [IoSliceMut<'a>],
+        spaces: &mut [IoSliceMut<'a>],
     ) -> usize {
         let mut cursor = self.fill_cursor(id);
         let mut pieces = [Piece { segment: SegmentId(0), offset: 0, len: 0 }; SPACES_MAX];
         let (mut count, mut left) = (0, len_max);
-        while count < SPACES_MAX.min(keyspaces.len()) && left > 0 {
+        while count < SPACES_MAX.min(spaces.len()) && left > 0 {
             let (segment, offset, capacity) = self.locate(&mut cursor);
             let len = left.min(capacity as u64) as usize;
             if len == 0 {
@@ -131,7 +131,7 @@ impl Larges {
             left -= len as u64;
             cursor.advance(len);
         }
-        pool.pieces_mut(&pieces[..count], keyspaces);
+        pool.pieces_mut(&pieces[..count], spaces);
         count
     }
 

@@ -230,9 +230,9 @@ fn the_hint_says_when_something_may_expire() {
     assert_eq!((store.next_expiry_hint(), store.len(DB)), (None, 2));
 }
 
-/// What was seen ahead counts for nothing once its record is another's, or dead, or in another database.
+/// A hint counts for nothing once its record is another's, or dead, or in another database.
 #[test]
-fn what_was_sighted_is_void_when_a_record_has_moved_or_gone() {
+fn a_hint_is_void_when_a_record_has_moved_or_gone() {
     let get = |store: &mut Store, hint: &LookupHint| match store.get_hinted(DB, b"k", hint, NOW) {
         Some(Value::Inline(bytes)) => Some(bytes.to_vec()),
         Some(Value::Large { .. }) => panic!("it is short"),
