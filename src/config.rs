@@ -9,6 +9,7 @@ use crate::limits::{
 use crate::time::Millis;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a server is started with. Begin with the default and change what should differ:
@@ -55,6 +56,12 @@ pub struct ServerOptions {
     pub password: Option<Vec<u8>>,
     /// What requests to the admin port must carry, probes aside: 16 to 512 visible ASCII characters. Not shown by `Debug`.
     pub admin_token: Option<Vec<u8>>,
+    /// Where what is changed is kept over a restart, if it is; the directory is made if it is not there.
+    pub data_dir: Option<PathBuf>,
+    /// When what is changed is durable, with a data directory. Default: within a second.
+    pub durability: Durability,
+    /// Bytes of the journal after which a checkpoint is written; `None`: as many as the memory limit, 64 MiB at least.
+    pub journal_bytes: Option<u64>,
     /// Whether each request and its reply are logged. Values are not shown.
     pub log_requests: bool,
     /// Whether DEBUG SLEEP, which stops the whole server for a while, is served.
@@ -79,6 +86,9 @@ impl Default for ServerOptions {
             write_timeout: Duration::from_secs(30),
             password: None,
             admin_token: None,
+            data_dir: None,
+            durability: Durability::default(),
+            journal_bytes: None,
             log_requests: false,
             debug_commands: false,
         }
@@ -105,6 +115,9 @@ impl fmt::Debug for ServerOptions {
             write_timeout,
             password,
             admin_token,
+            data_dir,
+            durability,
+            journal_bytes,
             log_requests,
             debug_commands,
         } = self;
@@ -125,6 +138,9 @@ impl fmt::Debug for ServerOptions {
             .field("write_timeout", write_timeout)
             .field("password", &password.as_ref().map(|_| "hidden"))
             .field("admin_token", &admin_token.as_ref().map(|_| "hidden"))
+            .field("data_dir", data_dir)
+            .field("durability", durability)
+            .field("journal_bytes", journal_bytes)
             .field("log_requests", log_requests)
             .field("debug_commands", debug_commands)
             .finish()
@@ -135,6 +151,11 @@ impl ServerOptions {
     /// The memory limit as a length in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         usize::try_from(self.memory_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of the journal after which a checkpoint is written.
+    pub(crate) fn journal_bytes(&self) -> u64 {
+        self.journal_bytes.unwrap_or(self.memory_bytes.max(64 * MIB as u64))
     }
 
     /// Checks the bounds of single fields.
@@ -153,6 +174,12 @@ impl ServerOptions {
         }
         if self.password.as_ref().is_some_and(|password| password.len() > PASSWORD_BYTES_MAX) {
             return Err(format!("the password is longer than {PASSWORD_BYTES_MAX} bytes"));
+        }
+        if self.journal_bytes.is_some_and(|bytes| bytes < MIB as u64) {
+            return Err("--journal-size must be at least 1MiB".to_owned());
+        }
+        if self.durability == Durability::Always {
+            return Err("durability (--durability) must be everysec or os".to_owned());
         }
         if self.admin.is_some_and(|admin| admin == self.tcp && admin.port() != 0) {
             return Err(format!(
@@ -177,8 +204,10 @@ pub enum OnFull {
 
 /// When what was changed is durable, with a data directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Durability {
     /// Before it is acknowledged.
+    #[cfg_attr(feature = "cli", value(skip))]
     Always,
     /// Within a second or so.
     #[default]

@@ -134,6 +134,14 @@ errors! {
     UnknownCategory = "ERR Unknown category '%'";
     /// Pannier's: the part is the verb.
     NotPersistent = "ERR '%' is not possible: this server keeps nothing on disk";
+    /// Pannier's: it would hold all clients up.
+    SaveStops = "ERR SAVE would stop all clients while the disk works: use BGSAVE; LASTSAVE tells when it is done";
+    SaveUnderWay = "ERR Background save already in progress";
+    Loading = "LOADING Redis is loading the dataset in memory";
+    /// Pannier's: INFO says what the system said.
+    Misconf = "MISCONF Errors writing to the data directory: writes are refused until it works again. INFO persistence tells why.";
+    /// Pannier's.
+    ExecMisconf = "EXECABORT Transaction discarded because of: MISCONF Errors writing to the data directory. INFO persistence tells why.";
     UnblockReason = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
     /// Pannier's: what Redis can change while it runs, and Pannier cannot.
     ConfigFixed = "ERR CONFIG SET failed (possibly related to argument '%') - it cannot be changed while the server runs";
@@ -174,8 +182,18 @@ errors! {
 }
 
 /// The codes with which a text can begin.
-pub const ERROR_CODES: [&str; 8] =
-    ["ERR", "NOAUTH", "NOPROTO", "OOM", "WRONGPASS", "EXECABORT", "WRONGTYPE", "BUSYKEY"];
+pub const ERROR_CODES: [&str; 10] = [
+    "ERR",
+    "NOAUTH",
+    "NOPROTO",
+    "OOM",
+    "WRONGPASS",
+    "EXECABORT",
+    "WRONGTYPE",
+    "BUSYKEY",
+    "LOADING",
+    "MISCONF",
+];
 
 impl ErrorKind {
     /// The index of its code in [`ERROR_CODES`].

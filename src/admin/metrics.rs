@@ -9,6 +9,7 @@ use super::{Fullness, Readiness, Text};
 use crate::command::VERBS;
 use crate::engine::Engine;
 use crate::frames::counters::Counters as FrameCounters;
+use crate::journal::{JournalStatus, WriteGate};
 use crate::metrics::ProcessStats;
 use crate::metrics::VerbMetrics;
 use crate::mutation::Database;
@@ -43,6 +44,7 @@ pub(super) fn write(text: &mut Text, server: &Server, readiness: Readiness) -> R
     memory(text, engine)?;
     keys(text, engine, frames)?;
     cleaning(text, engine)?;
+    journal(text, engine)?;
     turns(text, process_stats)?;
     process(text, process_stats)
 }
@@ -65,8 +67,26 @@ fn gauge(text: &mut Text, name: &str, help: &str, value: impl Display) -> Result
 fn state(text: &mut Text, readiness: Readiness) -> Result {
     family(text, "pannier_build_info", "gauge", "Always 1; the labels say what runs.")?;
     writeln!(text, "pannier_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))?;
-    let help = "Whether /readyz answers 200: 0 while the server stops, and while its UDP socket fails.";
+    let help = "Whether /readyz answers 200: 0 while the server loads or stops, and while its disk or UDP socket fails.";
     gauge(text, "pannier_ready", help, u8::from(readiness == Readiness::Ready))
+}
+
+/// All zero without a data directory.
+fn journal(text: &mut Text, engine: &Engine) -> Result {
+    let status = engine.persistence.status;
+    let of = |value: fn(&JournalStatus) -> u64| status.as_ref().map_or(0, value);
+    let help = "Bytes of the journal that a start would replay.";
+    gauge(text, "pannier_journal_bytes", help, of(|status| status.journal_bytes))?;
+    let help = "Bytes of the last checkpoint.";
+    gauge(text, "pannier_checkpoint_bytes", help, of(|status| status.checkpoint_bytes))?;
+    let help = "Changes that are not durable yet.";
+    let behind = of(|status| status.revision.0 - status.durable.0.min(status.revision.0));
+    gauge(text, "pannier_journal_pending_changes", help, behind)?;
+    let help = "Whether writes are refused because the data directory cannot be written to.";
+    let refuses = engine.persistence.gate == WriteGate::Refuse;
+    gauge(text, "pannier_journal_refusing", help, u8::from(refuses))?;
+    let help = "Writes to the data directory, and syncs, that failed.";
+    counter(text, "pannier_journal_failures_total", help, of(|status| status.failure_count))
 }
 
 fn requests(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result {

@@ -24,6 +24,7 @@ pub use history::History;
 pub use http::{REQUEST_BYTES_MAX, REQUEST_HEADERS_MAX};
 
 use crate::engine::Engine;
+use crate::journal::status::LastError;
 use crate::server::Server;
 use crate::time::Now;
 use http::{Content, Status};
@@ -99,6 +100,12 @@ pub enum Readiness {
     Draining {
         connections: usize,
     },
+    /// The data directory is loaded: so many hundredths of it are.
+    Loading {
+        percent: u64,
+    },
+    /// Writes are refused, because the data directory cannot be written to.
+    DiskFails(LastError),
     /// The datagram socket fails, so many times in a row; what the system says of it.
     UdpFails {
         error: &'static str,
@@ -112,6 +119,12 @@ impl fmt::Display for Readiness {
             Readiness::Ready => formatter.write_str("ready"),
             Readiness::Draining { connections } => {
                 write!(formatter, "not ready: the server stops; connections to flush: {connections}")
+            }
+            Readiness::Loading { percent } => {
+                write!(formatter, "not ready: loading the data directory ({percent} %)")
+            }
+            Readiness::DiskFails(error) => {
+                write!(formatter, "not ready: writes are refused: {error}")
             }
             Readiness::UdpFails { error, times } => {
                 write!(formatter, "not ready: the UDP socket fails: {error} ({times} times in a row)")

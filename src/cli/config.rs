@@ -123,6 +123,9 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         write_timeout,
         password,
         admin_token,
+        data_dir,
+        durability,
+        journal_bytes: _,
         log_requests,
         // Only programs can set it.
         debug_commands: _,
@@ -158,6 +161,9 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         },
         Setting::file("log-level-file", log_level_file.as_deref()),
         Setting::word("log-format", &word_of(log_format)),
+        Setting::file("data-dir", data_dir.as_deref()),
+        Setting::word("durability", if data_dir.is_some() { durability.name() } else { "none" }),
+        Setting::size("journal-size", if data_dir.is_some() { server.journal_bytes() } else { 0 }),
         Setting::switch("log-requests", *log_requests),
     ]
 }

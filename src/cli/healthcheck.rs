@@ -37,6 +37,8 @@ impl HealthcheckArgs {
         let elsewhere = "The address comes from --tcp or PANNIER_TCP";
         let check = || server.connect_or(elsewhere)?.ping().map_err(|error| explain(error, elsewhere));
         match check() {
+            // A server that loads its data is alive, and is not helped by a new start.
+            Err(failure) if failure.message.starts_with("LOADING ") => Ok(Exit::Done),
             // A server that wants another password is alive: the file may be newer than its last SIGHUP.
             Err(failure) if failure.exit != Exit::NotAuthenticated => {
                 Err(Failure::new(Exit::Refused, failure.message))

@@ -12,6 +12,7 @@
 //! | `call.rs` | `call`: any command, and how replies are shown |
 //! | `interactive.rs`, `editor.rs` | `cli`: a prompt, with history and completion |
 //! | `healthcheck.rs` | `healthcheck` |
+//! | `check.rs` | `check`: whether a data directory can be loaded |
 //! | `bench/` | `bench`: a load generator |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
 //! | `simulate.rs` | `simulate`: the simulator over many seeds |
@@ -31,6 +32,7 @@
 mod address;
 mod bench;
 mod call;
+mod check;
 mod config;
 mod connection;
 mod demo;
@@ -167,6 +169,7 @@ Examples:
     /// Takes a few seconds and free ports of 127.0.0.1. Exit code 0: all that it promises held; 1: something did not.
     Demo,
     Simulate(simulate::SimulateArgs),
+    Check(check::CheckArgs),
     /// Show the effective configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -243,6 +246,7 @@ fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Fail
         Command::Healthcheck(args) => args.run(),
         Command::Demo => demo::run(out),
         Command::Simulate(args) => args.run(out),
+        Command::Check(args) => args.run(out),
         Command::Config(config::ConfigCommand::Print(args)) => args.run(matches, out),
         Command::Man { dir } => man::run(Cli::command(), dir.as_deref(), out),
         Command::Bench(args) => args.run(out),

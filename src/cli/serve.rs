@@ -21,7 +21,7 @@ use super::{
     units::{Amount, parse_amount, parse_duration, parse_size},
 };
 use crate::{
-    config::{OnFull, ServerOptions},
+    config::{Durability, OnFull, ServerOptions},
     limits, net,
 };
 
@@ -114,6 +114,15 @@ pub struct ServeArgs {
     /// How a log line looks
     #[arg(long, env = "PANNIER_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
+    /// Keep what is changed in this directory, over restarts; it is made if it is not there
+    #[arg(long, env = "PANNIER_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// When what is changed is durable, with --data-dir [default: everysec]
+    #[arg(long, env = "PANNIER_DURABILITY", value_enum, requires = "data_dir")]
+    durability: Option<Durability>,
+    /// Write a checkpoint when the journal in --data-dir is this long [default: as long as --memory, 64MiB at least]
+    #[arg(long, env = "PANNIER_JOURNAL_SIZE", value_name = "SIZE", value_parser = parse_size, requires = "data_dir")]
+    journal_size: Option<u64>,
     /// Log a line for each request and each reply
     #[arg(long, env = "PANNIER_LOG_REQUESTS", value_parser = BoolishValueParser::new())]
     log_requests: bool,
@@ -175,6 +184,9 @@ impl ServeArgs {
             write_timeout: self.write_timeout,
             password: password.map(Secret::into_bytes),
             admin_token: admin_token.map(Secret::into_bytes),
+            data_dir: self.data_dir,
+            durability: self.durability.unwrap_or_default(),
+            journal_bytes: self.journal_size,
             log_requests: self.log_requests,
             ..ServerOptions::default()
         };

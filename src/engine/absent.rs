@@ -1,10 +1,10 @@
-//! What belongs to features of Redis that this server does not have: a cluster, copies on other machines, files, users,
+//! What belongs to features of Redis that this server does not have: a cluster, copies on other machines, users,
 //! modules, blocked clients, tracked keys. Each answers as a Redis does that runs without the feature; what could only
 //! pretend is an error that says so.
 
 use super::{Call, Flow, Outcome, REDIS_VERSION};
 use crate::{
-    command::{CATEGORIES, VERBS, VerbId},
+    command::{CATEGORIES, VERBS},
     reply::{ErrorKind, Part},
     wire::number::parse_i64,
 };
@@ -22,15 +22,6 @@ pub fn role<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.out.integer(0);
     call.out.array(0);
     Ok(Flow::Done)
-}
-
-/// `SAVE`, `BGSAVE [SCHEDULE]`, `BGREWRITEAOF`: an OK would promise what a restart does not keep.
-pub fn save<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    let is_background = call.verb.id == VerbId::Bgsave;
-    if is_background && (call.args.len() > 2 || call.args.len() == 2 && !call.is_word(1, "SCHEDULE")) {
-        return Err(ErrorKind::Syntax.plain());
-    }
-    Err(ErrorKind::NotPersistent.of(call.verb.name.as_bytes()))
 }
 
 /// `LOLWUT [VERSION n] …`: as a Redis that has no picture for its version.

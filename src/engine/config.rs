@@ -2,7 +2,7 @@
 
 use super::{Call, Engine, Flow, Outcome};
 use crate::{
-    config::{LogLevel, OnFull, TimeLimit},
+    config::{Durability, LogLevel, OnFull, TimeLimit},
     limits::SLOWLOG_LEN_MAX,
     reply::{Error, ErrorKind, Part},
     wire::{arguments::Arg, glob, number::parse_i64},
@@ -84,9 +84,22 @@ const fn same(
     Parameter { name, get, setting: Setting::Same(meaning) }
 }
 
-static PARAMETERS: [Parameter; 19] = [
-    same("appendonly", word, |_, text| text.write_str("no")),
+static PARAMETERS: [Parameter; 21] = [
+    same("appendonly", word, |engine, text| {
+        text.write_str(if engine.options.data_dir.is_some() { "yes" } else { "no" })
+    }),
+    same("appendfsync", word, |engine, text| {
+        text.write_str(match engine.options.durability {
+            Durability::Always => "always",
+            Durability::Everysec => "everysec",
+            Durability::Os => "no",
+        })
+    }),
     fixed("bind", |engine, text| write!(text, "{}", engine.options.tcp.ip())),
+    fixed("dir", |engine, text| match &engine.options.data_dir {
+        Some(path) => write!(text, "{}", path.display()),
+        None => Ok(()),
+    }),
     fixed("databases", |engine, text| write!(text, "{}", engine.options.databases)),
     fixed("enable-debug-command", |engine, text| {
         text.write_str(if engine.options.debug_commands { "yes" } else { "no" })

@@ -3,8 +3,8 @@
 
 use super::{
     Call, Continuation, Flow, Outcome, absent, bitfield, bitop, bits, client, commands, config, counters,
-    dump, expire, handshake, help, info, keys, latency, lcs, memory, multiple, object, ranges, restore, scan,
-    server, set, slowlog, sort, strings,
+    dump, expire, handshake, help, info, keys, latency, lcs, memory, multiple, object, persistence, ranges,
+    restore, scan, server, set, slowlog, sort, strings,
 };
 use crate::{command::VerbId, reply::ErrorKind};
 
@@ -140,8 +140,8 @@ impl<'a> Call<'_, 'a, '_> {
             V::CommandGetkeys => commands::getkeys(self),
             V::CommandGetkeysandflags => commands::getkeysandflags(self),
             V::Time => server::time(self),
-            V::Lastsave => server::lastsave(self),
-            V::Save | V::Bgsave | V::Bgrewriteaof => absent::save(self),
+            V::Lastsave => persistence::lastsave(self),
+            V::Save | V::Bgsave | V::Bgrewriteaof => persistence::save(self),
             V::Role => absent::role(self),
             V::Lolwut => absent::lolwut(self),
             V::AclWhoami => absent::acl_whoami(self),

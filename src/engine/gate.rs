@@ -73,20 +73,27 @@ pub struct Timing<'a> {
 }
 
 impl Engine {
-    /// Whether a verb has to wait for the end of a pause. `queued` are the flags of what a transaction holds: EXEC
+    /// Whether a verb has to wait for the end of a pause, or for the disk. `queued` are the flags of what a transaction holds: EXEC
     /// writes if something in it does. CLIENT is never held, so that a pause can be ended.
     #[must_use]
     pub fn is_held(&self, verb: &Verb, queued: Flags, now: Millis) -> bool {
         let writes = verb.flags.has(Flags::WRITE)
             || verb.id == crate::command::VerbId::Exec && queued.has(Flags::WRITE);
-        self.pause.holds(writes, now) && verb.container() != Some("client")
+        let waits = writes && self.persistence.holds_writers(&self.store);
+        (waits || self.pause.holds(writes, now)) && verb.container() != Some("client")
+    }
+
+    /// Something was held: if that is for the disk's sake, it is looked at again when the disk is done.
+    pub fn note_held(&mut self) {
+        self.persistence.has_held |= !self.persistence.is_open(&self.store);
     }
 
     /// Whether an operation of frames has to wait for the end of a pause. HELLO never has: it opens a session and
     /// touches no key.
     #[must_use]
     pub fn is_frame_held(&self, op: Op, now: Millis) -> bool {
-        op != Op::Hello && self.pause.holds(op.is_write(), now)
+        let waits = self.persistence.holds_frame(op.is_write(), &self.store);
+        op != Op::Hello && (waits || self.pause.holds(op.is_write(), now))
     }
 
     /// An operation of frames runs now.

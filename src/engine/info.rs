@@ -160,17 +160,8 @@ fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
     )
 }
 
-fn persistence(_: &Engine, _: Millis, text: &mut String) -> Result {
-    lines!(text,
-        "loading": 0,
-        "async_loading": 0,
-        "rdb_changes_since_last_save": 0,
-        "rdb_bgsave_in_progress": 0,
-        "rdb_last_bgsave_status": "ok",
-        "aof_enabled": 0,
-        "aof_rewrite_in_progress": 0,
-        "aof_last_write_status": "ok",
-    )
+fn persistence(engine: &Engine, _: Millis, text: &mut String) -> Result {
+    super::persistence::info(engine, text)
 }
 
 fn stats(engine: &Engine, _: Millis, text: &mut String) -> Result {

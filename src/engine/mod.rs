@@ -60,6 +60,7 @@ pub mod names;
 mod object;
 pub mod ops;
 mod password;
+pub mod persistence;
 mod ranges;
 mod restore;
 mod scan;
@@ -110,6 +111,8 @@ pub struct Engine {
     pub client_names: Names,
     /// CLIENT PAUSE.
     pub pause: gate::Pause,
+    /// What is known of the journal.
+    pub persistence: persistence::Persistence,
     /// What is left of the turn of the client that is served; the server refills it, commands charge it.
     pub meter: Meter,
     /// What the server was started with, the password aside.
@@ -200,6 +203,7 @@ impl Engine {
             process_stats: ProcessStats::default(),
             client_names: Names::new(options.max_clients),
             pause: gate::Pause::default(),
+            persistence: persistence::Persistence::default(),
             meter: Meter::new(meter::TURN_UNITS),
             was_long_step: false,
             slowlog: Slowlog::new(),

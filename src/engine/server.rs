@@ -1,4 +1,4 @@
-//! Verbs about the server as a whole: TIME, LASTSAVE, WAIT, DEBUG, FUNCTION.
+//! Verbs about the server as a whole: TIME, WAIT, DEBUG, FUNCTION.
 
 use super::{Call, Flow, Outcome};
 use crate::{
@@ -16,12 +16,6 @@ pub fn time<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         call.out.bulk(write_u64(number, &mut digits));
     }
     Ok(Flow::Done)
-}
-
-/// `LASTSAVE`: nothing is saved; the time of the start stands for it.
-pub fn lastsave<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    let started_s = call.now.0.saturating_sub(call.engine.process_stats.uptime_ms) / 1000;
-    call.done(started_s as i64)
 }
 
 /// `WAIT replicas ms`: there are no replicas, so nothing is waited for.

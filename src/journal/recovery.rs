@@ -302,6 +302,37 @@ impl<F> Recovery<F> {
         Ok(Some(self.recovered.clone()))
     }
 
+    /// Verifies everything and loads nothing: what a start would apply.
+    ///
+    /// # Errors
+    /// See [`RecoveryError`].
+    pub fn verify_all<S: Storage<File = F>>(mut self, disk: &mut S) -> Result<Recovered, RecoveryError> {
+        while let Stage::Verify { index, verifier } = std::mem::replace(&mut self.stage, Stage::Done) {
+            self.verify(disk, (index, verifier), u64::MAX >> 1)?;
+        }
+        if let Some(number) = self.recovered.survey.manifest.and_then(|manifest| manifest.checkpoint) {
+            let name = checkpoint_name(number);
+            let mut reader = Reader::open(disk, &name).map_err(|error| open_error(&name, error))?;
+            loop {
+                match reader.next(disk).map_err(io_error(&name))? {
+                    ReadStep::Frame(frame, _) if frame.is_end() => {
+                        self.needed = frame.head.last_revision;
+                        break;
+                    }
+                    ReadStep::Frame(..) => {}
+                    ReadStep::End | ReadStep::Damaged => {
+                        let damaged = Problem::Damaged { offset: reader.offset(), len: reader.file_len() };
+                        return problem(&name, damaged);
+                    }
+                }
+            }
+            self.recovered.checkpoint_bytes = reader.file_len();
+            self.check_checkpoint()?;
+        }
+        self.recovered.journal_bytes = self.recovered.journals.iter().map(|verified| verified.end).sum();
+        Ok(self.recovered)
+    }
+
     fn verify<S: Storage<File = F>>(
         &mut self,
         disk: &mut S,
@@ -518,4 +549,24 @@ pub fn cut<S: Storage>(disk: &mut S, name: &str, len: u64) -> io::Result<()> {
         disk.set_len(&file, len)?;
     }
     disk.sync(&file)
+}
+
+/// Cuts a file of the journal where its damage begins, and removes those behind it: what they held is lost. False: the
+/// damage is nowhere that can be cut.
+///
+/// # Errors
+/// What the system says.
+pub fn truncate<S: Storage>(disk: &mut S, damage: &RecoveryError, survey: &Survey) -> io::Result<bool> {
+    let number = storage::journal_number(&damage.file);
+    let Some(number) = number.filter(|_| matches!(damage.problem, Problem::Damaged { .. })) else {
+        return Ok(false);
+    };
+    let Ok(mut verifier) = Verifier::open(disk, &damage.file) else { return Ok(false) };
+    let Some(found) = verifier.step(disk, u64::MAX >> 1)? else { return Ok(false) };
+    for behind in survey.journals.iter().filter(|other| **other > number) {
+        disk.remove(&journal_name(*behind))?;
+    }
+    cut(disk, &damage.file, found.end)?;
+    disk.sync_dir()?;
+    Ok(true)
 }

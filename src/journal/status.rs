@@ -5,6 +5,7 @@ pub use crate::config::Durability;
 use super::job::DiskError;
 use crate::mutation::Revision;
 use crate::time::Millis;
+use std::{fmt, io};
 
 /// What holds for commands that may change a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,22 @@ pub enum Condition {
     Mending,
 }
 
+/// What was being done when the disk failed, and the system's number for why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastError {
+    pub doing: &'static str,
+    pub code: Option<i32>,
+}
+
+impl fmt::Display for LastError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            Some(code) => write!(formatter, "{} failed: {}", self.doing, io::Error::from_raw_os_error(code)),
+            None => write!(formatter, "{} failed", self.doing),
+        }
+    }
+}
+
 /// How the last checkpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastCheckpoint {
@@ -37,7 +54,7 @@ pub struct LastCheckpoint {
 }
 
 /// A journal's state and figures.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct JournalStatus {
     pub durability: Durability,
     pub condition: Condition,
@@ -60,8 +77,8 @@ pub struct JournalStatus {
     /// Failed writes and syncs, and times that one group was larger than the feed.
     pub failure_count: u64,
     pub lost_count: u64,
-    /// The failure that is not over yet: what was being done, and what the system said.
-    pub last_error: Option<String>,
+    /// The failure that is not over yet.
+    pub last_error: Option<LastError>,
 }
 
 impl JournalStatus {
@@ -99,6 +116,6 @@ impl JournalStatus {
 
     pub(super) fn fail(&mut self, error: &DiskError) {
         self.failure_count += 1;
-        self.last_error = Some(format!("{} failed: {}", error.doing, error.error));
+        self.last_error = Some(LastError { doing: error.doing, code: error.error.raw_os_error() });
     }
 }

@@ -1,7 +1,9 @@
 //! How the memory limit is divided between the store, the buffers and the tables, before anything is opened.
 
+use super::disk::STACK_BYTES;
 use super::{ServerOptions, StartError, admin::AdminPort, peers::Peers};
 use crate::frames::FrameServer;
+use crate::journal::{BUFFER_COUNT, CHECKPOINT_BUFFER_COUNT};
 use crate::limits::{CLIENTS_DEFAULT, KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::Server;
 
@@ -12,6 +14,10 @@ pub(super) struct Budget {
     pub(super) output_bytes: usize,
     pub(super) queue_bytes: usize,
     pub(super) udp_clients: usize,
+    /// Bytes of the change feed's ring, of the store's; 0 without a data directory.
+    pub(super) feed_bytes: usize,
+    /// Bytes of one buffer of the journal.
+    pub(super) journal_buffer_bytes: usize,
     /// Bytes that the system may hold of what one client has sent and the server has not read. They are not a part of
     /// the limit, but a container pays for them.
     pub(super) receive_bytes: usize,
@@ -58,6 +64,9 @@ impl Budget {
             + share / 2
             + FrameServer::memory_bytes(udp_clients)
             + if options.admin.is_some() { AdminPort::MEMORY_BYTES } else { 0 };
+        let journal_buffer_bytes = power_of_two(memory_bytes / 512, 128 * KIB, MIB);
+        let has_journal = options.data_dir.is_some();
+        let fixed = fixed + if has_journal { journal_bytes(journal_buffer_bytes) } else { 0 };
         let clients = options.max_clients.saturating_mul(CLIENT_BYTES);
         let store_bytes = memory_bytes.saturating_sub(fixed).saturating_sub(clients);
         if store_bytes < STORE_BYTES_MIN {
@@ -69,11 +78,23 @@ impl Budget {
             output_bytes: share,
             queue_bytes: share / 2,
             udp_clients,
+            feed_bytes: if has_journal { power_of_two(memory_bytes / 64, 512 * KIB, 8 * MIB) } else { 0 },
+            journal_buffer_bytes,
             receive_bytes: (memory_bytes / 1024)
                 .saturating_sub(RECEIVE_BYTES_LESS)
                 .clamp(RECEIVE_BYTES_MIN, RECEIVE_BYTES_MAX),
         })
     }
+}
+
+/// Bytes that a journal takes beside the store: its buffers, a checkpoint's, and the stack of the disk's thread.
+const fn journal_bytes(buffer_bytes: usize) -> usize {
+    (BUFFER_COUNT + CHECKPOINT_BUFFER_COUNT) * buffer_bytes + STACK_BYTES
+}
+
+/// The power of two at or below `bytes`, between two others.
+fn power_of_two(bytes: usize, least: usize, most: usize) -> usize {
+    (1 << bytes.max(1).ilog2()).clamp(least, most)
 }
 
 /// Says what fits: another number of clients where that helps, else a larger limit.

@@ -7,13 +7,16 @@ mod acceptor;
 mod admin;
 mod budget;
 mod clock;
+mod data_dir;
 mod descriptors;
+mod disk;
 mod handle;
 mod listener;
 mod log_level;
 mod loop_stats;
 mod notify;
 mod peers;
+mod persistence;
 mod process;
 mod reactor;
 mod refusals;
@@ -25,6 +28,8 @@ mod udp_health;
 pub use crate::config::{OnFull, ServerOptions};
 #[doc(hidden)]
 pub use budget::default_max_clients;
+#[doc(hidden)]
+pub use data_dir::{DataDir, Lock};
 pub use handle::Handle;
 #[doc(hidden)]
 pub use process::process_stats as fill_process_stats;

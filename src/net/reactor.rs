@@ -8,6 +8,7 @@
 //!
 //! Connections with work left over stay in the queue of [`Peers`], and then the next poll does not wait.
 
+use super::StartError;
 use super::acceptor::Acceptor;
 use super::admin::{AdminPort, CONNECTIONS_MAX};
 use super::clock::Clock;
@@ -15,16 +16,19 @@ use super::listener::Listener;
 use super::log_level;
 use super::loop_stats::LoopStats;
 use super::peers::{FIRST_TOKEN, GROUP_LEN, Peers};
+use super::persistence::Persistence;
 use super::refusals::{Change, Refusals};
 use super::signal::Signals;
 use super::udp::UdpPort;
 use crate::admin::Readiness;
 use crate::config::LogLevel;
 use crate::connection::ConnectionId;
+use crate::engine::persistence::{Persistence as EnginePersistence, Stage};
+use crate::journal::WriteGate;
 use crate::mutation::Database;
 use crate::server::Server;
 use crate::time::{Millis, Now};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use std::io;
 use std::time::Duration;
 
@@ -34,6 +38,8 @@ const RELOAD_SIGNAL: Token = Token(2);
 const DATAGRAMS: Token = Token(3);
 /// The admin port's listener; its connections follow, then the clients.
 const ADMIN: Token = Token(4);
+/// The disk's thread has a report.
+const DISK: Token = Token(FIRST_TOKEN - 1);
 
 /// Events taken from one poll.
 const EVENTS_PER_TURN: usize = 1024;
@@ -61,6 +67,7 @@ pub struct Reactor {
     acceptor: Acceptor,
     udp: Option<UdpPort>,
     admin: Option<AdminPort>,
+    persistence: Option<Persistence>,
     signals: Signals,
     loop_stats: LoopStats,
     server: Server,
@@ -103,6 +110,7 @@ impl Reactor {
             acceptor,
             udp,
             admin,
+            persistence: None,
             signals,
             loop_stats: LoopStats::default(),
             server,
@@ -115,11 +123,25 @@ impl Reactor {
         })
     }
 
+    /// What the disk's thread wakes this loop with.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn disk_waker(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry(), DISK)
+    }
+
+    /// From now on it loads, and then keeps, what is in a data directory.
+    pub fn remember(&mut self, persistence: Persistence) {
+        persistence.begin(&mut self.server);
+        self.persistence = Some(persistence);
+    }
+
     /// Serves until a signal or SHUTDOWN ends it and the replies in flight are flushed.
     ///
     /// # Errors
-    /// What the system says when polling fails.
-    pub fn run(&mut self) -> io::Result<()> {
+    /// Polling fails, or a data directory cannot be loaded.
+    pub fn run(&mut self) -> Result<(), StartError> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut more_maintenance = false;
         let mut now = self.clock.now();
@@ -130,7 +152,10 @@ impl Reactor {
             (now, began_us) = self.clock.turn();
             match polled {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result?,
+                result => result.map_err(|error| StartError(format!("polling failed: {error}")))?,
+            }
+            if let Some(persistence) = &mut self.persistence {
+                persistence.turn(&mut self.server, now)?;
             }
             if let Some(admin) = &mut self.admin {
                 admin.tick(&mut self.server, now);
@@ -144,6 +169,7 @@ impl Reactor {
             // After reading: what arrived while this process was stopped is not the client's delay.
             self.server.handle_deadlines(now);
             more_maintenance = self.server.maintain(now, MAINTENANCE_STEPS);
+            self.collect_changes(now);
             self.take_attention();
             self.follow_log_level();
             self.log_refusals(now.monotonic);
@@ -152,6 +178,9 @@ impl Reactor {
                 self.begin_stop(now.monotonic, "SHUTDOWN");
             }
             if self.has_stopped(now.monotonic) {
+                if let Some(persistence) = &mut self.persistence {
+                    persistence.stop(&mut self.server, now);
+                }
                 return Ok(());
             }
             let process_stats = &mut self.server.engine_mut().process_stats;
@@ -163,13 +192,20 @@ impl Reactor {
         }
     }
 
+    /// What has changed goes on its way to the disk.
+    fn collect_changes(&mut self, now: Now) {
+        if let Some(persistence) = &mut self.persistence {
+            persistence.collect(&mut self.server, now);
+        }
+    }
+
     fn serve_admin(&mut self, now: Now) {
         let Reactor { admin: Some(admin), poll, server, udp, stop_at, .. } = self else { return };
         let udp_failure = udp.as_ref().and_then(|udp| udp.failure(now.monotonic));
         let readiness = match (stop_at, udp_failure) {
             (Some(_), _) => Readiness::Draining { connections: server.connection_count() },
             (None, Some((error, times))) => Readiness::UdpFails { error, times },
-            (None, None) => Readiness::Ready,
+            (None, None) => readiness(&server.engine().persistence),
         };
         admin.serve(server, poll.registry(), readiness, now);
     }
@@ -207,14 +243,16 @@ impl Reactor {
     fn timeout(&self, now: Now, more_maintenance: bool) -> Option<Duration> {
         let accepting = self.acceptor.poll_timeout();
         let datagrams = self.udp.as_ref().is_some_and(|udp| udp.readable);
-        if more_maintenance || self.peers.queued_count() > 0 || datagrams || accepting == Some(Duration::ZERO)
-        {
+        let persistence = self.persistence.as_ref();
+        let has_work = more_maintenance || persistence.is_some_and(Persistence::has_work);
+        if has_work || self.peers.queued_count() > 0 || datagrams || accepting == Some(Duration::ZERO) {
             return Some(Duration::ZERO);
         }
         let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(&self.server, now.monotonic));
         let udp = self.udp.as_ref().and_then(|udp| udp.next_deadline(now.monotonic));
         let refusals = self.refusals.next_deadline();
-        let deadlines = [self.server.poll_deadline(now), self.stop_at, admin, udp, refusals];
+        let journal = persistence.and_then(Persistence::next_deadline);
+        let deadlines = [self.server.poll_deadline(now), self.stop_at, admin, udp, refusals, journal];
         let deadline = deadlines.into_iter().flatten().min();
         let wait = deadline.map(|at| Duration::from_millis(at.since(now.monotonic)));
         [wait, accepting].into_iter().flatten().min()
@@ -232,6 +270,8 @@ impl Reactor {
                     }
                 }
                 STOP_SIGNAL | RELOAD_SIGNAL => self.take_signals(now),
+                // It has done its work by ending the wait.
+                DISK => {}
                 token if token.0 < FIRST_TOKEN => {
                     if let Some(admin) = &mut self.admin {
                         admin.mark_ready(token, event.is_readable(), event.is_writable());
@@ -297,6 +337,7 @@ impl Reactor {
         for &id in &self.unfinished {
             self.peers.enqueue(id);
         }
+        self.collect_changes(now);
     }
 
     fn write(&mut self, group: &[ConnectionId], now: Now) {
@@ -341,4 +382,13 @@ impl Reactor {
     }
 }
 
-const _: () = assert!(ADMIN.0 + CONNECTIONS_MAX < FIRST_TOKEN);
+const _: () = assert!(ADMIN.0 + CONNECTIONS_MAX < DISK.0);
+
+/// What the data directory has to say to a probe.
+fn readiness(persistence: &EnginePersistence) -> Readiness {
+    match (persistence.stage, persistence.status.and_then(|status| status.last_error)) {
+        (Stage::Loading { done, total }, _) => Readiness::Loading { percent: done * 100 / total.max(1) },
+        (Stage::Serving, Some(error)) if persistence.gate == WriteGate::Refuse => Readiness::DiskFails(error),
+        _ => Readiness::Ready,
+    }
+}

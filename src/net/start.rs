@@ -3,6 +3,7 @@
 use super::admin::AdminPort;
 use super::budget::Budget;
 use super::listener::Listener;
+use super::persistence::Persistence;
 use super::reactor::{Reactor, Sockets};
 use super::signal::Signals;
 use super::udp::UdpPort;
@@ -48,8 +49,13 @@ impl Bound {
         process_stats.udp_port = udp.map_or(0, |udp| udp.port());
         log_start(options, udp);
         let sockets = Sockets { listener, udp: port, admin: admin_port, signals };
-        let reactor = Reactor::new(sockets, server, options.max_clients)
-            .map_err(|error| StartError(format!("the poll cannot be set up: {error}")))?;
+        let no_poll = |error| StartError(format!("the poll cannot be set up: {error}"));
+        let mut reactor = Reactor::new(sockets, server, options.max_clients).map_err(no_poll)?;
+        if let Some(path) = &options.data_dir {
+            let waker = reactor.disk_waker().map_err(no_poll)?;
+            let journal = (budget.journal_buffer_bytes, random_secret()?[0]);
+            reactor.remember(Persistence::open((path, options), journal, waker)?);
+        }
         Ok(Bound { reactor, tcp, udp, admin })
     }
 
@@ -60,7 +66,7 @@ impl Bound {
             tcp:%, udp:%, admin:%;
             "listening tcp={tcp} udp={udp} admin={admin}"
         );
-        self.reactor.run().map_err(|error| StartError(format!("polling failed: {error}")))
+        self.reactor.run()
     }
 }
 
@@ -110,7 +116,12 @@ fn build_server(options: &ServerOptions) -> Result<Server, StartError> {
         databases: options.databases,
         on_full: options.on_full,
         max_value_bytes: options.max_value_bytes,
-        first_revision: Revision(random_secret()?[0] % FIRST_REVISION_MAX),
+        // With a data directory they go on where they were.
+        first_revision: match &options.data_dir {
+            None => Revision(random_secret()?[0] % FIRST_REVISION_MAX),
+            Some(_) => Revision(0),
+        },
+        feed_bytes: budget.feed_bytes,
         ..StoreConfig::default()
     };
     let store = Store::new(config, random_secret()?).map_err(|small| {

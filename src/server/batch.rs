@@ -334,7 +334,10 @@ impl Server {
     fn fast_path_enabled(&self) -> bool {
         let slower_than_us = self.engine.runtime.slowlog_slower_than_us;
         let timed = (0..TIMED_BY_ITSELF_US).contains(&slower_than_us);
-        self.engine.pause.is_off() && !self.engine.options().log_requests && !timed
+        self.engine.pause.is_off()
+            && self.engine.persistence.is_open(&self.engine.store)
+            && !self.engine.options().log_requests
+            && !timed
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Server, Source};
 use crate::command::{Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::{Continuation, Engine, Flow, gate::PauseScope, names::Name};
+use crate::journal::{JournalStatus, WriteGate};
 use crate::reply::{Error, ErrorKind};
 use crate::time::{Millis, Now};
 use crate::wire::arguments::Args;
@@ -266,9 +267,25 @@ impl Server {
         }
     }
 
-    /// Ends a pause and has the commands that wait run.
+    /// Ends a pause.
     fn end_pause(&mut self, now: Millis) {
         self.engine.pause.end();
+        self.resume_held(now);
+    }
+
+    /// What the journal says of itself: figures, and whether writers may go on.
+    pub fn follow_journal(&mut self, status: &JournalStatus, now: Millis) {
+        let persistence = &mut self.engine.persistence;
+        (persistence.status, persistence.gate) = (Some(*status), status.gate);
+        // Where they wait on, or are refused now, they say so.
+        if persistence.has_held && status.gate != WriteGate::Wait {
+            persistence.has_held = false;
+            self.resume_held(now);
+        }
+    }
+
+    /// Has the commands that wait run.
+    fn resume_held(&mut self, now: Millis) {
         for (index, connection) in &mut self.connections {
             connection.handle_pause_end(now);
             if !connection.input.is_empty() {

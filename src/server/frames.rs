@@ -78,6 +78,7 @@ impl Server {
                 Ok(Step::Ready { frame, consumed }) => {
                     connection.request_is_whole();
                     if frame.head.op().is_some_and(|op| engine.is_frame_held(op, now.monotonic)) {
+                        engine.note_held();
                         connection.set_phase(Phase::Paused);
                         return Progress::Waiting;
                     }

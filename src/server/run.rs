@@ -124,6 +124,7 @@ impl Server {
         };
         let flow = match self.prepare(id, len, now) {
             Prepared::Held => {
+                self.engine.note_held();
                 let connection = &mut self.connections[id.index as usize];
                 connection.decoder.hold(len);
                 connection.set_phase(Phase::Paused);
@@ -300,6 +301,15 @@ impl Server {
         let Connection { session, output: pending, transaction, request, .. } = connection;
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
+        if let Some(error) = engine.persistence.refuses(verb, transaction.flags) {
+            request.refused = None;
+            transaction.dirty |= transaction.open;
+            engine.refuse(session, Some(verb.id), &error.plain(), &mut out);
+            if error == ErrorKind::ExecMisconf {
+                self.drop_transaction(id);
+            }
+            return Prepared::Answered;
+        }
         if engine.is_held(verb, transaction.flags, now.monotonic) {
             return Prepared::Held;
         }

@@ -94,6 +94,8 @@ impl Store {
     /// Evicts a little, for a change that was refused for want of memory, as a store that removes keys by itself would
     /// have. False: there is nothing left to evict. What is changed in part of a key that has gone may not be applied.
     pub fn evict_for_replay(&mut self, now: Millis) -> bool {
+        // What makes room is not refused after all.
+        self.counters.refused = self.counters.refused.saturating_sub(1);
         let policy = std::mem::replace(&mut self.removal_policy, RemovalPolicy::Own);
         let has_evicted = self.reclaim_step(now, 1);
         self.removal_policy = policy;

@@ -10,6 +10,7 @@ mod backpressure;
 mod common;
 mod hostile;
 mod lossy;
+mod persistence;
 mod server;
 #[path = "../common/transcript.rs"]
 mod transcript;

@@ -1,0 +1,274 @@
+//! A server with a data directory: it loads what is there, then keeps a journal of what changes.
+//!
+//! ```text
+//!  Loading ── a piece in each turn; clients are answered LOADING ──▶ Serving: reports in, changes out, jobs to the disk
+//! ```
+
+use super::data_dir::{DataDir, Lock};
+use super::disk::Disk;
+use super::{ServerOptions, StartError};
+use crate::engine::persistence::Stage as Shown;
+use crate::journal::recovery::{self, Recovery, RecoveryError};
+use crate::journal::worker::Worker;
+use crate::journal::{Durability, Journal, JournalConfig};
+use crate::mutation::Revision;
+use crate::server::Server;
+use crate::store::{FIRST_REVISION_MAX, RemovalPolicy};
+use crate::time::{Millis, Now};
+use mio::Waker;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Bytes of files that are loaded in one turn: a millisecond or two.
+const LOAD_BYTES_PER_TURN: u64 = 256 * 1024;
+/// Milliseconds between two lines of the log about loading.
+const LOAD_LOG_MS: u64 = 2_000;
+/// How long the end of a server waits for its disk.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// What a server keeps of its past.
+pub struct Persistence {
+    options: Options,
+    stage: Stage,
+    _lock: Lock,
+}
+
+/// What of the options concerns it.
+struct Options {
+    path: PathBuf,
+    durability: Durability,
+    journal_bytes_max: u64,
+    buffer_bytes: usize,
+    salt_seed: u64,
+    first_revision: Revision,
+}
+
+enum Stage {
+    Loading(Box<Loading>),
+    Serving {
+        journal: Box<Journal>,
+        disk: Disk,
+    },
+    /// Between two stages, and after the end.
+    Ended,
+}
+
+struct Loading {
+    data_dir: DataDir,
+    recovery: Recovery<File>,
+    began: Option<Millis>,
+    logged: Millis,
+    waker: Waker,
+}
+
+impl Persistence {
+    /// Opens the directory and looks at what is there; nothing is loaded yet.
+    ///
+    /// # Errors
+    /// The directory cannot be used, or what is there is damaged.
+    pub fn open(
+        (path, options): (&Path, &ServerOptions),
+        (buffer_bytes, salt_seed): (usize, u64),
+        waker: Waker,
+    ) -> Result<Persistence, StartError> {
+        let (mut data_dir, lock) = DataDir::open_locked(path)?;
+        let failed = |error: RecoveryError| explain(path, &error);
+        let survey = recovery::survey(&mut data_dir).map_err(failed)?;
+        let recovery = Recovery::new(&mut data_dir, survey).map_err(failed)?;
+        let options = Options {
+            path: path.to_owned(),
+            durability: options.durability,
+            journal_bytes_max: options.journal_bytes(),
+            buffer_bytes,
+            salt_seed,
+            // Most of the revisions are for the starts to come.
+            first_revision: Revision(salt_seed % (FIRST_REVISION_MAX >> 8)),
+        };
+        let loading = Loading { data_dir, recovery, began: None, logged: Millis(0), waker };
+        Ok(Persistence { options, stage: Stage::Loading(Box::new(loading)), _lock: lock })
+    }
+
+    /// Until everything is loaded the server answers so, and removes no key.
+    pub fn begin(&self, server: &mut Server) {
+        let engine = server.engine_mut();
+        engine.persistence.stage = Shown::Loading { done: 0, total: 0 };
+        engine.store.set_removal_policy(RemovalPolicy::Follow);
+    }
+
+    /// Whether there is something to do at once.
+    pub fn has_work(&self) -> bool {
+        match &self.stage {
+            Stage::Loading(_) => true,
+            Stage::Serving { journal, .. } => journal.has_work(),
+            Stage::Ended => false,
+        }
+    }
+
+    /// When there is something to do although nothing happens.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        match &self.stage {
+            Stage::Serving { journal, .. } => journal.next_deadline(),
+            _ => None,
+        }
+    }
+
+    /// Goes on: loads a piece, or takes the disk's reports and gives it what has changed.
+    ///
+    /// # Errors
+    /// What is in the directory cannot be used.
+    pub fn turn(&mut self, server: &mut Server, now: Now) -> Result<(), StartError> {
+        if let Stage::Loading(_) = self.stage {
+            return self.load(server, now);
+        }
+        let Stage::Serving { journal, disk } = &mut self.stage else { return Ok(()) };
+        let store = &mut server.engine_mut().store;
+        while let Some(report) = disk.report() {
+            journal.handle(report, store, now);
+        }
+        self.collect(server, now);
+        Ok(())
+    }
+
+    /// Takes what has changed, so that the feed has room for more.
+    pub fn collect(&mut self, server: &mut Server, now: Now) {
+        let Stage::Serving { journal, disk } = &mut self.stage else { return };
+        if std::mem::take(&mut server.engine_mut().persistence.wants_checkpoint) {
+            journal.request_checkpoint();
+        }
+        journal.turn(&mut server.engine_mut().store, now);
+        while let Some(job) = journal.pop_job() {
+            disk.send(job);
+        }
+        server.follow_journal(journal.status(), now.monotonic);
+    }
+
+    fn load(&mut self, server: &mut Server, now: Now) -> Result<(), StartError> {
+        let Stage::Loading(loading) = &mut self.stage else { return Ok(()) };
+        let began = *loading.began.get_or_insert(now.monotonic);
+        let store = &mut server.engine_mut().store;
+        let step = loading.recovery.step(&mut loading.data_dir, store, LOAD_BYTES_PER_TURN);
+        let progress = loading.recovery.progress();
+        let Some(recovered) = step.map_err(|error| explain(&self.options.path, &error))? else {
+            let shown = Shown::Loading { done: progress.done, total: progress.total };
+            server.engine_mut().persistence.stage = shown;
+            if now.monotonic >= loading.logged.plus(LOAD_LOG_MS) {
+                loading.logged = now.monotonic;
+                let percent = progress.done * 100 / progress.total.max(1);
+                log::info!("loading: {percent} %, records: {}", loading.recovery.record_count());
+            }
+            return Ok(());
+        };
+        let is_new = recovered.survey.manifest.is_none();
+        if !is_new {
+            log::info!(
+                "loaded in {} ms: records {}, checkpoint {} bytes, journal {} bytes",
+                now.monotonic.since(began),
+                recovered.record_count,
+                recovered.checkpoint_bytes,
+                recovered.journal_bytes
+            );
+        }
+        self.serve(server, &recovered, now)
+    }
+
+    /// Everything is loaded: begins a file of the journal, and only then serves.
+    fn serve(
+        &mut self,
+        server: &mut Server,
+        recovered: &recovery::Recovered,
+        now: Now,
+    ) -> Result<(), StartError> {
+        let Stage::Loading(loading) = std::mem::replace(&mut self.stage, Stage::Ended) else { return Ok(()) };
+        let Loading { mut data_dir, waker, .. } = *loading;
+        let options = &self.options;
+        let failed = |error: RecoveryError| explain(&options.path, &error);
+        let predecessor = recovery::prepare(&mut data_dir, recovered).map_err(failed)?;
+        let is_new = recovered.survey.manifest.is_none();
+        let store = &mut server.engine_mut().store;
+        store.skip_revisions(if is_new {
+            options.first_revision
+        } else {
+            recovery::first_revision(recovered)
+        });
+        store.set_removal_policy(RemovalPolicy::Own);
+        let config = JournalConfig {
+            durability: options.durability,
+            buffer_bytes: options.buffer_bytes,
+            journal_bytes_max: options.journal_bytes_max,
+            salt_seed: options.salt_seed,
+            next_number: recovered.survey.number_max + 1,
+            is_new,
+            found_journal_bytes: recovered.journal_bytes,
+            found_checkpoint_bytes: recovered.checkpoint_bytes,
+        };
+        let journal = Journal::new(config, store, now);
+        let mut journal = journal.ok_or_else(|| StartError("the store has no change feed".to_owned()))?;
+        let mut worker = Worker::new(data_dir, predecessor);
+        while let Some(job) = journal.pop_job() {
+            let report = worker.handle(job);
+            if let Err(error) = &report.result {
+                return Err(StartError(format!(
+                    "the data directory {} cannot be used: {} failed: {}",
+                    options.path.display(),
+                    error.doing,
+                    error.error
+                )));
+            }
+            journal.handle(report, store, now);
+        }
+        if recovered.journals.len() > JOURNALS_MAX {
+            journal.request_checkpoint();
+        }
+        let disk = Disk::spawn(worker, waker)
+            .map_err(|error| StartError(format!("the disk's thread cannot be had: {error}")))?;
+        log::info!("data directory: {}, durability: {}", options.path.display(), options.durability.name());
+        server.engine_mut().persistence.stage = Shown::Serving;
+        self.stage = Stage::Serving { journal: Box::new(journal), disk };
+        self.collect(server, now);
+        Ok(())
+    }
+
+    /// Everything that was changed becomes durable, and the directory free. Waits for the disk.
+    pub fn stop(&mut self, server: &mut Server, now: Now) {
+        let Stage::Serving { journal, disk } = &mut self.stage else { return };
+        let store = &mut server.engine_mut().store;
+        // A long wait is one for a disk that does not answer: a bounded number of them.
+        let mut waits = 0;
+        let mut is_asked = false;
+        loop {
+            if !is_asked {
+                is_asked = journal.stop(store, now);
+            }
+            while let Some(job) = journal.pop_job() {
+                disk.send(job);
+            }
+            if is_asked && journal.is_idle() {
+                break;
+            }
+            match disk.wait(STOP_TIME) {
+                Some(report) => journal.handle(report, store, now),
+                None => waits += 1,
+            }
+            if waits > 0 {
+                log::error!("the disk does not answer: what was changed last may not be durable");
+                self.stage = Stage::Ended;
+                return;
+            }
+        }
+        if journal.has_stopped() {
+            log::info!("the journal is durable up to its end");
+        } else {
+            log::error!("the journal was not whole at the end: what was changed last may be lost");
+        }
+        disk.join();
+        self.stage = Stage::Ended;
+    }
+}
+
+/// With more files than this a checkpoint is written at once, which leaves one.
+const JOURNALS_MAX: usize = 16;
+
+fn explain(path: &Path, error: &RecoveryError) -> StartError {
+    StartError(format!("the data directory {} cannot be used: {error}", path.display()))
+}
