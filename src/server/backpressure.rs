@@ -24,7 +24,7 @@
 //! what is between that and three quarters, for one long command at a time, so that many half-sent ones cannot block
 //! each other for ever. Where connections starve, those that hold buffers and have made no
 //! progress for [`STALL_MS`] are closed until another eighth of the arena is free: first those that are not authenticated,
-//! then the longest stalled, and last those that starve themselves in the middle of a command.
+//! then the longest stalled, and last, after three times as long, those that starve themselves in the middle of a command.
 
 use super::Server;
 use super::wake_queue::WakeQueue;
@@ -38,6 +38,9 @@ use crate::wire::encode::Out;
 /// A connection that has received and sent nothing for this long makes no progress: long enough for a client that does
 /// something else for a moment, short against the time that others would wait for its buffers.
 pub(super) const STALL_MS: u64 = 1_000;
+/// A connection that starves in the middle of a command waits for the server, not for its client: those that hold the
+/// memory are given this long to finish, or to be closed, before some of those that wait have to give way to each other.
+const STARVED_MS: u64 = 3 * STALL_MS;
 /// While connections starve, stalled ones are looked for this often.
 const CHECK_MS: u64 = 100;
 /// Of an arena, the share that one connection may soak up.
@@ -324,12 +327,15 @@ impl Server {
     fn close_stalled(&mut self, kind: BufferKind, now: Millis) {
         type Test = fn(&Connection, BufferKind) -> bool;
         let stalled: Test = is_stalled_holder;
-        for (is_holder, authenticated) in
-            [(stalled, false), (stalled, true), (is_starved_holder, false), (is_starved_holder, true)]
-        {
+        for (is_holder, authenticated, ms_min) in [
+            (stalled, false, STALL_MS),
+            (stalled, true, STALL_MS),
+            (is_starved_holder, false, STALL_MS),
+            (is_starved_holder, true, STARVED_MS),
+        ] {
             let stalled_ms = |connection: &Connection| {
                 let counts = connection.session.authenticated == authenticated && is_holder(connection, kind);
-                counts.then(|| now.since(connection.active)).filter(|ms| *ms >= STALL_MS)
+                counts.then(|| now.since(connection.active)).filter(|ms| *ms >= ms_min)
             };
             let longest = self.connections.iter().filter_map(|(_, connection)| stalled_ms(connection)).max();
             let Some(mut least) = longest else { continue };

@@ -423,7 +423,7 @@ fn short_commands_are_answered_beside_half_commands_of_any_number() {
     let half = encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]);
     let halves: Vec<_> = (0..300).map(|_| process.connect()).collect();
     let mut left: Vec<&[u8]> = vec![&half[..40_000]; halves.len()];
-    for round in 0..40 {
+    for round in 0..60 {
         for (id, left) in halves.iter().zip(&mut left) {
             let taken = process.receive(*id, left);
             *left = &left[taken..];
