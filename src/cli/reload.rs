@@ -39,16 +39,16 @@ impl SecretFile {
         let name = kind.name;
         match is_regular(name, file).and_then(|()| secret::from_file(kind, file)) {
             Ok(found) if Some(&found) == known.as_ref() => {
-                log::info!("SIGHUP: the {name} in {} is the same as before", file.display());
+                log::info!(setting = name, file:% = file.display(); "SIGHUP: the {name} in {} is the same as before", file.display());
                 None
             }
             Ok(found) => {
-                log::warn!("SIGHUP: the {name} is now the one in {}", file.display());
+                log::warn!(setting = name, file:% = file.display(); "SIGHUP: the {name} is now the one in {}", file.display());
                 *known = Some(found.clone());
                 Some(found.into_bytes())
             }
             Err(error) => {
-                log::error!("SIGHUP: {error}; the {name} stays as it was");
+                log::error!(setting = name, reason:% = error; "SIGHUP: {error}; the {name} stays as it was");
                 None
             }
         }
@@ -83,11 +83,11 @@ fn fresh_level(file: &Path) -> Option<log::LevelFilter> {
         Ok(level) => {
             // Said at the more talkative of the two levels, so that the other one does not keep it quiet.
             log::set_max_level(level.max(log::max_level()));
-            log::info!("SIGHUP: the log level is now {} ({})", name(level), file.display());
+            log::info!(setting = "log level", file:% = file.display(); "SIGHUP: the log level is now {} ({})", name(level), file.display());
             Some(level)
         }
         Err(error) => {
-            log::error!("SIGHUP: {error}; the log level stays as it was");
+            log::error!(setting = "log level", reason:% = error; "SIGHUP: {error}; the log level stays as it was");
             None
         }
     }

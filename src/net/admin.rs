@@ -205,7 +205,11 @@ impl AdminPort {
                     Step::Denied(why) => {
                         // A browser that does not know yet that a token is wanted comes without one.
                         let level = if why == Denied::NoToken { log::Level::Debug } else { log::Level::Warn };
-                        log::log!(level, "{} turned away from the admin port: {why}", exchange.peer);
+                        let peer = exchange.peer;
+                        log::log!(
+                            level, peer:%, reason:% = why;
+                            "{peer} turned away from the admin port: {why}"
+                        );
                         Stage::Reply
                     }
                 };
@@ -285,7 +289,7 @@ impl Slot {
         (accepted, number): (Millis, u64),
     ) -> bool {
         if let Err(error) = registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
-            log::error!("a connection to the admin port cannot be watched: {error}");
+            log::error!(reason:% = error; "a connection to the admin port cannot be watched: {error}");
             return false;
         }
         self.reply.clear();

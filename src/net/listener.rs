@@ -99,7 +99,7 @@ impl Listener {
                 Accepted::None
             }
             Err(error) => {
-                log::error!("accepting failed: {error}");
+                log::error!(reason:% = error; "accepting failed: {error}");
                 self.waiting = false;
                 Accepted::None
             }

@@ -11,7 +11,7 @@ pub fn ready() {
     if let Some(name) = std::env::var_os("NOTIFY_SOCKET")
         && let Err(error) = send(&name, b"READY=1")
     {
-        log::warn!("the service manager at {} cannot be told: {error}", name.display());
+        log::warn!(reason:% = error; "the service manager at {} cannot be told: {error}", name.display());
     }
 }
 

@@ -221,7 +221,8 @@ impl Peers {
         let Some(mut peer) = slot.take_if(|peer| peer.generation == id.generation) else { return false };
         if let Some(connection) = server.get(id) {
             let reason = connection.closing().unwrap_or(CloseReason::PeerClosed);
-            log::log!(reason.log_level(), "{} closed: {}", connection.peer(), reason.text());
+            let (address, text) = (connection.peer(), reason.text());
+            log::log!(reason.log_level(), peer:% = address, reason = text; "{address} closed: {text}");
             if reason != CloseReason::PeerClosed && reason != CloseReason::Failed {
                 lingering_close(&mut peer.stream);
             }
@@ -267,7 +268,7 @@ impl Peer {
 
     /// The socket has failed: nothing more goes through it.
     fn fail(&mut self, server: &mut Server, id: ConnectionId, error: &io::Error) {
-        log::debug!("connection {}: {error}", id.index);
+        log::debug!(connection = id.index, reason:% = error; "connection {}: {error}", id.index);
         self.readable = false;
         self.writable = false;
         server.socket_failed(id);

@@ -227,14 +227,16 @@ impl Reactor {
                 let databases = (0..self.server.engine().options().databases).map(Database);
                 let keys: u64 = databases.map(|db| store.len(db)).sum();
                 log::warn!(
+                    reason = "memory-full", keys;
                     "memory is full: writes are refused until keys are deleted or expire (keys: {keys}); raise --memory, \
                      shorten times to live, or use --on-full evict"
                 );
             }
             Some(Change::Ended { count, span_ms }) => {
+                let span_s = span_ms.div_ceil(1_000);
                 log::warn!(
-                    "writes are no longer refused: {count} were, within {} s",
-                    span_ms.div_ceil(1_000)
+                    refused = count, span_s;
+                    "writes are no longer refused: {count} were, within {span_s} s"
                 );
             }
         }
@@ -354,7 +356,8 @@ impl Reactor {
         if self.stop_at.is_some() {
             return;
         }
-        log::info!("stopping on {why}; connections to flush: {}", self.server.connection_count());
+        let connections = self.server.connection_count();
+        log::info!(reason = why, connections; "stopping on {why}; connections to flush: {connections}");
         self.stop_at = Some(now.plus(STOP_MS));
         self.acceptor.close(self.poll.registry());
         if let Some(mut udp) = self.udp.take() {
@@ -376,7 +379,9 @@ impl Reactor {
         }
         match open {
             0 => log::info!("stopped"),
-            count => log::info!("stopped; clients that had not taken their replies: {count}"),
+            count => {
+                log::info!(connections = count; "stopped; clients that had not taken their replies: {count}")
+            }
         }
         true
     }

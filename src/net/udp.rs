@@ -198,13 +198,13 @@ impl UdpPort {
     fn receive_failed(&mut self, error: Errno, server: &mut Server, now: Millis) {
         server.engine_mut().process_stats.udp_receive_errors += 1;
         self.note_failure(error, now);
-        log::debug!("receiving datagrams: {error}");
+        log::debug!(reason:% = error; "receiving datagrams: {error}");
         self.readable = self.health.failure(now).is_none();
     }
 
     fn note_failure(&mut self, error: Errno, now: Millis) {
         if self.health.failed(error, now) {
-            log::error!("the UDP socket fails: {error}; /readyz says so until it works again");
+            log::error!(reason:% = error; "the UDP socket fails: {error}; /readyz says so until it works again");
         }
     }
 
@@ -234,7 +234,7 @@ impl UdpPort {
                     break;
                 }
                 Err(error) => {
-                    log::debug!("sending a datagram: {error}");
+                    log::debug!(reason:% = error; "sending a datagram: {error}");
                     if is_of_the_socket(error) {
                         self.note_failure(error, now);
                     }
@@ -271,7 +271,7 @@ fn ask_for_addresses(socket: &Socket, address: SocketAddr) -> bool {
         SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true),
     };
     if let Err(error) = asked {
-        log::warn!("replies by UDP come from the address that the system chooses: {error}");
+        log::warn!(reason:% = error; "replies by UDP come from the address that the system chooses: {error}");
     }
     asked.is_ok()
 }

@@ -159,5 +159,9 @@ fn key_of(request: &[u8]) -> &[u8] {
 
 /// A line for a frame that was dropped. A flood of them does not become one of lines: the log keeps to a few of a kind.
 fn log_rejected(transport: &str, from: SocketAddr, reason: Reject, len: usize) {
-    log::warn!("rejected frame: {} transport={transport} from={from} bytes={len}", reason.name());
+    let reason = reason.name();
+    log::warn!(
+        peer:% = from, transport, reason, request_bytes = len;
+        "rejected frame: {reason} transport={transport} from={from} bytes={len}"
+    );
 }

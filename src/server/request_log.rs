@@ -33,17 +33,15 @@ pub(super) fn write(connection: &Connection, args: &Args<'_>, line: &Line) {
         // Whatever the arguments are: they are no keys.
         None => (args.len() > word_count).then_some(REDACTED),
     };
+    let (peer, has_large) = (connection.peer(), connection.request.has_large);
+    let (verb, key) = (Escaped(Some(verb.map_or(REDACTED, |verb| verb.name.as_bytes()))), Escaped(key));
+    let Line { request_len, reply_len, outcome, micros } = *line;
     log::info!(
         target: "request",
-        "tcp {} {} {} request_bytes={}{} reply_bytes={} outcome={} us={}",
-        connection.peer(),
-        Escaped(Some(verb.map_or(REDACTED, |verb| verb.name.as_bytes()))),
-        Escaped(key),
-        line.request_len,
-        if connection.request.has_large { "+large" } else { "" },
-        line.reply_len,
-        line.outcome,
-        line.micros,
+        transport = "tcp", peer:%, verb:%, key:%, request_bytes = request_len, has_large, reply_bytes = reply_len, outcome,
+        us = micros;
+        "tcp {peer} {verb:#} {key:#} request_bytes={request_len}{} reply_bytes={reply_len} outcome={outcome} us={micros}",
+        if has_large { "+large" } else { "" },
     );
 }
 
@@ -54,18 +52,19 @@ pub(super) fn write_frame(transport: &str, from: SocketAddr, exchange: (&[u8], &
     else {
         return;
     };
+    let (verb, key) = (frame.head.op().map_or("?", Op::name), Escaped(Some(frame.key)));
+    let (request_bytes, reply_bytes) = (request.len(), reply.len());
+    let status = reply.get(frame::STATUS_OFFSET).and_then(|&byte| Status::from_byte(byte));
+    let outcome = status.map_or("silence", Status::name);
     log::info!(
         target: "request",
-        "{transport} {from} {} {} request_bytes={} reply_bytes={} outcome={} us={micros}",
-        frame.head.op().map_or("?", Op::name),
-        Escaped(Some(frame.key)),
-        request.len(),
-        reply.len(),
-        reply.get(frame::STATUS_OFFSET).and_then(|&byte| Status::from_byte(byte)).map_or("silence", Status::name),
+        transport, peer:% = from, verb, key:%, request_bytes, reply_bytes, outcome, us = micros;
+        "{transport} {from} {verb} {key:#} request_bytes={request_bytes} reply_bytes={reply_bytes} outcome={outcome} \
+         us={micros}",
     );
 }
 
-/// An argument as printable ASCII, so that a key can neither break a log line nor a terminal.
+/// An argument as printable ASCII, so that a key can neither break a log line nor a terminal; `{:#}` puts it in quotes.
 struct Escaped<'a>(Option<&'a [u8]>);
 
 impl fmt::Display for Escaped<'_> {
@@ -75,7 +74,8 @@ impl fmt::Display for Escaped<'_> {
             Some(REDACTED) => formatter.write_str("(redacted)"),
             Some(bytes) => {
                 let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
-                write!(formatter, "\"{}\"", shown.escape_ascii())?;
+                let quote = if formatter.alternate() { "\"" } else { "" };
+                write!(formatter, "{quote}{}{quote}", shown.escape_ascii())?;
                 if shown.len() < bytes.len() { formatter.write_str("...") } else { Ok(()) }
             }
         }

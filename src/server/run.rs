@@ -173,7 +173,7 @@ impl Server {
         connection.auth_held_until = Millis(0);
         let peer = connection.peer;
         if is_wrong {
-            log::warn!("{peer}: wrong password");
+            log::warn!(peer:%, reason = "wrong-password"; "{peer}: wrong password");
             self.engine.metrics.counters.auth_failures += 1;
             self.auth_throttle.note_failure(peer.ip(), now);
         }
@@ -424,6 +424,7 @@ impl Server {
         let Server { engine, connections, output, .. } = self;
         let connection = &mut connections[id.index as usize];
         log::warn!(
+            peer:% = connection.peer, reason = "command-too-long", limit_bytes = bytes_max;
             "{}: a command is longer than {bytes_max} bytes without its large arguments",
             connection.peer
         );
@@ -436,11 +437,11 @@ impl Server {
 
     fn protocol_error(&mut self, id: ConnectionId, malformed: Malformed) {
         let connection = &mut self.connections[id.index as usize];
+        let (peer, reason, waiting_bytes) = (connection.peer, malformed.name(), connection.input.len());
         match malformed.advice() {
-            Some(advice) => log::warn!("{}: {advice}", connection.peer),
+            Some(advice) => log::warn!(peer:%, reason, waiting_bytes; "{peer}: {advice}"),
             None => {
-                let waiting_len = connection.input.len();
-                log::warn!("{}: {} ({waiting_len} bytes waiting)", connection.peer, malformed.name());
+                log::warn!(peer:%, reason, waiting_bytes; "{peer}: {reason} ({waiting_bytes} bytes waiting)")
             }
         }
         Out::new(&mut connection.output, &mut self.output, connection.session.protocol).malformed(malformed);

@@ -122,13 +122,13 @@ impl Server {
             return self.drop_at_once(id, reason);
         }
         if reason == CloseReason::RequestTimeout {
+            let (waiting_bytes, peer) = (connection.input.len(), connection.peer);
+            let missing_bytes = connection.body().map_or(0, |body| body.remaining);
+            let silent_ms = now.since(connection.active);
             log::warn!(
-                "{}: a command is not whole after its time limit: {} bytes wait, {} are missing of a large argument, \
-                 the last byte came {} ms ago",
-                connection.peer,
-                connection.input.len(),
-                connection.body().map_or(0, |body| body.remaining),
-                now.since(connection.active)
+                peer:%, reason = "request-timeout", waiting_bytes, missing_bytes, silent_ms;
+                "{peer}: a command is not whole after its time limit: {waiting_bytes} bytes wait, {missing_bytes} are \
+                 missing of a large argument, the last byte came {silent_ms} ms ago"
             );
         }
         let notice = match reason {

@@ -160,6 +160,14 @@ fn json_lines_are_objects_with_keys_and_never_values() {
         for key in ["level", "message", "target", "time"] {
             assert!(object[key].is_string(), "{key} in {line}");
         }
+        let has_facts = object.as_object().expect("an object").len() > 4;
+        assert!(has_facts || object["message"] == "stopped", "a message without its facts: {line}");
+        if object["target"] == "request" {
+            let facts = [&object["transport"], &object["verb"], &object["outcome"]];
+            assert_eq!(facts, ["tcp", "set", "ok"], "{line}");
+            assert!(object["request_bytes"].is_u64() && object["us"].is_u64(), "{line}");
+            assert!(object["key"].as_str().is_some_and(|key| key.starts_with("key \\\"")), "{line}");
+        }
     }
     assert!(server.stderr().contains("key \\\\\\\"\\\\n"), "{}", server.stderr());
     assert!(!server.stderr().contains("the-value"));

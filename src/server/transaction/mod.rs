@@ -173,7 +173,11 @@ impl Server {
         self.drop_transaction(id);
         let connection = &mut self.connections[id.index as usize];
         (connection.transaction.open, connection.transaction.reclaimed) = (open, true);
-        log::info!("{}: its transaction made no progress and lost its memory", connection.peer);
+        log::info!(
+            peer:% = connection.peer, reason = "transaction-stalled";
+            "{}: its transaction made no progress and lost its memory",
+            connection.peer
+        );
     }
 
     /// WATCH: the argument table holds the command.
