@@ -1,7 +1,7 @@
 //! What the engine keeps for each client: who it is, where it stands, and how it wants its replies. No buffers and no
 //! socket; those are the connection's.
 
-use super::names::{Names, Row};
+use super::names::{Name, Names, Row};
 use crate::{mutation::Database, wire::encode::Protocol};
 
 /// Which commands of a client are answered (CLIENT REPLY).
@@ -56,10 +56,12 @@ impl Session {
         }
     }
 
-    /// What RESET does: as new, but for the id. (The transaction and what is watched are the server's to drop.)
+    /// What RESET does: as new, but for the id and the library's names, which say what the client is and not what it has
+    /// done. (The transaction and what is watched are the server's to drop.)
     pub fn reset(&mut self, authenticated: bool, names: &mut Names) {
-        names.release(&mut self.names);
-        *self = Session::new(self.id, authenticated);
+        let emptied = names.set(&mut self.names, Name::Connection, b"");
+        debug_assert!(emptied.is_ok(), "an empty name always fits");
+        *self = Session { names: self.names, ..Session::new(self.id, authenticated) };
     }
 
     /// Whether the command that runs now goes unanswered.

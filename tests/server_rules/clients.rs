@@ -77,3 +77,36 @@ fn a_client_is_known_by_the_address_that_it_came_to() {
     assert_eq!(show(&process.send(id, b"CLIENT KILL LADDR 10.1.2.3:7878\r\n")), show(b":1\r\n"));
     assert!(process.is_closed(other) && !process.is_closed(id));
 }
+
+/// The fields of a client's line in Redis 7.2, in its order: programs split them by position.
+const FIELDS: &str = "id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem rbs rbp \
+     obl oll omem tot-mem events cmd user redir resp lib-name lib-ver";
+
+#[test]
+fn a_clients_line_has_the_fields_of_redis_in_its_order() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let id = process.connect();
+    for command in ["CLIENT LIST\r\n", "CLIENT INFO\r\n"] {
+        let answer = process.send(id, command.as_bytes());
+        let text = String::from_utf8(answer).expect("text");
+        let line = text.lines().nth(1).expect("a line");
+        let names: Vec<_> =
+            line.split(' ').filter_map(|field| field.split_once('=')).map(|(name, _)| name).collect();
+        assert_eq!(names, FIELDS.split_whitespace().collect::<Vec<_>>(), "{command}");
+    }
+}
+
+#[test]
+fn reset_takes_the_name_and_leaves_what_the_library_said_of_itself() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let id = process.connect();
+    process.send(
+        id,
+        b"CLIENT SETNAME me\r\nCLIENT SETINFO lib-name lib\r\nCLIENT SETINFO lib-ver 1.2\r\nSELECT 3\r\n",
+    );
+    assert_eq!(show(&process.send(id, b"RESET\r\n")), show(b"+RESET\r\n"));
+    let line = String::from_utf8(process.send(id, b"CLIENT INFO\r\n")).expect("text");
+    for field in [" name= ", " db=0 ", " lib-name=lib ", " lib-ver=1.2"] {
+        assert!(line.contains(field), "{field} in {line}");
+    }
+}
