@@ -269,6 +269,27 @@ fn clients_that_use_up_all_descriptors_keep_no_probe_out() {
 }
 
 #[test]
+fn a_probe_is_answered_when_descriptors_have_really_run_out() {
+    let server = Server::start_with_descriptors(512, &ON);
+    let admin = server.admin_address();
+    // Since the start leaves room for what it knows, only a limit that falls afterwards takes the last descriptor.
+    let limit = ["--pid", &server.logged_pid().to_string(), "--nofile=64:64"];
+    if !Command::new("prlimit").args(limit).status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: prlimit is not installed");
+    }
+    let mut clients = Vec::new();
+    eventually("the server to have no descriptor left", || {
+        clients.push(connect(server.address));
+        server.stderr().contains("out of file descriptors")
+    });
+    for _ in 0..3 {
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert!(get(admin, path).starts_with("HTTP/1.1 200 OK\r\n"), "{path}");
+        }
+    }
+}
+
+#[test]
 fn many_scrapes_at_once_are_all_answered() {
     let server = Server::start(&ON);
     let admin = server.admin_address();
