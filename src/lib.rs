@@ -1,16 +1,38 @@
 //! Pannier: a single-threaded key-value server that rides beside a service: one process, one thread, one fixed piece
-//! of memory.
+//! of memory. Redis clients of every language speak to it; this crate is the server, and a client for Rust.
 //!
-//! Users of the library need two modules; all others are public for tests, benches and fuzzers alone, and may change
-//! with any version.
-//!
-//! - [`client`]: the blocking client over TCP and UDP (feature `client`, with few dependencies).
+//! - [`client`]: the blocking client library over TCP and UDP (feature `client`, with few dependencies).
 //! - [`net`]: a server in a process of your own (feature `server`): [`net::Handle`] on a thread, [`net::serve`] as
 //!   `pannier serve` does.
 //!
-//! The rest of this page is for those who change Pannier.
+//! ```no_run
+//! use pannier::client::{Client, PutOptions};
+//! use pannier::net::{Handle, ServerOptions};
+//! use std::time::Duration;
 //!
-//! # The way of a request
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A server of 32 MiB on a free port, on a thread of its own; dropping the handle stops it.
+//! let mut options = ServerOptions::default();
+//! (options.tcp, options.memory_bytes) = ("127.0.0.1:0".parse()?, 32 << 20);
+//! let server = Handle::start(options)?;
+//!
+//! let mut client = Client::connect(server.tcp_address().to_string())?;
+//! client.put(b"session:17", b"alice", &PutOptions::new().ttl(Duration::from_secs(1800)))?;
+//! assert_eq!(client.get(b"session:17")?.as_deref(), Some(&b"alice"[..]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Of the features, `client` alone suffices for a service that talks to a server elsewhere
+//! (`default-features = false, features = ["client"]`), `server` for [`net`]; the binary `pannier` needs `cli`, which is
+//! on unless default features are turned off. All other modules are public for tests, benches and fuzzers alone: they are
+//! hidden here, and may change with any version.
+//!
+//! # How it is built
+//!
+//! The rest of this page is for those who change Pannier: how requests go, where what lives, and why.
+//!
+//! ## The way of a request
 //!
 //! ```text
 //!  socket ─▶ ring ─▶ decoder ─▶ arguments ─▶ gate ─▶ verb, operation ─▶ Store ─▶ Out ─▶ ring ─▶ socket
@@ -54,7 +76,7 @@
 //! 7. `frames/sessions.rs`: the reply is cached; `net/udp.rs`: up to 32 replies by one send, each from the address that
 //!    was asked.
 //!
-//! # The modules, leaves first
+//! ## The modules, leaves first
 //!
 //! A module imports only from rows above its own. `net`, `client` and `cli` alone read clocks (clippy's
 //! `disallowed-methods` keeps that true) and open sockets.
@@ -80,7 +102,7 @@
 //! | [`sim`] | server, clients and a bad network in one thread, from a seed; checkers of what happened |
 //! | [`cli`] | the command line |
 //!
-//! # Decisions that shape the rest
+//! ## Decisions that shape the rest
 //!
 //! **Replies are written, not built.** A command writes into [`wire::encode::Out`] as it goes, straight from the
 //! store's memory into the client's ring: no reply exists as a value in between, so none has to be allocated, and a

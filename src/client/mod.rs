@@ -16,19 +16,14 @@
 //!
 //! Every call ends within its timeout. One that changes something and gets no answer is
 //! [`Error::OutcomeUnknown`]: it may have run, and the library never sends it again by itself.
-//!
-//! | file | what lives there |
-//! |---|---|
-//! | `reply.rs` | RESP2 and RESP3 replies, read within bounds |
-//! | `error.rs` | errors, told apart by whether the request may have run |
-//! | `scan.rs` | SCAN as an iterator |
-//! | `tcp.rs` | one connection, its deadlines, and the calls |
-//! | `udp/` | the same calls over datagrams, retried without running twice |
 
 #![cfg_attr(not(test), warn(missing_docs, unreachable_pub))]
 // Deadlines are measured here: the library blocks, so it reads the clock itself.
 #![allow(clippy::disallowed_methods)]
 
+// `error`: told apart by whether the request may have run. `reply`: RESP2 and RESP3 replies, read within bounds. `scan`: SCAN
+// as an iterator. `tcp`: one connection, its deadlines, and the calls. `udp`: the same calls over datagrams, retried
+// without running twice.
 mod error;
 mod reply;
 mod scan;
