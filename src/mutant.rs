@@ -33,7 +33,7 @@ macro_rules! mutants {
 }
 
 mutants! {
-    /// A repeated write runs again instead of getting its kept reply (`frames/sessions.rs`).
+    /// A repeated write runs again instead of getting its cached reply (`frames/sessions.rs`).
     NoDedupe = "no-dedupe";
     /// A write of an earlier run of the server is taken for one of this run (`frames/mod.rs`).
     NoEpochCheck = "no-epoch-check";

@@ -7,7 +7,7 @@
 //!                                                                 record: key, value
 //!          \ for each of a batch /\───── for each of a batch ─────/\── in order, one by one ──/
 //! ```
-//! A [`LookupHint`] is a hint. Its hash is the key's for good; the address that it saw counts only while no record has
+//! A [`LookupHint`] is a hint. Its hash is the key's for good; the address that it has counts only while no record has
 //! moved or gone since, and if the record there has the key.
 
 use super::index::Address;
@@ -17,7 +17,7 @@ use crate::mutant::{self, Mutant};
 use crate::mutation::{Database, Effect, KeyspaceId, PublishedValue, Refused};
 use crate::time::Millis;
 
-/// Never a count of moves: nothing was seen.
+/// Never a layout epoch: nothing was found.
 const UNSEEN: u64 = u64::MAX;
 
 /// What is known of a key ahead of its command; only [`Store::hint`] makes one, from the key's bytes.
@@ -28,7 +28,7 @@ pub struct LookupHint {
     /// The leaf where it is, if it is.
     leaf: u32,
     at: Address,
-    /// The store's count of moves when `at` was seen.
+    /// The store's layout epoch when `at` was found.
     layout_epoch: u64,
 }
 

@@ -157,7 +157,7 @@ fn a_stopping_server_is_alive_and_not_ready() {
 }
 
 #[test]
-fn stalled_and_lying_visitors_keep_nobody_out() {
+fn stalled_and_lying_peers_keep_no_probe_out() {
     let server = Server::start(&ON);
     let admin = server.admin_address();
     let mut stalled: Vec<TcpStream> = (0..20).map(|_| connect(admin)).collect();

@@ -270,7 +270,7 @@ fn lost(story: &mut Story<'_>, net: &mut Net) -> Result<(), Trouble> {
     let stands = net.value("visits")?;
     story.check(
         retries >= 1 && repeats >= 1 && visits == 2 && stands == "2",
-        format_args!("the retry got the kept reply and did not run: visits is {stands}, not 3"),
+        format_args!("the retry got the cached reply and did not run: visits is {stands}, not 3"),
     )?;
     Ok(())
 }
@@ -287,7 +287,7 @@ fn duplicated(story: &mut Story<'_>, net: &mut Net) -> Result<(), Trouble> {
     let repeats = net.counter("repeats")? - repeats;
     story.check(
         stock == 10 && then == 7 && repeats >= 1,
-        format_args!("the second got the kept reply and did not run: stock is {}", net.value("stock")?),
+        format_args!("the second got the cached reply and did not run: stock is {}", net.value("stock")?),
     )?;
 
     let released = net.hop.release_copy();
