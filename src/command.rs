@@ -77,6 +77,12 @@ flags! {
     BITMAP = 21;
     /// Where some keys are depends on the other arguments: see [`Verb::key_positions`].
     MOVABLE_KEYS = 22;
+    /// May write although it does not say so: a script. A pause of writes holds it.
+    MAY_WRITE = 23;
+    /// Not shown by MONITOR (kept because clients look at it).
+    SKIP_MONITOR = 24;
+    /// May have no keys (kept because clients look at it).
+    NO_MANDATORY_KEYS = 25;
 }
 
 impl Flags {
@@ -96,7 +102,7 @@ impl Flags {
     }
 
     /// The flags that COMMAND shows, in Redis's order.
-    pub const SHOWN: [(Flags, &'static str); 13] = [
+    pub const SHOWN: [(Flags, &'static str); 15] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -104,10 +110,12 @@ impl Flags {
         (Flags::NOSCRIPT, "noscript"),
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
+        (Flags::SKIP_MONITOR, "skip_monitor"),
         (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
         (Flags::NO_MULTI, "no_multi"),
+        (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (Flags::ALLOW_BUSY, "allow_busy"),
         (Flags::MOVABLE_KEYS, "movablekeys"),
     ];
@@ -195,12 +203,25 @@ impl Verb {
         self.subcommands().iter().find(|verb| verb.word().as_bytes().eq_ignore_ascii_case(word))
     }
 
+    /// Whether a command of this verb can have keys.
+    #[must_use]
+    pub const fn has_keys(&self) -> bool {
+        self.keys.first > 0 || self.flags.has(Flags::MOVABLE_KEYS)
+    }
+
     /// The positions of the keys among `args`, the verb itself being argument 0. What has no keys there, or is no
     /// well-formed command, has none. A position may hold a large argument, which is longer than any key.
     #[must_use]
     pub fn key_positions(&self, args: &Args<'_>) -> KeyPositions {
         let mut positions = KeyPositions { next: 0, end: 0, step: 1, destination: None };
-        if self.keys.first == 0 || !self.admits(args.len()) {
+        if !self.has_keys() || !self.admits(args.len()) {
+            return positions;
+        }
+        if self.keys.first == 0 {
+            // A script: the number of keys, the keys, other arguments.
+            let count = args.bytes(2).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
+            let end = count.map_or(0, |count| count.saturating_add(3));
+            (positions.next, positions.end) = (3, if end > args.len() { 0 } else { end });
             return positions;
         }
         let last = match self.keys.last {
@@ -233,7 +254,8 @@ impl Verb {
         let flags = self.flags;
         match category {
             "keyspace" => flags.has(Flags::KEYSPACE),
-            "read" => flags.has(Flags::READONLY),
+            // What a script reads says its text.
+            "read" => flags.has(Flags::READONLY) && !flags.has(Flags::SCRIPTING),
             "write" => flags.has(Flags::WRITE),
             "string" => flags.has(Flags::STRING),
             "bitmap" => flags.has(Flags::BITMAP),

@@ -4,7 +4,8 @@
 //! A time limit of zero means "no limit", here and on the command line, in CONFIG and in INFO.
 
 use crate::limits::{
-    CLIENTS_DEFAULT, DATABASES_MAX, MIB, PASSWORD_BYTES_MAX, SLOWLOG_LEN_MAX, VALUE_BYTES_MAX,
+    CLIENTS_DEFAULT, DATABASES_MAX, MIB, PASSWORD_BYTES_MAX, SCRIPT_MEMORY_BYTES_DEFAULT,
+    SCRIPT_MEMORY_BYTES_MAX, SCRIPT_MEMORY_BYTES_MIN, SLOWLOG_LEN_MAX, VALUE_BYTES_MAX,
 };
 use crate::time::Millis;
 use std::fmt;
@@ -62,6 +63,11 @@ pub struct ServerOptions {
     pub durability: Durability,
     /// Bytes of the journal after which a checkpoint is written; `None`: as many as the memory limit, 64 MiB at least.
     pub journal_bytes: Option<u64>,
+    /// Bytes of the memory that scripts may have, taken from the store at the first one: 256 KiB to 1 GiB, and at most
+    /// a quarter of `memory_bytes`; 0: there are no scripts. Default: 1 MiB.
+    pub script_memory_bytes: u64,
+    /// A script that runs for so long is ended; zero: never. Default: 50 ms.
+    pub script_time: Duration,
     /// Whether each request and its reply are logged. Values are not shown.
     pub log_requests: bool,
     /// Whether DEBUG SLEEP, which stops the whole server for a while, is served.
@@ -89,6 +95,8 @@ impl Default for ServerOptions {
             data_dir: None,
             durability: Durability::default(),
             journal_bytes: None,
+            script_memory_bytes: SCRIPT_MEMORY_BYTES_DEFAULT,
+            script_time: Duration::from_millis(50),
             log_requests: false,
             debug_commands: false,
         }
@@ -118,6 +126,8 @@ impl fmt::Debug for ServerOptions {
             data_dir,
             durability,
             journal_bytes,
+            script_memory_bytes,
+            script_time,
             log_requests,
             debug_commands,
         } = self;
@@ -141,6 +151,8 @@ impl fmt::Debug for ServerOptions {
             .field("data_dir", data_dir)
             .field("durability", durability)
             .field("journal_bytes", journal_bytes)
+            .field("script_memory_bytes", script_memory_bytes)
+            .field("script_time", script_time)
             .field("log_requests", log_requests)
             .field("debug_commands", debug_commands)
             .finish()
@@ -171,6 +183,10 @@ impl ServerOptions {
         }
         if !(1..=VALUE_BYTES_MAX).contains(&self.max_value_bytes) {
             return Err("--max-value must be between 1 byte and 512MiB".to_owned());
+        }
+        let script_bytes = SCRIPT_MEMORY_BYTES_MIN..=SCRIPT_MEMORY_BYTES_MAX;
+        if self.script_memory_bytes > 0 && !script_bytes.contains(&self.script_memory_bytes) {
+            return Err("--script-memory must be 0, or between 256KiB and 1GiB".to_owned());
         }
         if self.password.as_ref().is_some_and(|password| password.len() > PASSWORD_BYTES_MAX) {
             return Err(format!("the password is longer than {PASSWORD_BYTES_MAX} bytes"));
@@ -360,7 +376,10 @@ mod tests {
     fn the_password_is_not_shown() {
         let options = ServerOptions { password: Some(b"hunter2".to_vec()), ..ServerOptions::default() };
         let shown = format!("{options:?}");
-        assert!(shown.contains("hidden") && !shown.contains("hunter2") && !shown.contains("104"), "{shown}");
+        assert!(
+            shown.contains("hidden") && !shown.contains("hunter2") && !shown.contains("104, 117"),
+            "{shown}"
+        );
     }
 
     #[test]

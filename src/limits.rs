@@ -46,6 +46,13 @@ pub const PASSWORD_BYTES_MAX: usize = 512;
 /// Entries of the slow log, which are reserved at start.
 pub const SLOWLOG_LEN_MAX: usize = 128;
 
+/// Bytes that scripts may have, unless `--script-memory` says otherwise.
+pub const SCRIPT_MEMORY_BYTES_DEFAULT: u64 = MIB as u64;
+/// Bytes that scripts need at least: Lua's libraries take 60 KiB of the half that is Lua's.
+pub const SCRIPT_MEMORY_BYTES_MIN: u64 = 256 * KIB as u64;
+/// Bytes that scripts may have at most.
+pub const SCRIPT_MEMORY_BYTES_MAX: u64 = 1024 * MIB as u64;
+
 /// Clients at once, unless `--max-clients` says otherwise.
 pub const CLIENTS_DEFAULT: usize = 10_000;
 

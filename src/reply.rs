@@ -146,6 +146,31 @@ errors! {
     /// Pannier's: what Redis can change while it runs, and Pannier cannot.
     ConfigFixed = "ERR CONFIG SET failed (possibly related to argument '%') - it cannot be changed while the server runs";
 
+    // Scripts.
+    NoScript = "NOSCRIPT No matching script. Please use EVAL.";
+    NotBusy = "NOTBUSY No scripts in execution right now.";
+    ScriptKeyCount = "ERR Number of keys can't be greater than number of args";
+    ScriptKeysNegative = "ERR Number of keys can't be negative";
+    ScriptFlushOption = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
+    /// What the errors are counted as whose text a script makes.
+    ScriptFailed = "ERR Error running script";
+    ScriptUnknownCommand = "ERR Unknown Redis command called from script";
+    ScriptWrongArity = "ERR Wrong number of args calling Redis command from script";
+    ScriptNotAllowed = "ERR This Redis command is not allowed from script";
+    ScriptReadOnly = "ERR Write commands are not allowed from read-only scripts.";
+    ScriptWritesInReadOnly = "ERR Can not execute a script with write flag using *_ro command.";
+    ScriptFull = "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'";
+    /// Pannier's.
+    ScriptReplyTooLong = "ERR the command's reply is longer than what a script can take (--script-memory)";
+    /// Pannier's.
+    ScriptsOff = "ERR scripts are off (--script-memory 0)";
+    /// Pannier's.
+    ScriptMemory = "ERR the memory for scripts is used up: drop scripts by SCRIPT FLUSH, or give the server more --script-memory";
+    /// Pannier's: the part is the limit, in milliseconds.
+    ScriptEnded = "ERR script ended: it ran for longer than % ms (--script-time); it had written nothing";
+    /// Pannier's: the part is the limit, in milliseconds.
+    ScriptEndedWrote = "ERR script ended: it ran for longer than % ms (--script-time); what it wrote is kept";
+
     // Connections and transactions (the server's).
     TooManyClients = "ERR max number of clients reached";
     NestedMulti = "ERR MULTI calls can not be nested";
@@ -182,7 +207,7 @@ errors! {
 }
 
 /// The codes with which a text can begin.
-pub const ERROR_CODES: [&str; 10] = [
+pub const ERROR_CODES: [&str; 12] = [
     "ERR",
     "NOAUTH",
     "NOPROTO",
@@ -193,6 +218,8 @@ pub const ERROR_CODES: [&str; 10] = [
     "BUSYKEY",
     "LOADING",
     "MISCONF",
+    "NOSCRIPT",
+    "NOTBUSY",
 ];
 
 impl ErrorKind {

@@ -126,6 +126,8 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         data_dir,
         durability,
         journal_bytes: _,
+        script_memory_bytes,
+        script_time,
         log_requests,
         // Only programs can set it.
         debug_commands: _,
@@ -152,6 +154,8 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         Setting::limit("write-timeout", *write_timeout),
         Setting::size("max-value", *max_value_bytes),
         Setting::number("max-step-keys", *max_step_keys),
+        Setting::size("script-memory", *script_memory_bytes),
+        Setting::limit("script-time", *script_time),
         secret_setting("password", &secret::PASSWORD, password.is_some(), password_file.as_deref()),
         Setting::file("password-file", password_file.as_deref()),
         Setting::switch("allow-unauthenticated", *allow_unauthenticated),

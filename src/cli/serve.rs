@@ -99,6 +99,12 @@ pub struct ServeArgs {
     /// while it runs; 0: any number
     #[arg(long, env = "PANNIER_MAX_STEP_KEYS", value_name = "N", default_value_t = 0)]
     max_step_keys: u64,
+    /// Memory for scripts, within --memory and taken at the first script; 0: no scripts
+    #[arg(long, env = "PANNIER_SCRIPT_MEMORY", value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    script_memory: u64,
+    /// End a script that has run for so long; 0: never
+    #[arg(long, env = "PANNIER_SCRIPT_TIME", value_name = "TIME", default_value = "50ms", value_parser = parse_duration)]
+    script_time: Duration,
     /// A file that holds the password (or set PANNIER_PASSWORD); SIGHUP reads it again
     #[arg(long, env = "PANNIER_PASSWORD_FILE", value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -187,6 +193,8 @@ impl ServeArgs {
             data_dir: self.data_dir,
             durability: self.durability.unwrap_or_default(),
             journal_bytes: self.journal_size,
+            script_memory_bytes: self.script_memory,
+            script_time: self.script_time,
             log_requests: self.log_requests,
             ..ServerOptions::default()
         };

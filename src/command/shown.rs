@@ -107,7 +107,11 @@ mod tests {
         assert_eq!(shown(&["HELLO", "3", "AUTH", "u", "p"])[1..], [redacted; 4]);
         assert_eq!(shown(&["CONFIG", "SET", "requirepass", "p"]), ["CONFIG", "SET", redacted, redacted]);
         assert_eq!(shown(&["ECHO", "p"]), ["ECHO", redacted]);
-        assert_eq!(shown(&["EVAL", "return 'p'", "0"]), [redacted; 3]);
+        #[cfg(feature = "scripts")]
+        assert_eq!(
+            shown(&["EVAL", "return 'p'", "1", "k", "p"]),
+            ["EVAL", redacted, redacted, "k", redacted]
+        );
         assert_eq!(shown(&["NONSENSE", "p"]), [redacted; 2]);
         assert_eq!(shown(&["CONFIG", "NONSENSE", "p"]), [redacted; 3]);
         assert_eq!(shown(&["SET", "k", "v", "EX", "9"]), ["SET", "k", redacted, redacted, redacted]);

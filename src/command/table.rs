@@ -4,17 +4,17 @@
 use super::{Flags, Keys, Verb};
 
 macro_rules! verbs {
-    ($($id:ident = $name:literal, $arity:literal, $($flag:ident)|+, $keys:expr,
+    ($($(#[$attribute:meta])* $id:ident = $name:literal, $arity:literal, $($flag:ident)|+, $keys:expr,
         $group:literal, $since:literal, $complexity:literal, $summary:literal;)*) => {
         /// Names a row of [`VERBS`]; as a number it is the row's index.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u16)]
         pub enum VerbId {
-            $($id,)*
+            $($(#[$attribute])* $id,)*
         }
 
         /// Every verb; the subcommands of a container follow it.
-        pub static VERBS: &[Verb] = &[$(Verb {
+        pub static VERBS: &[Verb] = &[$($(#[$attribute])* Verb {
             id: VerbId::$id,
             name: $name,
             arity: $arity,
@@ -350,6 +350,37 @@ verbs! {
 
     Wait = "wait", 3, NOSCRIPT | CONN, NONE,
         "generic", "3.0.0", "O(1)", "Wait for the synchronous replication of all the write commands sent in the context of the current connection";
+
+    #[cfg(feature = "scripts")]
+    Eval = "eval", -3, NOSCRIPT | STALE | SKIP_MONITOR | MAY_WRITE | NO_MANDATORY_KEYS | SCRIPTING | MOVABLE_KEYS, NONE,
+        "scripting", "2.6.0", "Depends on the script that is executed.", "Execute a Lua script server side";
+    #[cfg(feature = "scripts")]
+    EvalRo = "eval_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | SCRIPTING | MOVABLE_KEYS, NONE,
+        "scripting", "7.0.0", "Depends on the script that is executed.", "Execute a read-only Lua script server side";
+    #[cfg(feature = "scripts")]
+    Evalsha = "evalsha", -3, NOSCRIPT | STALE | SKIP_MONITOR | MAY_WRITE | NO_MANDATORY_KEYS | SCRIPTING | MOVABLE_KEYS, NONE,
+        "scripting", "2.6.0", "Depends on the script that is executed.", "Execute a Lua script server side";
+    #[cfg(feature = "scripts")]
+    EvalshaRo = "evalsha_ro", -3, READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | SCRIPTING | MOVABLE_KEYS, NONE,
+        "scripting", "7.0.0", "Depends on the script that is executed.", "Execute a read-only Lua script server side";
+    #[cfg(feature = "scripts")]
+    Script = "script", -2, CONTAINER, NONE,
+        "scripting", "2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands";
+    #[cfg(feature = "scripts")]
+    ScriptLoad = "script|load", 3, NOSCRIPT | STALE | SCRIPTING, NONE,
+        "scripting", "2.6.0", "O(N) with N being the length in bytes of the script body.", "Load the specified Lua script into the script cache.";
+    #[cfg(feature = "scripts")]
+    ScriptExists = "script|exists", -3, NOSCRIPT | SCRIPTING, NONE,
+        "scripting", "2.6.0", "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).", "Check existence of scripts in the script cache.";
+    #[cfg(feature = "scripts")]
+    ScriptFlush = "script|flush", -2, NOSCRIPT | SCRIPTING, NONE,
+        "scripting", "2.6.0", "O(N) with N being the number of scripts in cache", "Remove all the scripts from the script cache.";
+    #[cfg(feature = "scripts")]
+    ScriptKill = "script|kill", 2, NOSCRIPT | ALLOW_BUSY | SCRIPTING, NONE,
+        "scripting", "2.6.0", "O(1)", "Kill the script currently in execution.";
+    #[cfg(feature = "scripts")]
+    ScriptHelp = "script|help", 2, LOADING | STALE | SCRIPTING, NONE,
+        "scripting", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
 
     Function = "function", -2, CONTAINER, NONE,
         "scripting", "7.0.0", "Depends on subcommand", "A container for function commands";

@@ -154,7 +154,7 @@ pub fn getkeysandflags<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 fn inner_command<'a>(call: &Call<'_, 'a, '_>) -> Result<(&'static Verb, Args<'a>), Error<'a>> {
     let args = call.args.from(2);
     let verb = command::resolve(&args).ok_or(ErrorKind::GetkeysInvalid.plain())?;
-    if verb.keys.first == 0 {
+    if !verb.has_keys() {
         return Err(ErrorKind::GetkeysNone.plain());
     }
     if !verb.admits(args.len()) {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Bytes that a record takes beside its key and its value, at least.
-const RECORD_BYTES: u64 = 16;
+pub(super) const RECORD_BYTES: u64 = 16;
 
 /// Bytes of new records, at least; 0 for what a full store does not refuse.
 #[must_use]

@@ -1,6 +1,8 @@
 //! From verb to function: ONE match over every row of the table. It has no wildcard, so that a verb without a function
 //! does not compile.
 
+#[cfg(feature = "scripts")]
+use super::script;
 use super::{
     Call, Continuation, Flow, Outcome, absent, bitfield, bitop, bits, client, commands, config, counters,
     dump, expire, handshake, help, info, keys, latency, lcs, memory, multiple, object, persistence, ranges,
@@ -14,6 +16,10 @@ pub const UNCUT_ARGS_MAX: usize = 1024;
 /// Whether a verb takes any number of keys or names: in slices, or (MSET and its like) in one step that is counted.
 fn takes_many(id: VerbId) -> bool {
     use VerbId as V;
+    #[cfg(feature = "scripts")]
+    if matches!(id, V::Eval | V::EvalRo | V::Evalsha | V::EvalshaRo) {
+        return true;
+    }
     matches!(
         id,
         V::Mget
@@ -151,6 +157,18 @@ impl<'a> Call<'_, 'a, '_> {
             V::Cluster | V::Readonly | V::Readwrite | V::Asking => absent::cluster(self),
             V::Wait => server::wait(self),
             V::Debug => server::debug(self),
+            #[cfg(feature = "scripts")]
+            V::Eval | V::EvalRo | V::Evalsha | V::EvalshaRo => script::eval(self),
+            #[cfg(feature = "scripts")]
+            V::ScriptLoad => script::load(self),
+            #[cfg(feature = "scripts")]
+            V::ScriptExists => script::exists(self),
+            #[cfg(feature = "scripts")]
+            V::ScriptFlush => script::flush(self),
+            #[cfg(feature = "scripts")]
+            V::ScriptKill => script::kill(self),
+            #[cfg(feature = "scripts")]
+            V::ScriptHelp => help::run(self),
             V::FunctionFlush => server::function_flush(self),
             V::FunctionList => server::function_list(self),
             V::MemoryDoctor => memory::doctor(self),
@@ -188,6 +206,8 @@ impl<'a> Call<'_, 'a, '_> {
             | V::Shutdown => Err(ErrorKind::NotInsideMulti.plain()),
 
             // Containers: `Engine::admit` answers with the row of the subcommand, or refuses.
+            #[cfg(feature = "scripts")]
+            V::Script => Err(ErrorKind::WrongArity.of(self.verb.name.as_bytes())),
             V::Object
             | V::Client
             | V::Config

@@ -77,8 +77,8 @@ impl Engine {
     /// writes if something in it does. CLIENT is never held, so that a pause can be ended.
     #[must_use]
     pub fn is_held(&self, verb: &Verb, queued: Flags, now: Millis) -> bool {
-        let writes = verb.flags.has(Flags::WRITE)
-            || verb.id == crate::command::VerbId::Exec && queued.has(Flags::WRITE);
+        let may_write = |flags: Flags| flags.has(Flags::WRITE) || flags.has(Flags::MAY_WRITE);
+        let writes = may_write(verb.flags) || verb.id == crate::command::VerbId::Exec && may_write(queued);
         let waits = writes && self.persistence.holds_writers(&self.store);
         (waits || self.pause.holds(writes, now)) && verb.container() != Some("client")
     }

@@ -142,6 +142,8 @@ fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
         "used_memory_peak": process_stats.resident_peak_bytes,
         "used_memory_peak_human": Human(process_stats.resident_peak_bytes),
         "used_memory_dataset": memory.live + memory.large,
+        "used_memory_vm_eval": engine.script_use().0,
+        "number_of_cached_scripts": engine.script_use().1,
         "maxmemory": limit,
         "maxmemory_human": Human(limit),
         "maxmemory_policy": engine.policy(),

@@ -64,6 +64,8 @@ pub mod persistence;
 mod ranges;
 mod restore;
 mod scan;
+#[cfg(feature = "scripts")]
+mod script;
 mod server;
 pub mod session;
 mod set;
@@ -128,6 +130,8 @@ pub struct Engine {
     /// Names that a slice of KEYS found, encoded.
     names: Vec<u8>,
     text: String,
+    #[cfg(feature = "scripts")]
+    scripts: script::Scripts,
 }
 
 /// What is to happen after an execution.
@@ -213,6 +217,8 @@ impl Engine {
             scratch: vec![0; INLINE_VALUE_BYTES_MAX].into_boxed_slice(),
             names: Vec::with_capacity(scan::NAMES_BYTES),
             text: String::with_capacity(TEXT_BYTES),
+            #[cfg(feature = "scripts")]
+            scripts: script::Scripts::new(),
             options,
         }
     }
@@ -383,6 +389,12 @@ impl Engine {
             Continuation::Dump(work) => work.release(&mut self.store),
             Continuation::Restore(work) => work.release(&mut self.store),
         }
+    }
+
+    /// Without the feature there are no scripts.
+    #[cfg(not(feature = "scripts"))]
+    fn script_use(&self) -> (usize, usize) {
+        (0, 0)
     }
 
     /// The live entry of a key, with the hit or miss counted.

@@ -155,6 +155,12 @@ impl Server {
     /// A server over `engine`, for as many clients as its options say. All of its memory is reserved here.
     pub fn new(engine: Engine, frames: FrameServer, resources: Resources) -> Server {
         let max_clients = engine.options().max_clients;
+        #[cfg(feature = "scripts")]
+        let engine = {
+            let mut engine = engine;
+            engine.set_script_clock(resources.clock_us);
+            engine
+        };
         Server {
             scheduled_idle_timeout: engine.runtime.idle_timeout,
             engine,

@@ -493,6 +493,10 @@ pub(super) fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -
 /// Whether a verb's reply may be long and is made in one go: it begins with an empty output, so that what one client may
 /// have of the output buffers is there for this reply alone.
 fn is_long_in_one_go(verb: &Verb) -> bool {
+    #[cfg(feature = "scripts")]
+    if matches!(verb.id, VerbId::Eval | VerbId::EvalRo | VerbId::Evalsha | VerbId::EvalshaRo) {
+        return true;
+    }
     use VerbId::{
         Command, CommandDocs, CommandInfo, CommandList, ConfigGet, Exec, Info, LatencyHistogram, SlowlogGet,
     };

@@ -302,6 +302,15 @@ impl Larges {
         self.object_mut(id).fill_trail = cursor.position();
     }
 
+    /// Gives the pages of a value's spans back to the system; its bytes are gone.
+    pub fn discard_pages(&mut self, id: LargeId, pool: &mut Pool) {
+        let mut span = self.object(id).first_span;
+        while span != NONE {
+            pool.discard_pages(self.place(span).0);
+            span = self.next[span as usize];
+        }
+    }
+
     /// Drops a reference that is no record's; with the last one the value waits to be freed, or is freed at once if it is
     /// small.
     pub fn release(&mut self, id: LargeId, pool: &mut Pool, table: &mut Segments) {

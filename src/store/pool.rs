@@ -310,6 +310,21 @@ impl Pool {
         self.free.push(id.0);
     }
 
+    /// Gives the pages of a segment of plain bytes back to the system; what it held is gone, and a later use of it
+    /// touches them again.
+    ///
+    /// # Panics
+    /// When it is not one.
+    pub fn discard_pages(&mut self, id: SegmentId) {
+        self.memory.expect(id, Kind::Bytes);
+        let first = self.memory.segment(id);
+        // SAFETY: as in `bytes_mut`: no reference into the segment exists, and it lies inside what was reserved, which
+        // is private anonymous memory: pages that are given back read as zeros. Where pages are larger than ours the
+        // call fails and changes nothing.
+        let _ =
+            unsafe { libc::madvise(first.as_ptr().cast(), self.memory.segment_bytes, libc::MADV_DONTNEED) };
+    }
+
     /// Segments that can be taken.
     pub fn free_count(&self) -> u32 {
         self.free.len() as u32 + (self.segment_count() - self.untouched)

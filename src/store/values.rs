@@ -151,6 +151,21 @@ impl Store {
         self.larges.advance_position(cursor);
     }
 
+    /// Takes `bytes` out of the pool, for someone who has them elsewhere in the process: their pages go back to the
+    /// system. They come back by [`large_release`](Self::large_release).
+    ///
+    /// # Errors
+    /// [`Refused`] when so many cannot be had.
+    pub fn lend(&mut self, bytes: u32, now: Millis) -> Result<LargeId, Refused> {
+        let bytes = bytes.next_multiple_of(self.config.segment_bytes as u32);
+        self.large_room(u64::from(bytes), now)?;
+        let Some(id) = self.larges.create(bytes) else { return self.refuse() };
+        let reserved = self.large_reserve(id, u64::from(bytes), now);
+        self.or_release(id, reserved)?;
+        self.larges.discard_pages(id, &mut self.pool);
+        Ok(id)
+    }
+
     /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.
     pub(super) fn large_reserve(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
         self.large_reserve_of(id, len, room::Fill::Data, now)

@@ -8,7 +8,9 @@ use std::rc::Rc;
 
 #[test]
 fn answers_do_not_depend_on_how_the_bytes_arrive() {
-    for transcript in crate::transcript::all() {
+    // Scripts differ in nothing that arrives, and running all of them that often takes minutes.
+    let is_of_scripts = |path: &std::path::Path| path.ends_with("scripts.txt");
+    for transcript in crate::transcript::all().into_iter().filter(|one| !is_of_scripts(&one.path)) {
         let process = Rc::new(RefCell::new(InProcess::with_memory(8 * MIB)));
         crate::transcript::replay_at_every_split(&transcript, || {
             let process = Rc::clone(&process);

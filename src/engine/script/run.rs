@@ -1,0 +1,192 @@
+//! One run of a script: what it is given, `redis.call` for as long as it runs, and what it came to.
+
+use super::cache::Entry;
+use super::command::{Host, Permissions};
+use super::library::{Arguments, error_text, one};
+use super::limits::{INSTRUCTIONS_BETWEEN_LOOKS, Limits};
+use super::vm::{self, Vm, watch};
+use crate::engine::{Engine, session::Session};
+use crate::store::{LargeCursor, Store};
+use crate::time::Now;
+use crate::wire::arguments::{Arg, Args};
+use crate::wire::encode::Protocol;
+use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use std::cell::RefCell;
+
+/// A script and what it is run with.
+pub(super) struct Run<'r> {
+    pub(super) entry: Entry,
+    /// Keys, then arguments.
+    pub(super) given: Args<'r>,
+    pub(super) key_count: usize,
+    pub(super) permissions: Permissions,
+    pub(super) session: Session,
+    pub(super) now: Now,
+    /// Microseconds that it may take; 0: no limit.
+    pub(super) time_us: u64,
+}
+
+/// What a script came to.
+pub(super) enum Ended {
+    /// What it returned; the protocol says how booleans are answered.
+    Returned(Value, Protocol),
+    /// An error: a complete reply without the place, and the place.
+    Failed { text: Vec<u8>, place: Option<(Vec<u8>, i64)> },
+    /// Its time was up.
+    OutOfTime,
+}
+
+/// What a script did, beside what it came to.
+pub(super) struct Outcome {
+    pub(super) ended: Ended,
+    pub(super) wrote: bool,
+    pub(super) used_units: u32,
+}
+
+impl Vm {
+    /// Runs a script.
+    pub(super) fn run(&mut self, engine: &mut Engine, run: Run<'_>) -> Outcome {
+        self.make_room();
+        if self.limits.is_over() {
+            // The hook fires at each instruction since the last script was ended.
+            let _ = watch(&self.lua, &self.limits, INSTRUCTIONS_BETWEEN_LOOKS);
+        }
+        self.limits.start(run.time_us);
+        self.protocol.set(Protocol::Resp2);
+        let Vm { lua, redis, compiled, enter, protocol, limits, workspace, .. } = self;
+        let host = RefCell::new(Host {
+            engine,
+            session: run.session,
+            workspace,
+            bytes: limits.buffer(),
+            limits,
+            permissions: run.permissions,
+            given: run.given,
+            key_count: run.key_count,
+            now: run.now,
+            wrote: false,
+            used_units: 0,
+        });
+        let returned = lua.scope(|scope| {
+            for (name, is_protected) in [("call", false), ("pcall", true)] {
+                let (host, protocol) = (&host, &*protocol);
+                let function = scope.create_function(move |lua, values: MultiValue| {
+                    let mut host = host.borrow_mut();
+                    host.session.protocol = protocol.get();
+                    host.call(lua, values, is_protected)
+                })?;
+                redis.raw_set(name, function)?;
+            }
+            let (keys, arguments) = {
+                let store = &host.borrow().engine.store;
+                let (keys, arguments) = (run.given.iter().take(run.key_count), run.given.from(run.key_count));
+                (list(lua, limits, store, keys)?, list(lua, limits, store, arguments.iter())?)
+            };
+            let script: Function = compiled.raw_get(run.entry.number)?;
+            enter.call::<(bool, Value)>((script, keys, arguments))
+        });
+        let host = host.into_inner();
+        let ended = match returned {
+            _ if limits.is_over() => Ended::OutOfTime,
+            Ok((true, value)) => Ended::Returned(value, protocol.get()),
+            Ok((false, error)) => failed(&error),
+            Err(error) => failed(&Value::Error(Box::new(error))),
+        };
+        Outcome { ended, wrote: host.wrote, used_units: host.used_units }
+    }
+}
+
+/// Keys or arguments as a table of strings.
+fn list<'a>(
+    lua: &Lua,
+    limits: &Limits,
+    store: &Store,
+    args: impl ExactSizeIterator<Item = Arg<'a>>,
+) -> Result<Table> {
+    let table = lua.create_table_with_capacity(args.len(), 0)?;
+    for (i, arg) in args.enumerate() {
+        let text = match arg {
+            Arg::Bytes(bytes) => lua.create_string(bytes)?,
+            Arg::Large(id) => {
+                let mut bytes = limits.buffer();
+                let mut cursor = LargeCursor::new(id, 0);
+                loop {
+                    let piece = store.large_slice(&mut cursor);
+                    if piece.is_empty() {
+                        break;
+                    }
+                    bytes.extend(piece)?;
+                    cursor.advance(piece.len());
+                }
+                lua.create_string(&bytes[..])?
+            }
+            Arg::Refused => lua.create_string(b"")?,
+        };
+        table.raw_set(i + 1, text)?;
+    }
+    Ok(table)
+}
+
+/// The handler of errors that no script catches: what is known of it as a table, as Redis's handler makes it.
+pub(super) fn on_error(args: &Arguments<'_>) -> Result<MultiValue> {
+    let lua = args.lua;
+    let error = args.get(0).cloned().unwrap_or(Value::Nil);
+    let table = match &error {
+        Value::Table(table) => table.clone(),
+        other => {
+            let table = lua.create_table_with_capacity(0, 3)?;
+            table.raw_set("err", lua.create_string(error_reply(other))?)?;
+            table
+        }
+    };
+    // The function that raised it, or, where that is C's or Rust's or the sandbox's, its caller.
+    for level in 1..=OTHER_FUNCTIONS_MAX {
+        let place = lua.inspect_stack(level, |debug| {
+            let source = debug.source();
+            let name = source.source.unwrap_or_default();
+            let is_scripts = source.what != "C" && name != vm::SANDBOX_NAME;
+            is_scripts.then(|| (name.into_owned(), debug.current_line()))
+        });
+        if let Some(Some((source, line))) = place {
+            table.raw_set("source", source)?;
+            table.raw_set("line", line)?;
+            break;
+        }
+    }
+    one(Value::Table(table))
+}
+
+/// Functions that are not a script's between it and the handler of its errors, at most.
+const OTHER_FUNCTIONS_MAX: usize = 6;
+
+/// An error that is no table, as a complete reply.
+fn error_reply(error: &Value) -> Vec<u8> {
+    let (text, has_code) = match error {
+        Value::Error(error) => error_text(error),
+        Value::String(text) => (text.as_bytes().to_vec(), false),
+        Value::Nil => (b"nil".to_vec(), false),
+        Value::Boolean(value) => (value.to_string().into_bytes(), false),
+        other => match super::library::number_of(other) {
+            Some(number) => (super::format::lua_number(number).into_bytes(), false),
+            None => (super::library::type_name(other).as_bytes().to_vec(), false),
+        },
+    };
+    if has_code { text } else { [b"ERR ", &text[..]].concat() }
+}
+
+/// An error that came out of a script.
+fn failed(error: &Value) -> Ended {
+    let Value::Table(table) = error else { return Ended::Failed { text: error_reply(error), place: None } };
+    let text = match table.raw_get::<Value>("err") {
+        Ok(Value::String(text)) => text.as_bytes().to_vec(),
+        // Of a table without the field, Redis 7.0 makes a crash.
+        _ => b"ERR unknown error".to_vec(),
+    };
+    let source = table.raw_get::<Value>("source").unwrap_or(Value::Nil);
+    let line = table.raw_get::<Value>("line").unwrap_or(Value::Nil);
+    let place = match (source, super::library::number_of(&line)) {
+        (Value::String(source), Some(line)) => Some((source.as_bytes().to_vec(), line as i64)),
+        _ => None,
+    };
+    Ended::Failed { text, place }
+}
