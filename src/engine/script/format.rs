@@ -51,7 +51,7 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(general(value, 17), expected);
         }
-        assert_eq!(lua_number(3.14159265358979), "3.1415926535898");
+        assert_eq!(lua_number(1.234_567_890_123_456), "1.2345678901235");
         assert_eq!(lua_number(1e14), "1e+14");
         assert_eq!(lua_number(99999999999999.0), "99999999999999");
         assert_eq!(lua_number(0.5), "0.5");

@@ -82,7 +82,7 @@ impl Packer<'_> {
     fn integer(&mut self, number: i64) -> std::result::Result<(), Raised> {
         let bytes = number.to_be_bytes();
         let (code, width) = match number {
-            0..=0x7f | -32..=-1 => return self.out.push(number as u8),
+            -32..=0x7f => return self.out.push(number as u8),
             0x80..=0xff => (0xcc, 1),
             0x100..=0xffff => (0xcd, 2),
             0x1_0000..=0xffff_ffff => (0xce, 4),
