@@ -175,6 +175,10 @@ impl Host<'_> {
         if self.permissions.read_only && verb.flags.has(Flags::WRITE) {
             return Err(refuse(self.engine, id, ErrorKind::ScriptReadOnly));
         }
+        // What a disk that fails refuses on the wire it refuses here.
+        if let Some(kind) = self.engine.persistence.refuses(verb, Flags::PLAIN) {
+            return Err(refuse(self.engine, id, kind));
+        }
         if verb.flags.has(Flags::DENYOOM)
             && !self.wrote
             && !self.permissions.allow_oom
