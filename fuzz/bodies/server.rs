@@ -364,6 +364,7 @@ impl Harness {
         }
         assert_eq!((self.server.connection_count(), self.server.buffer_bytes()), (0, 0));
         let now = self.now.unix;
+        self.server.engine_mut().drop_scripts();
         let store = &mut self.server.engine_mut().store;
         store.apply(&Mutation::Flush { db: None }, now).expect("never refused");
         assert_empty(store, now);

@@ -325,6 +325,14 @@ impl Engine {
         None
     }
 
+    /// Forgets all scripts and gives their memory back to the store.
+    pub fn drop_scripts(&mut self) {
+        #[cfg(feature = "scripts")]
+        if let Some(share) = self.scripts.end() {
+            self.store.large_release(share);
+        }
+    }
+
     /// Answers an error instead of executing a command, and counts it; `verb` if it is known. For the server too.
     pub fn refuse(
         &mut self,

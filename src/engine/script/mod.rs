@@ -61,6 +61,11 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
+    /// Ends the virtual machine, if there is one: the share of memory that the store lent it.
+    pub(super) fn end(&mut self) -> Option<crate::mutation::LargeId> {
+        self.vm.take().map(|vm| vm.lent)
+    }
+
     pub(super) fn new() -> Scripts {
         Scripts { vm: None, clock_us: || 0 }
     }
@@ -291,11 +296,7 @@ pub(super) fn flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     if call.args.len() > 3 || call.args.len() == 3 && !call.is_word(2, "SYNC") && !call.is_word(2, "ASYNC") {
         return Err(ErrorKind::ScriptFlushOption.plain());
     }
-    if let Some(vm) = call.engine.scripts.vm.take() {
-        let lent = vm.lent;
-        drop(vm);
-        call.engine.store.large_release(lent);
-    }
+    call.engine.drop_scripts();
     call.ok()
 }
 
