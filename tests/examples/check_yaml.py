@@ -102,6 +102,10 @@ def check_compose(path, known):
         shared = service.get("network_mode", "")
         fail_if(shared.startswith("service:") and shared[8:] not in services, f"{name}: shares no network")
         fail_if(not service["read_only"] or service["cap_drop"] != ["ALL"], f"{name}: privileges")
+        # A helper of somebody else's, such as the one that prepares a volume.
+        if "build" not in service:
+            fail_if(":" not in service.get("image", ""), f"{name}: neither built here nor an image with its version")
+            continue
         context = (path.parent / service["build"]).resolve()
         fail_if(not (context / "Dockerfile").is_file(), f"{name}: nothing to build in {context}")
         check_settings(name, service["environment"], known)
