@@ -43,7 +43,7 @@ pub struct ServerOptions {
     /// Bytes of one value, at most: 1 byte to 512 MiB. Default: 512 MiB.
     pub max_value_bytes: u64,
     /// Keys that one step (MSET, MSETNX, MSETEX, BITOP, all of a transaction) may have, at most; 0 (the default): any
-    /// number. While a step runs, nobody else is served.
+    /// number. While a step runs, no other client is served.
     pub max_step_keys: u64,
     /// A client that asks for nothing for so long is closed; zero (the default): never.
     pub idle_timeout: Duration,

@@ -95,7 +95,7 @@ pub struct ServeArgs {
     /// The largest value
     #[arg(long, env = "PANNIER_MAX_VALUE", value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     max_value: u64,
-    /// The most keys that one step may have (MSET, MSETNX, MSETEX, BITOP, a whole transaction), for nobody else is served
+    /// The most keys that one step may have (MSET, MSETNX, MSETEX, BITOP, a whole transaction), for no other is served
     /// while it runs; 0: any number
     #[arg(long, env = "PANNIER_MAX_STEP_KEYS", value_name = "N", default_value_t = 0)]
     max_step_keys: u64,

@@ -181,7 +181,7 @@ impl Compose {
         len
     }
 
-    /// The value, which nobody else knows yet: to be changed once it is whole.
+    /// The value, which no key refers to yet: to be changed once it is whole.
     pub(super) fn result(&self) -> LargeId {
         self.result
     }

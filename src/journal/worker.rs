@@ -26,7 +26,7 @@ struct Open<F> {
     name: String,
     header: FileHeader,
     len: u64,
-    /// Bytes that are durable, and bytes that memory was told to drop.
+    /// Bytes that are durable, and bytes that were dropped from the page cache.
     durable_len: u64,
     dropped_len: u64,
     /// The checksum of the last frame, or of the header.

@@ -118,7 +118,7 @@ impl Limits {
         Buffer { bytes: Vec::new(), limits: self }
     }
 
-    /// Starts the pseudo-random numbers anew (`srand48`).
+    /// Seeds the pseudo-random numbers (`srand48`).
     pub(super) fn seed(&self, seed: i32) {
         self.random.set(u64::from(seed as u32) << 16 | 0x330e);
     }

@@ -300,7 +300,7 @@ pub(super) fn flush<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.ok()
 }
 
-/// `SCRIPT KILL`: while a script runs, nobody is served who could send this.
+/// `SCRIPT KILL`: while a script runs, no client is served that could send this.
 pub(super) fn kill<'a>(_: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     Err(ErrorKind::NotBusy.plain())
 }
