@@ -83,6 +83,8 @@ flags! {
     SKIP_MONITOR = 24;
     /// May have no keys (kept because clients look at it).
     NO_MANDATORY_KEYS = 25;
+    /// Concerns publish and subscribe; a category too.
+    PUBSUB = 26;
 }
 
 impl Flags {
@@ -102,11 +104,12 @@ impl Flags {
     }
 
     /// The flags that COMMAND shows, in Redis's order.
-    pub const SHOWN: [(Flags, &'static str); 15] = [
+    pub const SHOWN: [(Flags, &'static str); 16] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
         (Flags::ADMIN, "admin"),
+        (Flags::PUBSUB, "pubsub"),
         (Flags::NOSCRIPT, "noscript"),
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
@@ -122,12 +125,13 @@ impl Flags {
 }
 
 /// The categories of access control, in Redis's order.
-pub const CATEGORIES: [&str; 13] = [
+pub const CATEGORIES: [&str; 14] = [
     "keyspace",
     "read",
     "write",
     "string",
     "bitmap",
+    "pubsub",
     "admin",
     "fast",
     "slow",
@@ -259,6 +263,7 @@ impl Verb {
             "write" => flags.has(Flags::WRITE),
             "string" => flags.has(Flags::STRING),
             "bitmap" => flags.has(Flags::BITMAP),
+            "pubsub" => flags.has(Flags::PUBSUB),
             "admin" => flags.has(Flags::ADMIN) || flags.has(Flags::ADMINISTRATIVE),
             "fast" => flags.has(Flags::FAST),
             "slow" => !flags.has(Flags::FAST),
@@ -392,8 +397,7 @@ mod tests {
             assert_eq!(find(verb.name.as_bytes()).unwrap().id, verb.id);
             assert_eq!(find(verb.name.to_uppercase().as_bytes()).unwrap().id, verb.id);
         }
-        for word in ["", "g", "gett", "config|get", "subscribe", "a very long word that is no verb", "get\0"]
-        {
+        for word in ["", "g", "gett", "config|get", "blpop", "a very long word that is no verb", "get\0"] {
             assert!(find(word.as_bytes()).is_none(), "{word}");
         }
     }

@@ -3,6 +3,10 @@
 //!
 //! A time limit of zero means "no limit", here and on the command line, in CONFIG and in INFO.
 
+mod key_events;
+
+pub use key_events::KeyEvents;
+
 use crate::limits::{
     CLIENTS_DEFAULT, DATABASES_MAX, MIB, PASSWORD_BYTES_MAX, SCRIPT_MEMORY_BYTES_DEFAULT,
     SCRIPT_MEMORY_BYTES_MAX, SCRIPT_MEMORY_BYTES_MIN, SLOWLOG_LEN_MAX, VALUE_BYTES_MAX,
@@ -53,6 +57,8 @@ pub struct ServerOptions {
     pub request_timeout: Duration,
     /// A client that has taken nothing of its replies for so long is closed; zero: never. Default: 30 s.
     pub write_timeout: Duration,
+    /// Which events of keys are published to subscribers (Redis's `notify-keyspace-events`). Default: none.
+    pub notify_keyspace_events: KeyEvents,
     /// What clients must give to AUTH, if anything; at most 512 bytes. Not shown by `Debug`.
     pub password: Option<Vec<u8>>,
     /// What requests to the admin port must carry, probes aside: 16 to 512 visible ASCII characters. Not shown by `Debug`.
@@ -90,6 +96,7 @@ impl Default for ServerOptions {
             auth_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
+            notify_keyspace_events: KeyEvents::default(),
             password: None,
             admin_token: None,
             data_dir: None,
@@ -121,6 +128,7 @@ impl fmt::Debug for ServerOptions {
             auth_timeout,
             request_timeout,
             write_timeout,
+            notify_keyspace_events,
             password,
             admin_token,
             data_dir,
@@ -146,6 +154,7 @@ impl fmt::Debug for ServerOptions {
             .field("auth_timeout", auth_timeout)
             .field("request_timeout", request_timeout)
             .field("write_timeout", write_timeout)
+            .field("notify_keyspace_events", notify_keyspace_events)
             .field("password", &password.as_ref().map(|_| "hidden"))
             .field("admin_token", &admin_token.as_ref().map(|_| "hidden"))
             .field("data_dir", data_dir)
@@ -291,6 +300,8 @@ pub struct Runtime {
     /// Entries of the slow log, at most [`SLOWLOG_LEN_MAX`].
     pub slowlog_len_max: usize,
     pub log_level: LogLevel,
+    /// See [`ServerOptions::notify_keyspace_events`].
+    pub key_events: KeyEvents,
 }
 
 impl Runtime {
@@ -307,6 +318,7 @@ impl Runtime {
             slowlog_slower_than_us: 10_000,
             slowlog_len_max: SLOWLOG_LEN_MAX,
             log_level: LogLevel::default(),
+            key_events: options.notify_keyspace_events,
         }
     }
 }

@@ -50,6 +50,14 @@ counters! {
         keyspace_misses = "keyspace_misses";
         /// Commands that must be one step (MSET, MSETNX, EXEC) and took longer than others should wait.
         long_steps = "long_steps";
+        /// Messages that clients published.
+        messages_published = "pubsub_messages_published";
+        /// Messages that subscribers were sent, one for each of them.
+        messages_delivered = "pubsub_messages_delivered";
+        /// Watches that ended because the change feed had gone on without them.
+        watches_compacted = "watches_compacted";
+        /// Transactions whose events could not be published.
+        key_events_lost = "key_events_lost";
         /// Commands that must be one step and were refused because they have more keys than max-step-keys.
         refused_steps = "refused_steps";
         /// Wrong passwords.
@@ -80,6 +88,8 @@ counters! {
         write_timeout = "closed_by_write_timeout";
         /// The buffers of all clients were full and it made no progress, or its command or reply outgrew them.
         buffers = "evicted_clients";
+        /// It was subscribed to more than it took.
+        slow_subscriber = "closed_slow_subscribers";
         /// CLIENT KILL.
         killed = "closed_by_kill";
         /// The server stops.
@@ -90,7 +100,7 @@ counters! {
 impl Closes {
     /// Prometheus's label and the value of every counter.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, u64); 10] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 11] {
         [
             ("peer", self.peer),
             ("failure", self.failed),
@@ -100,6 +110,7 @@ impl Closes {
             ("request_timeout", self.request_timeout),
             ("write_timeout", self.write_timeout),
             ("buffers", self.buffers),
+            ("slow_subscriber", self.slow_subscriber),
             ("killed", self.killed),
             ("shutdown", self.shutdown),
         ]

@@ -108,12 +108,67 @@ pub enum Origin {
     Frames(u64),
 }
 
+/// What made a change: the row of a command in the table of verbs, and notes of the store. Opaque to the store; consumers name
+/// their events by it.
+///
+/// ```text
+/// bit 15  another command than the one before      bit 14  the expiry was kept, not given      bit 13  the key is new
+/// bits 0..13  the row plus 1; 0: the store itself
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cause(pub u16);
+
+impl Cause {
+    const ROW: u16 = 0x1fff;
+    const NEW: u16 = 0x2000;
+    const KEEPS_EXPIRY: u16 = 0x4000;
+    const TOGGLE: u16 = 0x8000;
+
+    /// The next command, which is of this row; that it is another one than `self` can be seen.
+    #[must_use]
+    #[inline]
+    pub const fn next(self, row: u16) -> Cause {
+        Cause((self.0 & Cause::TOGGLE ^ Cause::TOGGLE) | (row + 1) & Cause::ROW)
+    }
+
+    /// The row.
+    #[must_use]
+    pub fn row(self) -> Option<usize> {
+        usize::from(self.0 & Cause::ROW).checked_sub(1)
+    }
+
+    /// Whether the key was not there.
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        self.0 & Cause::NEW != 0
+    }
+
+    /// Whether the expiry is the one that the key had.
+    #[must_use]
+    pub const fn keeps_expiry(self) -> bool {
+        self.0 & Cause::KEEPS_EXPIRY != 0
+    }
+
+    /// The same for a key that was not there.
+    #[must_use]
+    pub const fn with_new(self) -> Cause {
+        Cause(self.0 | Cause::NEW)
+    }
+
+    /// The same for a command that keeps the expiry.
+    #[must_use]
+    pub const fn with_kept_expiry(self) -> Cause {
+        Cause(self.0 | Cause::KEEPS_EXPIRY)
+    }
+}
+
 /// A change as it was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change<'a> {
     pub revision: Revision,
     pub group: GroupMark,
     pub origin: Origin,
+    pub cause: Cause,
     pub effect: Effect<'a>,
 }
 

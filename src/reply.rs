@@ -118,6 +118,7 @@ errors! {
     ConfigNotAnInteger = "ERR CONFIG SET failed (possibly related to argument '%') - argument couldn't be parsed into an integer";
     ConfigNotBetween = "ERR CONFIG SET failed (possibly related to argument '%') - argument must be between % and % inclusive";
     ConfigLogLevel = "ERR CONFIG SET failed (possibly related to argument '%') - argument(s) must be one of the following: debug, verbose, notice, warning";
+    ConfigKeyEvents = "ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - Invalid event class character. Use 'Ag$lshzxeKEtmdn'.";
     GetkeysNone = "ERR The command has no key arguments";
     GetkeysInvalid = "ERR Invalid command specified";
     GetkeysArity = "ERR Invalid number of arguments specified for command";
@@ -193,6 +194,30 @@ errors! {
     ExecReclaimed = "EXECABORT Transaction discarded because of: no progress for 10 s while its memory was needed";
     /// Pannier's: the store is full.
     ExecFull = "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
+    /// The part is the verb.
+    OnlySubscriptions = "ERR Can't execute '%': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+    /// Pannier's: subscriptions are bounded; the parts are how many there are and the bound.
+    SubscriptionsFull = "ERR no room for another subscription: % of at most % are in use; unsubscribe what is not needed, or give the server more --memory";
+    /// Pannier's: the parts are the name's length and the limit, in bytes.
+    ChannelTooLong = "ERR channel or pattern of % bytes is longer than the limit of % bytes";
+    TrackingTwoRedirects = "ERR A client can only redirect to a single other client";
+    TrackingNoRedirect = "ERR The client ID you want redirect to does not exist";
+    TrackingPrefix = "ERR PREFIX option requires BCAST mode to be enabled";
+    TrackingSwitchBroadcast = "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.";
+    TrackingSwitchOpt = "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode.";
+    TrackingOptBroadcast = "ERR OPTIN and OPTOUT are not compatible with BCAST";
+    TrackingBothOpts = "ERR You can't specify both OPTIN mode and OPTOUT mode";
+    TrackingOverlapGiven = "ERR Prefix '%' overlaps with another provided prefix '%'. Prefixes for a single client must not overlap.";
+    TrackingOverlap = "ERR Prefix '%' overlaps with an existing prefix '%'. Prefixes for a single client must not overlap.";
+    /// Pannier's: clients that track, and their prefixes, are bounded.
+    TrackingFull = "ERR no room for another tracking client or prefix: end tracking where it is not needed, or give the server more --memory";
+    CachingMode = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
+    CachingYes = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
+    CachingNo = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
+    /// Pannier's: the part is the revision that the feed reaches back to.
+    Compacted = "COMPACTED % is the first revision that can be gone on from: read the keys again, then watch from there";
+    /// Pannier's.
+    WatchesFull = "ERR no room for another watch: at most 1024 prefixes are watched at once; unwatch what is not needed";
     NoSuchClient = "ERR No such client";
     NoShutdown = "ERR No shutdown in progress.";
     NoSuchUser = "ERR No such user '%'";
@@ -207,7 +232,7 @@ errors! {
 }
 
 /// The codes with which a text can begin.
-pub const ERROR_CODES: [&str; 12] = [
+pub const ERROR_CODES: [&str; 13] = [
     "ERR",
     "NOAUTH",
     "NOPROTO",
@@ -216,6 +241,7 @@ pub const ERROR_CODES: [&str; 12] = [
     "EXECABORT",
     "WRONGTYPE",
     "BUSYKEY",
+    "COMPACTED",
     "LOADING",
     "MISCONF",
     "NOSCRIPT",

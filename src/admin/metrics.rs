@@ -38,6 +38,7 @@ pub(super) fn write(text: &mut Text, server: &Server, readiness: Readiness) -> R
     requests(text, engine, frames)?;
     latency(text, engine)?;
     connections(text, engine)?;
+    subscriptions(text, engine)?;
     transfers(text, engine, frames)?;
     frame_outcomes(text, frames)?;
     sessions(text, process_stats)?;
@@ -183,6 +184,20 @@ fn connections(text: &mut Text, engine: &Engine) -> Result {
     closes
         .into_iter()
         .try_for_each(|(reason, count)| writeln!(text, "{CLOSED}{{reason=\"{reason}\"}} {count}"))
+}
+
+fn subscriptions(text: &mut Text, engine: &Engine) -> Result {
+    let (stats, counters) = (&engine.process_stats, &engine.metrics.counters);
+    let help = "Subscriptions to channels and patterns, one for each client and channel.";
+    gauge(text, "pannier_subscriptions", help, stats.subscriptions)?;
+    let help = "Subscriptions that there is room for.";
+    gauge(text, "pannier_subscriptions_max", help, stats.subscriptions_max)?;
+    let help = "Clients that are subscribed to something.";
+    gauge(text, "pannier_subscribers", help, stats.pubsub_clients)?;
+    let help = "Messages that clients published.";
+    counter(text, "pannier_messages_published_total", help, counters.messages_published)?;
+    let help = "Messages sent to subscribers, one for each that got it.";
+    counter(text, "pannier_messages_delivered_total", help, counters.messages_delivered)
 }
 
 fn transfers(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result {

@@ -31,7 +31,7 @@ use http::{Content, Status};
 use std::fmt;
 
 /// Bytes of a reply's body, at most: the metrics of all verbs take less than two thirds of it.
-pub const BODY_BYTES_MAX: usize = 79 * 1024;
+pub const BODY_BYTES_MAX: usize = 95 * 1024;
 /// Bytes of a reply's head, at most.
 const HEAD_BYTES_MAX: usize = 1024;
 

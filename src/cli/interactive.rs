@@ -260,10 +260,10 @@ mod tests {
     #[test]
     fn verbs_and_subcommands_are_completed_in_the_case_that_was_typed() {
         let complete = |line: &str| completions(line, line.len());
-        assert_eq!(complete("getr"), (0, vec!["getrange".to_owned()]));
-        assert_eq!(complete("GETR"), (0, vec!["GETRANGE".to_owned()]));
+        assert_eq!(complete("getra"), (0, vec!["getrange".to_owned()]));
+        assert_eq!(complete("GETRA"), (0, vec!["GETRANGE".to_owned()]));
         assert_eq!(complete("client setn"), (7, vec!["setname".to_owned()]));
-        assert_eq!(complete("help getr").1, ["getrange"]);
+        assert_eq!(complete("help getra").1, ["getrange"]);
         assert!(complete("CONFIG ").1.contains(&"SET".to_owned()));
         assert!(complete("get k").1.is_empty() && complete("nonsense x").1.is_empty());
         assert!(complete("").1.len() > 50);

@@ -41,6 +41,7 @@ mod editor;
 mod environment;
 mod healthcheck;
 mod interactive;
+mod listen;
 mod log_limit;
 pub mod logging;
 mod man;
@@ -147,6 +148,26 @@ enum Command {
     #[command(flatten)]
     Verb(verbs::Verb),
     Call(call::CallArgs),
+    /// Publish a message to a channel, and print how many clients got it
+    #[command(after_help = "Example:\n  pannier publish news 'it works'")]
+    Publish(listen::PublishArgs),
+    /// Print what is published to channels, a line for each message, until Ctrl-C
+    #[command(after_help = "\
+Examples:
+  pannier subscribe news
+  pannier subscribe --patterns '__keyevent@0__:*'
+  pannier subscribe news --json | jq .message")]
+    Subscribe(listen::SubscribeArgs),
+    /// Print every change of the keys that begin with a prefix, until Ctrl-C
+    ///
+    /// A line is the revision, the event and the key. A lost connection is made again, and the watch goes on behind the last
+    /// change; where the server no longer knows what happened meanwhile, the line is '- compacted'.
+    #[command(after_help = "\
+Examples:
+  pannier watch config:
+  pannier watch '' --json
+  pannier watch config: --from 1234")]
+    Watch(listen::WatchArgs),
     Cli(interactive::InteractiveArgs),
     /// Watch a server: requests by verb, latency, memory, drawn again each second
     ///
@@ -241,6 +262,9 @@ fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Fail
         Command::Serve(args) => serve::run(args),
         Command::Verb(verb) => verb.run(out),
         Command::Call(args) => args.run(out),
+        Command::Publish(args) => args.run(out),
+        Command::Subscribe(args) => args.run(out),
+        Command::Watch(args) => args.run(out),
         Command::Cli(args) => args.run(out),
         Command::Top(args) => args.run(out),
         Command::Healthcheck(args) => args.run(),

@@ -64,7 +64,7 @@ pub(super) fn write_json(out: &mut dyn Write, object: &Value) -> io::Result<()> 
 }
 
 /// `{"name": "text"}`, or `{"name_base64": "…"}` where the bytes are no UTF-8.
-fn bytes_field(name: &str, bytes: &[u8]) -> Map<String, Value> {
+pub(super) fn bytes_field(name: &str, bytes: &[u8]) -> Map<String, Value> {
     let (name, text) = match std::str::from_utf8(bytes) {
         Ok(text) => (name.to_owned(), text.to_owned()),
         Err(_) => (format!("{name}_base64"), BASE64_STANDARD.encode(bytes)),

@@ -21,7 +21,7 @@ use super::{
     units::{Amount, parse_amount, parse_duration, parse_size},
 };
 use crate::{
-    config::{Durability, OnFull, ServerOptions},
+    config::{Durability, KeyEvents, OnFull, ServerOptions},
     limits, net,
 };
 
@@ -95,6 +95,9 @@ pub struct ServeArgs {
     /// The largest value
     #[arg(long, env = "PANNIER_MAX_VALUE", value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     max_value: u64,
+    /// Events of keys that are published to subscribers, by Redis's letters: KEA for all, Ex for expired keys
+    #[arg(long, env = "PANNIER_NOTIFY_KEYSPACE_EVENTS", value_name = "CLASSES")]
+    notify_keyspace_events: Option<KeyEvents>,
     /// The most keys that one step may have (MSET, MSETNX, MSETEX, BITOP, a whole transaction), for no other is served
     /// while it runs; 0: any number
     #[arg(long, env = "PANNIER_MAX_STEP_KEYS", value_name = "N", default_value_t = 0)]
@@ -188,6 +191,7 @@ impl ServeArgs {
             auth_timeout: self.auth_timeout,
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
+            notify_keyspace_events: self.notify_keyspace_events.unwrap_or_default(),
             password: password.map(Secret::into_bytes),
             admin_token: admin_token.map(Secret::into_bytes),
             data_dir: self.data_dir,

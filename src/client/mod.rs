@@ -25,6 +25,7 @@
 // as an iterator. `tcp`: one connection, its deadlines, and the calls. `udp`: the same calls over datagrams, retried
 // without running twice.
 mod error;
+mod listen;
 mod reply;
 mod scan;
 mod tcp;
@@ -35,6 +36,7 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 pub use error::Error;
+pub use listen::{Message, PrefixWatch, Subscription, WatchEvent};
 #[cfg(feature = "sim")]
 pub(crate) use reply::whole_replies;
 pub use reply::{Malformed, ReadError, Reply, ReplyReader};

@@ -13,7 +13,7 @@ use std::{
 use crate::limits::{KIB, MIB, VALUE_BYTES_MAX};
 
 use super::{
-    Condition, Error, PutOptions, Scan, Ttl,
+    Condition, Error, PrefixWatch, PutOptions, Scan, Subscription, Ttl,
     reply::{Malformed, REPLY_BYTES_MAX, ReadError, Reply, ReplyReader},
     resolve, ttl_ms,
 };
@@ -31,6 +31,9 @@ const SHORT_REPLY_BYTES_MAX: usize = 128 * KIB;
 const VALUE_REPLY_BYTES_MAX: usize = VALUE_BYTES_MAX as usize + SHORT_REPLY_BYTES_MAX;
 /// Bytes of a reply of INFO, of which a server's is about 8 KiB.
 const INFO_BYTES_MAX: usize = 4 * MIB;
+
+/// How long a push that has begun may take.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a [`Client`] connects.
 #[derive(Clone)]
@@ -75,8 +78,41 @@ impl Builder {
     pub fn connect(mut self, server: impl Into<String>) -> Result<Client, Error> {
         self.server = server.into();
         let mut client = Client { options: self, connection: None, redis_verbs: false };
-        client.connection = Some(client.open()?);
+        client.connection = Some(client.options.open()?);
         Ok(client)
+    }
+
+    /// Time for a call.
+    pub(super) fn timeout(&self) -> Duration {
+        self.call_timeout
+    }
+
+    /// A connection that is authenticated and in its database.
+    pub(super) fn open(&self) -> Result<Connection, Error> {
+        let failed = |source| Error::Connect { server: self.server.clone(), source };
+        let stream = connect(&self.server, self.connect_timeout).map_err(failed)?;
+        // Requests are written whole, so waiting to fill a segment only costs time.
+        stream.set_nodelay(true).map_err(failed)?;
+        let mut connection = Connection { stream, reader: ReplyReader::new(0), last_used: Instant::now() };
+        let limits = Limits { reply_bytes_max: SHORT_REPLY_BYTES_MAX, timeout: self.call_timeout };
+        if let Some(password) = &self.password {
+            match connection.exchange(Effect::Read, &[b"AUTH", password], limits)? {
+                Reply::Simple(_) => {}
+                // A server without a password says so by an error without a code of its own.
+                Reply::Error { text, .. } if text.starts_with("AUTH ") => return Err(Error::Auth(text)),
+                Reply::Error { code, text } => return Err(Error::from_server(&code, &text)),
+                _ => return Err(unexpected()),
+            }
+        }
+        if self.database > 0 {
+            let database = self.database.to_string();
+            match connection.exchange(Effect::Read, &[b"SELECT", database.as_bytes()], limits)? {
+                Reply::Simple(_) => {}
+                Reply::Error { code, text } => return Err(Error::from_server(&code, &text)),
+                _ => return Err(unexpected()),
+            }
+        }
+        Ok(connection)
     }
 }
 
@@ -265,7 +301,7 @@ impl Client {
         let idle = self.connection.take().filter(Connection::is_usable);
         let mut connection = match idle {
             Some(connection) => connection,
-            None => self.open()?,
+            None => self.options.open()?,
         };
         let limits = Limits { reply_bytes_max, timeout: self.options.call_timeout };
         let reply = connection.exchange(effect, arguments, limits)?;
@@ -276,31 +312,27 @@ impl Client {
         }
     }
 
-    fn open(&self) -> Result<Connection, Error> {
-        let failed = |source| Error::Connect { server: self.options.server.clone(), source };
-        let stream = connect(&self.options.server, self.options.connect_timeout).map_err(failed)?;
-        // Requests are written whole, so waiting to fill a segment only costs time.
-        stream.set_nodelay(true).map_err(failed)?;
-        let mut connection = Connection { stream, reader: ReplyReader::new(0), last_used: Instant::now() };
-        let limits = Limits { reply_bytes_max: SHORT_REPLY_BYTES_MAX, timeout: self.options.call_timeout };
-        if let Some(password) = &self.options.password {
-            match connection.exchange(Effect::Read, &[b"AUTH", password], limits)? {
-                Reply::Simple(_) => {}
-                // A server without a password says so by an error without a code of its own.
-                Reply::Error { text, .. } if text.starts_with("AUTH ") => return Err(Error::Auth(text)),
-                Reply::Error { code, text } => return Err(Error::from_server(&code, &text)),
-                _ => return Err(unexpected()),
-            }
-        }
-        if self.options.database > 0 {
-            let database = self.options.database.to_string();
-            match connection.exchange(Effect::Read, &[b"SELECT", database.as_bytes()], limits)? {
-                Reply::Simple(_) => {}
-                Reply::Error { code, text } => return Err(Error::from_server(&code, &text)),
-                _ => return Err(unexpected()),
-            }
-        }
-        Ok(connection)
+    /// Publishes a message to a channel, and gives the number of clients that got it.
+    ///
+    /// # Errors
+    /// As any call's.
+    pub fn publish(&mut self, channel: &[u8], message: &[u8]) -> Result<u64, Error> {
+        let reply = self.call(Effect::Write, SHORT_REPLY_BYTES_MAX, &[b"PUBLISH", channel, message])?;
+        u64::try_from(integer(reply)?).map_err(|_| unexpected())
+    }
+
+    /// Subscribes to channels and patterns, on a connection of their own.
+    ///
+    /// # Errors
+    /// As [`connect`](Client::connect); [`Error::Server`] where there is no room for the subscriptions.
+    pub fn subscribe(&self, channels: &[&[u8]], patterns: &[&[u8]]) -> Result<Subscription, Error> {
+        Subscription::open(&self.options, channels, patterns)
+    }
+
+    /// Watches all keys that begin with a prefix, on a connection of its own: from now on, or behind a revision that was seen
+    /// before. It connects at the first [`next`](PrefixWatch::next).
+    pub fn watch_prefix(&self, prefix: &[u8], from: Option<u64>) -> PrefixWatch {
+        PrefixWatch::new(&self.options, prefix, from)
     }
 }
 
@@ -314,6 +346,12 @@ impl fmt::Debug for Builder {
             .field("database", &self.database)
             .field("server", &self.server)
             .finish()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
@@ -334,7 +372,7 @@ struct Limits {
     timeout: Duration,
 }
 
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     reader: ReplyReader,
     last_used: Instant,
@@ -357,6 +395,34 @@ impl Connection {
         let quiet =
             matches!(self.stream.peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
         quiet && self.stream.set_nonblocking(false).is_ok()
+    }
+
+    /// Sends a command whose replies come by [`next_reply`](Connection::next_reply).
+    pub(super) fn send_command(&mut self, arguments: &[&[u8]], timeout: Duration) -> Result<(), Error> {
+        let mut timed = Timed { stream: &self.stream, deadline: Instant::now() + timeout };
+        send(&mut timed, arguments).map_err(|source| lost(source, timeout))
+    }
+
+    /// The next reply or push. `None`: none began within `timeout`; one that has begun is read to its end.
+    pub(super) fn next_reply(&mut self, timeout: Duration) -> Result<Option<Reply>, Error> {
+        if !self.reader.has_leftover() {
+            let wait = timeout.clamp(Duration::from_millis(1), TIMEOUT_MAX);
+            let lost_now = |source| lost(source, timeout);
+            self.stream.set_read_timeout(Some(wait)).map_err(lost_now)?;
+            match self.stream.peek(&mut [0]) {
+                Ok(0) => return Err(lost_now(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::Interrupted => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(lost_now(error)),
+            }
+        }
+        let mut timed = Timed { stream: &self.stream, deadline: Instant::now() + REPLY_TIMEOUT };
+        self.reader.read_within(&mut timed, VALUE_REPLY_BYTES_MAX).map(Some).map_err(|error| match error {
+            ReadError::Io(source) => lost(source, REPLY_TIMEOUT),
+            ReadError::Malformed(reason) => Error::Protocol(reason),
+        })
     }
 
     fn exchange(&mut self, effect: Effect, arguments: &[&[u8]], limits: Limits) -> Result<Reply, Error> {

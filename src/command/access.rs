@@ -36,6 +36,7 @@ pub fn access(verb: &Verb, args: &Args<'_>, position: usize) -> &'static [&'stat
         V::Copy | V::Sort => &["OW", "update"],
         V::Bitop if !is_first => &["RO", "access"],
         V::Bitop | V::Restore => &["OW", "update"],
+        V::Ssubscribe | V::Sunsubscribe | V::Spublish => &["not_key"],
         // They look at the key, not at the value.
         V::Exists
         | V::Touch

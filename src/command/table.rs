@@ -43,6 +43,8 @@ verbs! {
 
     Get = "get", 2, READONLY | FAST | STRING, keys(1, 1, 1),
         "string", "1.0.0", "O(1)", "Get the value of a key";
+    Getrev = "getrev", 2, READONLY | FAST | STRING, keys(1, 1, 1),
+        "string", "0.1.0", "O(1)", "Get the revision and the value of a key; Pannier's own";
     Set = "set", -3, WRITE | DENYOOM | STRING, keys(1, 1, 1),
         "string", "1.0.0", "O(1)", "Set the string value of a key";
     Getex = "getex", -2, WRITE | FAST | STRING, keys(1, 1, 1),
@@ -224,9 +226,13 @@ verbs! {
         "connection", "2.9.50", "O(1)", "Stop processing commands from clients for some time";
     ClientUnblock = "client|unblock", -3, ADMIN | NOSCRIPT | LOADING | STALE | CONN, NONE,
         "connection", "5.0.0", "O(1)", "Unblock a client blocked in a blocking command from a different connection";
-    ClientGetredir = "client|getredir", 2, NOSCRIPT | LOADING | STALE | CONN, NONE,
+    ClientTracking = "client|tracking", -3, NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
+        "connection", "6.0.0", "O(1). Some options may introduce additional complexity.", "Enable or disable server assisted client side caching support";
+    ClientCaching = "client|caching", 3, NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
+        "connection", "6.0.0", "O(1)", "Instruct the server about tracking or not keys in the next request";
+    ClientGetredir = "client|getredir", 2, NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
         "connection", "6.0.0", "O(1)", "Get tracking notifications redirection client ID if any";
-    ClientTrackinginfo = "client|trackinginfo", 2, NOSCRIPT | LOADING | STALE | CONN, NONE,
+    ClientTrackinginfo = "client|trackinginfo", 2, NOSCRIPT | LOADING | STALE | CONN | CONNECTION, NONE,
         "connection", "6.2.0", "O(1)", "Return information about server assisted client side caching for the current connection";
     ClientHelp = "client|help", 2, LOADING | STALE | CONN, NONE,
         "connection", "5.0.0", "O(1)", "Show helpful text about the different subcommands";
@@ -241,6 +247,41 @@ verbs! {
         "transactions", "2.2.0", "O(1) for every key", "Watch the given keys to determine execution of the MULTI/EXEC block";
     Unwatch = "unwatch", 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | TRANSACTION | CONNECTION, NONE,
         "transactions", "2.2.0", "O(1)", "Forget about all watched keys";
+
+    Publish = "publish", 3, PUBSUB | LOADING | STALE | FAST | CONNECTION, NONE,
+        "pubsub", "2.0.0", "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).", "Post a message to a channel";
+    Spublish = "spublish", 3, PUBSUB | LOADING | STALE | FAST | CONNECTION, keys(1, 1, 1),
+        "pubsub", "7.0.0", "O(N) where N is the number of clients subscribed to the receiving shard channel.", "Post a message to a shard channel";
+    Subscribe = "subscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "2.0.0", "O(N) where N is the number of channels to subscribe to.", "Listen for messages published to the given channels";
+    Unsubscribe = "unsubscribe", -1, PUBSUB | NOSCRIPT | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "2.0.0", "O(N) where N is the number of channels", "Stop listening for messages posted to the given channels";
+    Psubscribe = "psubscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "2.0.0", "O(N) where N is the number of patterns", "Listen for messages published to channels matching the given patterns";
+    Punsubscribe = "punsubscribe", -1, PUBSUB | NOSCRIPT | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "2.0.0", "O(N) where N is the number of patterns", "Stop listening for messages posted to channels matching the given patterns";
+    Ssubscribe = "ssubscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE | CONNECTION, keys(1, -1, 1),
+        "pubsub", "7.0.0", "O(N) where N is the number of shard channels to subscribe to.", "Listen for messages published to the given shard channels";
+    Sunsubscribe = "sunsubscribe", -1, PUBSUB | NOSCRIPT | LOADING | STALE | CONNECTION, keys(1, -1, 1),
+        "pubsub", "7.0.0", "O(N) where N is the number of shard channels", "Stop listening for messages posted to the given shard channels";
+    Watchprefix = "watchprefix", -2, NOSCRIPT | CONNECTION, NONE,
+        "pubsub", "0.1.0", "O(1) for every change", "Tells every change of the keys with a prefix, with its revision; Pannier's own";
+    Unwatchprefix = "unwatchprefix", -1, NOSCRIPT | CONNECTION, NONE,
+        "pubsub", "0.1.0", "O(N) where N is the number of watches", "Ends a watch of a prefix, or all; Pannier's own";
+    Pubsub = "pubsub", -2, CONTAINER, NONE,
+        "pubsub", "2.8.0", "Depends on subcommand", "A container for Pub/Sub commands";
+    PubsubChannels = "pubsub|channels", -2, PUBSUB | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "2.8.0", "O(N) where N is the number of active channels, and assuming constant time pattern matching (relatively short channels and patterns)", "List active channels";
+    PubsubNumpat = "pubsub|numpat", 2, PUBSUB | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "2.8.0", "O(1)", "Get the count of unique patterns pattern subscriptions";
+    PubsubNumsub = "pubsub|numsub", -2, PUBSUB | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "2.8.0", "O(N) for the NUMSUB subcommand, where N is the number of requested channels", "Get the count of subscribers for channels";
+    PubsubShardchannels = "pubsub|shardchannels", -2, PUBSUB | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "7.0.0", "O(N) where N is the number of active shard channels, and assuming constant time pattern matching (relatively short channels).", "List active shard channels";
+    PubsubShardnumsub = "pubsub|shardnumsub", -2, PUBSUB | LOADING | STALE | CONNECTION, NONE,
+        "pubsub", "7.0.0", "O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels", "Get the count of subscribers for shard channels";
+    PubsubHelp = "pubsub|help", 2, LOADING | STALE, NONE,
+        "pubsub", "6.2.0", "O(1)", "Show helpful text about the different subcommands";
 
     Info = "info", -1, LOADING | STALE | DANGEROUS, NONE,
         "server", "1.0.0", "O(1)", "Get information and statistics about the server";

@@ -29,6 +29,8 @@ pub enum CloseReason {
     InputFull,
     /// Its command is longer than what one client may have of the input buffers.
     CommandTooLong,
+    /// It is subscribed to more than it takes.
+    SlowSubscriber,
     /// CLIENT KILL.
     Killed,
     /// The server stops.
@@ -52,6 +54,7 @@ impl CloseReason {
             | CloseReason::InputFull
             | CloseReason::ReplyTooLong
             | CloseReason::CommandTooLong => &mut closes.buffers,
+            CloseReason::SlowSubscriber => &mut closes.slow_subscriber,
             CloseReason::Killed => &mut closes.killed,
             CloseReason::Stopping => &mut closes.shutdown,
         } += 1;
@@ -72,6 +75,7 @@ impl CloseReason {
             CloseReason::InputFull => "the input buffers were exhausted, and it made no progress",
             CloseReason::ReplyTooLong => "a reply that does not fit the output buffers",
             CloseReason::CommandTooLong => "a command that does not fit the input buffers",
+            CloseReason::SlowSubscriber => "a subscriber that takes less than is published",
             CloseReason::Killed => "CLIENT KILL",
             CloseReason::Stopping => "the server stops",
             CloseReason::Failed => "the connection failed",
@@ -94,6 +98,7 @@ impl CloseReason {
             CloseReason::WriteTimeout
             | CloseReason::OutputFull
             | CloseReason::InputFull
+            | CloseReason::SlowSubscriber
             | CloseReason::ReplyTooLong => log::Level::Warn,
         }
     }

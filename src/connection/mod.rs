@@ -5,12 +5,15 @@
 //! |---|---|
 //! | `phase.rs` | the `Phase` of a connection with its transitions, and its `Readiness` |
 //! | `close.rs` | why connections end |
+//! | `subscription.rs` | which subscriber it is |
 
 mod close;
 mod phase;
+mod subscription;
 
 pub use close::CloseReason;
 pub(crate) use phase::{Body, BufferKind, Phase, Readiness, Request, StreamProtocol, Unfinished};
+pub(crate) use subscription::{SubscriberId, TrackerId};
 
 use crate::buffer::ring::Ring;
 use crate::command::{Flags, Verb};
@@ -123,6 +126,14 @@ pub struct Connection {
     /// For CLIENT LIST.
     pub(crate) last_verb: Option<&'static Verb>,
     pub(crate) transaction: Transaction,
+    /// Its row, if it is subscribed to anything.
+    pub(crate) subscriber: Option<SubscriberId>,
+    /// Its row, if it tracks keys (CLIENT TRACKING).
+    pub(crate) tracker: Option<TrackerId>,
+    /// What it reads is noted.
+    pub(crate) tracks_reads: bool,
+    /// It watches a prefix.
+    pub(crate) is_watching: bool,
     phase: Phase,
     pub(crate) readiness: Readiness,
     pub(crate) protocol: StreamProtocol,
@@ -158,6 +169,10 @@ impl Connection {
             output_length: BufferLength::Usual,
             last_verb: None,
             transaction: Transaction::default(),
+            subscriber: None,
+            tracker: None,
+            tracks_reads: false,
+            is_watching: false,
             phase: Phase::Ready,
             readiness: Readiness::default(),
             protocol: StreamProtocol::Unknown,

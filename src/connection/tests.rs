@@ -19,6 +19,7 @@ fn every_reason_to_close_has_a_text_of_its_own() {
         InputFull,
         CommandTooLong,
         ReplyTooLong,
+        SlowSubscriber,
         Killed,
         Stopping,
         Failed,

@@ -1,5 +1,5 @@
 //! What belongs to features of Redis that this server does not have: a cluster, copies on other machines, users,
-//! modules, blocked clients, tracked keys. Each answers as a Redis does that runs without the feature; what could only
+//! modules, blocked clients. Each answers as a Redis does that runs without the feature; what could only
 //! pretend is an error that says so.
 
 use super::{Call, Flow, Outcome, REDIS_VERSION};
@@ -94,23 +94,4 @@ pub fn client_unblock<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     }
     call.args.bytes(2).and_then(parse_i64).ok_or(ErrorKind::NotAnInteger.plain())?;
     call.done(0)
-}
-
-/// `CLIENT GETREDIR`: there is no tracking.
-pub fn client_getredir<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    call.done(-1)
-}
-
-/// `CLIENT TRACKINGINFO`
-pub fn client_trackinginfo<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
-    let out = &mut *call.out;
-    out.map(3);
-    out.bulk(b"flags");
-    out.set(1);
-    out.bulk(b"off");
-    out.bulk(b"redirect");
-    out.integer(-1);
-    out.bulk(b"prefixes");
-    out.array(0);
-    Ok(Flow::Done)
 }

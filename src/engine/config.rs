@@ -2,7 +2,7 @@
 
 use super::{Call, Engine, Flow, Outcome};
 use crate::{
-    config::{Durability, LogLevel, OnFull, TimeLimit},
+    config::{Durability, KeyEvents, LogLevel, OnFull, TimeLimit},
     limits::SLOWLOG_LEN_MAX,
     reply::{Error, ErrorKind, Part},
     wire::{arguments::Arg, glob, number::parse_i64},
@@ -20,6 +20,7 @@ enum Setting {
         set: fn(&mut Engine, i64),
     },
     LogLevel,
+    KeyEvents,
     /// Only to what it is, which clients do; with another value it is an error. The function gives what a value means.
     Same(fn(&[u8]) -> Meaning),
 }
@@ -84,7 +85,7 @@ const fn same(
     Parameter { name, get, setting: Setting::Same(meaning) }
 }
 
-static PARAMETERS: [Parameter; 21] = [
+static PARAMETERS: [Parameter; 23] = [
     same("appendonly", word, |engine, text| {
         text.write_str(if engine.options.data_dir.is_some() { "yes" } else { "no" })
     }),
@@ -131,6 +132,11 @@ static PARAMETERS: [Parameter; 21] = [
     },
     same("maxmemory", memory, |engine, text| write!(text, "{}", engine.options.memory_bytes)),
     same("maxmemory-policy", word, |engine, text| text.write_str(engine.policy())),
+    Parameter {
+        name: "notify-keyspace-events",
+        get: |engine, text| write!(text, "{}", engine.runtime.key_events),
+        setting: Setting::KeyEvents,
+    },
     fixed("port", |engine, text| write!(text, "{}", engine.options.tcp.port())),
     fixed("proto-max-bulk-len", |engine, text| write!(text, "{}", engine.max_value_bytes())),
     same("replica-read-only", word, |_, text| text.write_str("yes")),
@@ -163,6 +169,9 @@ static PARAMETERS: [Parameter; 21] = [
             set: |engine, value| engine.runtime.idle_timeout = TimeLimit::from_seconds(value as u32),
         },
     },
+    same("tracking-table-max-keys", word, |engine, text| {
+        write!(text, "{}", engine.process_stats.tracking_items_max)
+    }),
     fixed("unixsocket", |_, _| Ok(())),
 ];
 
@@ -274,6 +283,12 @@ fn assign(
             }
             if apply {
                 set(engine, number);
+            }
+        }
+        Setting::KeyEvents => {
+            let events = KeyEvents::parse(value).ok_or(ErrorKind::ConfigKeyEvents.plain())?;
+            if apply {
+                engine.runtime.key_events = events;
             }
         }
         Setting::LogLevel => {

@@ -64,6 +64,7 @@ impl<'a> Call<'_, 'a, '_> {
         }
         match self.verb.id {
             V::Get => strings::get(self),
+            V::Getrev => strings::getrev(self),
             V::Set | V::Put => set::set(self, continuation),
             V::Setnx => set::setnx(self),
             V::Setex | V::Psetex => set::setex(self),
@@ -127,8 +128,6 @@ impl<'a> Call<'_, 'a, '_> {
             V::ClientNoEvict => client::no_evict(self),
             V::ClientNoTouch => client::no_touch(self),
             V::ClientUnblock => absent::client_unblock(self),
-            V::ClientGetredir => absent::client_getredir(self),
-            V::ClientTrackinginfo => absent::client_trackinginfo(self),
             V::Quit => {
                 self.out.ok();
                 Ok(Flow::Close)
@@ -189,7 +188,8 @@ impl<'a> Call<'_, 'a, '_> {
             | V::LatencyHelp
             | V::FunctionHelp
             | V::AclHelp
-            | V::ModuleHelp => help::run(self),
+            | V::ModuleHelp
+            | V::PubsubHelp => help::run(self),
 
             // The server's, which knows the other connections (flag CONNECTION): see `server/clients.rs`.
             V::Reset
@@ -203,6 +203,25 @@ impl<'a> Call<'_, 'a, '_> {
             | V::Discard
             | V::Watch
             | V::Unwatch
+            | V::ClientTracking
+            | V::ClientCaching
+            | V::ClientGetredir
+            | V::ClientTrackinginfo
+            | V::Watchprefix
+            | V::Unwatchprefix
+            | V::Subscribe
+            | V::Unsubscribe
+            | V::Psubscribe
+            | V::Punsubscribe
+            | V::Ssubscribe
+            | V::Sunsubscribe
+            | V::Publish
+            | V::Spublish
+            | V::PubsubChannels
+            | V::PubsubNumpat
+            | V::PubsubNumsub
+            | V::PubsubShardchannels
+            | V::PubsubShardnumsub
             | V::Shutdown => Err(ErrorKind::NotInsideMulti.plain()),
 
             // Containers: `Engine::admit` answers with the row of the subcommand, or refuses.
@@ -216,7 +235,8 @@ impl<'a> Call<'_, 'a, '_> {
             | V::Latency
             | V::Function
             | V::Acl
-            | V::Module => Err(ErrorKind::WrongArity.of(self.verb.name.as_bytes())),
+            | V::Module
+            | V::Pubsub => Err(ErrorKind::WrongArity.of(self.verb.name.as_bytes())),
         }
     }
 }

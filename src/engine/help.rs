@@ -21,6 +21,23 @@ const OBJECT: [&str; 14] = [
     "    Prints this help.",
 ];
 
+/// The same for PUBSUB.
+const PUBSUB: [&str; 13] = [
+    "CHANNELS [<pattern>]",
+    "    Return the currently active channels matching a <pattern> (default: '*').",
+    "NUMPAT",
+    "    Return number of subscriptions to patterns.",
+    "NUMSUB [<channel> ...]",
+    "    Return the number of subscribers for the specified channels, excluding",
+    "    pattern subscriptions(default: no channels).",
+    "SHARDCHANNELS [<pattern>]",
+    "    Return the currently active shard level channels matching a <pattern> (default: '*').",
+    "SHARDNUMSUB [<shardchannel> ...]",
+    "    Return the number of subscribers for the specified shard level channel(s)",
+    "HELP",
+    "    Prints this help.",
+];
+
 /// `… HELP`
 pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let container = call.verb.container().and_then(|name| command::find(name.as_bytes()));
@@ -28,10 +45,15 @@ pub fn run<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let (mut name, out) = ([0; 16], &mut *call.out);
     let name = upper(container.name, &mut name);
     let rows = container.subcommands();
-    out.array(if container.name == "object" { OBJECT.len() + 1 } else { 2 * rows.len() + 1 });
+    let text: Option<&[&str]> = match container.name {
+        "object" => Some(&OBJECT),
+        "pubsub" => Some(&PUBSUB),
+        _ => None,
+    };
+    out.array(text.map_or(2 * rows.len(), <[&str]>::len) + 1);
     line(out, &[name, b" <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]);
-    if container.name == "object" {
-        OBJECT.iter().for_each(|text| out.simple(text));
+    if let Some(text) = text {
+        text.iter().for_each(|line| out.simple(line));
         return Ok(Flow::Done);
     }
     for row in rows.iter().filter(|row| row.word() != "help") {

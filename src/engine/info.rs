@@ -127,7 +127,8 @@ fn clients(engine: &Engine, _: Millis, text: &mut String) -> Result {
         "maxclients": engine.runtime.max_clients,
         "client_buffer_bytes": engine.process_stats.buffer_bytes,
         "blocked_clients": 0,
-        "tracking_clients": 0,
+        "pubsub_clients": engine.process_stats.pubsub_clients,
+        "tracking_clients": engine.process_stats.tracking_clients,
     )
 }
 
@@ -179,6 +180,15 @@ fn stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
         "cleaned_segments": store.cleaned_segments,
         "cleaned_bytes": store.cleaned_bytes,
         "kept_bytes": store.kept_bytes,
+        "pubsub_channels": engine.process_stats.pubsub_channels,
+        "pubsub_patterns": engine.process_stats.pubsub_patterns,
+        "pubsubshard_channels": engine.process_stats.pubsub_shard_channels,
+        "tracking_total_keys": engine.process_stats.tracking_items,
+        "tracking_total_items": engine.process_stats.tracking_items,
+        "tracking_total_prefixes": engine.process_stats.tracking_prefixes,
+        "subscriptions": engine.process_stats.subscriptions,
+        "subscriptions_max": engine.process_stats.subscriptions_max,
+        "subscription_bytes": engine.process_stats.subscription_bytes,
         "slowlog_entries": engine.slowlog.len(),
     )
 }

@@ -155,11 +155,11 @@ pub enum Continuation {
         next: u32,
         count: u32,
     },
-    /// MGET, COMMAND INFO, COMMAND DOCS: the arguments before `next` are answered.
+    /// MGET, COMMAND INFO, COMMAND DOCS, SUBSCRIBE and its like: the arguments before `next` are answered.
     Answered {
         next: u32,
     },
-    /// KEYS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
+    /// KEYS, PUBSUB CHANNELS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
     Keys {
         cursor: u64,
         id: LargeId,
@@ -174,6 +174,12 @@ pub enum Continuation {
     /// BITPOS: nothing was found before the cursor, in a value that is retained.
     Bitpos {
         cursor: LargeCursor,
+    },
+    /// PUBLISH: its message, or an earlier one, is under way.
+    Publish,
+    /// PUBLISH: so many got its message.
+    Published {
+        receivers: u64,
     },
     Bitop(Bitop),
     /// CLIENT LIST: the lines of clients before place `next` are collected in `id`.
@@ -365,6 +371,7 @@ impl Engine {
         out.mute(session.is_muted());
         self.meter.charge(meter::COMMAND_UNITS);
         self.store.set_origin(Origin::Client(session.id));
+        self.store.set_command(verb.id as u16);
         if continuation.is_none() {
             self.metrics.called(verb.id);
         }
@@ -386,7 +393,10 @@ impl Engine {
     /// Drops a continuation whose client is gone.
     pub fn abandon(&mut self, continuation: Continuation) {
         match continuation {
-            Continuation::Answered { .. } | Continuation::Count { .. } => {}
+            Continuation::Answered { .. }
+            | Continuation::Count { .. }
+            | Continuation::Publish
+            | Continuation::Published { .. } => {}
             Continuation::Clients { id, .. } | Continuation::Keys { id, .. } => self.store.large_release(id),
             Continuation::Bitcount { cursor, .. } | Continuation::Bitpos { cursor } => {
                 self.store.large_release(cursor.id);

@@ -140,7 +140,10 @@ impl<'e> Ops<'e> {
         }
         let expiry = match expiry {
             Expiry::None => None,
-            Expiry::Keep => current.and_then(|current| current.expiry),
+            Expiry::Keep => {
+                self.store.note_kept_expiry();
+                current.and_then(|current| current.expiry)
+            }
             Expiry::At(at) if at <= self.now => {
                 return self.apply(&Mutation::Delete { db, key }).map(Change::Made);
             }

@@ -9,6 +9,21 @@ use super::{
 };
 use crate::{mutation::Mutation, reply::ErrorKind, time::Millis, wire::arguments::Arg};
 
+/// `GETREV key`: the revision, then the value.
+pub fn getrev<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
+    let key = call.bytes(1)?;
+    let (db, now) = (call.session.db, call.now);
+    let Some(revision) = call.engine.store.peek(db, key, now).map(|entry| entry.revision) else {
+        call.engine.metrics.counters.keyspace_misses += 1;
+        call.out.null_array();
+        return Ok(Flow::Done);
+    };
+    call.out.array(2);
+    call.out.integer(revision.0 as i64);
+    call.answer_value(key);
+    Ok(Flow::Done)
+}
+
 /// `GET key`
 #[inline]
 pub fn get<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {

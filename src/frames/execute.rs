@@ -1,6 +1,7 @@
 //! Operations of frames, always in database 0. A request becomes an operation of [`Ops`](crate::engine::ops::Ops) here
 //! (a time to live becomes an absolute expiry), and its result the reply that is kept.
 
+use crate::command::VerbId;
 use crate::engine::Engine;
 use crate::engine::ops::{Added, Change, Current, Expiry, Presence};
 use crate::frames::sessions::CachedReply;
@@ -19,6 +20,7 @@ const _: () = assert!(STREAM_FRAME_BYTES_MAX - FRAME_LEN_MIN <= KEY_BYTES_MAX);
 pub fn write(engine: &mut Engine, op: Op, frame: &Frame<'_>, now: Millis) -> CachedReply {
     engine.begin_frame(op);
     engine.store.set_origin(Origin::Frames(frame.head.client_id));
+    engine.store.set_command(verb_of(op) as u16);
     let result = match op {
         Op::Put => put(engine, frame, now),
         Op::Delete => delete(engine, frame, now),
@@ -35,6 +37,19 @@ pub fn write(engine: &mut Engine, op: Op, frame: &Frame<'_>, now: Millis) -> Cac
         engine.fail_frame(op);
     }
     kept
+}
+
+/// The verb that does the same: events are named by it.
+fn verb_of(op: Op) -> VerbId {
+    match op {
+        Op::Put => VerbId::Set,
+        Op::Delete => VerbId::Del,
+        Op::Add => VerbId::Incrby,
+        Op::Expire => VerbId::Pexpire,
+        Op::Get => VerbId::Get,
+        Op::Hello => VerbId::Hello,
+        Op::Ping => VerbId::Ping,
+    }
 }
 
 fn kept(status: Status, revision: Revision, expect: u64) -> CachedReply {

@@ -8,7 +8,7 @@
 
 use super::job::Buffer;
 use crate::mutation::{
-    Change, Database, Effect, GroupMark, KeyspaceId, LargeId, Origin, PublishedValue, Revision,
+    Cause, Change, Database, Effect, GroupMark, KeyspaceId, LargeId, Origin, PublishedValue, Revision,
 };
 use crate::store::feed::stored::{self, STORED_ALIGN_BYTES};
 use crate::store::{Entry, LargeCursor, Store, Value};
@@ -127,7 +127,13 @@ impl Scan {
             let place = (Database(self.mapped), keyspace);
             let revision = Revision(u64::from(self.mapped) + 1);
             let effect = Effect::Swap { a: place, b: place };
-            let change = Change { revision, group: GroupMark::Alone, origin: Origin::Unknown, effect };
+            let change = Change {
+                revision,
+                group: GroupMark::Alone,
+                origin: Origin::Unknown,
+                cause: Cause::default(),
+                effect,
+            };
             if keyspace.0 != self.mapped {
                 if stored::encoded_len(&change) > buffer.room().len() {
                     return false;
@@ -181,7 +187,12 @@ fn change_of<'a>(keyspace: KeyspaceId, entry: &Entry<'a>) -> (Change<'a>, Option
         Value::Large { id, len } => (PublishedValue::Large { id: LargeId(0), len }, Some((id, len))),
     };
     let effect = Effect::Put { keyspace, key: entry.key, value, expiry: entry.expiry };
-    let change =
-        Change { revision: entry.revision, group: GroupMark::Alone, origin: Origin::Unknown, effect };
+    let change = Change {
+        revision: entry.revision,
+        group: GroupMark::Alone,
+        origin: Origin::Unknown,
+        cause: Cause::default(),
+        effect,
+    };
     (change, large)
 }

@@ -32,6 +32,20 @@ pub struct ProcessStats {
     /// Receives from the datagram socket that failed, and replies that it did not take.
     pub udp_receive_errors: u64,
     pub udp_send_errors: u64,
+    /// Channels, patterns and sharded channels with a subscriber; clients that are subscribed to something.
+    pub pubsub_channels: u64,
+    pub pubsub_patterns: u64,
+    pub pubsub_shard_channels: u64,
+    pub pubsub_clients: u64,
+    /// Clients that track keys, what is noted of their reads, how much may be, and their prefixes.
+    pub tracking_clients: u64,
+    pub tracking_items: u64,
+    pub tracking_items_max: u64,
+    pub tracking_prefixes: u64,
+    /// Subscriptions, how many there may be, and the bytes that they take.
+    pub subscriptions: u64,
+    pub subscriptions_max: u64,
+    pub subscription_bytes: u64,
     /// Clients whose writes over frames are remembered; sessions ever opened, and dropped.
     pub frame_sessions: u64,
     pub frame_sessions_opened: u64,

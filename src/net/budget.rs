@@ -6,6 +6,7 @@ use crate::frames::FrameServer;
 use crate::journal::{BUFFER_COUNT, CHECKPOINT_BUFFER_COUNT};
 use crate::limits::{CLIENTS_DEFAULT, KIB, MIB, UDP_CLIENTS_DEFAULT};
 use crate::server::Server;
+use crate::store::feed::FEED_BYTES_MIN;
 
 /// How the memory limit is divided.
 pub(super) struct Budget {
@@ -13,9 +14,13 @@ pub(super) struct Budget {
     pub(super) input_bytes: usize,
     pub(super) output_bytes: usize,
     pub(super) queue_bytes: usize,
-    pub(super) udp_clients: usize,
-    /// Bytes of the change feed's ring, of the store's; 0 without a data directory.
+    /// Bytes of the change feed's ring, of the store's.
     pub(super) feed_bytes: usize,
+    /// Bytes of the tables of subscriptions.
+    pub(super) subscription_bytes: usize,
+    /// Bytes of the tables of CLIENT TRACKING.
+    pub(super) tracking_bytes: usize,
+    pub(super) udp_clients: usize,
     /// Bytes of one buffer of the journal.
     pub(super) journal_buffer_bytes: usize,
     /// Bytes that the system may hold of what one client has sent and the server has not read. They are not a part of
@@ -30,6 +35,17 @@ pub(super) struct Budget {
 const RECEIVE_BYTES_LESS: usize = 40 * KIB;
 const RECEIVE_BYTES_MIN: usize = 8 * KIB;
 const RECEIVE_BYTES_MAX: usize = MIB;
+
+/// The bounds of [`Budget::subscription_bytes`]: about 3,300 subscriptions, and 107,000.
+const SUBSCRIPTION_BYTES_MIN: usize = 256 * KIB;
+const SUBSCRIPTION_BYTES_MAX: usize = 8 * MIB;
+
+/// The bounds of [`Budget::tracking_bytes`]: 8 bytes for each key that a client may hold, so 8,192 of them, and a million.
+const TRACKING_BYTES_MIN: usize = 128 * KIB;
+const TRACKING_BYTES_MAX: usize = 14 * MIB;
+
+/// A feed's ring, at most: thousands of changes, which are read within a turn or two.
+const FEED_BYTES_MAX: usize = 4 * MIB;
 
 /// Memory that the process takes whatever it serves: its code and stacks. Clients are counted apart.
 const PROCESS_BYTES: usize = 3 * MIB;
@@ -59,9 +75,13 @@ impl Budget {
         // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
         let per_client = FrameServer::memory_bytes(2) - FrameServer::memory_bytes(1);
         let udp_clients = (share / per_client).clamp(16, UDP_CLIENTS_DEFAULT);
+        let subscription_bytes = (memory_bytes / 64).clamp(SUBSCRIPTION_BYTES_MIN, SUBSCRIPTION_BYTES_MAX);
+        let tracking_bytes = (memory_bytes / 64).clamp(TRACKING_BYTES_MIN, TRACKING_BYTES_MAX);
         let fixed = PROCESS_BYTES
             + 2 * share
             + share / 2
+            + subscription_bytes
+            + tracking_bytes
             + FrameServer::memory_bytes(udp_clients)
             + if options.admin.is_some() { AdminPort::MEMORY_BYTES } else { 0 };
         let journal_buffer_bytes = power_of_two(memory_bytes / 512, 128 * KIB, MIB);
@@ -77,8 +97,14 @@ impl Budget {
             input_bytes: share,
             output_bytes: share,
             queue_bytes: share / 2,
+            subscription_bytes,
+            tracking_bytes,
+            // A journal's disk may be slow for a while.
+            feed_bytes: match has_journal {
+                true => power_of_two(memory_bytes / 64, 512 * KIB, 8 * MIB),
+                false => power_of_two(memory_bytes / 64, FEED_BYTES_MIN, FEED_BYTES_MAX),
+            },
             udp_clients,
-            feed_bytes: if has_journal { power_of_two(memory_bytes / 64, 512 * KIB, 8 * MIB) } else { 0 },
             journal_buffer_bytes,
             receive_bytes: (memory_bytes / 1024)
                 .saturating_sub(RECEIVE_BYTES_LESS)

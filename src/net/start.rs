@@ -144,6 +144,8 @@ fn build_server(options: &ServerOptions) -> Result<Server, StartError> {
         input_bytes: budget.input_bytes,
         output_bytes: budget.output_bytes,
         queue_bytes: budget.queue_bytes,
+        subscription_bytes: budget.subscription_bytes,
+        tracking_bytes: budget.tracking_bytes,
         clock_us: clock::micros,
         fill_process_stats: process::process_stats,
     };

@@ -94,12 +94,12 @@ impl Starved {
 }
 
 /// Bytes of an arena that one connection may soak up: a power of two.
-fn soak_share(arena: &Arena) -> usize {
+pub(super) fn soak_share(arena: &Arena) -> usize {
     (arena.capacity() / SOAK_DIVISOR).max(RING_BYTES).next_power_of_two()
 }
 
 /// Whether so many bytes more would leave half of an arena free.
-fn leaves_half(arena: &Arena, bytes: usize) -> bool {
+pub(super) fn leaves_half(arena: &Arena, bytes: usize) -> bool {
     arena.used() + bytes <= arena.capacity() / 2
 }
 

@@ -17,6 +17,7 @@
 //! output) is left to `step`, which knows nothing of all this.
 
 use super::{Progress, Server, backpressure::attach_output};
+use crate::command::VerbId;
 use crate::connection::{Connection, ConnectionId, Phase, StreamProtocol};
 use crate::engine::meter::{BYTES_PER_UNIT, COMMAND_UNITS, Meter, TURN_UNITS};
 use crate::engine::{fast_path::FastCommand, session::ReplyMode};
@@ -24,7 +25,7 @@ use crate::limits::REPLY_ROOM_BYTES;
 use crate::mutation::Origin;
 use crate::store::LookupHint;
 use crate::time::Now;
-use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out};
+use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out, Protocol};
 use crate::wire::quick::{self, Span};
 use std::ops::Range;
 
@@ -159,6 +160,9 @@ impl Server {
     fn run_connection(&mut self, mut conn: ConnBatch, now: Now) -> bool {
         let (id, mark, mut ran) = (conn.id, self.batch.items.len(), conn.ran);
         self.engine.meter = Meter::new(TURN_UNITS.saturating_sub(conn.units));
+        if ran > 0 {
+            self.publish_changes(now);
+        }
         let mut more = true;
         while more && !self.engine.meter.is_spent() {
             if conn.items.is_empty() {
@@ -177,6 +181,7 @@ impl Server {
                 self.count(began_us);
                 ran += conn.ran - before;
                 self.engine.meter.charge(conn.units - units);
+                self.publish_changes(now);
                 if conn.ran > before {
                     continue;
                 }
@@ -252,6 +257,8 @@ impl Server {
         let bytes = connection.input.readable(input);
         let (db, protocol) = (connection.session.db, connection.session.protocol);
         engine.store.set_origin(Origin::Client(connection.session.id));
+        // The only ones that change something.
+        engine.store.set_command(VerbId::Set as u16);
         let (done_before, ran_before, mut written, mut last) = (conn.done, conn.ran, 0, None);
         let mut refused = None;
         for item in &batch.items[conn.items.clone()] {
@@ -349,4 +356,7 @@ fn fast_path_ready(connection: &Connection) -> bool {
         && connection.session.authenticated
         && connection.session.reply_mode == ReplyMode::On
         && !connection.transaction.open
+        && (connection.subscriber.is_none() && !connection.is_watching
+            || connection.session.protocol == Protocol::Resp3)
+        && !connection.tracks_reads
 }

@@ -1,6 +1,8 @@
 //! Commands about connections: CLIENT LIST, INFO, KILL, PAUSE and UNPAUSE, RESET, QUIT, SHUTDOWN. A command is first
 //! parsed into an [`Action`] that borrows nothing, because carrying it out may touch any connection.
 
+use super::changes::Changes;
+use super::pubsub::Pubsub;
 use super::{Server, Source};
 use crate::command::{Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId};
@@ -48,6 +50,8 @@ pub(super) struct Filter {
     address: Option<Option<SocketAddr>>,
     /// The server's address that the client connected to.
     local: Option<Option<SocketAddr>>,
+    /// Whether those with subscriptions are meant, or those without.
+    subscribed: Option<bool>,
     /// False for a type or user that no client here has.
     possible: bool,
     min_age_s: u64,
@@ -59,6 +63,7 @@ impl Filter {
         id_count: None,
         address: None,
         local: None,
+        subscribed: None,
         possible: true,
         min_age_s: 0,
     };
@@ -68,6 +73,7 @@ impl Filter {
             && self.id_count.is_none_or(|count| self.ids[..count].contains(&connection.session.id))
             && self.address.is_none_or(|address| address == Some(connection.peer))
             && self.local.is_none_or(|address| address == Some(connection.local(local)))
+            && self.subscribed.is_none_or(|wanted| wanted == connection.subscriber.is_some())
             && now.since(connection.opened) / 1_000 >= self.min_age_s
     }
 
@@ -75,7 +81,8 @@ impl Filter {
         let known = ["normal", "master", "replica", "slave", "pubsub"];
         match known.iter().find(|name| text.eq_ignore_ascii_case(name.as_bytes())) {
             Some(&name) => {
-                self.possible &= name == "normal";
+                self.possible &= matches!(name, "normal" | "pubsub");
+                self.subscribed = Some(name == "pubsub");
                 Ok(())
             }
             None => Err(ErrorKind::UnknownClientType.of(text)),
@@ -296,6 +303,13 @@ impl Server {
 
     fn reset(&mut self, id: ConnectionId) -> Flow {
         self.drop_transaction(id);
+        let subscriber = self.connections[id.index as usize].subscriber.take();
+        self.drop_subscriber(subscriber);
+        self.connections[id.index as usize].tracks_reads = false;
+        let tracker = self.connections[id.index as usize].tracker.take();
+        self.drop_tracker(tracker);
+        self.drop_watches(id);
+        self.connections[id.index as usize].is_watching = false;
         let unlocked = !self.engine.has_password();
         self.connections[id.index as usize].session.reset(unlocked, &mut self.engine.client_names);
         self.answer(id, |out| {
@@ -308,7 +322,7 @@ impl Server {
         let mut line = [0; LINE_BYTES_MAX];
         let connection = &self.connections[id.index as usize];
         let (engine, local) = (&self.engine, self.engine.options().tcp);
-        let len = line_of(connection, engine, local, now.monotonic, &mut line);
+        let len = line_of(connection, (engine, &self.pubsub, &self.changes), local, now.monotonic, &mut line);
         self.answer(id, |out| out.verbatim(*b"txt", &line[..len]))
     }
 
@@ -341,7 +355,8 @@ impl Server {
             else {
                 continue;
             };
-            let len = line_of(connection, &self.engine, local, now.monotonic, &mut line);
+            let facts = (&self.engine, &self.pubsub, &self.changes);
+            let len = line_of(connection, facts, local, now.monotonic, &mut line);
             self.engine.meter.charge(LINE_UNITS);
             if self.engine.store.large_append_spare(lines, &line[..len], now.unix).is_err() {
                 self.engine.store.large_release(lines);
@@ -393,35 +408,60 @@ impl Server {
     }
 }
 
+/// The letters of a client in its line.
+struct Flags {
+    flags: [&'static str; 3],
+    is_plain: bool,
+}
+
+impl std::fmt::Display for Flags {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.flags.iter().try_for_each(|flag| formatter.write_str(flag))?;
+        formatter.write_str(if self.is_plain { "N" } else { "" })
+    }
+}
+
 /// One client's line of CLIENT LIST, in Redis's format. The sizes are of buffers that are the client's own; fields
-/// that have no meaning here (descriptors, subscriptions) are constant, for the sake of the programs that parse them.
+/// that have no meaning here (descriptors) are constant, for the sake of the programs that parse them.
 fn line_of(
     connection: &Connection,
-    engine: &Engine,
+    (engine, pubsub, changes): (&Engine, &Pubsub, &Changes),
     local: SocketAddr,
     now: Millis,
     line: &mut [u8; LINE_BYTES_MAX],
 ) -> usize {
     work::count(u64::from(LINE_UNITS) * 64);
     let (names, session) = (&engine.client_names, &connection.session);
+    let [channels, patterns, shards] = pubsub.counts(connection.subscriber);
     let transaction = &connection.transaction;
     let multi = if transaction.open { i64::from(transaction.queued_count) } else { -1 };
+    let is_subscribed = channels + patterns + shards > 0;
+    let (tracking, redirect) = changes.tracking.shown(connection.tracker);
+    let mut flags = [""; 3];
+    flags[0] = if is_subscribed { "P" } else { "" };
+    flags[1] = if transaction.open { "x" } else { "" };
+    flags[2] = tracking;
+    let is_plain = flags.iter().all(|flag| flag.is_empty());
+    let flags = Flags { flags, is_plain };
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or("");
     let mut rest = &mut line[..];
     // A line that does not fit is cut, not lost.
     let _ = writeln!(
         rest,
-        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
          qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r cmd={} \
-         user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         user=default redir={} resp={} lib-name={} lib-ver={}",
         session.id,
         connection.peer,
         connection.local(local),
         text(names.get(session.names, Name::Connection)),
         now.since(connection.opened) / 1_000,
         now.since(connection.active) / 1_000,
-        if transaction.open { "x" } else { "N" },
+        flags,
         session.db.0,
+        channels,
+        patterns,
+        shards,
         multi,
         connection.input.len(),
         connection.input.free(),
@@ -429,6 +469,7 @@ fn line_of(
         connection.output.capacity(),
         connection.input.capacity() + connection.output.capacity() + size_of::<Connection>(),
         connection.last_verb.map_or("NULL", |verb| verb.name),
+        redirect,
         if session.protocol == Protocol::Resp3 { 3 } else { 2 },
         text(names.get(session.names, Name::Library)),
         text(names.get(session.names, Name::LibraryVersion)),

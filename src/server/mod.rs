@@ -22,6 +22,8 @@
 //! | `output.rs` | waiting replies to the socket, large values from the store |
 //! | `frames.rs` | datagrams, and connections that speak frames |
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
+//! | `pubsub/` | SUBSCRIBE, PUBLISH and their like; messages on their way to subscribers |
+//! | `changes.rs` | key events: what changes of keys mean to those who listen |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
 //! | `ops_rate.rs` | commands a second |
@@ -33,11 +35,13 @@
 mod auth_throttle;
 mod backpressure;
 mod batch;
+mod changes;
 mod clients;
 mod frames;
 mod input;
 mod ops_rate;
 mod output;
+mod pubsub;
 mod push;
 mod request_log;
 mod run;
@@ -75,6 +79,10 @@ pub struct Resources {
     pub output_bytes: usize,
     /// Bytes of all clients' queued transactions and watched keys together.
     pub queue_bytes: usize,
+    /// Bytes of the tables of subscriptions.
+    pub subscription_bytes: usize,
+    /// Bytes of the tables of CLIENT TRACKING.
+    pub tracking_bytes: usize,
     /// Microseconds of a clock that never goes back; only differences of it are used. A simulator gives its own.
     pub clock_us: fn() -> u64,
     /// Fills in what INFO shows of the process; called when INFO is.
@@ -87,6 +95,8 @@ impl Default for Resources {
             input_bytes: 8 * MIB,
             output_bytes: 8 * MIB,
             queue_bytes: 4 * MIB,
+            subscription_bytes: MIB,
+            tracking_bytes: MIB,
             clock_us: || 0,
             fill_process_stats: |_| {},
         }
@@ -119,6 +129,8 @@ pub struct Server {
     starved: backpressure::Starved,
     /// Bytes of the store that waiting replies pin.
     pinned_bytes: u64,
+    pubsub: pubsub::Pubsub,
+    changes: changes::Changes,
     stop_requested: bool,
     /// The idle limit that the timers were set by.
     scheduled_idle_timeout: TimeLimit,
@@ -149,7 +161,7 @@ impl Server {
     pub const CLIENT_BYTES: usize = size_of::<Connection>()
         + size_of::<usize>()
         + Timers::NODE_BYTES
-        + WakeQueue::SLOT_BYTES
+        + 2 * WakeQueue::SLOT_BYTES
         + Names::CLIENT_BYTES;
 
     /// A server over `engine`, for as many clients as its options say. All of its memory is reserved here.
@@ -161,7 +173,7 @@ impl Server {
             engine.set_script_clock(resources.clock_us);
             engine
         };
-        Server {
+        let mut server = Server {
             scheduled_idle_timeout: engine.runtime.idle_timeout,
             engine,
             connections: Slab::with_capacity(max_clients),
@@ -180,11 +192,16 @@ impl Server {
             auth_throttle: auth_throttle::AuthThrottle::new(),
             starved: backpressure::Starved::new(max_clients),
             pinned_bytes: 0,
+            pubsub: pubsub::Pubsub::new(resources.subscription_bytes, max_clients),
+            changes: changes::Changes::new(resources.tracking_bytes),
             stop_requested: false,
             frames,
             frame_reply: vec![0; crate::limits::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
             resources,
-        }
+        };
+        // CONFIG GET shows how large it is.
+        server.changes.tracking.fill(&mut server.engine.process_stats);
+        server
     }
 
     /// Takes on a client, or gives the bytes to send it before closing.
@@ -230,6 +247,9 @@ impl Server {
         connection.closing().unwrap_or(CloseReason::PeerClosed).count(&mut self.engine.metrics.closes);
         self.timers.cancel(id.index as usize);
         self.release_held(&mut connection);
+        self.drop_subscriber(connection.subscriber.take());
+        self.drop_tracker(connection.tracker.take());
+        self.drop_watches(id);
         self.engine.client_names.release(&mut connection.session.names);
     }
 
@@ -270,7 +290,7 @@ impl Server {
     pub fn poll_wake(&mut self) -> Option<ConnectionId> {
         self.wake_starved();
         loop {
-            let index = self.wake_queue.pop()?;
+            let index = self.wake_queue.pop().or_else(|| self.pubsub.pop_unsent())?;
             if let Some(connection) = self.connections.get(index as usize) {
                 return Some(ConnectionId { index, generation: connection.generation });
             }
@@ -281,7 +301,9 @@ impl Server {
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_due_pause(now.monotonic);
         self.note_ops_rate(now);
-        self.engine.store.maintain(now.unix, steps)
+        // First what happens by itself, so that it is told in the same turn.
+        let more = self.engine.store.maintain(now.unix, steps);
+        self.maintain_subscriptions(now) || more
     }
 
     fn note_ops_rate(&mut self, now: Now) {
@@ -345,6 +367,7 @@ impl Server {
         self.output.invariants();
         self.queues.invariants();
         self.engine.store.invariants();
+        self.pubsub.table.invariants();
         for (_, connection) in &self.connections {
             connection.input.invariants();
             assert!(

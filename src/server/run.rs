@@ -1,6 +1,7 @@
 //! One command after the other: decode it, run it when its reply has room, consume its input only once it is answered.
 //! (`batch.rs` runs the most common ones many at a time.)
 
+use super::pubsub::PubsubStep;
 use super::{Progress, Server, Source, backpressure::command_bytes_max, clients::Action, request_log::Line};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase, StreamProtocol};
@@ -10,7 +11,7 @@ use crate::limits::VALUE_BYTES_MAX;
 use crate::reply::{ErrorKind, Part};
 use crate::time::{Millis, Now};
 use crate::wire::arguments::Args;
-use crate::wire::encode::Out;
+use crate::wire::encode::{Out, Protocol};
 use crate::wire::malformed::Malformed;
 use crate::wire::resp::{Bounds, Decoder, Step};
 use core::net::SocketAddr;
@@ -162,7 +163,20 @@ impl Server {
         if self.engine.options().log_requests {
             self.log_request(id, len, &before, flow);
         }
-        self.finish(id, len, flow)
+        let is_config = matches!(flow, Flow::Done) && self.changes_config(id);
+        let progress = self.finish(id, len, flow, now);
+        self.after_tracked_command(id, now);
+        if is_config {
+            self.follow_listeners();
+        }
+        self.publish_changes(now);
+        progress
+    }
+
+    /// Whether the command that a connection ran may have changed the configuration.
+    fn changes_config(&self, id: ConnectionId) -> bool {
+        let last = self.get(id).and_then(|connection| connection.last_verb);
+        last.is_some_and(|verb| matches!(verb.id, VerbId::ConfigSet | VerbId::Exec))
     }
 
     /// A password was compared: notes it if it was wrong, with a line in the log, which keeps to a few of a kind.
@@ -257,17 +271,28 @@ impl Server {
         process_stats.frame_sessions = sessions.len() as u64;
         process_stats.frame_sessions_opened = sessions.opened();
         process_stats.frame_sessions_dropped = sessions.dropped();
+        self.pubsub.fill(process_stats);
+        self.changes.tracking.fill(process_stats);
         (self.resources.fill_process_stats)(process_stats);
         self.engine.metrics.datagrams = *self.frames.counters();
     }
 
     /// Looks the command up and decides whether it runs now; the argument table stays as it is.
     fn prepare(&mut self, id: ConnectionId, len: usize, now: Now) -> Prepared {
-        let Server { engine, connections, input, output, args, .. } = self;
+        let Server { engine, connections, input, output, args, pubsub, .. } = self;
         let connection = &mut connections[id.index as usize];
         let is_replying = connection.is_replying();
-        let Connection { session, output: pending, input: ring, transaction, request, last_verb, .. } =
-            connection;
+        let Connection {
+            session,
+            output: pending,
+            input: ring,
+            transaction,
+            request,
+            last_verb,
+            subscriber,
+            is_watching,
+            ..
+        } = connection;
         let args = args.args(&ring.readable(input)[..len]);
         if is_replying {
             return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
@@ -281,6 +306,14 @@ impl Server {
             return Prepared::Answered;
         };
         *last_verb = Some(verb);
+        let listens = subscriber.is_some_and(|id| !pubsub.table.has_none(id)) || *is_watching;
+        if listens && session.protocol == Protocol::Resp2 && !super::pubsub::is_allowed(verb) {
+            request.refused = None;
+            transaction.dirty |= transaction.open;
+            let error = ErrorKind::OnlySubscriptions.of(verb.name.as_bytes());
+            engine.refuse(session, Some(verb.id), &error, &mut out);
+            return Prepared::Answered;
+        }
         if matches!(verb.id, VerbId::Auth | VerbId::Hello)
             && engine.has_password()
             && gives_password(verb, &args)
@@ -335,9 +368,16 @@ impl Server {
         source: Source,
         now: Now,
     ) -> Flow {
+        let connection = &mut self.connections[id.index as usize];
+        let continuation = connection.take_continuation();
+        if verb.flags.has(Flags::PUBSUB) || verb.id == VerbId::Ping && connection.subscriber.is_some() {
+            return self.execute_pubsub(verb, PubsubStep { id, source, job: continuation, now });
+        }
+        if connection.tracks_reads && continuation.is_none() {
+            self.note_reads(id, verb, source, now);
+        }
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let continuation = connection.take_continuation();
         let Connection { session, output: pending, input: ring, transaction, .. } = connection;
         let bytes = match source {
             Source::Input { len } => &ring.readable(input)[..len],
@@ -353,6 +393,12 @@ impl Server {
             if args.len() > UNCUT_ARGS_MAX {
                 engine.refuse(session, Some(verb.id), &ErrorKind::Syntax.plain(), &mut out);
                 return Flow::Done;
+            }
+            if matches!(verb.id, VerbId::Watchprefix | VerbId::Unwatchprefix) {
+                return self.execute_watch(verb.id, PubsubStep { id, source, job: None, now });
+            }
+            if is_tracking(verb) {
+                return self.execute_tracking(verb, PubsubStep { id, source, job: None, now });
             }
             return match Action::parse(verb, &args) {
                 Ok(action) => {
@@ -375,7 +421,7 @@ impl Server {
     }
 
     /// Settles a command after it ran: input, references, and what its flow asks for.
-    fn finish(&mut self, id: ConnectionId, len: usize, flow: Flow) -> Progress {
+    fn finish(&mut self, id: ConnectionId, len: usize, flow: Flow, now: Now) -> Progress {
         let Some(connection) = self.connections.get_mut(id.index as usize) else { return Progress::Waiting };
         if connection.generation != id.generation {
             return Progress::Waiting;
@@ -406,7 +452,9 @@ impl Server {
         }
         if std::mem::take(&mut connection.readiness.push_waits) {
             self.wake_queue.push(id.index);
+            self.flush_deferred(id, now);
         }
+        let connection = &mut self.connections[id.index as usize];
         if flow == Flow::Close {
             connection.close(CloseReason::Quit);
         }
@@ -469,6 +517,12 @@ impl Server {
         };
         super::request_log::write(connection, &args, &line);
     }
+}
+
+/// Whether a verb is about the tracking of keys.
+fn is_tracking(verb: &Verb) -> bool {
+    use VerbId::{ClientCaching, ClientGetredir, ClientTracking, ClientTrackinginfo};
+    matches!(verb.id, ClientTracking | ClientCaching | ClientGetredir | ClientTrackinginfo)
 }
 
 /// How things stood before a command, for its log line.

@@ -109,7 +109,9 @@ impl Server {
             return auth;
         }
         // It has asked: it is the server that takes its time.
-        if matches!(connection.phase(), Phase::Paused | Phase::Replying(_)) {
+        // A subscriber waits for others.
+        if matches!(connection.phase(), Phase::Paused | Phase::Replying(_)) || connection.subscriber.is_some()
+        {
             return None;
         }
         Some((runtime.idle_timeout.after(connection.active)?, CloseReason::IdleTimeout))

@@ -31,7 +31,9 @@ use super::Store;
 use super::large::Larges;
 use crate::limits::KIB;
 use crate::mutant::{self, Mutant};
-use crate::mutation::{Change, Effect, GroupMark, LargeId, Origin, PublishedValue, RemoveReason, Revision};
+use crate::mutation::{
+    Cause, Change, Effect, GroupMark, LargeId, Origin, PublishedValue, RemoveReason, Revision,
+};
 
 /// Cursors at once, at most: a journal, key events, invalidations, watches, and replicas.
 pub const CURSORS_MAX: usize = 16;
@@ -134,8 +136,11 @@ pub(super) struct Feed {
     large_bytes: u64,
     large_bytes_max: u64,
     lost_count: u64,
-    /// Who asks for the changes that come now.
+    /// Who asks for the changes that come now, and by which command.
     origin: Origin,
+    cause: Cause,
+    /// The next value is that of a key that was not there.
+    pub(super) is_new: bool,
 }
 
 impl Feed {
@@ -158,7 +163,14 @@ impl Feed {
             large_bytes_max,
             lost_count: 0,
             origin: Origin::Unknown,
+            cause: Cause::default(),
+            is_new: false,
         }
+    }
+
+    /// The changes that come now were made by this.
+    pub fn set_cause(&mut self, cause: Cause) {
+        (self.cause, self.is_new) = (cause, cause.is_new());
     }
 
     #[inline]
@@ -256,9 +268,14 @@ impl Feed {
             entry::write_filler(&mut self.ring[index..]);
             self.head += filler as u64;
         }
-        let origin = match effect {
-            Effect::Remove { reason: RemoveReason::Expired | RemoveReason::Evicted, .. } => Origin::Unknown,
-            _ => self.origin,
+        let (origin, cause) = match effect {
+            Effect::Remove { reason: RemoveReason::Expired | RemoveReason::Evicted, .. } => {
+                (Origin::Unknown, Cause::default())
+            }
+            Effect::Put { .. } | Effect::Write { .. } if std::mem::take(&mut self.is_new) => {
+                (self.origin, self.cause.with_new())
+            }
+            _ => (self.origin, self.cause),
         };
         let group = match (&self.group, self.depth) {
             (None, 0) => GroupMark::Alone,
@@ -266,7 +283,7 @@ impl Feed {
             (Some(_), _) => GroupMark::Within,
         };
         let (at, index) = (self.head, self.index(self.head));
-        let len = entry::write(&mut self.ring[index..], &Change { revision, group, origin, effect });
+        let len = entry::write(&mut self.ring[index..], &Change { revision, group, origin, cause, effect });
         self.head += len as u64;
         match &mut self.group {
             Some(group) => {

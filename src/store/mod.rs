@@ -296,6 +296,11 @@ impl Store {
         live.then(|| self.entry(address))
     }
 
+    /// The hash of any name under the store's secret: for other tables that peers choose the keys of.
+    pub fn hash_of(&self, name: &[u8]) -> u64 {
+        self.hasher.hash(name)
+    }
+
     /// Whether a key may have gone from a database after that revision; yes is certain for one that has.
     pub fn maybe_removed_since(&self, db: Database, key: &[u8], revision: Revision) -> bool {
         self.removals.since((self.space(db), self.hasher.hash(key)), revision)

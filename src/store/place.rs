@@ -177,6 +177,8 @@ impl Store {
         } else if index.insert(&mut self.leaves, key.hash, at).is_err() {
             self.mark_record_dead(segment, offset, size);
             return self.refuse();
+        } else {
+            self.feed.is_new = true;
         }
         self.layout_epoch += 1;
         self.charge(&meta);

@@ -36,6 +36,7 @@ impl Store {
             self.begin_group();
         }
         self.set_origin(change.origin);
+        self.feed.set_cause(change.cause);
         let latest = self.revision;
         // The change is to get this very revision.
         self.revision = Revision(change.revision.0 - 1);

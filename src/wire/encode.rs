@@ -278,6 +278,11 @@ impl<'a> Out<'a> {
         self.write([bytes, b"", b""]);
     }
 
+    /// Two stretches of bytes that are encoded already.
+    pub fn raw_parts(&mut self, [first, second]: [&[u8]; 2]) {
+        self.write([first, second, b""]);
+    }
+
     /// A bulk string that is a large value of `len` bytes. `true`: the output now holds a reference, so retain it (or
     /// leave it to the output); it comes back from [`Output::consumed`] or [`Output::release`]. `false`: it does not, for
     /// the output overflowed, is muted, or `len` is 0.

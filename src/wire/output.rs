@@ -280,6 +280,40 @@ impl Output {
         self.ring.commit(len);
     }
 
+    /// Moves all that waits in `from` behind what waits here; the references to large values move along. False: there is no
+    /// memory for it, and nothing has changed.
+    #[must_use]
+    pub fn append_all(&mut self, from: &mut Output, arena: &mut Arena) -> bool {
+        if from.overflowed || !self.ring.grow(arena, self.ring.len() + from.ring.len()) {
+            return false;
+        }
+        let base = self.ring.len() as u32;
+        // Positions count from a ring's head, so a copy of the bytes needs no change but the link to the first marker.
+        let mut piece = [0; 256];
+        while !from.ring.is_empty() {
+            let (bytes, _) = from.ring.readable_parts(arena);
+            let len = bytes.len().min(piece.len());
+            piece[..len].copy_from_slice(&bytes[..len]);
+            let written = self.ring.write(arena, &piece[..len]);
+            debug_assert!(written, "room was made");
+            from.ring.consume(len);
+        }
+        if from.first != NONE {
+            match self.last {
+                NONE => self.first = base + from.first,
+                last => {
+                    let next = base + from.first - last - MARKER_BYTES as u32;
+                    self.ring.patch(last as usize + 12, &next.to_le_bytes(), arena);
+                }
+            }
+            self.last = base + from.last;
+        }
+        self.large_pending += from.large_pending;
+        from.ring.release(arena);
+        *from = Output::new();
+        true
+    }
+
     /// Appends a marker, for which there is room, for `len` bytes (at least 1) of a large value, from `offset` on.
     pub(super) fn append_large(&mut self, id: LargeId, (offset, len): (u64, u64), arena: &mut Arena) {
         debug_assert!(offset + len <= u64::from(u32::MAX));

@@ -8,6 +8,7 @@ mod common;
 mod demo;
 #[path = "../common/fake_server.rs"]
 mod fake;
+mod listen;
 mod operators;
 mod top;
 mod udp;

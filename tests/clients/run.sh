@@ -55,7 +55,7 @@ skip() {
 }
 
 python_clients() {
-    local names="redis_py redis_py_async django_cache django_redis_cache flask_session_app" python=$work/venv/bin/python
+    local names="redis_py redis_py_async redis_py_pubsub django_cache django_redis_cache flask_session_app" python=$work/venv/bin/python
     if ! { [ -x "$python" ] || python3 -m venv "$work/venv"; } >"$work/venv.out" 2>&1; then
         skip "python3 -m venv does not work here ($work/venv.out)" $names
         return
@@ -68,13 +68,14 @@ python_clients() {
 }
 
 node_clients() {
-    local names="node_redis ioredis iovalkey connect_redis" major packages
+    local names="node_redis node_redis_pubsub ioredis ioredis_pubsub iovalkey connect_redis" major packages
     if ! command -v npm >/dev/null; then
         skip "there is no npm here" $names
         return
     fi
     major=$(node -p 'process.versions.node.split(".")[0]')
     packages="iovalkey@0.4.0 connect-redis@9.0.0 express@5.1.0 express-session@1.19.0"
+    packages="$packages socket.io@4.8.1 socket.io-client@4.8.1 @socket.io/redis-adapter@8.3.0"
     if [ "$major" -ge 20 ]; then
         packages="$packages redis@6.3.1 ioredis@6.0.0"
     else

@@ -8,6 +8,7 @@ use pannier::command::VERBS;
 use pannier::connection::ConnectionId;
 use pannier::limits::DATAGRAM_BYTES_MAX;
 use pannier::server::Resources;
+use pannier::store::feed::FEED_BYTES_MIN;
 use pannier::store::{OnFull, StoreConfig};
 use pannier::wire::frame::{self, Direction, Head, Op, Status};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +43,7 @@ impl Rig {
     }
 
     fn with_memory(memory_bytes: usize) -> Rig {
-        Rig::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, None)
+        Rig::new(StoreConfig { memory_bytes, feed_bytes: FEED_BYTES_MIN, ..StoreConfig::default() }, None)
     }
 
     fn evicting(memory_bytes: usize) -> Rig {
@@ -213,6 +214,18 @@ fn cases(verb: &str) -> &'static [&'static str] {
         "client|unpause" => &["CLIENT UNPAUSE"],
         "client|pause" => &["CLIENT PAUSE 100000 WRITE", "GET k", "CLIENT UNPAUSE"],
         "client|unblock" => &["CLIENT UNBLOCK 1", "CLIENT UNBLOCK 1 ERROR", "!CLIENT UNBLOCK 1 X"],
+        "client|tracking" => &[
+            "CLIENT TRACKING ON",
+            "GET k",
+            "SET k v",
+            "CLIENT TRACKING OFF",
+            "CLIENT TRACKING ON BCAST PREFIX k",
+            "SET k v",
+            "FLUSHALL",
+        ],
+        "client|caching" => {
+            &["CLIENT TRACKING ON OPTIN", "CLIENT CACHING YES", "GET k", "!CLIENT CACHING NO"]
+        }
         "client|getredir" => &["CLIENT GETREDIR"],
         "client|trackinginfo" => &["CLIENT TRACKINGINFO"],
         "client|help" => &["CLIENT HELP"],
@@ -245,6 +258,24 @@ fn cases(verb: &str) -> &'static [&'static str] {
             &["COMMAND GETKEYSANDFLAGS MSET a 1 b 2", "!COMMAND GETKEYSANDFLAGS x y"]
         }
         "command|help" => &["COMMAND HELP"],
+        "watchprefix" => &["WATCHPREFIX a", "WATCHPREFIX a LIMIT 1", "!WATCHPREFIX a NO 1"],
+        "unwatchprefix" => &["WATCHPREFIX a", "UNWATCHPREFIX a", "UNWATCHPREFIX"],
+        "getrev" => &["SET k v", "GETREV k", "GETREV none", "SET k @", "GETREV k"],
+        "publish" => &["PUBLISH c v", "PUBLISH c @"],
+        "spublish" => &["SPUBLISH c v", "SPUBLISH c @"],
+        "subscribe" => &["SUBSCRIBE a b", "SUBSCRIBE a"],
+        "unsubscribe" => &["SUBSCRIBE a b", "UNSUBSCRIBE a", "UNSUBSCRIBE", "UNSUBSCRIBE"],
+        "psubscribe" => &["PSUBSCRIBE a* b*"],
+        "punsubscribe" => &["PSUBSCRIBE a* b*", "PUNSUBSCRIBE a*", "PUNSUBSCRIBE"],
+        "ssubscribe" => &["SSUBSCRIBE a b"],
+        "sunsubscribe" => &["SSUBSCRIBE a b", "SUNSUBSCRIBE a", "SUNSUBSCRIBE"],
+        "pubsub" => &["!PUBSUB", "!PUBSUB NONSENSE"],
+        "pubsub|channels" => &["PUBSUB CHANNELS", "PUBSUB CHANNELS a*", "!PUBSUB CHANNELS a b"],
+        "pubsub|numpat" => &["PUBSUB NUMPAT"],
+        "pubsub|numsub" => &["PUBSUB NUMSUB", "PUBSUB NUMSUB a b"],
+        "pubsub|shardchannels" => &["PUBSUB SHARDCHANNELS"],
+        "pubsub|shardnumsub" => &["PUBSUB SHARDNUMSUB a b"],
+        "pubsub|help" => &["PUBSUB HELP"],
         "time" => &["TIME"],
         "memory" => &["!MEMORY", "!MEMORY NONSENSE"],
         "memory|usage" => &["SET k v", "MEMORY USAGE k", "SET k @", "MEMORY USAGE k SAMPLES 0"],

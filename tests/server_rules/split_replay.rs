@@ -3,6 +3,9 @@
 
 use crate::common::MIB;
 use crate::in_process::InProcess;
+use pannier::server::Resources;
+use pannier::store::StoreConfig;
+use pannier::store::feed::FEED_BYTES_MIN;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -11,7 +14,11 @@ fn answers_do_not_depend_on_how_the_bytes_arrive() {
     // Scripts differ in nothing that arrives, and running all of them that often takes minutes.
     let is_of_scripts = |path: &std::path::Path| path.ends_with("scripts.txt");
     for transcript in crate::transcript::all().into_iter().filter(|one| !is_of_scripts(&one.path)) {
-        let process = Rc::new(RefCell::new(InProcess::with_memory(8 * MIB)));
+        // With a change feed, for key events.
+        let config =
+            StoreConfig { memory_bytes: 8 * MIB, feed_bytes: FEED_BYTES_MIN, ..StoreConfig::default() };
+        let process = InProcess::new(config, 100, Resources::default(), None);
+        let process = Rc::new(RefCell::new(process));
         crate::transcript::replay_at_every_split(&transcript, || {
             let process = Rc::clone(&process);
             let mut state = process.borrow_mut();

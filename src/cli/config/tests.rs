@@ -50,14 +50,14 @@ fn every_flag_has_its_row_and_the_variable_its_name() {
 fn values_are_those_of_the_flags_and_of_their_defaults() {
     let printed = text(&["--memory", "64m", "--udp", "off", "--write-timeout", "500ms"], Some("hunter2"));
     for line in [
-        "--tcp                    127.0.0.1:7878             default",
-        "--udp                    off                        flag",
-        "--memory                 67108864 bytes (64 MiB)    flag: as set",
-        "--write-timeout          500ms                      flag",
-        "--idle-timeout           never                      default",
-        "admin-token              none                       default",
-        "password                 set (hidden)               PANNIER_PASSWORD",
-        "--password-file          none                       default",
+        "--tcp                     127.0.0.1:7878             default",
+        "--udp                     off                        flag",
+        "--memory                  67108864 bytes (64 MiB)    flag: as set",
+        "--write-timeout           500ms                      flag",
+        "--idle-timeout            never                      default",
+        "admin-token               none                       default",
+        "password                  set (hidden)               PANNIER_PASSWORD",
+        "--password-file           none                       default",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line}\nis not in\n{printed}");
     }

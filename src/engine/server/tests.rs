@@ -119,7 +119,7 @@ fn config_is_set_whole_or_not_at_all() {
     assert_eq!(reply, format!("{failed} 'port') - can't set immutable config\r\n"));
     assert_eq!(bench.run("CONFIG SET loglevel DEBUG"), "+OK\r\n");
     assert_eq!(bench.run("CONFIG GET loglevel"), "*2\r\n$8\r\nloglevel\r\n$5\r\ndebug\r\n");
-    assert!(bench.run("CONFIG GET *").starts_with("*42\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"));
+    assert!(bench.run("CONFIG GET *").starts_with("*46\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"));
 }
 
 #[test]

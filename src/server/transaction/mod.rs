@@ -256,7 +256,9 @@ impl Server {
         let before = std::mem::replace(&mut self.engine.meter, Meter::new(u32::MAX));
         // Consumers of the change feed see the whole of it, or nothing.
         self.engine.store.begin_group();
+        self.pubsub.in_exec = Some(id);
         let flow = self.run_queue(id, now);
+        self.pubsub.in_exec = None;
         self.engine.store.end_group();
         let used = u32::MAX - self.engine.meter.left();
         self.engine.meter = before;

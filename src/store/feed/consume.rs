@@ -14,6 +14,8 @@ impl Store {
             return None;
         }
         if feed.open_count == 0 {
+            // What was noted while nobody read is of a change that is over.
+            feed.is_new = false;
             feed.floor = self.revision;
         }
         feed.open_count += 1;
@@ -127,6 +129,18 @@ impl Store {
         if self.feed.end_group() {
             self.feed_clear();
         }
+    }
+
+    /// A command of this row of the table of verbs makes the changes that come now; for consumers only.
+    #[inline]
+    pub fn set_command(&mut self, row: u16) {
+        self.feed.cause = self.feed.cause.next(row);
+    }
+
+    /// The command leaves the expiry of the key as it is.
+    #[inline]
+    pub fn note_kept_expiry(&mut self) {
+        self.feed.cause = self.feed.cause.with_kept_expiry();
     }
 
     /// Who asks for the changes that come now; for their consumers only.

@@ -1,19 +1,22 @@
 //! How a change lies in the feed's ring.
 //!
 //! ```text
-//!  0      4      5      6        7          8          16          24          32          36        40      +key_len
-//! +------+------+------+--------+----------+----------+-----------+-----------+-----------+---------+-------+---------+
-//! | len  | kind | mark | origin | keyspace | revision | origin id |  number   | value_len | key_len |  key  |  value  |
-//! | u32  |  u8  |  u8  |   u8   |    u8    |   u64    |    u64    |    u64    |    u32    |   u32   |       |         |
-//! +------+------+------+--------+----------+----------+-----------+-----------+-----------+---------+-------+---------+
+//!  0      4      5      6        7          8          16          24       32          36        38      40    +key_len
+//! +------+------+------+--------+----------+----------+-----------+--------+-----------+---------+-------+-----+-------+
+//! | len  | kind | mark | origin | keyspace | revision | origin id | number | value_len | key_len | cause | key | value |
+//! | u32  |  u8  |  u8  |   u8   |    u8    |   u64    |    u64    |  u64   |    u32    |   u16   |  u16  |     |       |
+//! +------+------+------+--------+----------+----------+-----------+--------+-----------+---------+-------+-----+-------+
 //! ```
+//! `cause` names a row of this build's table of verbs: what reads files of another build does not go by it.
+//!
 //! Little-endian; `len` is the whole entry, a multiple of eight. `number` is an expiry (all ones: none), an offset, or
 //! the databases and keyspaces of a swap. The value of a large Put is the id, four bytes, and `value_len` its length. A
 //! filler, which ends the ring where the next entry does not fit, has `len` and `kind` only.
 
 use crate::limits::{INLINE_VALUE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::mutation::{
-    Change, Database, Effect, GroupMark, KeyspaceId, LargeId, Origin, PublishedValue, RemoveReason, Revision,
+    Cause, Change, Database, Effect, GroupMark, KeyspaceId, LargeId, Origin, PublishedValue, RemoveReason,
+    Revision,
 };
 use crate::time::Millis;
 
@@ -32,11 +35,13 @@ const ORIGIN_ID: usize = 16;
 const NUMBER: usize = 24;
 const VALUE_LEN: usize = 32;
 const KEY_LEN: usize = 36;
+const CAUSE: usize = 38;
 
 /// Bytes of an entry, at most.
 pub const ENTRY_BYTES_MAX: usize = size(KEY_BYTES_MAX, INLINE_VALUE_BYTES_MAX);
 
-const _: () = assert!(KEY_LEN + size_of::<u32>() == HEAD_BYTES && HEAD_BYTES.is_multiple_of(ALIGN_BYTES));
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(CAUSE + size_of::<u16>() == HEAD_BYTES && HEAD_BYTES.is_multiple_of(ALIGN_BYTES));
 
 const PUT: u8 = 0;
 const PUT_LARGE: u8 = 1;
@@ -134,7 +139,8 @@ pub fn write(bytes: &mut [u8], change: &Change<'_>) -> usize {
     bytes[ORIGIN_ID..NUMBER].copy_from_slice(&origin_id.to_le_bytes());
     bytes[NUMBER..VALUE_LEN].copy_from_slice(&fields.number.to_le_bytes());
     bytes[VALUE_LEN..KEY_LEN].copy_from_slice(&fields.value_len.to_le_bytes());
-    bytes[KEY_LEN..HEAD_BYTES].copy_from_slice(&(fields.key.len() as u32).to_le_bytes());
+    bytes[KEY_LEN..CAUSE].copy_from_slice(&(fields.key.len() as u16).to_le_bytes());
+    bytes[CAUSE..HEAD_BYTES].copy_from_slice(&change.cause.0.to_le_bytes());
     let body = HEAD_BYTES + fields.key.len();
     bytes[HEAD_BYTES..body].copy_from_slice(fields.key);
     bytes[body..body + value.len()].copy_from_slice(value);
@@ -169,6 +175,10 @@ pub fn mark(bytes: &[u8]) -> GroupMark {
     }
 }
 
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
@@ -190,7 +200,7 @@ pub fn revision(bytes: &[u8]) -> Option<Revision> {
 /// The large value, and its length, to which the entry at the front of `bytes` has a reference.
 pub fn large(bytes: &[u8]) -> Option<(LargeId, u64)> {
     (bytes[KIND] == PUT_LARGE).then(|| {
-        let value = HEAD_BYTES + u32_at(bytes, KEY_LEN) as usize;
+        let value = HEAD_BYTES + usize::from(u16_at(bytes, KEY_LEN));
         (LargeId(u32_at(bytes, value)), u64::from(u32_at(bytes, VALUE_LEN)))
     })
 }
@@ -203,7 +213,7 @@ pub fn is_stored(bytes: &[u8]) -> bool {
 
 /// Bytes of the key of the entry at the front of `bytes`.
 pub fn key_len(bytes: &[u8]) -> usize {
-    u32_at(bytes, KEY_LEN) as usize
+    usize::from(u16_at(bytes, KEY_LEN))
 }
 
 /// Bytes that the entry at the front of `bytes` should have by its other fields; `None`: it cannot be.
@@ -234,7 +244,8 @@ pub fn read(bytes: &[u8]) -> Option<Change<'_>> {
     };
     let (keyspace, number) = (KeyspaceId(bytes[KEYSPACE]), u64_at(bytes, NUMBER));
     let value_len = u32_at(bytes, VALUE_LEN);
-    let (key, rest) = bytes[HEAD_BYTES..].split_at(u32_at(bytes, KEY_LEN) as usize);
+    let (key, rest) = bytes[HEAD_BYTES..].split_at(usize::from(u16_at(bytes, KEY_LEN)));
+    let cause = Cause(u16_at(bytes, CAUSE));
     let expiry = (number != NO_EXPIRY).then_some(Millis(number));
     let put = |value| Effect::Put { keyspace, key, value, expiry };
     let remove = |reason| Effect::Remove { keyspace, key, reason };
@@ -255,5 +266,5 @@ pub fn read(bytes: &[u8]) -> Option<Change<'_>> {
         }
         kind => unreachable!("an entry of kind {kind}"),
     };
-    Some(Change { revision: Revision(u64_at(bytes, REVISION)), group, origin, effect })
+    Some(Change { revision: Revision(u64_at(bytes, REVISION)), group, origin, cause, effect })
 }

@@ -309,6 +309,7 @@ fn a_follower_keeps_what_has_expired_until_it_is_told_and_hides_it() {
         revision: Revision(revision),
         group: GroupMark::Alone,
         origin: Origin::Unknown,
+        cause: Cause::default(),
         effect,
     };
     let (keyspace, key) = (KeyspaceId(0), &b"k"[..]);

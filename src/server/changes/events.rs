@@ -1,0 +1,89 @@
+//! The names of key events, as Redis has them.
+//!
+//! The change feed carries effects, not names: `INCR` and `SET` both are a put. So the store notes with each change which
+//! command made it ([`Cause`]), and the name follows from both. Why there, and not in the commands: what expires or is
+//! evicted has no command, a command of many keys changes only some of them, and from one place all of them come in the
+//! order in which they happened, however late they are published.
+
+use crate::command::VERBS;
+use crate::config::KeyEvents;
+use crate::mutation::{Cause, Change, Effect, RemoveReason};
+
+/// One event of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    pub class: KeyEvents,
+    pub name: &'static str,
+}
+
+const fn event(class: KeyEvents, name: &'static str) -> Option<Event> {
+    Some(Event { class, name })
+}
+
+/// Events of one change, at most.
+pub(super) const EVENTS_MAX: usize = 3;
+
+/// The events of a change, in order; flushing and swapping databases have none, as in Redis.
+pub(super) fn events_of(change: &Change<'_>) -> [Option<Event>; EVENTS_MAX] {
+    let verb = change.cause.row().and_then(|row| VERBS.get(row)).map_or("", |verb| verb.name);
+    let new = if change.cause.is_new() { event(KeyEvents::NEW, "new") } else { None };
+    match change.effect {
+        Effect::Remove { reason: RemoveReason::Expired, .. } => {
+            [event(KeyEvents::EXPIRED, "expired"), None, None]
+        }
+        Effect::Remove { reason: RemoveReason::Evicted, .. } => {
+            [event(KeyEvents::EVICTED, "evicted"), None, None]
+        }
+        Effect::Remove { reason: RemoveReason::Deleted, .. } => {
+            let name = match verb {
+                "rename" | "renamenx" => "rename_from",
+                "move" => "move_from",
+                _ => "del",
+            };
+            [event(KeyEvents::GENERIC, name), None, None]
+        }
+        Effect::SetExpiry { expiry, .. } => {
+            let name = if expiry.is_some() { "expire" } else { "persist" };
+            [event(KeyEvents::GENERIC, name), None, None]
+        }
+        Effect::Put { expiry, .. } => {
+            let expires = expiry.is_some() && sets_expiry(verb, change.cause);
+            let expire = if expires { event(KeyEvents::GENERIC, "expire") } else { None };
+            [new, named(verb), expire]
+        }
+        Effect::Write { .. } => [new, named(verb), None],
+        Effect::Flush { .. } | Effect::Swap { .. } => [None, None, None],
+    }
+}
+
+/// What Redis calls that a command gave a key a value.
+fn named(verb: &str) -> Option<Event> {
+    let (class, name) = match verb {
+        "incr" | "decr" | "incrby" | "decrby" => (KeyEvents::STRING, "incrby"),
+        "incrbyfloat" => (KeyEvents::STRING, "incrbyfloat"),
+        "append" => (KeyEvents::STRING, "append"),
+        "setrange" => (KeyEvents::STRING, "setrange"),
+        "setbit" | "bitfield" => (KeyEvents::STRING, "setbit"),
+        "rename" | "renamenx" => (KeyEvents::GENERIC, "rename_to"),
+        "copy" => (KeyEvents::GENERIC, "copy_to"),
+        "move" => (KeyEvents::GENERIC, "move_to"),
+        "restore" => (KeyEvents::GENERIC, "restore"),
+        "hset" | "hmset" | "hsetnx" => (KeyEvents::HASH, "hset"),
+        "hincrby" => (KeyEvents::HASH, "hincrby"),
+        "hincrbyfloat" => (KeyEvents::HASH, "hincrbyfloat"),
+        "hdel" | "hgetdel" => (KeyEvents::HASH, "hdel"),
+        "sadd" => (KeyEvents::SET, "sadd"),
+        "srem" => (KeyEvents::SET, "srem"),
+        "spop" => (KeyEvents::SET, "spop"),
+        "sinterstore" => (KeyEvents::SET, "sinterstore"),
+        "sunionstore" => (KeyEvents::SET, "sunionstore"),
+        "sdiffstore" => (KeyEvents::SET, "sdiffstore"),
+        _ => (KeyEvents::STRING, "set"),
+    };
+    event(class, name)
+}
+
+/// Whether the expiry of a value that a command put is one that the command gave it.
+fn sets_expiry(verb: &str, cause: Cause) -> bool {
+    matches!(verb, "" | "set" | "put" | "setex" | "psetex" | "msetex") && !cause.keeps_expiry()
+}
