@@ -175,15 +175,12 @@ impl ServeArgs {
             Some(file) => logging::read_level_file(file)?,
             None => self.log_level,
         };
-        let server = ServerOptions {
+        let mut server = ServerOptions {
             tcp: self.tcp,
             udp: self.udp.unwrap_or(Listen::At(self.tcp)).address(),
             admin: self.admin.address(),
             memory_bytes: memory.bytes,
             on_full: self.on_full,
-            max_clients: self
-                .max_clients
-                .map_or_else(|| net::default_max_clients(memory.bytes), |count| count as usize),
             databases: self.databases,
             max_value_bytes: self.max_value,
             max_step_keys: self.max_step_keys,
@@ -202,6 +199,8 @@ impl ServeArgs {
             log_requests: self.log_requests,
             ..ServerOptions::default()
         };
+        server.max_clients =
+            self.max_clients.map_or_else(|| net::default_max_clients(&server), |count| count as usize);
         net::check(&server).map_err(|error| error.to_string())?;
         let options = ServeOptions {
             server,

@@ -51,16 +51,62 @@ const FEED_BYTES_MAX: usize = 4 * MIB;
 const PROCESS_BYTES: usize = 3 * MIB;
 /// What the store needs, at least.
 const STORE_BYTES_MIN: usize = 2 * MIB;
+/// Clients that are allowed where no number is set, at least: a start with fewer than these says that memory is short.
+const CLIENTS_DEFAULT_MIN: usize = 64;
 /// Bytes that one allowed client costs besides its buffers, in the tables that are reserved at start and touched as
 /// clients come: its state, its names, its timer, its places in queues, its socket.
 const CLIENT_BYTES: usize = Server::CLIENT_BYTES + Peers::CLIENT_BYTES;
 
 /// Clients that are allowed where no number is set: [`CLIENTS_DEFAULT`], or as many as a sixteenth of the memory pays
-/// for.
+/// for, or as many as fit beside everything else that these options ask for.
 #[must_use]
-pub fn default_max_clients(memory_bytes: u64) -> usize {
-    let fit = memory_bytes / 16 / CLIENT_BYTES as u64;
-    usize::try_from(fit).unwrap_or(usize::MAX).clamp(64, CLIENTS_DEFAULT)
+pub fn default_max_clients(options: &ServerOptions) -> usize {
+    let memory_bytes = options.memory_bytes();
+    let room = memory_bytes.saturating_sub(Fixed::new(options).bytes() + STORE_BYTES_MIN);
+    (room.min(memory_bytes / 16) / CLIENT_BYTES).clamp(CLIENTS_DEFAULT_MIN, CLIENTS_DEFAULT)
+}
+
+/// What the options ask for whatever the number of clients: all but the store and the clients' tables.
+struct Fixed {
+    /// Bytes for each direction's buffers.
+    share: usize,
+    subscription_bytes: usize,
+    tracking_bytes: usize,
+    udp_clients: usize,
+    journal_buffer_bytes: usize,
+    admin_bytes: usize,
+    journal_bytes: usize,
+}
+
+impl Fixed {
+    fn new(options: &ServerOptions) -> Fixed {
+        let memory_bytes = options.memory_bytes();
+        let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
+        // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
+        let per_client = FrameServer::memory_bytes(2) - FrameServer::memory_bytes(1);
+        let journal_buffer_bytes = power_of_two(memory_bytes / 512, 128 * KIB, MIB);
+        Fixed {
+            share,
+            subscription_bytes: (memory_bytes / 64).clamp(SUBSCRIPTION_BYTES_MIN, SUBSCRIPTION_BYTES_MAX),
+            tracking_bytes: (memory_bytes / 64).clamp(TRACKING_BYTES_MIN, TRACKING_BYTES_MAX),
+            udp_clients: (share / per_client).clamp(16, UDP_CLIENTS_DEFAULT),
+            journal_buffer_bytes,
+            admin_bytes: if options.admin.is_some() { AdminPort::MEMORY_BYTES } else { 0 },
+            journal_bytes: if options.data_dir.is_some() { journal_bytes(journal_buffer_bytes) } else { 0 },
+        }
+    }
+
+    /// The sum of it.
+    fn bytes(&self) -> usize {
+        PROCESS_BYTES
+            + 2 * self.share
+            + self.share / 2
+            + self.subscription_bytes
+            + self.tracking_bytes
+            + FrameServer::memory_bytes(self.udp_clients)
+            + self.admin_bytes
+            + self.journal_bytes
+    }
 }
 
 impl Budget {
@@ -71,41 +117,26 @@ impl Budget {
     /// The limit is too small, or too small for so many clients; the text says what fits.
     pub(super) fn divide(options: &ServerOptions) -> Result<Budget, StartError> {
         let memory_bytes = options.memory_bytes();
-        let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
-        // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
-        let per_client = FrameServer::memory_bytes(2) - FrameServer::memory_bytes(1);
-        let udp_clients = (share / per_client).clamp(16, UDP_CLIENTS_DEFAULT);
-        let subscription_bytes = (memory_bytes / 64).clamp(SUBSCRIPTION_BYTES_MIN, SUBSCRIPTION_BYTES_MAX);
-        let tracking_bytes = (memory_bytes / 64).clamp(TRACKING_BYTES_MIN, TRACKING_BYTES_MAX);
-        let fixed = PROCESS_BYTES
-            + 2 * share
-            + share / 2
-            + subscription_bytes
-            + tracking_bytes
-            + FrameServer::memory_bytes(udp_clients)
-            + if options.admin.is_some() { AdminPort::MEMORY_BYTES } else { 0 };
-        let journal_buffer_bytes = power_of_two(memory_bytes / 512, 128 * KIB, MIB);
-        let has_journal = options.data_dir.is_some();
-        let fixed = fixed + if has_journal { journal_bytes(journal_buffer_bytes) } else { 0 };
+        let fixed = Fixed::new(options);
         let clients = options.max_clients.saturating_mul(CLIENT_BYTES);
-        let store_bytes = memory_bytes.saturating_sub(fixed).saturating_sub(clients);
+        let store_bytes = memory_bytes.saturating_sub(fixed.bytes()).saturating_sub(clients);
         if store_bytes < STORE_BYTES_MIN {
-            return Err(too_small(memory_bytes, fixed + STORE_BYTES_MIN, options.max_clients));
+            return Err(too_small(memory_bytes, fixed.bytes() + STORE_BYTES_MIN, options.max_clients));
         }
         Ok(Budget {
             store_bytes,
-            input_bytes: share,
-            output_bytes: share,
-            queue_bytes: share / 2,
-            subscription_bytes,
-            tracking_bytes,
+            input_bytes: fixed.share,
+            output_bytes: fixed.share,
+            queue_bytes: fixed.share / 2,
+            subscription_bytes: fixed.subscription_bytes,
+            tracking_bytes: fixed.tracking_bytes,
             // A journal's disk may be slow for a while.
-            feed_bytes: match has_journal {
-                true => power_of_two(memory_bytes / 64, 512 * KIB, 8 * MIB),
-                false => power_of_two(memory_bytes / 64, FEED_BYTES_MIN, FEED_BYTES_MAX),
+            feed_bytes: match options.data_dir {
+                Some(_) => power_of_two(memory_bytes / 64, 512 * KIB, 8 * MIB),
+                None => power_of_two(memory_bytes / 64, FEED_BYTES_MIN, FEED_BYTES_MAX),
             },
-            udp_clients,
-            journal_buffer_bytes,
+            udp_clients: fixed.udp_clients,
+            journal_buffer_bytes: fixed.journal_buffer_bytes,
             receive_bytes: (memory_bytes / 1024)
                 .saturating_sub(RECEIVE_BYTES_LESS)
                 .clamp(RECEIVE_BYTES_MIN, RECEIVE_BYTES_MAX),
@@ -174,12 +205,20 @@ mod tests {
 
     #[test]
     fn the_default_fits_any_memory_that_is_large_enough_at_all() {
-        assert_eq!(default_max_clients(1 << 30), CLIENTS_DEFAULT);
-        for mebibytes in [10, 16, 64, 4096] {
-            let memory_bytes = mebibytes * MIB;
-            let clients = default_max_clients(memory_bytes as u64);
-            assert!(Budget::divide(&options(memory_bytes, clients)).is_ok(), "{mebibytes} MiB");
-            assert!(clients == CLIENTS_DEFAULT || clients * CLIENT_BYTES <= memory_bytes / 16);
+        let admin = Some("127.0.0.1:0".parse().unwrap());
+        let small = ServerOptions { admin, ..options(0, 64) };
+        let with_journal = ServerOptions { data_dir: Some("data".into()), ..small.clone() };
+        for asked in [options(0, 64), small, with_journal] {
+            for mebibytes in [9, 10, 11, 12, 13, 14, 15, 16, 64, 1024, 4096] {
+                let memory_bytes = mebibytes * MIB;
+                let asked = ServerOptions { memory_bytes: memory_bytes as u64, ..asked.clone() };
+                let max_clients = default_max_clients(&asked);
+                assert!(max_clients == CLIENTS_DEFAULT || max_clients * CLIENT_BYTES <= memory_bytes / 16);
+                assert!((max_clients == CLIENTS_DEFAULT) >= (mebibytes >= 1024), "{mebibytes} MiB");
+                let is_enough = Budget::divide(&asked).is_ok();
+                let divided = Budget::divide(&ServerOptions { max_clients, ..asked });
+                assert_eq!(divided.is_ok(), is_enough, "{mebibytes} MiB, {max_clients} clients");
+            }
         }
     }
 }
