@@ -313,6 +313,16 @@ impl Metrics {
         self.errors[error.code_index()] += 1;
     }
 
+    /// A verb answered an error whose text a script made: it counts by its first word where that is a code of the
+    /// table, else as ERR, for nobody but a script bounds how many there are.
+    pub fn failed_as(&mut self, id: VerbId, text: &[u8]) {
+        self.verb_mut(id).failed += 1;
+        self.counters.error_replies += 1;
+        let code = text.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+        let known = ERROR_CODES.iter().position(|known| known.as_bytes() == code);
+        self.errors[known.unwrap_or(0)] += 1;
+    }
+
     /// How many errors of this one's code were answered.
     #[must_use]
     pub fn errors_of(&self, error: ErrorKind) -> u64 {

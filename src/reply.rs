@@ -154,7 +154,6 @@ errors! {
     ScriptKeysNegative = "ERR Number of keys can't be negative";
     ScriptFlushOption = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
     /// What the errors are counted as whose text a script makes.
-    ScriptFailed = "ERR Error running script";
     ScriptUnknownCommand = "ERR Unknown Redis command called from script";
     ScriptWrongArity = "ERR Wrong number of args calling Redis command from script";
     ScriptNotAllowed = "ERR This Redis command is not allowed from script";

@@ -184,7 +184,7 @@ fn known<'a>(call: &mut Call<'_, 'a, '_>, vm: &mut Vm, i: usize) -> Result<Optio
 /// Answers an error of a script, and counts it.
 fn fail(call: &mut Call<'_, '_, '_>, parts: &[&[u8]]) {
     call.out.error_parts(parts);
-    call.engine.metrics.failed(call.verb.id, ErrorKind::ScriptFailed);
+    call.engine.metrics.failed_as(call.verb.id, parts.first().copied().unwrap_or_default());
 }
 
 fn run<'a>(
@@ -231,6 +231,9 @@ fn answer<'a>(
     let name = redis::hex(digest);
     match outcome.ended {
         Ended::Returned(value, protocol) => {
+            if let Some(text) = to_resp::error_of(&value) {
+                call.engine.metrics.failed_as(call.verb.id, &text);
+            }
             if to_resp::write(&value, call.out, protocol).is_err() {
                 call.out.error("ERR the script's reply cannot be read");
             }

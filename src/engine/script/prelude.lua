@@ -89,6 +89,7 @@ G.pairs = function(t)
 end
 
 -- The C function adds without asking whether the sum overflows (CVE-2025-46817).
+-- The C stack of a call has 8,000 places, and the arguments take some of them.
 local UNPACK_MAX = 7999
 G.unpack = function(t, i, j)
   if type(t) ~= "table" then
@@ -102,14 +103,19 @@ G.unpack = function(t, i, j)
     last = tonumber(last)
   end
   if first and last then
-    if not (first >= -2147483648 and last <= 2147483647 and last - first < UNPACK_MAX) then
+    if not (first >= -2147483648 and last <= 2147483647 and last - first < UNPACK_MAX - (j ~= nil and 2 or i ~= nil and 1 or 0)) then
       if last < first then
         return
       end
       error("too many results to unpack", 2)
     end
   end
-  return raw_unpack(t, i, j)
+  if j ~= nil then
+    return raw_unpack(t, i, j)
+  elseif i ~= nil then
+    return raw_unpack(t, i)
+  end
+  return raw_unpack(t)
 end
 
 -- Scripts have no say in when memory is collected (cf. CVE-2024-46981).

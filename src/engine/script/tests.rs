@@ -299,3 +299,25 @@ fn loaded_scripts_that_do_not_fit_are_refused() {
         bench.run_args(&[b"EVAL", format!("local s = '{}0' return s", "x".repeat(2000)).as_bytes(), b"0"]);
     assert!(first.starts_with(b"$2001"));
 }
+
+#[test]
+fn errors_that_scripts_answer_are_counted_by_their_code() {
+    let mut bench = bench();
+    for script in [
+        "return redis.error_reply('WRONGTYPE of the script')",
+        "return {err = 'NOSCRIPT of the script'}",
+        // Its own words are no codes of the table.
+        "return redis.error_reply('MY_CODE of the script')",
+        "return redis.error_reply('')",
+        "error('what it raised')",
+    ] {
+        assert!(eval(&mut bench, script).starts_with('-'), "{script}");
+    }
+    assert_eq!(eval(&mut bench, "return 1"), ":1\r\n");
+    let stats = bench.run("INFO errorstats");
+    for line in ["errorstat_ERR:count=3\r\n", "errorstat_WRONGTYPE:count=1\r\n", "errorstat_NOSCRIPT:count=1\r\n"] {
+        assert!(stats.contains(line), "{stats}");
+    }
+    assert!(bench.run("INFO commandstats").contains("cmdstat_eval:calls=6,"));
+    assert!(bench.run("INFO commandstats").contains(",failed_calls=5\r\n"));
+}

@@ -14,6 +14,15 @@ pub(super) fn write(value: &Value, out: &mut Out<'_>, script_protocol: Protocol)
     Writer { script_protocol }.value(value, out, 0)
 }
 
+/// The text of the error that a value is.
+pub(super) fn error_of(value: &Value) -> Option<Vec<u8>> {
+    let Value::Table(table) = value else { return None };
+    match table.raw_get::<Value>("err") {
+        Ok(Value::String(text)) => Some(text.as_bytes().to_vec()),
+        _ => None,
+    }
+}
+
 struct Writer {
     script_protocol: Protocol,
 }
