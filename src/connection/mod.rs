@@ -376,6 +376,11 @@ impl Connection {
         self.auth_hold().is_some_and(|until| until <= now)
     }
 
+    /// Whether a pause holds its next command, or its password has to wait.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.phase, Phase::Paused)
+    }
+
     /// The pause that held its command has ended.
     pub(crate) fn handle_pause_end(&mut self, now: Millis) {
         if matches!(self.phase, Phase::Paused) {

@@ -37,6 +37,8 @@ pub struct ProcessStats {
     pub pubsub_patterns: u64,
     pub pubsub_shard_channels: u64,
     pub pubsub_clients: u64,
+    /// Clients whose next command a pause, or a disk that is behind, holds.
+    pub held_clients: u64,
     /// Clients that track keys, what is noted of their reads, how much may be, and their prefixes.
     pub tracking_clients: u64,
     pub tracking_items: u64,

@@ -263,7 +263,10 @@ impl Server {
     pub fn refresh(&mut self, now: Now) {
         self.note_ops_rate(now);
         let buffer_bytes = self.buffer_bytes() as u64;
+        let may_hold = !self.engine.pause.is_off() || self.engine.persistence.has_held;
+        let held = if may_hold { self.connections.iter().filter(|(_, it)| it.is_held()).count() } else { 0 };
         let process_stats = &mut self.engine.process_stats;
+        process_stats.held_clients = held as u64;
         process_stats.connected_clients = self.connections.len() as u64;
         process_stats.buffer_bytes = buffer_bytes;
         process_stats.uptime_ms = now.monotonic.0;

@@ -147,6 +147,24 @@ fn a_later_pause_of_writes_weakens_no_pause_of_all() {
 }
 
 #[test]
+fn info_counts_the_clients_that_a_pause_holds() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let (admin, reader, writer) = (process.connect(), process.connect(), process.connect());
+    let held = |process: &mut InProcess| {
+        let info = show(&process.send(admin, b"INFO clients\r\n"));
+        let (_, rest) = info.split_once("blocked_clients:").expect("a line");
+        rest.split_once("\\r").expect("an end").0.to_owned()
+    };
+    assert_eq!(held(&mut process), "0");
+    process.send(reader, b"CLIENT PAUSE 1000 WRITE\r\n");
+    process.send(writer, b"SET k v\r\n");
+    process.send(reader, b"GET k\r\n");
+    assert_eq!(held(&mut process), "1");
+    process.send(reader, b"CLIENT UNPAUSE\r\n");
+    assert_eq!(held(&mut process), "0");
+}
+
+#[test]
 fn frames_are_counted_timed_and_logged_when_slow() {
     let mut process = InProcess::with_memory(8 * MIB);
     let id = process.connect();
