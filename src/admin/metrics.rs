@@ -197,7 +197,15 @@ fn subscriptions(text: &mut Text, engine: &Engine) -> Result {
     let help = "Messages that clients published.";
     counter(text, "pannier_messages_published_total", help, counters.messages_published)?;
     let help = "Messages sent to subscribers, one for each that got it.";
-    counter(text, "pannier_messages_delivered_total", help, counters.messages_delivered)
+    counter(text, "pannier_messages_delivered_total", help, counters.messages_delivered)?;
+    let help = "Transactions whose key events could not be published.";
+    counter(text, "pannier_key_events_lost_total", help, counters.key_events_lost)?;
+    let help = "Clients that track keys.";
+    gauge(text, "pannier_tracking_clients", help, stats.tracking_clients)?;
+    let help = "Reads that are noted for clients that track keys, one for each client and key.";
+    gauge(text, "pannier_tracked_keys", help, stats.tracking_items)?;
+    let help = "Reads that there is room to note.";
+    gauge(text, "pannier_tracked_keys_max", help, stats.tracking_items_max)
 }
 
 fn transfers(text: &mut Text, engine: &Engine, frames: &FrameCounters) -> Result {

@@ -84,6 +84,16 @@ fn the_page_has_every_metric_and_no_other() {
     assert_eq!(found, wanted, "the table should read:\n{}", wanted.join("\n"));
 }
 
+#[test]
+fn the_page_explains_every_reason_for_closing_a_connection() {
+    let text = scrape();
+    let prefix = "pannier_connections_closed_total{reason=\"";
+    let reasons = text.lines().filter_map(|line| line.strip_prefix(prefix)?.split_once('"'));
+    let reasons: Vec<&str> = reasons.map(|(reason, _)| reason).collect();
+    assert!(reasons.len() > 8);
+    reasons.iter().for_each(|reason| assert!(PAGE.contains(&format!("`{reason}`")), "{reason}"));
+}
+
 /// Every name of a metric in these texts is one that a scrape has.
 fn check_names(texts: &[&str]) {
     let text = scrape();
