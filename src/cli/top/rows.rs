@@ -154,7 +154,7 @@ mod tests {
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(lines[0]), COLUMNS.map(|(name, _)| name.to_owned()));
         let wanted =
-            ["12", "1000", "0.5", "12.3", "16.0", "0.0", "50.0", "7", "100.0", "3", "0.5", "0.5", "0", "700"];
+            ["12", "1000", "0.5", "12.3", "16.0", "0.0", "75.0", "7", "100.0", "3", "0.5", "0.5", "0", "700"];
         assert_eq!(words(lines[1]), wanted);
         assert!(lines.iter().all(|line| line.len() == lines[0].len()));
     }

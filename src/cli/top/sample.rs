@@ -30,6 +30,8 @@ pub(super) struct Memory {
     pub buffers: u64,
     /// What cleaning hands back when it is needed.
     pub to_clean: u64,
+    /// How full the store is, as a part of `limit`: all of it when writes are refused or keys evicted.
+    pub used_of_limit: u64,
     /// What the store may take, and the whole process.
     pub store_limit: u64,
     pub limit: u64,
@@ -37,9 +39,11 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Bytes of the store that cannot be had by cleaning.
+    /// How full the store is, as a part of what it may take. The server knows what it can still have by cleaning, and
+    /// what it has to keep free for that; a sum of the uses does not.
     pub(super) fn used(&self) -> u64 {
-        self.records + self.large + self.index + self.tables
+        let used = u128::from(self.store_limit) * u128::from(self.used_of_limit);
+        (used / u128::from(self.limit.max(1))) as u64
     }
 
     /// So many bytes as a share of what the store may take.
@@ -135,6 +139,7 @@ fn memory(fields: &Fields<'_>) -> Result<Memory, &'static str> {
         tables: fields.number("store_reserved_bytes")?,
         buffers: fields.number("client_buffer_bytes")?,
         to_clean: fields.sum(&["store_dead_bytes", "store_tail_bytes", "store_large_free_bytes"])?,
+        used_of_limit: fields.number("used_memory")?,
         store_limit: fields.number("store_limit_bytes")?,
         limit: fields.number("maxmemory")?,
         resident: fields.number("used_memory_rss")?,
@@ -272,7 +277,7 @@ pub(super) mod tests {
     pub fn info(uptime_ms: u64, started_unix_ms: u64, gets: u64) -> String {
         format!(
             "# Server\r\npannier_version:0.1.0\r\nconnected_clients:3\r\nmaxclients:100\r\nclient_buffer_bytes:4096\r\n\
-             used_memory_rss:3000000\r\nmaxmemory:67108864\r\nstore_limit_bytes:5200\r\nstore_live_bytes:1000\r\nstore_dead_bytes:200\r\n\
+             used_memory:50331648\r\nused_memory_rss:3000000\r\nmaxmemory:67108864\r\nstore_limit_bytes:5200\r\nstore_live_bytes:1000\r\nstore_dead_bytes:200\r\n\
              store_tail_bytes:30\r\nstore_index_bytes:400\r\nstore_large_bytes:500\r\nstore_large_free_bytes:6\r\n\
              store_reserved_bytes:700\r\ntotal_net_input_bytes:{gets}\r\ntotal_net_output_bytes:{gets}\r\n\
              keyspace_hits:{gets}\r\nkeyspace_misses:0\r\ntotal_error_replies:0\r\nrejected_connections:0\r\n\
@@ -300,7 +305,7 @@ pub(super) mod tests {
         assert!(!rates.restarted);
         assert_eq!((rates.requests, rates.received_bytes, rates.expired), (1000.0, 500.0, 500.0));
         assert_eq!(rates.verbs, [("get".to_owned(), 500.0), ("put".to_owned(), 500.0)]);
-        assert_eq!((rates.hit_ratio, rates.now.keys, rates.now.memory.used()), (Some(1.0), 7, 2600));
+        assert_eq!((rates.hit_ratio, rates.now.keys, rates.now.memory.used()), (Some(1.0), 7, 3900));
         assert_eq!((rates.now.memory.to_clean, rates.busy), (236, 0.0005));
         // 980 of 1000 lie in the first bucket, the other 20 between 8.192 and 16.384 us.
         let [p50, p99, p999] = rates.latency_us.unwrap();

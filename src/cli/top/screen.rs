@@ -318,7 +318,7 @@ mod tests {
         {
             assert!(all.contains(part), "{part} is not in\n{all}");
         }
-        assert!(all.contains("50 % of 5.08 KiB; resident 2.86 MiB, limit 64 MiB"), "{all}");
+        assert!(all.contains("75 % of 5.08 KiB; resident 2.86 MiB, limit 64 MiB"), "{all}");
     }
 
     #[test]
