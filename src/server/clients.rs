@@ -351,8 +351,9 @@ impl Server {
             self.engine.meter.charge(1);
             let connection = self.connections.get(next as usize);
             next += 1;
-            let Some(connection) = connection.filter(|shown| filter.matches(shown, local, now.monotonic))
-            else {
+            // One that was killed has gone, though its socket may wait for its turn.
+            let is_shown = |it: &&Connection| !it.is_draining() && filter.matches(it, local, now.monotonic);
+            let Some(connection) = connection.filter(is_shown) else {
                 continue;
             };
             let facts = (&self.engine, &self.pubsub, &self.changes);

@@ -31,6 +31,14 @@ fn killed(filter: &str) -> String {
 }
 
 #[test]
+fn who_was_killed_is_listed_no_more() {
+    let (mut process, [admin, ..]) = three();
+    let replies = show(&process.send(admin, b"CLIENT KILL ID 2\r\nCLIENT LIST\r\n"));
+    assert!(replies.contains("id=1 ") && replies.contains("id=3 "), "{replies}");
+    assert!(!replies.contains("id=2 "), "{replies}");
+}
+
+#[test]
 fn each_filter_of_client_kill_matches_and_spares_alone_and_in_pairs() {
     for (matching, other) in FILTERS {
         let expected = if matching.starts_with("ID") { ":1\\r\\n" } else { ":2\\r\\n" };
