@@ -283,6 +283,8 @@ impl LogLevel {
 /// so that a change holds from the next command on.
 #[derive(Clone, Debug)]
 pub struct Runtime {
+    /// See [`ServerOptions::memory_bytes`]; at most that, which was reserved.
+    pub memory_bytes: u64,
     /// Clients at once; at most [`ServerOptions::max_clients`], for which memory was reserved.
     pub max_clients: usize,
     /// See [`ServerOptions::max_step_keys`].
@@ -309,6 +311,7 @@ impl Runtime {
     #[must_use]
     pub fn new(options: &ServerOptions) -> Runtime {
         Runtime {
+            memory_bytes: options.memory_bytes,
             max_clients: options.max_clients,
             max_step_keys: options.max_step_keys,
             idle_timeout: TimeLimit::from(options.idle_timeout),

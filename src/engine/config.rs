@@ -19,6 +19,8 @@ enum Setting {
         max: fn(&Engine) -> i64,
         set: fn(&mut Engine, i64),
     },
+    /// Bytes of memory, at most what was reserved at start.
+    Memory,
     LogLevel,
     KeyEvents,
     /// Only to what it is, which clients do; with another value it is an error. The function gives what a value means.
@@ -30,8 +32,6 @@ enum Setting {
 enum Meaning {
     /// One of some words, in any case.
     Word([u8; WORD_BYTES_MAX]),
-    /// Bytes of memory.
-    Bytes(u64),
     Nothing,
 }
 
@@ -49,7 +49,7 @@ fn word(value: &[u8]) -> Meaning {
 }
 
 /// A number and a unit, as in Redis's configuration: `100mb` is 2^20 bytes each, `100m` a million.
-fn memory(value: &[u8]) -> Meaning {
+fn memory(value: &[u8]) -> Option<u64> {
     const UNITS: [(&[u8], u64); 8] = [
         (b"", 1),
         (b"b", 1),
@@ -62,9 +62,9 @@ fn memory(value: &[u8]) -> Meaning {
     ];
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&value[digits..]));
-    let Some((_, unit)) = unit else { return Meaning::Nothing };
+    let (_, unit) = unit?;
     let number = parse_i64(&value[..digits]).and_then(|number| u64::try_from(number).ok());
-    number.and_then(|number| number.checked_mul(*unit)).map_or(Meaning::Nothing, Meaning::Bytes)
+    number?.checked_mul(*unit)
 }
 
 struct Parameter {
@@ -130,7 +130,11 @@ static PARAMETERS: [Parameter; 23] = [
             set: |engine, value| engine.runtime.max_step_keys = value as u64,
         },
     },
-    same("maxmemory", memory, |engine, text| write!(text, "{}", engine.options.memory_bytes)),
+    Parameter {
+        name: "maxmemory",
+        get: |engine, text| write!(text, "{}", engine.runtime.memory_bytes),
+        setting: Setting::Memory,
+    },
     same("maxmemory-policy", word, |engine, text| text.write_str(engine.policy())),
     Parameter {
         name: "notify-keyspace-events",
@@ -283,6 +287,16 @@ fn assign(
             }
             if apply {
                 set(engine, number);
+            }
+        }
+        Setting::Memory => {
+            let max = engine.options.memory_bytes;
+            let bytes = memory(value)
+                .filter(|bytes| (1..=max).contains(bytes))
+                .ok_or(ErrorKind::ConfigNotBetween.with(name, Part::Integer(1), Part::Number(max)))?;
+            if apply {
+                engine.runtime.memory_bytes = bytes;
+                engine.store.withhold(max - bytes);
             }
         }
         Setting::KeyEvents => {

@@ -105,6 +105,8 @@ fn server(engine: &Engine, now: Millis, text: &mut String) -> Result {
     let process_stats = &engine.process_stats;
     lines!(text,
         "redis_version": REDIS_VERSION,
+        "redis_git_sha1": "00000000",
+        "redis_git_dirty": 0,
         "pannier_version": env!("CARGO_PKG_VERSION"),
         "redis_mode": "standalone",
         "os": std::env::consts::OS,
@@ -126,7 +128,7 @@ fn clients(engine: &Engine, _: Millis, text: &mut String) -> Result {
         "cluster_connections": 0,
         "maxclients": engine.runtime.max_clients,
         "client_buffer_bytes": engine.process_stats.buffer_bytes,
-        "blocked_clients": 0,
+        "blocked_clients": engine.process_stats.held_clients,
         "pubsub_clients": engine.process_stats.pubsub_clients,
         "tracking_clients": engine.process_stats.tracking_clients,
     )
@@ -134,7 +136,7 @@ fn clients(engine: &Engine, _: Millis, text: &mut String) -> Result {
 
 fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
     let (memory, process_stats) = (engine.store.memory(), &engine.process_stats);
-    let limit = engine.options.memory_bytes;
+    let limit = engine.runtime.memory_bytes;
     lines!(text,
         "used_memory": memory.used_of(limit),
         "used_memory_human": Human(memory.used_of(limit)),

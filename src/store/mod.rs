@@ -41,6 +41,7 @@ mod staged;
 pub(crate) mod tests;
 mod types;
 mod values;
+mod withheld;
 mod write;
 
 pub use crate::config::OnFull;
@@ -64,6 +65,7 @@ pub use staged::BatchExpiry;
 pub use types::{
     Entry, FIRST_REVISION_MAX, MemoryUse, RemovalPolicy, StoreConfig, StoreCounters, TooSmall, Value,
 };
+use withheld::Withheld;
 
 /// The keys of one database, wherever SWAPDB puts them.
 struct Keyspace {
@@ -110,6 +112,8 @@ pub struct Store {
     sweep: Sweep,
     /// Bytes of cleaning that writes owe.
     gc_debt: u64,
+    /// Segments that a lowered limit leaves unused.
+    withheld: Withheld,
     /// Bytes that eviction kept since it last freed something.
     kept: u64,
     /// Grows whenever a record moves or goes: what was looked up before may be elsewhere.
@@ -206,6 +210,7 @@ impl Store {
             victim: None,
             sweep: Sweep::default(),
             gc_debt: 0,
+            withheld: Withheld::default(),
             kept: 0,
             protected: None,
             layout_epoch: 0,
@@ -374,7 +379,7 @@ impl Store {
     /// before memory runs short. True: more is waiting.
     pub fn maintain(&mut self, now: Millis, steps: usize) -> bool {
         for _ in 0..steps {
-            if !self.reclaim_due(now) && !self.compact_ahead(now) {
+            if !self.reclaim_due(now) && !self.compact_ahead(now) && !self.withhold_step(now) {
                 return false;
             }
         }

@@ -23,7 +23,7 @@ const FILL_MAX: u64 = 90;
 /// The same for what a full store is to take all the same: a time to live, another name.
 const FILL_MAX_OF_RESERVE: u64 = 97;
 /// Segments that stay taken however many keys are evicted: the reserve, open segments, the index.
-const UNEVICTABLE_SEGMENTS: u64 = 8;
+pub(super) const UNEVICTABLE_SEGMENTS: u64 = 8;
 /// Steps that one change may have to wait for, at most; a few are the rule.
 const STEPS_MAX: usize = 4096;
 /// Steps of freeing what is of no use that one write takes on, at most.
@@ -106,7 +106,11 @@ impl Store {
 
     /// Bytes of live records that the log may hold when large values have `extra` segments more.
     fn log_limit(&self, extra: u64) -> u64 {
-        self.log_bytes(extra) / 100 * FILL_MAX
+        (self.log_bytes(extra).saturating_sub(self.withheld_bytes())) / 100 * FILL_MAX
+    }
+
+    fn withheld_bytes(&self) -> u64 {
+        u64::from(self.withheld.wanted) * self.config.segment_bytes as u64
     }
 
     fn limit_of(&self, fill: Fill, extra: u64) -> u64 {
@@ -133,14 +137,15 @@ impl Store {
     /// Whether so many segments more can be had when every key goes that may go: whether evicting is of any use.
     fn evicting_helps(&self, segments: u64) -> bool {
         let held = u64::from(self.larges.held_blocks().div_ceil(BLOCKS as u32));
-        segments + held + UNEVICTABLE_SEGMENTS < u64::from(self.pool.segment_count())
+        let taken = u64::from(self.withheld.taken);
+        segments + held + taken + UNEVICTABLE_SEGMENTS < u64::from(self.pool.segment_count())
     }
 
     fn permitted(&self, want: Want) -> bool {
         if self.on_full() == OnFull::Evict {
             let segments = u64::from(matches!(want, Want::Segment { .. }));
             // Where there is room without eviction it is taken, whatever others hold.
-            return self.pool.free_count() > self.low_watermark() || self.evicting_helps(segments);
+            return self.spare_segments() > self.low_watermark() || self.evicting_helps(segments);
         }
         match want {
             Want::Record { size, replaced_bytes, fill, .. } => {
@@ -159,11 +164,12 @@ impl Store {
     /// were if the store were empty.
     pub(super) fn writable(&self) -> (u64, u64) {
         let segment = self.config.segment_bytes as u64;
-        let all = u64::from(self.pool.segment_count() - RESERVE_SEGMENTS) * segment / 100 * FILL_MAX;
+        let segments = (self.pool.segment_count() - RESERVE_SEGMENTS).saturating_sub(self.withheld.wanted);
+        let all = u64::from(segments) * segment / 100 * FILL_MAX;
         let left = match self.on_full() {
             OnFull::Refuse => self.log_limit(0).saturating_sub(self.live()),
             OnFull::Evict => {
-                let free = self.pool.free_count().saturating_sub(self.low_watermark());
+                let free = self.spare_segments().saturating_sub(self.low_watermark());
                 u64::from(free) * segment / 100 * FILL_MAX
             }
         };
@@ -177,7 +183,8 @@ impl Store {
             // All else may go.
             OnFull::Evict => {
                 let held = self.larges.held_blocks().div_ceil(BLOCKS as u32);
-                let segments = u64::from((self.pool.segment_count() - RESERVE_SEGMENTS).saturating_sub(held));
+                let taken = RESERVE_SEGMENTS + self.withheld.taken;
+                let segments = u64::from(self.pool.segment_count().saturating_sub(taken + held));
                 needed <= segments * self.config.segment_bytes as u64 / 100 * FILL_MAX
             }
         }
@@ -215,7 +222,7 @@ impl Store {
         match want {
             Want::Record { class, size, fill, .. } => self.segment_for(class, size, fill.segments_left()),
             Want::Staged { class, size, .. } => self.segment_for(class, size, RESERVE_SEGMENTS),
-            Want::Segment { fill } if self.pool.free_count() > fill.segments_left() => self.pool.take(),
+            Want::Segment { fill } if self.spare_segments() > fill.segments_left() => self.pool.take(),
             Want::Segment { .. } => None,
         }
     }
@@ -226,7 +233,7 @@ impl Store {
         if let Some(id) = self.with_room(class, size) {
             return Some(id);
         }
-        let free = self.pool.free_count();
+        let free = self.spare_segments();
         if free > self.low_watermark() {
             return self.open_segment(class);
         }
@@ -243,7 +250,7 @@ impl Store {
         if let Some(id) = self.with_room(class, size) {
             return Some(id);
         }
-        if class != MOVED && self.pool.free_count() > self.low_watermark() {
+        if class != MOVED && self.spare_segments() > self.low_watermark() {
             return self.open_segment(class);
         }
         if let Some(id) = self.with_room(MOVED, size) {
@@ -365,16 +372,17 @@ impl Store {
 
     /// One step towards more free segments while there are few. False: there are enough, or no more can be had.
     pub(super) fn compact_ahead(&mut self, now: Millis) -> bool {
-        self.pool.free_count() < self.low_watermark()
+        self.spare_segments() < self.low_watermark()
             && (self.compact_step() || self.clean_step(now, 2).is_some())
     }
 
     /// Whether [`maintain`](Store::maintain) has something to do.
     pub(super) fn has_work(&self, now: Millis) -> bool {
-        let short = self.pool.free_count() < self.low_watermark();
+        let short = self.spare_segments() < self.low_watermark();
         self.larges.has_pending_free()
             || self.leaves.has_pending_free()
             || self.sweep_is_due(now)
+            || self.has_to_withhold()
             || short && (self.victim.is_some() || self.table.most_garbage(2).is_some())
     }
 
@@ -403,11 +411,12 @@ impl Store {
     /// all at once.
     pub(super) fn gc_assist(&mut self, bytes: usize, now: Millis) {
         let low_watermark = u64::from(self.low_watermark());
-        let mut free = u64::from(self.pool.free_count());
+        let mut free = u64::from(self.spare_segments());
         if free >= low_watermark {
             self.gc_debt = 0;
             return;
         }
+        self.note_growth();
         // What is of no use any more comes first: nothing is evicted, or moved, while that gives enough.
         for _ in 0..RECLAIM_STEPS_MAX {
             let has_garbage = self.larges.has_pending_free()
@@ -417,7 +426,7 @@ impl Store {
                 break;
             }
             self.reclaim_due(now);
-            free = u64::from(self.pool.free_count());
+            free = u64::from(self.spare_segments());
         }
         if free >= low_watermark {
             self.gc_debt = 0;

@@ -5,6 +5,7 @@ mod brim;
 mod capacity;
 mod figures;
 mod held;
+mod lowered;
 pub(crate) mod mirror;
 mod model;
 mod upkeep;

@@ -315,7 +315,9 @@ fn errors_that_scripts_answer_are_counted_by_their_code() {
     }
     assert_eq!(eval(&mut bench, "return 1"), ":1\r\n");
     let stats = bench.run("INFO errorstats");
-    for line in ["errorstat_ERR:count=3\r\n", "errorstat_WRONGTYPE:count=1\r\n", "errorstat_NOSCRIPT:count=1\r\n"] {
+    for line in
+        ["errorstat_ERR:count=3\r\n", "errorstat_WRONGTYPE:count=1\r\n", "errorstat_NOSCRIPT:count=1\r\n"]
+    {
         assert!(stats.contains(line), "{stats}");
     }
     assert!(bench.run("INFO commandstats").contains("cmdstat_eval:calls=6,"));

@@ -113,6 +113,21 @@ fn config_is_set_whole_or_not_at_all() {
         format!("{failed} 'slowlog-max-len') - argument must be between 0 and 128 inclusive\r\n")
     );
     assert_eq!(bench.engine.runtime.idle_timeout.seconds(), 5);
+    // Memory can be taken away and given back, and is never more than what was reserved.
+    let all = bench.engine.options.memory_bytes;
+    for bytes in [all - (1 << 20), 1, all] {
+        assert_eq!(bench.run(&format!("CONFIG SET maxmemory {bytes}b")), "+OK\r\n");
+        assert!(bench.run("INFO memory").contains(&format!("\r\nmaxmemory:{bytes}\r\n")), "{bytes}");
+        assert_eq!(bench.run("SET key value").starts_with("-OOM"), bytes == 1, "{bytes}");
+        bench.run("DEL key");
+    }
+    for value in ["0", "1tb", "-1", "5x", "much"] {
+        let reply = bench.run(&format!("CONFIG SET maxmemory {value}"));
+        assert_eq!(
+            reply,
+            format!("{failed} 'maxmemory') - argument must be between 1 and {all} inclusive\r\n")
+        );
+    }
     let reply = bench.run("CONFIG SET maxclients 20000");
     assert_eq!(reply, format!("{failed} 'maxclients') - argument must be between 1 and 10000 inclusive\r\n"));
     let reply = bench.run("CONFIG SET port 1");

@@ -114,7 +114,11 @@ fn unpack_does_not_overflow() {
     }
     // As many as Lua's stack has room for, and not one more: its own error would name a line of the sandbox.
     for (arguments, most) in [("t", 7999), ("t, 1", 7998), ("t, 1, #t", 7997)] {
-        let unpack = |count| format!("local t = {{}} for i = 1, {count} do t[i] = i end return select('#', unpack({arguments}))");
+        let unpack = |count| {
+            format!(
+                "local t = {{}} for i = 1, {count} do t[i] = i end return select('#', unpack({arguments}))"
+            )
+        };
         assert_eq!(eval(&mut bench, &unpack(most)), format!(":{most}\r\n"), "{arguments}");
         let refused = eval(&mut bench, &unpack(most + 1));
         assert_eq!(error(&refused), "-ERR user_script:1: too many results to unpack", "{arguments}");
