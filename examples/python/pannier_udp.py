@@ -23,7 +23,7 @@ import time
 HELLO, PING, GET, PUT, DELETE, ADD, EXPIRE = range(1, 8)
 WRITES = {PUT, DELETE, ADD, EXPIRE}
 OK, NOT_FOUND, NOT_MET, WRONG_TYPE, FULL, TOO_LARGE, USE_TCP = range(7)
-BAD_OP, CHALLENGE, STALE_SESSION, WRONG_EPOCH, ID_REUSED, BUSY, DENIED = range(7, 14)
+BAD_OP, CHALLENGE, STALE_SESSION, WRONG_EPOCH, ID_REUSED, BUSY, DENIED, MISCONF, LOADING = range(7, 16)
 IF_ABSENT, IF_PRESENT, IF_REVISION, KEEP_TTL = 2, 4, 8, 16
 
 # magic, version, op or status, flags, attempt, key length, frame length, epoch, client id, sequence,
@@ -227,6 +227,8 @@ class Client:
                     self._hello(deadline)
                 elif reply.status in (STALE_SESSION, WRONG_EPOCH):
                     raise SessionLost
+                elif reply.status == LOADING:
+                    time.sleep(max(0.0, until - time.monotonic()))
                 else:
                     if reply.cookie != NO_COOKIE:
                         self.cookie = reply.cookie

@@ -41,15 +41,21 @@ def check_kubernetes(path, known):
     objects = list(yaml.safe_load_all(path.read_text()))
     for found in objects:
         kubernetes_validate.validate(found, KUBERNETES, strict=True)
-    for deployment in (found for found in objects if found["kind"] == "Deployment"):
+    for deployment in (found for found in objects if found["kind"] in ("Deployment", "StatefulSet")):
         template = deployment["spec"]["template"]
         labels, spec = template["metadata"]["labels"], template["spec"]
         fail_if(deployment["spec"]["selector"]["matchLabels"].items() - labels.items(), "the selector finds no pod")
         ports = {}
+        claims = {claim["metadata"]["name"] for claim in deployment["spec"].get("volumeClaimTemplates", [])}
+        volumes = {volume["name"] for volume in spec.get("volumes", [])} | claims
         for container in spec.get("initContainers", []) + spec["containers"]:
             own = {port["name"]: port for port in container.get("ports", [])}
             ports.update(own)
-            check_container(container, own, {volume["name"] for volume in spec.get("volumes", [])}, known)
+            check_container(container, own, volumes, known)
+            check_data(container, claims, deployment["spec"])
+        if deployment["kind"] == "StatefulSet":
+            services = {found["metadata"]["name"] for found in objects if found["kind"] == "Service"}
+            fail_if(deployment["spec"]["serviceName"] not in services, "the set's service is not there")
         budgets = [found for found in objects if found["kind"] == "PodDisruptionBudget"]
         fail_if(len(budgets) != 1, "a deployment has one budget of disruptions")
         fail_if(budgets[0]["spec"]["selector"]["matchLabels"].items() - labels.items(), "the budget finds no pod")
@@ -83,6 +89,19 @@ def check_container(container, ports, volumes, known):
             fail_if(probe["exec"]["command"] != HEALTHCHECK, f"{name}: {kind} is not the healthcheck")
 
 
+def check_data(container, claims, spec):
+    """A data directory lies in a claimed volume that it may write to, and has one server."""
+    name = container["name"]
+    settings = {entry["name"]: entry.get("value") for entry in container.get("env", [])}
+    directory = settings.get("PANNIER_DATA_DIR")
+    if directory is None:
+        return
+    mounts = [mount for mount in container["volumeMounts"] if directory.startswith(mount["mountPath"] + "/")]
+    fail_if(not mounts, f"{name}: {directory} is in no volume")
+    fail_if(mounts[0]["name"] not in claims or mounts[0].get("readOnly"), f"{name}: {directory} is not kept")
+    fail_if(spec["replicas"] != 1, f"{name}: a data directory has one server")
+
+
 def check_settings(name, settings, known):
     unknown = {key for key in settings if key.startswith("PANNIER_")} - known
     fail_if(unknown, f"{name}: the server knows no {unknown}")
@@ -109,6 +128,10 @@ def check_compose(path, known):
         context = (path.parent / service["build"]).resolve()
         fail_if(not (context / "Dockerfile").is_file(), f"{name}: nothing to build in {context}")
         check_settings(name, service["environment"], known)
+        directory = service["environment"].get("PANNIER_DATA_DIR", "")
+        mounted = [volume.split(":") for volume in service.get("volumes", [])]
+        kept = [parts for parts in mounted if parts[0] in document.get("volumes", {}) and directory.startswith(parts[1] + "/")]
+        fail_if(directory and not kept, f"{name}: {directory} is in no volume that has a name")
         check = service.get("healthcheck", {}).get("test")
         fail_if(check not in (None, ["CMD", *HEALTHCHECK]), f"{name}: another healthcheck")
     return len(services)
