@@ -203,9 +203,6 @@ impl ServerOptions {
         if self.journal_bytes.is_some_and(|bytes| bytes < MIB as u64) {
             return Err("--journal-size must be at least 1MiB".to_owned());
         }
-        if self.durability == Durability::Always {
-            return Err("durability (--durability) must be everysec or os".to_owned());
-        }
         if self.admin.is_some_and(|admin| admin == self.tcp && admin.port() != 0) {
             return Err(format!(
                 "--admin and --tcp cannot share {}; give one of them another port",
@@ -232,7 +229,6 @@ pub enum OnFull {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Durability {
     /// Before it is acknowledged.
-    #[cfg_attr(feature = "cli", value(skip))]
     Always,
     /// Within a second or so.
     #[default]

@@ -64,7 +64,7 @@ mutants! {
     GroupMarkLost = "group-mark-lost";
     /// That a key has expired is published no earlier than the next change (`store/feed.rs`).
     ExpiryPublishedLate = "expiry-published-late";
-    /// What is written counts as durable before it is synced (`journal/worker.rs`).
+    /// What is written counts as durable before it is synced (`journal/worker.rs`, `journal/writer.rs`).
     ReplyBeforeSync = "reply-before-sync";
     /// The names of new files are not made durable (`journal/storage.rs`, `journal/worker.rs`).
     DirectoryNotSynced = "directory-not-synced";
@@ -76,6 +76,12 @@ mutants! {
     RevisionReused = "revision-reused";
     /// A checkpoint is published before the journal has what it has seen (`journal/writer.rs`).
     CheckpointOutruns = "checkpoint-outruns";
+    /// A start takes for durable what it reads, although a sync of it may have failed (`journal/recovery.rs`).
+    TailNotRewritten = "tail-not-rewritten";
+    /// A read of what may still be lost is answered at once (`server/holds.rs`).
+    ReadsOutrun = "reads-outrun";
+    /// An event is published before its change is durable (`server/changes.rs`).
+    EventsOutrun = "events-outrun";
 }
 
 #[cfg(feature = "mutants")]

@@ -44,6 +44,9 @@ errors! {
     Syntax = "ERR syntax error";
     NotAnInteger = "ERR value is not an integer or out of range";
     NotAFloat = "ERR value is not a valid float";
+    /// WAITAOF.
+    LocalOutOfRange = "ERR value is out of range, value must between 0 and 1";
+    NotPositive = "ERR value is out of range, must be positive";
     NotAnInt32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
     InvalidExpire = "ERR invalid expire time in '%' command";
     UnsupportedOption = "ERR Unsupported option %";
@@ -137,6 +140,7 @@ errors! {
     NotPersistent = "ERR '%' is not possible: this server keeps nothing on disk";
     /// Pannier's: it would hold all clients up.
     SaveStops = "ERR SAVE would stop all clients while the disk works: use BGSAVE; LASTSAVE tells when it is done";
+    WaitNeedsJournal = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
     SaveUnderWay = "ERR Background save already in progress";
     Loading = "LOADING Redis is loading the dataset in memory";
     /// Pannier's: INFO says what the system said.

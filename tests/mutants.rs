@@ -17,6 +17,8 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::ScanSkipsSplit | Mutant::StaleSlot => 600,
         Mutant::ReplyBeforeSync | Mutant::WatermarkIgnored | Mutant::RevisionReused => 40,
         Mutant::DirectoryNotSynced | Mutant::ChainUnchecked | Mutant::CheckpointOutruns => 120,
+        Mutant::ReadsOutrun | Mutant::EventsOutrun => 120,
+        Mutant::TailNotRewritten => 600,
     }
 }
 
@@ -34,7 +36,21 @@ fn is_of_the_journal(mutant: Mutant) -> bool {
 }
 
 fn run(mutant: Mutant, seed: u64, plan: &Plan) -> Result<(), Violation> {
-    if is_of_the_journal(mutant) { sim::run_journal(seed).map(drop) } else { sim::run(seed, plan).map(drop) }
+    match mutant {
+        Mutant::ReadsOutrun | Mutant::EventsOutrun | Mutant::TailNotRewritten => {
+            sim::run_acknowledged(seed).map(drop)
+        }
+        mutant if is_of_the_journal(mutant) => sim::run_journal(seed).map(drop),
+        _ => sim::run(seed, plan).map(drop),
+    }
+}
+
+#[test]
+fn a_reply_before_the_sync_is_caught_by_what_clients_were_answered() {
+    let fails = |seed| mutant::with(Mutant::ReplyBeforeSync, || sim::run_acknowledged(seed)).is_err();
+    let seed = (0..40).find(|seed| fails(*seed)).expect("the mistake is caught");
+    println!("reply-before-sync: caught by seed {seed} of clients' answers");
+    assert!(sim::run_acknowledged(seed).is_ok());
 }
 
 fn is_caught(mutant: Mutant) {

@@ -392,6 +392,9 @@ verbs! {
     Wait = "wait", 3, NOSCRIPT | CONN, NONE,
         "generic", "3.0.0", "O(1)", "Wait for the synchronous replication of all the write commands sent in the context of the current connection";
 
+    Waitaof = "waitaof", 4, CONN, NONE,
+        "generic", "7.2.0", "O(1)", "Blocks until all of the preceding write commands sent by the connection are written to the append-only file of the master and/or replicas";
+
     #[cfg(feature = "scripts")]
     Eval = "eval", -3, NOSCRIPT | STALE | SKIP_MONITOR | MAY_WRITE | NO_MANDATORY_KEYS | SCRIPTING | MOVABLE_KEYS, NONE,
         "scripting", "2.6.0", "Depends on the script that is executed.", "Execute a Lua script server side";

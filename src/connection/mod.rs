@@ -20,6 +20,7 @@ use crate::command::{Flags, Verb};
 use crate::engine::{Continuation, session::Session};
 use crate::limits::{LONG_RING_BYTES, RING_BYTES};
 use crate::mutation::LargeId;
+use crate::mutation::Revision;
 use crate::time::Millis;
 use crate::wire::output::Output;
 use crate::wire::resp::Decoder;
@@ -143,7 +144,9 @@ pub struct Connection {
     /// is still executed and answered, and then it is closed for this reason.
     pub(crate) end_reason: Option<CloseReason>,
     /// Its password is compared no sooner, for wrong ones have come from its address; 0: nothing is held.
-    pub(crate) auth_held_until: Millis,
+    pub(crate) held_until: Millis,
+    /// The change that its WAITAOF waits for; 0: none.
+    pub(crate) awaited: Revision,
     pub(crate) opened: Millis,
     /// When bytes last came or went.
     pub(crate) active: Millis,
@@ -178,7 +181,8 @@ impl Connection {
             protocol: StreamProtocol::Unknown,
             request: Request::default(),
             end_reason: None,
-            auth_held_until: Millis(0),
+            held_until: Millis(0),
+            awaited: Revision(0),
             opened: now,
             active: now,
             progressed: now,
@@ -365,15 +369,14 @@ impl Connection {
             !was_blocked && self.readiness.write_blocked && (self.is_replying() || !self.input.is_empty());
     }
 
-    /// When the command with a password that is held now may go on.
-    pub(crate) fn auth_hold(&self) -> Option<Millis> {
-        (matches!(self.phase, Phase::Paused) && self.auth_held_until != Millis(0))
-            .then_some(self.auth_held_until)
+    /// When the command with a password, or the WAITAOF, that is held now may go on by itself.
+    pub(crate) fn hold_end(&self) -> Option<Millis> {
+        (matches!(self.phase, Phase::Paused) && self.held_until != Millis(0)).then_some(self.held_until)
     }
 
-    /// Whether a command with a password has waited for as long as it has to.
-    pub(crate) fn is_auth_due(&self, now: Millis) -> bool {
-        self.auth_hold().is_some_and(|until| until <= now)
+    /// Whether it has waited for as long as it has to.
+    pub(crate) fn is_hold_over(&self, now: Millis) -> bool {
+        self.hold_end().is_some_and(|until| until <= now)
     }
 
     /// Whether a pause holds its next command, or its password has to wait.

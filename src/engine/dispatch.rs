@@ -146,6 +146,7 @@ impl<'a> Call<'_, 'a, '_> {
             V::CommandGetkeysandflags => commands::getkeysandflags(self),
             V::Time => server::time(self),
             V::Lastsave => persistence::lastsave(self),
+            V::Waitaof => persistence::waitaof(self),
             V::Save | V::Bgsave | V::Bgrewriteaof => persistence::save(self),
             V::Role => absent::role(self),
             V::Lolwut => absent::lolwut(self),

@@ -92,7 +92,7 @@ impl Engine {
     /// touches no key.
     #[must_use]
     pub fn is_frame_held(&self, op: Op, now: Millis) -> bool {
-        let waits = self.persistence.holds_frame(op.is_write(), &self.store);
+        let waits = op.is_write() && self.persistence.holds_writers(&self.store);
         op != Op::Hello && (waits || self.pause.holds(op.is_write(), now))
     }
 

@@ -71,11 +71,15 @@ impl FrameServer {
         decision: Decision,
         reply: &mut [u8],
     ) -> Handled {
-        self.ran = None;
+        (self.ran, self.answered) = (None, None);
         if let Decision::Write { op, .. } | Decision::Read { op, .. } = decision {
             if engine.is_frame_held(op, asked.now.monotonic) {
                 self.counters.held += 1;
                 return Handled::Silent;
+            }
+            if let Some(status) = engine.persistence.refuses_frame(op.is_write()) {
+                let answer = self.refused(asked, decision, status);
+                return self.send(asked, &answer, reply);
             }
             self.ran = Some(op);
         }
@@ -99,6 +103,22 @@ impl FrameServer {
             }
         };
         self.send(asked, &answer, reply)
+    }
+
+    /// The answer to a request that the data directory's state keeps from running. MISCONF is the last word on a write:
+    /// a copy that comes when the disk works again gets the same. LOADING is not.
+    fn refused(&mut self, asked: &Asked<'_>, decision: Decision, status: Status) -> Answer {
+        let answer = Answer::plain(status);
+        match decision {
+            Decision::Write { session, hash, .. } => {
+                if status == Status::Misconf {
+                    self.sessions.keep(session, asked.frame.head.sequence, hash, answer.kept);
+                }
+                self.in_session(answer, session)
+            }
+            Decision::Read { session, .. } => self.in_session(answer, session),
+            Decision::Reject(_) | Decision::Answer(_) => answer,
+        }
     }
 
     /// GET: the value, its revision, and in `expect` the rest of its time to live in ms, 0 for none; or USE_TCP with

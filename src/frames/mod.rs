@@ -142,6 +142,8 @@ pub struct FrameServer {
     counters: Counters,
     /// What the last frame ran.
     ran: Option<Op>,
+    /// How the last frame was answered, if it was.
+    answered: Option<Status>,
 }
 
 impl FrameServer {
@@ -171,6 +173,7 @@ impl FrameServer {
             lease_ms: config.lease_ms,
             counters: Counters::default(),
             ran: None,
+            answered: None,
         }
     }
 
@@ -195,6 +198,12 @@ impl FrameServer {
     #[must_use]
     pub fn last_ran(&self) -> Option<Op> {
         self.ran
+    }
+
+    /// How the last frame that was run or answered was; `None`: by silence.
+    #[must_use]
+    pub fn last_answer(&self) -> Option<Status> {
+        self.answered
     }
 
     #[must_use]
@@ -372,6 +381,7 @@ impl FrameServer {
             self.counters.stream_bytes_replied += len as u64;
         }
         self.counters.answered[status as usize] += 1;
+        self.answered = Some(status);
         Handled::Reply(len)
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use super::frame::{FLAG_COMMIT, FLAG_END};
-use super::job::{Buffer, Job};
+use super::request::{Buffer, Request};
 use super::scan::Scan;
 use super::writer::CHECKPOINT_BUFFER_COUNT;
 use crate::store::Store;
@@ -120,7 +120,7 @@ impl Checkpoint {
     }
 
     /// Walks on; what may be done then.
-    pub fn drive(&mut self, store: &mut Store, now: Millis, jobs: &mut VecDeque<Job>) -> Drive {
+    pub fn drive(&mut self, store: &mut Store, now: Millis, requests: &mut VecDeque<Request>) -> Drive {
         if self.retry_at.is_some_and(|at| now >= at) {
             self.retry_at = None;
         }
@@ -130,7 +130,7 @@ impl Checkpoint {
             Phase::Wanted => Drive::Nothing,
             Phase::Walking { .. } => {
                 for _ in 0..STEPS_PER_TURN {
-                    self.step(store, jobs);
+                    self.step(store, requests);
                 }
                 Drive::Nothing
             }
@@ -138,7 +138,7 @@ impl Checkpoint {
         }
     }
 
-    fn step(&mut self, store: &mut Store, jobs: &mut VecDeque<Job>) {
+    fn step(&mut self, store: &mut Store, requests: &mut VecDeque<Request>) {
         let Phase::Walking { scan, number } = &mut self.phase else { return };
         let Some(mut buffer) = self.filling.take().or_else(|| self.free.pop()) else { return };
         let before = buffer.payload_len();
@@ -158,7 +158,7 @@ impl Checkpoint {
             return;
         }
         self.writes += 1;
-        jobs.push_back(Job::AppendCheckpoint { buffer });
+        requests.push_back(Request::AppendCheckpoint { buffer });
     }
 
     /// The manifest is being written.

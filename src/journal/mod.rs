@@ -8,7 +8,7 @@
 //!   a start:  MANIFEST ─▶ checkpoint-12 ─▶ journal-12 ─▶ journal-13 ─▶ (end) ─▶ Store
 //! ```
 //! The loop never waits for a disk. At the end of a turn [`Journal::turn`] copies the feed's entries into buffers, and
-//! hands full ones (or, when the disk has nothing to do, any) over as [`Job`]s; what became of them comes back as
+//! hands full ones (or, when the disk has nothing to do, any) over as [`Request`]s; what became of them comes back as
 //! [`Report`]s. The module does no I/O and reads no clock: [`Storage`] is a trait, which `net` implements with files and
 //! tests with a disk that loses, tears and refuses.
 //!
@@ -41,24 +41,25 @@
 //!
 //! **A failed write or sync ends a file.** The system may have dropped what it could not write, and says so once. So the
 //! file is never written or synced again. Writes are refused, reads go on; a new file and a fresh checkpoint, tried once a
-//! second, bring it back.
+//! second, bring it back. A start that finds such a file writes what it has read, and was not known to be durable, once more:
+//! it may be in the page cache alone, and another sync would write nothing.
 
 mod checkpoint;
 pub mod frame;
-pub mod job;
 mod loader;
 pub mod manifest;
 pub mod reader;
 pub mod recovery;
+pub mod request;
 mod scan;
 pub mod status;
 pub mod storage;
 pub mod worker;
 mod writer;
 
-pub use job::{Job, Report};
+pub use request::{Report, Request};
 pub use status::{Condition, Durability, JournalStatus, WriteGate};
-pub use writer::{BUFFER_COUNT, CHECKPOINT_BUFFER_COUNT, JOBS_MAX, Journal, JournalConfig};
+pub use writer::{BUFFER_COUNT, CHECKPOINT_BUFFER_COUNT, Journal, JournalConfig, REQUESTS_MAX};
 
 /// Revisions that a start leaves out: more than one file of the journal, with all that waits for it, has changes. 2^48
 /// revisions are enough for a million starts, and two years of two million writes a second besides.

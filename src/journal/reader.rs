@@ -19,6 +19,9 @@ use std::io;
 /// Bytes that are held of a file.
 const WINDOW_BYTES: usize = FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX;
 
+/// Bytes that the page cache gives back at a time.
+const PAGE_BYTES: u64 = 4096;
+
 /// A file that is read frame by frame.
 pub struct Reader<F> {
     file: F,
@@ -27,6 +30,8 @@ pub struct Reader<F> {
     /// Where in the file the window begins, and how many of its bytes are filled.
     start: u64,
     filled: usize,
+    /// Up to where the page cache was given back.
+    dropped_len: u64,
     header: FileHeader,
     /// Where the next frame begins, and the checksum that it is chained to.
     offset: u64,
@@ -69,6 +74,7 @@ impl<F> Reader<F> {
             window: vec![0; WINDOW_BYTES].into_boxed_slice(),
             start: 0,
             filled: 0,
+            dropped_len: 0,
             header: FileHeader {
                 kind: frame::FileKind::Journal,
                 flags: 0,
@@ -140,6 +146,20 @@ impl<F> Reader<F> {
             }
         }
         Ok(&self.window[(offset - self.start) as usize..self.filled])
+    }
+
+    /// Says that what was read is not needed again: a container's limit counts the page cache.
+    pub fn drop_cache<S: Storage<File = F>>(&mut self, storage: &mut S) {
+        let is_read = self.offset >= self.len;
+        let until = if is_read {
+            self.len.next_multiple_of(PAGE_BYTES)
+        } else {
+            self.offset / PAGE_BYTES * PAGE_BYTES
+        };
+        if until > self.dropped_len {
+            storage.drop_cache(&self.file, self.dropped_len, until - self.dropped_len);
+            self.dropped_len = until;
+        }
     }
 
     /// The next frame.
@@ -214,6 +234,8 @@ pub struct Verified {
     /// The checksum of the last frame before `end`, or of the header.
     pub crc: u32,
     pub last_revision: Revision,
+    /// Bytes that its frames knew to be durable.
+    pub durable_len: u64,
     pub frame_count: u64,
     /// Where a frame is damaged.
     pub damaged: Option<u64>,
@@ -241,6 +263,7 @@ impl<F> Verifier<F> {
             end: FILE_HEADER_BYTES as u64,
             crc: reader.crc(),
             last_revision: header.first_revision,
+            durable_len: FILE_HEADER_BYTES as u64,
             frame_count: 0,
             damaged: None,
             promised_by: None,
@@ -262,6 +285,7 @@ impl<F> Verifier<F> {
             match self.reader.next(storage)? {
                 ReadStep::Frame(frame, _) => {
                     self.verified.frame_count += 1;
+                    self.verified.durable_len = self.verified.durable_len.max(frame.place.durable_len);
                     if frame.is_commit() {
                         self.verified.last_revision =
                             self.verified.last_revision.max(frame.head.last_revision);

@@ -6,184 +6,26 @@
 //! Every file of the journal is verified before any of it is applied: so groups are applied whole or not at all, however
 //! long they are, and nothing of them waits in memory.
 
+mod error;
+mod survey;
+
 use super::REVISION_GAP;
-use super::frame::{FileHeader, HeaderError};
-use super::loader::{LoadError, Loader};
-use super::manifest::{MANIFEST_BYTES_MAX, MANIFEST_NAME, Manifest, ManifestError};
-use super::reader::{OpenError, ReadStep, Reader, Verified, Verifier};
-use super::storage::{self, Storage, TEMPORARY_SUFFIX, checkpoint_name, journal_name};
+use super::frame::FileHeader;
+use super::loader::Loader;
+use super::reader::{ReadStep, Reader, Verified, Verifier};
+use super::storage::{self, Storage, checkpoint_name, journal_name};
 use super::worker::Predecessor;
 use crate::mutant::{self, Mutant};
 use crate::mutation::Revision;
 use crate::store::Store;
-use std::fmt;
+use error::{io_error, open_error, problem};
 use std::io;
 
-/// Why a data directory cannot be used as it is.
-#[derive(Debug)]
-pub struct RecoveryError {
-    /// The file.
-    pub file: String,
-    pub problem: Problem,
-}
+pub use error::{Problem, RecoveryError};
+pub use survey::{Survey, survey};
 
-/// What is wrong with a file.
-#[derive(Debug)]
-pub enum Problem {
-    Io(io::Error),
-    /// There is no such file, and there should be.
-    Missing,
-    /// A newer version has written it.
-    Version,
-    /// Bytes at an offset are not what was written, although they were durable; up to `len`, the file's length.
-    Damaged {
-        offset: u64,
-        len: u64,
-    },
-    /// The file ends before changes that the checkpoint is built on.
-    EndsEarly {
-        offset: u64,
-    },
-    Load {
-        offset: u64,
-        error: LoadError,
-    },
-}
-
-impl fmt::Display for RecoveryError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = &self.file;
-        match &self.problem {
-            Problem::Io(error) => write!(formatter, "{file} cannot be read: {error}"),
-            Problem::Missing => write!(
-                formatter,
-                "{file} is missing: restore the directory from a backup, or begin with an empty one"
-            ),
-            Problem::Version => {
-                write!(
-                    formatter,
-                    "{file} was written by a newer version of Pannier: use that version or a later one"
-                )
-            }
-            Problem::Damaged { offset, len } => write!(
-                formatter,
-                "{file} is damaged at byte {offset} of {len}, in what was durable: restore the directory from a backup, or \
-                 lose every change from there on with 'pannier check --truncate'"
-            ),
-            Problem::EndsEarly { offset } => write!(
-                formatter,
-                "{file} ends at byte {offset}, before changes that the checkpoint has seen: restore the directory from a \
-                 backup"
-            ),
-            Problem::Load { offset, error } => {
-                write!(formatter, "{file}, in the frame that ends at byte {offset}: ")?;
-                match error {
-                    LoadError::Malformed => formatter.write_str("an entry that this version does not know"),
-                    LoadError::Full => {
-                        formatter.write_str("the data needs more memory than it is given: raise --memory")
-                    }
-                    LoadError::TooLarge { size } => {
-                        write!(
-                            formatter,
-                            "a key or value of {size} bytes is longer than allowed: raise --max-value"
-                        )
-                    }
-                    LoadError::Database => {
-                        formatter.write_str("a key of a database that there is not: raise --databases")
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl std::error::Error for RecoveryError {}
-
-fn problem<T>(file: &str, problem: Problem) -> Result<T, RecoveryError> {
-    Err(RecoveryError { file: file.to_owned(), problem })
-}
-
-fn io_error(file: &str) -> impl FnOnce(io::Error) -> RecoveryError {
-    move |error| {
-        let problem =
-            if error.kind() == io::ErrorKind::NotFound { Problem::Missing } else { Problem::Io(error) };
-        RecoveryError { file: file.to_owned(), problem }
-    }
-}
-
-fn open_error(file: &str, error: OpenError) -> RecoveryError {
-    let problem = match error {
-        OpenError::Io(error) => return io_error(file)(error),
-        OpenError::Header(HeaderError::Version(_)) => Problem::Version,
-        OpenError::Header(HeaderError::Damaged) => Problem::Damaged { offset: 0, len: 0 },
-    };
-    RecoveryError { file: file.to_owned(), problem }
-}
-
-/// What a directory holds, by the names and the manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Survey {
-    /// `None`: the directory is new.
-    pub manifest: Option<Manifest>,
-    /// The files of the journal that a start reads, in order.
-    pub journals: Vec<u64>,
-    /// What a start has no use for: files that are not whole, and older ones.
-    pub leftovers: Vec<String>,
-    /// The highest number that any file has.
-    pub number_max: u64,
-}
-
-/// Reads the names and the manifest.
-///
-/// # Errors
-/// See [`RecoveryError`].
-pub fn survey<S: Storage>(disk: &mut S) -> Result<Survey, RecoveryError> {
-    let names = disk.list().map_err(io_error("the directory"))?;
-    let manifest = if names.iter().any(|name| name == MANIFEST_NAME) {
-        let bytes =
-            storage::read_small(disk, MANIFEST_NAME, MANIFEST_BYTES_MAX).map_err(io_error(MANIFEST_NAME))?;
-        match Manifest::decode(&bytes) {
-            Ok(manifest) => Some(manifest),
-            Err(ManifestError::Version) => return problem(MANIFEST_NAME, Problem::Version),
-            Err(ManifestError::Damaged) => {
-                return problem(MANIFEST_NAME, Problem::Damaged { offset: 0, len: bytes.len() as u64 });
-            }
-        }
-    } else {
-        None
-    };
-    let mut found = Survey { manifest, journals: Vec::new(), leftovers: Vec::new(), number_max: 0 };
-    for name in names {
-        let (journal, checkpoint) = (storage::journal_number(&name), storage::checkpoint_number(&name));
-        let temporary = name.strip_suffix(TEMPORARY_SUFFIX);
-        let temporary_number =
-            temporary.and_then(|name| storage::journal_number(name).or(storage::checkpoint_number(name)));
-        let numbers = [journal, checkpoint, temporary_number];
-        found.number_max = numbers.into_iter().flatten().fold(found.number_max, u64::max);
-        match (journal, checkpoint) {
-            (Some(number), _) if manifest.is_some_and(|manifest| number >= manifest.journal) => {
-                found.journals.push(number);
-            }
-            (_, Some(number)) if manifest.is_some_and(|manifest| manifest.checkpoint == Some(number)) => {}
-            (None, None) if temporary.is_none() => {}
-            _ => found.leftovers.push(name),
-        }
-    }
-    found.journals.sort_unstable();
-    if let Some(manifest) = manifest
-        && found.journals.first() != Some(&manifest.journal)
-    {
-        return problem(&journal_name(manifest.journal), Problem::Missing);
-    }
-    if manifest.is_none()
-        && (found.number_max > 0)
-        && found.leftovers.iter().any(|name| !name.ends_with(TEMPORARY_SUFFIX))
-    {
-        // Journals before the first manifest hold nothing that was promised: the manifest comes before the first write.
-        log::warn!("the data directory has files and no {MANIFEST_NAME}: they are not read");
-    }
-    Ok(found)
-}
+/// Bytes of a file that are written again at a time.
+const REWRITE_BYTES: usize = 64 * 1024;
 
 /// What a start came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -364,6 +206,7 @@ impl<F> Recovery<F> {
         if found.header.has_gap() && !is_first {
             // It was begun after a failure and never got its checkpoint. Nothing in it was promised, nor behind it.
             log::info!(
+                file:% = name;
                 "{name} is left out: it was begun after a failure, and its checkpoint was never finished"
             );
             let left_out = self.recovered.survey.journals.drain(index..).map(journal_name);
@@ -394,9 +237,10 @@ impl<F> Recovery<F> {
             return problem(&journal_name(before.header.number + 1), Problem::Missing);
         }
         let damaged = Problem::Damaged { offset: before.damaged.unwrap_or(before.end), len: before.len };
+        let end = before.end;
         log::error!(
-            "{name} goes on at byte {previous_len} of the file before it, which ends at {}",
-            before.end
+            file:% = name, offset = previous_len, end;
+            "{name} goes on at byte {previous_len} of the file before it, which ends at {end}"
         );
         problem(&journal_name(before.header.number), damaged)
     }
@@ -411,11 +255,10 @@ impl<F> Recovery<F> {
             }
         }
         if last.end < last.len {
+            let (name, offset, len) = (journal_name(last.header.number), last.end, last.len);
             log::warn!(
-                "{} is cut at byte {} of {}: what follows was not durable when the server ended",
-                journal_name(last.header.number),
-                last.end,
-                last.len
+                file:% = name, offset, len;
+                "{name} is cut at byte {offset} of {len}: what follows was not durable when the server ended"
             );
         }
         Ok(())
@@ -446,6 +289,7 @@ impl<F> Recovery<F> {
                         .or_else(|error| problem(&name, Problem::Load { offset: reader.offset(), error }))?;
                     if frame.is_end() {
                         self.progress.done += reader.offset() - before;
+                        reader.drop_cache(disk);
                         self.needed = frame.head.last_revision;
                         self.recovered.checkpoint_bytes = reader.file_len();
                         store.skip_revisions(reader.header().first_revision);
@@ -459,6 +303,7 @@ impl<F> Recovery<F> {
             }
         }
         self.progress.done += reader.offset() - before;
+        reader.drop_cache(disk);
         self.stage = Stage::Checkpoint { reader: Some(reader) };
         Ok(())
     }
@@ -503,6 +348,7 @@ impl<F> Recovery<F> {
             }
         }
         self.progress.done += reader.offset() - before;
+        reader.drop_cache(disk);
         if reader.offset() < verified.end {
             self.stage = Stage::Apply { index, reader: Some(reader) };
         } else {
@@ -528,15 +374,37 @@ pub fn prepare<S: Storage>(disk: &mut S, recovered: &Recovered) -> Result<Predec
     let mut predecessor = Predecessor { len: 0, crc: 0 };
     if let Some(last) = recovered.journals.last() {
         predecessor = Predecessor { len: last.end, crc: last.crc };
-        // Also where nothing is cut: what was read may not have been durable yet, and the next file builds on it.
         let name = journal_name(last.header.number);
-        cut(disk, &name, last.end).map_err(io_error(&name))?;
+        make_durable(disk, &name, last).map_err(io_error(&name))?;
     }
     for name in recovered.survey.leftovers.iter().chain(&recovered.discarded) {
         disk.remove(name).map_err(io_error(name))?;
     }
     disk.sync_dir().map_err(io_error("the directory"))?;
     Ok(predecessor)
+}
+
+/// Cuts a file at the end of what counts, and makes that durable: the next file builds on it. What was not known to be durable
+/// is written once more. It may be in the page cache alone although a sync of it has failed, in a process before this one;
+/// then another sync would say that all is well, and write nothing.
+fn make_durable<S: Storage>(disk: &mut S, name: &str, found: &Verified) -> io::Result<()> {
+    let file = disk.open_to_write(name)?;
+    if disk.file_len(&file)? > found.end {
+        disk.set_len(&file, found.end)?;
+    }
+    let mut piece = vec![0; REWRITE_BYTES].into_boxed_slice();
+    let is_left = mutant::is_on(Mutant::TailNotRewritten);
+    let mut at = if is_left { found.end } else { found.durable_len.min(found.end) };
+    while at < found.end {
+        let wanted = (found.end - at).min(piece.len() as u64) as usize;
+        let len = disk.read_at(&file, at, &mut piece[..wanted])?;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        storage::write_all(disk, &file, at, &piece[..len])?;
+        at += len as u64;
+    }
+    disk.sync(&file)
 }
 
 /// Cuts a file, durably.

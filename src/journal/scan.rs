@@ -6,7 +6,7 @@
 //! A key that is there throughout is met exactly once, however the index grows meanwhile. What comes and goes during the
 //! walk is in the journal.
 
-use super::job::Buffer;
+use super::request::Buffer;
 use crate::mutation::{
     Cause, Change, Database, Effect, GroupMark, KeyspaceId, LargeId, Origin, PublishedValue, Revision,
 };

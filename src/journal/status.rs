@@ -2,7 +2,7 @@
 
 pub use crate::config::Durability;
 
-use super::job::DiskError;
+use super::request::DiskError;
 use crate::mutation::Revision;
 use crate::time::Millis;
 use std::{fmt, io};
@@ -74,6 +74,8 @@ pub struct JournalStatus {
     /// When everything was last durable in a checkpoint, in Unix milliseconds; when the server started, if it never was.
     pub saved: Millis,
     pub last_checkpoint: Option<LastCheckpoint>,
+    /// Checkpoints that became durable.
+    pub checkpoint_count: u64,
     /// Failed writes and syncs, and times that one group was larger than the feed.
     pub failure_count: u64,
     pub lost_count: u64,
@@ -96,6 +98,7 @@ impl JournalStatus {
             checkpoint_began: Millis(0),
             saved: now,
             last_checkpoint: None,
+            checkpoint_count: 0,
             failure_count: 0,
             lost_count: 0,
             last_error: None,
@@ -110,6 +113,7 @@ impl JournalStatus {
         let took_ms = now.since(self.checkpoint_began);
         self.last_checkpoint = Some(LastCheckpoint { is_ok, ended: now, took_ms });
         if is_ok {
+            self.checkpoint_count += 1;
             self.saved = now;
         }
     }

@@ -1,4 +1,4 @@
-//! The disk's side: does what it is asked, one job after the other, and says what came of it. The thread around it is
+//! The disk's side: does what it is asked, one request after the other, and says what came of it. The thread around it is
 //! `net`'s; tests call it by hand.
 //!
 //! A file of which a write or a sync has failed is never touched again: until another one is begun, everything for it fails.
@@ -6,8 +6,8 @@
 use super::frame::{
     self, FILE_HEADER_BYTES, FLAG_COMMIT, FLAG_END, FRAME_HEADER_BYTES, FileHeader, FrameHead, FramePlace,
 };
-use super::job::{Buffer, DiskError, Job, JobKind, Report};
 use super::manifest::{MANIFEST_NAME, Manifest};
+use super::request::{Buffer, DiskError, Report, Request, RequestKind};
 use super::storage::{
     self, Storage, TEMPORARY_SUFFIX, checkpoint_name, checkpoint_number, journal_name, journal_number,
 };
@@ -42,7 +42,7 @@ pub struct Predecessor {
     pub crc: u32,
 }
 
-/// Does jobs on a directory.
+/// Does requests on a directory.
 pub struct Worker<S: Storage> {
     storage: S,
     /// `None`: it is broken, or none was begun yet.
@@ -65,7 +65,7 @@ fn broken<T>() -> Result<T, DiskError> {
 }
 
 impl<S: Storage> Worker<S> {
-    /// A worker without an open file; the first job is to be a [`Job::Rotate`].
+    /// A worker without an open file; the first request is to be a [`Request::Rotate`].
     pub fn new(storage: S, predecessor: Predecessor) -> Worker<S> {
         Worker { storage, journal: None, checkpoint: None, predecessor: Some(predecessor) }
     }
@@ -75,24 +75,28 @@ impl<S: Storage> Worker<S> {
         &mut self.storage
     }
 
-    /// Does a job.
-    pub fn handle(&mut self, job: Job) -> Report {
-        let (kind, buffer, written_len, result) = match job {
-            Job::Append { mut buffer, sync } => {
+    /// Does a request.
+    pub fn handle(&mut self, request: Request) -> Report {
+        let (kind, buffer, written_len, result) = match request {
+            Request::Append { mut buffer, sync } => {
                 let len = buffer.payload_len() + FRAME_HEADER_BYTES;
                 let result = self.append_journal(&mut buffer, sync);
-                (JobKind::Append, Some(buffer), len as u64, result)
+                (RequestKind::Append, Some(buffer), len as u64, result)
             }
-            Job::Sync => (JobKind::Sync, None, 0, self.sync_journal()),
-            Job::Rotate { header } => (JobKind::Rotate, None, FILE_HEADER_BYTES as u64, self.rotate(header)),
-            Job::Begin { header } => (JobKind::Begin, None, FILE_HEADER_BYTES as u64, self.begin(header)),
-            Job::AppendCheckpoint { mut buffer } => {
+            Request::Sync => (RequestKind::Sync, None, 0, self.sync_journal()),
+            Request::Rotate { header } => {
+                (RequestKind::Rotate, None, FILE_HEADER_BYTES as u64, self.rotate(header))
+            }
+            Request::Begin { header } => {
+                (RequestKind::Begin, None, FILE_HEADER_BYTES as u64, self.begin(header))
+            }
+            Request::AppendCheckpoint { mut buffer } => {
                 let len = buffer.payload_len() + FRAME_HEADER_BYTES;
                 let result = self.append_checkpoint(&mut buffer);
-                (JobKind::AppendCheckpoint, Some(buffer), len as u64, result)
+                (RequestKind::AppendCheckpoint, Some(buffer), len as u64, result)
             }
-            Job::Publish { manifest } => (JobKind::Publish, None, 0, self.publish(&manifest)),
-            Job::Stop => (JobKind::Stop, None, 0, self.stop()),
+            Request::Publish { manifest } => (RequestKind::Publish, None, 0, self.publish(&manifest)),
+            Request::Stop => (RequestKind::Stop, None, 0, self.stop()),
         };
         let mut report = Report { kind, buffer, durable: self.durable(), written_len, result };
         if report.result.is_err() {
@@ -187,7 +191,7 @@ impl<S: Storage> Worker<S> {
         self.write_manifest(manifest).or_else(failed("writing the manifest"))?;
         // What is left over takes room and does no harm.
         if let Err(error) = self.remove_old(manifest) {
-            log::warn!("older files of the data directory cannot be removed: {error}");
+            log::warn!(error:%; "older files of the data directory cannot be removed: {error}");
         }
         Ok(())
     }

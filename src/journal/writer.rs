@@ -1,4 +1,4 @@
-//! The loop's side: from the feed into buffers, from buffers into jobs; when to sync, when to begin a checkpoint, and what
+//! The loop's side: from the feed into buffers, from buffers into requests; when to sync, when to begin a checkpoint, and what
 //! holds for writers and for replies meanwhile.
 //!
 //! ```text
@@ -10,10 +10,12 @@
 //!                       └──────────── it fails too ──────────┘
 //! ```
 
+mod reports;
+
 use super::checkpoint::{Checkpoint, Drive};
 use super::frame::{FLAG_COMMIT, FLAG_GAP, FileHeader, FileKind};
-use super::job::{Buffer, DiskError, Job, JobKind, Report};
 use super::manifest::Manifest;
+use super::request::{Buffer, Request};
 use super::scan::LargeCopy;
 use super::status::{Condition, Durability, JournalStatus, WriteGate};
 use crate::mutant::{self, Mutant};
@@ -28,8 +30,8 @@ use std::collections::VecDeque;
 pub const BUFFER_COUNT: usize = 4;
 /// Buffers of a checkpoint.
 pub const CHECKPOINT_BUFFER_COUNT: usize = 2;
-/// Jobs that can be under way, at most: every buffer, and a few without one.
-pub const JOBS_MAX: usize = BUFFER_COUNT + CHECKPOINT_BUFFER_COUNT + 8;
+/// Requests that can be under way, at most: every buffer, and a few without one.
+pub const REQUESTS_MAX: usize = BUFFER_COUNT + CHECKPOINT_BUFFER_COUNT + 8;
 /// Milliseconds for which changes are collected before they are handed to the disk, unless a buffer is full, or replies wait.
 const HAND_OVER_MS: u64 = 5;
 /// Milliseconds between two syncs of `everysec`.
@@ -75,12 +77,12 @@ enum State {
 /// The journal of a store.
 ///
 /// In each turn of the loop: [`handle`](Journal::handle) for each report that has come, then [`turn`](Journal::turn), then
-/// [`pop_job`](Journal::pop_job) until there is none.
+/// [`pop_request`](Journal::pop_request) until there is none.
 pub struct Journal {
     config: JournalConfig,
     cursor: FeedCursor,
     state: State,
-    jobs: VecDeque<Job>,
+    requests: VecDeque<Request>,
     free: Vec<Buffer>,
     filling: Option<Buffer>,
     /// When the first change in `filling` came.
@@ -91,11 +93,13 @@ pub struct Journal {
     in_group: bool,
     /// Nothing was left in the feed when it was last read.
     is_drained: bool,
-    /// Frames, and other jobs that concern the journal, that are with the disk.
+    /// Frames, and other requests that concern the journal, that are with the disk.
     appends: usize,
     others: usize,
     /// Something was written since the last sync was asked for.
     is_unsynced: bool,
+    /// Somebody waits until everything so far is durable.
+    is_sync_wanted: bool,
     synced_at: Millis,
     durable: Revision,
     next_number: u64,
@@ -109,7 +113,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A journal of what changes from now on; its first jobs begin a file. `None`: the store has no feed.
+    /// A journal of what changes from now on; its first requests begin a file. `None`: the store has no feed.
     ///
     /// # Panics
     /// When a buffer is shorter than the longest entry.
@@ -120,7 +124,7 @@ impl Journal {
             config,
             cursor,
             state: State::Running,
-            jobs: VecDeque::with_capacity(JOBS_MAX),
+            requests: VecDeque::with_capacity(REQUESTS_MAX),
             free: (0..BUFFER_COUNT).map(|_| Buffer::new(config.buffer_bytes)).collect(),
             filling: None,
             filling_since: Millis(0),
@@ -130,6 +134,7 @@ impl Journal {
             appends: 0,
             others: 0,
             is_unsynced: false,
+            is_sync_wanted: false,
             synced_at: now.monotonic,
             durable: store.revision(),
             next_number: config.next_number,
@@ -143,14 +148,14 @@ impl Journal {
         journal.status.checkpoint_bytes = config.found_checkpoint_bytes;
         let number = journal.begin_file(store, 0);
         if config.is_new {
-            journal.push(Job::Publish { manifest: Manifest { checkpoint: None, journal: number } });
+            journal.push(Request::Publish { manifest: Manifest { checkpoint: None, journal: number } });
         }
         Some(journal)
     }
 
-    /// The next job for the disk.
-    pub fn pop_job(&mut self) -> Option<Job> {
-        self.jobs.pop_front()
+    /// The next request for the disk.
+    pub fn pop_request(&mut self) -> Option<Request> {
+        self.requests.pop_front()
     }
 
     /// What is to be known of it outside.
@@ -176,6 +181,11 @@ impl Journal {
     /// Begins a checkpoint as soon as can be, unless one is under way.
     pub fn request_checkpoint(&mut self) {
         self.checkpoint.request();
+    }
+
+    /// Makes everything so far durable as soon as can be, whatever the mode.
+    pub fn request_sync(&mut self) {
+        self.is_sync_wanted = true;
     }
 
     /// Whether [`turn`](Journal::turn) could do more at once.
@@ -271,6 +281,7 @@ impl Journal {
                 }
                 CopyEnd::Lost => {
                     log::warn!(
+                        overruns = self.status.lost_count + 1;
                         "changes made in one step were more than the change feed holds: a checkpoint is written"
                     );
                     self.status.lost_count += 1;
@@ -287,7 +298,7 @@ impl Journal {
         }
     }
 
-    /// Makes a job of what is collected.
+    /// Makes a request of what is collected.
     fn seal_filling(&mut self) {
         let Some(mut buffer) = self.filling.take() else { return };
         if buffer.is_empty() {
@@ -297,10 +308,10 @@ impl Journal {
         if !self.in_group && self.large.is_none() {
             buffer.head.flags |= FLAG_COMMIT;
         }
-        let sync = self.config.durability == Durability::Always;
+        let sync = self.config.durability == Durability::Always && !mutant::is_on(Mutant::ReplyBeforeSync);
         self.is_unsynced = !sync;
         self.appends += 1;
-        self.jobs.push_back(Job::Append { buffer, sync });
+        self.requests.push_back(Request::Append { buffer, sync });
     }
 
     /// Hands over what was collected, if the disk has nothing else of it to do: so frames grow with the load.
@@ -312,22 +323,28 @@ impl Journal {
     }
 
     fn sync_if_due(&mut self, now: Millis) {
-        if self.config.durability == Durability::Everysec
-            && self.is_unsynced
-            // A sync that takes longer than a second is followed by the next one, not overtaken by it.
-            && self.others == 0
-            && now >= self.synced_at.plus(SYNC_MS)
-        {
+        let is_second = self.config.durability == Durability::Everysec && now >= self.synced_at.plus(SYNC_MS);
+        // Everything is on its way, and whole groups of it.
+        let is_wanted = self.is_sync_wanted && self.is_drained && !self.in_group;
+        // A sync that takes longer than a second is followed by the next one, not overtaken by it.
+        if self.others > 0 || !is_second && !is_wanted {
+            return;
+        }
+        if is_wanted {
+            self.seal_filling();
+            self.is_sync_wanted = false;
+        }
+        if self.is_unsynced {
             self.is_unsynced = false;
             self.synced_at = now;
-            self.push(Job::Sync);
+            self.push(Request::Sync);
         }
     }
 
-    /// Gives the disk a job that has no buffer.
-    fn push(&mut self, job: Job) {
+    /// Gives the disk a request that has no buffer.
+    fn push(&mut self, request: Request) {
         self.others += 1;
-        self.jobs.push_back(job);
+        self.requests.push_back(request);
     }
 
     /// Begins another file; its number.
@@ -335,7 +352,7 @@ impl Journal {
         let number = self.next_number;
         self.next_number += 1;
         let header = self.header(FileKind::Journal, number, (flags, store.revision()));
-        self.push(Job::Rotate { header });
+        self.push(Request::Rotate { header });
         number
     }
 
@@ -375,11 +392,12 @@ impl Journal {
     fn begin_checkpoint(&mut self, store: &mut Store, flags: u32, now: Now) {
         let number = self.begin_file(store, flags);
         let header = self.header(FileKind::Checkpoint, number, (0, store.revision()));
-        self.push(Job::Begin { header });
+        self.push(Request::Begin { header });
         self.checkpoint.begin(store, number, now.monotonic);
         self.checkpoint_revision = store.revision();
         self.status.checkpoint_began(now.unix);
-        log::info!("checkpoint {number} begins; journal: {} bytes", self.status.journal_bytes);
+        let journal_bytes = self.status.journal_bytes;
+        log::info!(checkpoint = number, journal_bytes; "checkpoint {number} begins; journal: {journal_bytes} bytes");
     }
 
     fn drive_checkpoint(&mut self, store: &mut Store, now: Now) {
@@ -387,7 +405,7 @@ impl Journal {
         if is_running && self.status.journal_bytes > self.bytes_wanted() {
             self.checkpoint.request_later();
         }
-        match self.checkpoint.drive(store, now.monotonic, &mut self.jobs) {
+        match self.checkpoint.drive(store, now.monotonic, &mut self.requests) {
             Drive::Nothing => {}
             Drive::MayBegin if is_running && self.is_drained => {
                 self.seal_filling();
@@ -399,7 +417,9 @@ impl Journal {
                     self.seal_filling();
                 }
                 self.checkpoint.publishing();
-                self.push(Job::Publish { manifest: Manifest { checkpoint: Some(number), journal: number } });
+                self.push(Request::Publish {
+                    manifest: Manifest { checkpoint: Some(number), journal: number },
+                });
             }
             Drive::MayBegin | Drive::MayPublish(_) => {}
         }
@@ -408,68 +428,6 @@ impl Journal {
     /// Bytes of the journal at which a checkpoint is worth its writing.
     fn bytes_wanted(&self) -> u64 {
         self.config.journal_bytes_max.max(self.status.checkpoint_bytes / 2)
-    }
-
-    /// What became of a job.
-    pub fn handle(&mut self, report: Report, store: &mut Store, now: Now) {
-        let Report { kind, buffer, durable, written_len, result } = report;
-        match kind {
-            JobKind::Append => {
-                self.appends -= 1;
-                self.free.extend(buffer);
-                self.status.journal_bytes += written_len;
-            }
-            JobKind::AppendCheckpoint => self.checkpoint.returned(buffer, written_len),
-            JobKind::Rotate => {
-                self.others -= 1;
-                self.rotated_bytes = self.status.journal_bytes;
-                self.status.journal_bytes += written_len;
-            }
-            _ => self.others -= 1,
-        }
-        self.has_stopped |= kind == JobKind::Stop && result.is_ok();
-        if let Err(error) = result {
-            self.failed(kind, &error, store, now);
-        } else if kind == JobKind::Publish && self.checkpoint.is_publishing() {
-            self.published(now);
-        }
-        if self.state == State::Running {
-            self.durable = self.durable.max(durable.unwrap_or_default());
-        }
-    }
-
-    fn published(&mut self, now: Now) {
-        self.status.checkpoint_bytes = self.checkpoint.written_bytes();
-        self.status.journal_bytes -= self.rotated_bytes;
-        let ms = self.checkpoint.end(now.monotonic);
-        self.status.checkpoint_ended(true, now.unix);
-        self.status.saved_revision = self.checkpoint_revision;
-        log::info!("checkpoint is durable: {} bytes in {ms} ms", self.status.checkpoint_bytes);
-        if let State::Mending { .. } = self.state {
-            self.state = State::Running;
-            self.status.last_error = None;
-            log::warn!("the journal is whole again");
-        }
-    }
-
-    fn failed(&mut self, kind: JobKind, error: &DiskError, store: &mut Store, now: Now) {
-        let concerns_checkpoint = matches!(kind, JobKind::Begin | JobKind::AppendCheckpoint);
-        if concerns_checkpoint && !self.checkpoint.is_under_way() {
-            return;
-        }
-        let is_known = matches!(self.state, State::Broken { .. });
-        if !is_known {
-            log::error!("{} failed: {}", error.doing, error.error);
-            self.status.fail(error);
-        }
-        if self.checkpoint.is_under_way() {
-            self.checkpoint.abandon(store, now.monotonic);
-            self.status.checkpoint_ended(false, now.unix);
-        }
-        // A checkpoint that fails is no more than that, unless the journal waits for it.
-        if !concerns_checkpoint || matches!(self.state, State::Mending { .. }) {
-            self.fall(Why::Failure, now.monotonic);
-        }
     }
 
     /// Hands everything over and asks for its end; nothing may change afterwards. Call until it is true, with the reports
@@ -483,7 +441,7 @@ impl Journal {
             return false;
         }
         self.seal_filling();
-        self.push(Job::Stop);
+        self.push(Request::Stop);
         true
     }
 
@@ -494,7 +452,7 @@ impl Journal {
 
     /// Whether the disk has nothing to do any more.
     pub fn is_idle(&self) -> bool {
-        self.jobs.is_empty() && self.appends + self.others == 0 && !self.checkpoint.has_writes()
+        self.requests.is_empty() && self.appends + self.others == 0 && !self.checkpoint.has_writes()
     }
 }
 

@@ -1,7 +1,9 @@
 //! How the memory limit is divided between the store, the buffers and the tables, before anything is opened.
 
 use super::disk::STACK_BYTES;
+use super::udp::HELD_BYTES;
 use super::{ServerOptions, StartError, admin::AdminPort, peers::Peers};
+use crate::config::Durability;
 use crate::frames::FrameServer;
 use crate::journal::{BUFFER_COUNT, CHECKPOINT_BUFFER_COUNT};
 use crate::limits::{CLIENTS_DEFAULT, KIB, MIB, UDP_CLIENTS_DEFAULT};
@@ -63,7 +65,16 @@ const CLIENT_BYTES: usize = Server::CLIENT_BYTES + Peers::CLIENT_BYTES;
 pub fn default_max_clients(options: &ServerOptions) -> usize {
     let memory_bytes = options.memory_bytes();
     let room = memory_bytes.saturating_sub(Fixed::new(options).bytes() + STORE_BYTES_MIN);
-    (room.min(memory_bytes / 16) / CLIENT_BYTES).clamp(CLIENTS_DEFAULT_MIN, CLIENTS_DEFAULT)
+    (room.min(memory_bytes / 16) / client_bytes(options)).clamp(CLIENTS_DEFAULT_MIN, CLIENTS_DEFAULT)
+}
+
+/// The same with what it costs where replies wait for the disk.
+fn client_bytes(options: &ServerOptions) -> usize {
+    CLIENT_BYTES + if replies_wait(options) { Server::CLIENT_HOLD_BYTES } else { 0 }
+}
+
+fn replies_wait(options: &ServerOptions) -> bool {
+    options.data_dir.is_some() && options.durability == Durability::Always
 }
 
 /// What the options ask for whatever the number of clients: all but the store and the clients' tables.
@@ -76,6 +87,8 @@ struct Fixed {
     journal_buffer_bytes: usize,
     admin_bytes: usize,
     journal_bytes: usize,
+    /// Datagrams' replies that wait for the disk.
+    held_bytes: usize,
 }
 
 impl Fixed {
@@ -93,6 +106,7 @@ impl Fixed {
             journal_buffer_bytes,
             admin_bytes: if options.admin.is_some() { AdminPort::MEMORY_BYTES } else { 0 },
             journal_bytes: if options.data_dir.is_some() { journal_bytes(journal_buffer_bytes) } else { 0 },
+            held_bytes: if replies_wait(options) && options.udp.is_some() { HELD_BYTES } else { 0 },
         }
     }
 
@@ -106,6 +120,7 @@ impl Fixed {
             + FrameServer::memory_bytes(self.udp_clients)
             + self.admin_bytes
             + self.journal_bytes
+            + self.held_bytes
     }
 }
 
@@ -118,10 +133,12 @@ impl Budget {
     pub(super) fn divide(options: &ServerOptions) -> Result<Budget, StartError> {
         let memory_bytes = options.memory_bytes();
         let fixed = Fixed::new(options);
-        let clients = options.max_clients.saturating_mul(CLIENT_BYTES);
+        let client_bytes = client_bytes(options);
+        let clients = options.max_clients.saturating_mul(client_bytes);
         let store_bytes = memory_bytes.saturating_sub(fixed.bytes()).saturating_sub(clients);
         if store_bytes < STORE_BYTES_MIN {
-            return Err(too_small(memory_bytes, fixed.bytes() + STORE_BYTES_MIN, options.max_clients));
+            let needed = fixed.bytes() + STORE_BYTES_MIN;
+            return Err(too_small((memory_bytes, needed), (options.max_clients, client_bytes)));
         }
         Ok(Budget {
             store_bytes,
@@ -155,10 +172,13 @@ fn power_of_two(bytes: usize, least: usize, most: usize) -> usize {
 }
 
 /// Says what fits: another number of clients where that helps, else a larger limit.
-fn too_small(memory_bytes: usize, needed: usize, max_clients: usize) -> StartError {
-    let clients = max_clients.saturating_mul(CLIENT_BYTES);
+fn too_small(
+    (memory_bytes, needed): (usize, usize),
+    (max_clients, client_bytes): (usize, usize),
+) -> StartError {
+    let clients = max_clients.saturating_mul(client_bytes);
     let enough = needed.saturating_add(clients).div_ceil(MIB);
-    let clients_fit = memory_bytes.saturating_sub(needed) / CLIENT_BYTES;
+    let clients_fit = memory_bytes.saturating_sub(needed) / client_bytes;
     // A handful of clients is no way out.
     if clients_fit >= 16 {
         return StartError(format!(
@@ -208,7 +228,8 @@ mod tests {
         let admin = Some("127.0.0.1:0".parse().unwrap());
         let small = ServerOptions { admin, ..options(0, 64) };
         let with_journal = ServerOptions { data_dir: Some("data".into()), ..small.clone() };
-        for asked in [options(0, 64), small, with_journal] {
+        let with_always = ServerOptions { durability: Durability::Always, ..with_journal.clone() };
+        for asked in [options(0, 64), small, with_journal, with_always] {
             for mebibytes in [9, 10, 11, 12, 13, 14, 15, 16, 64, 1024, 4096] {
                 let memory_bytes = mebibytes * MIB;
                 let asked = ServerOptions { memory_bytes: memory_bytes as u64, ..asked.clone() };

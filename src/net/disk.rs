@@ -1,9 +1,9 @@
-//! The disk's thread: it takes jobs, does them one after the other, and wakes the loop for each report. The loop never
+//! The disk's thread: it takes requests, does them one after the other, and wakes the loop for each report. The loop never
 //! waits for it but at the end.
 
 use super::data_dir::DataDir;
 use crate::journal::worker::Worker;
-use crate::journal::{JOBS_MAX, Job, Report};
+use crate::journal::{REQUESTS_MAX, Report, Request};
 use mio::Waker;
 use std::io;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -15,8 +15,8 @@ pub const STACK_BYTES: usize = 128 * 1024;
 
 /// The thread and both channels.
 pub struct Disk {
-    /// `None`: no more jobs come.
-    jobs: Option<SyncSender<Job>>,
+    /// `None`: no more requests come.
+    requests: Option<SyncSender<Request>>,
     reports: Receiver<Report>,
     thread: Option<JoinHandle<()>>,
 }
@@ -27,31 +27,31 @@ impl Disk {
     /// # Errors
     /// What the system says.
     pub fn spawn(mut worker: Worker<DataDir>, waker: Waker) -> io::Result<Disk> {
-        let (jobs, to_do) = mpsc::sync_channel::<Job>(JOBS_MAX);
-        let (done, reports) = mpsc::sync_channel(JOBS_MAX);
+        let (requests, to_do) = mpsc::sync_channel::<Request>(REQUESTS_MAX);
+        let (done, reports) = mpsc::sync_channel(REQUESTS_MAX);
         let body = move || {
-            for job in to_do {
+            for request in to_do {
                 // The loop is gone: so is what it would have learned.
-                if done.send(worker.handle(job)).is_err() {
+                if done.send(worker.handle(request)).is_err() {
                     return;
                 }
                 if let Err(error) = waker.wake() {
-                    log::error!("the loop cannot be woken: {error}");
+                    log::error!(error:%; "the loop cannot be woken: {error}");
                 }
             }
         };
         let thread =
             thread::Builder::new().name("pannier-disk".to_owned()).stack_size(STACK_BYTES).spawn(body)?;
-        Ok(Disk { jobs: Some(jobs), reports, thread: Some(thread) })
+        Ok(Disk { requests: Some(requests), reports, thread: Some(thread) })
     }
 
-    /// Hands a job over. There are never more under way than the channel holds.
-    pub fn send(&self, job: Job) {
-        if let Some(jobs) = &self.jobs
-            && let Err(error) = jobs.try_send(job)
+    /// Hands a request over. There are never more under way than the channel holds.
+    pub fn send(&self, request: Request) {
+        if let Some(requests) = &self.requests
+            && let Err(error) = requests.try_send(request)
         {
             // A thread that has ended by a panic has said so.
-            log::error!("the disk's thread takes no job: {error}");
+            log::error!(error:%; "the disk's thread takes no request: {error}");
         }
     }
 
@@ -67,7 +67,7 @@ impl Disk {
 
     /// Ends the thread, which has nothing to do any more.
     pub fn join(&mut self) {
-        self.jobs = None;
+        self.requests = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

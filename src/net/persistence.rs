@@ -1,7 +1,7 @@
 //! A server with a data directory: it loads what is there, then keeps a journal of what changes.
 //!
 //! ```text
-//!  Loading ── a piece in each turn; clients are answered LOADING ──▶ Serving: reports in, changes out, jobs to the disk
+//!  Loading ── a piece in each turn; clients are answered LOADING ──▶ Serving: reports in, changes out, requests to the disk
 //! ```
 
 use super::data_dir::{DataDir, Lock};
@@ -136,9 +136,12 @@ impl Persistence {
         if std::mem::take(&mut server.engine_mut().persistence.wants_checkpoint) {
             journal.request_checkpoint();
         }
+        if std::mem::take(&mut server.engine_mut().persistence.wants_sync) {
+            journal.request_sync();
+        }
         journal.turn(&mut server.engine_mut().store, now);
-        while let Some(job) = journal.pop_job() {
-            disk.send(job);
+        while let Some(request) = journal.pop_request() {
+            disk.send(request);
         }
         server.follow_journal(journal.status(), now.monotonic);
     }
@@ -155,18 +158,18 @@ impl Persistence {
             if now.monotonic >= loading.logged.plus(LOAD_LOG_MS) {
                 loading.logged = now.monotonic;
                 let percent = progress.done * 100 / progress.total.max(1);
-                log::info!("loading: {percent} %, records: {}", loading.recovery.record_count());
+                let records = loading.recovery.record_count();
+                log::info!(percent, records; "loading: {percent} %, records: {records}");
             }
             return Ok(());
         };
         let is_new = recovered.survey.manifest.is_none();
         if !is_new {
+            let (ms, records) = (now.monotonic.since(began), recovered.record_count);
+            let (checkpoint_bytes, journal_bytes) = (recovered.checkpoint_bytes, recovered.journal_bytes);
             log::info!(
-                "loaded in {} ms: records {}, checkpoint {} bytes, journal {} bytes",
-                now.monotonic.since(began),
-                recovered.record_count,
-                recovered.checkpoint_bytes,
-                recovered.journal_bytes
+                ms, records, checkpoint_bytes, journal_bytes;
+                "loaded in {ms} ms: records {records}, checkpoint {checkpoint_bytes} bytes, journal {journal_bytes} bytes"
             );
         }
         self.serve(server, &recovered, now)
@@ -205,8 +208,8 @@ impl Persistence {
         let journal = Journal::new(config, store, now);
         let mut journal = journal.ok_or_else(|| StartError("the store has no change feed".to_owned()))?;
         let mut worker = Worker::new(data_dir, predecessor);
-        while let Some(job) = journal.pop_job() {
-            let report = worker.handle(job);
+        while let Some(request) = journal.pop_request() {
+            let report = worker.handle(request);
             if let Err(error) = &report.result {
                 return Err(StartError(format!(
                     "the data directory {} cannot be used: {} failed: {}",
@@ -222,8 +225,10 @@ impl Persistence {
         }
         let disk = Disk::spawn(worker, waker)
             .map_err(|error| StartError(format!("the disk's thread cannot be had: {error}")))?;
-        log::info!("data directory: {}, durability: {}", options.path.display(), options.durability.name());
-        server.engine_mut().persistence.stage = Shown::Serving;
+        let (path, durability) = (options.path.display(), options.durability.name());
+        log::info!(data_dir:% = path, durability; "data directory: {path}, durability: {durability}");
+        let shown = &mut server.engine_mut().persistence;
+        (shown.stage, shown.loaded_count) = (Shown::Serving, recovered.record_count);
         self.stage = Stage::Serving { journal: Box::new(journal), disk };
         self.collect(server, now);
         Ok(())
@@ -240,8 +245,8 @@ impl Persistence {
             if !is_asked {
                 is_asked = journal.stop(store, now);
             }
-            while let Some(job) = journal.pop_job() {
-                disk.send(job);
+            while let Some(request) = journal.pop_request() {
+                disk.send(request);
             }
             if is_asked && journal.is_idle() {
                 break;

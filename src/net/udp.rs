@@ -9,6 +9,7 @@
 
 use super::udp_health::{Health, is_of_the_socket};
 use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::mutation::Revision;
 use crate::server::Server;
 use crate::time::{Millis, Now};
 use mio::net::UdpSocket;
@@ -20,6 +21,7 @@ use nix::sys::socket::{
     recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
@@ -32,6 +34,20 @@ const BATCHES_PER_TURN: usize = 4;
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// One byte more than a datagram may have, so that a longer one is seen to be.
 const SLOT_BYTES: usize = DATAGRAM_BYTES_MAX + 1;
+
+/// Replies that wait for the disk, at most; what is beyond them is not sent, and its client asks again.
+const HELD_MAX: usize = 256;
+/// Bytes that they take.
+pub const HELD_BYTES: usize = HELD_MAX * size_of::<Held>();
+
+/// A reply that waits for the disk.
+struct Held {
+    revision: Revision,
+    local: Local,
+    target: SockaddrStorage,
+    len: usize,
+    bytes: [u8; DATAGRAM_BYTES_MAX],
+}
 
 /// The address that a datagram was sent to, which its reply is to come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +74,8 @@ pub struct UdpPort {
     /// Datagrams may be waiting: only an answer of "nothing" clears it.
     pub readable: bool,
     health: Health,
+    /// Replies that wait for the disk; its memory is taken when the first one does.
+    held: VecDeque<Held>,
 }
 
 impl UdpPort {
@@ -95,6 +113,7 @@ impl UdpPort {
             received: vec![[0; SLOT_BYTES]; BATCH_LEN].into_boxed_slice(),
             replies: vec![[0; DATAGRAM_BYTES_MAX]; BATCH_LEN].into_boxed_slice(),
             readable: true,
+            held: VecDeque::new(),
             health: Health::default(),
         }
     }
@@ -124,6 +143,7 @@ impl UdpPort {
 
     /// Serves the datagrams that wait, up to this turn's share.
     pub fn serve(&mut self, server: &mut Server, now: Now) {
+        self.send_held(server, now.monotonic);
         self.readable |= self.health.retry_at(now.monotonic).is_some_and(|at| at <= now.monotonic);
         for _ in 0..BATCHES_PER_TURN {
             if !self.readable {
@@ -154,12 +174,38 @@ impl UdpPort {
                 let Some(from) = socket_address(source) else { continue };
                 let bytes = &self.received[index][..batch.lengths[index]];
                 if let Some(len) = server.handle_datagram(from, bytes, now, &mut self.replies[reply_count]) {
+                    if let Some(revision) = server.datagram_waits_for() {
+                        hold(&mut self.held, revision, (local, source), &self.replies[reply_count][..len]);
+                        continue;
+                    }
                     targets[reply_count] = Some(*source);
                     reply_lengths[reply_count] = len;
                     reply_count += 1;
                 }
             }
             self.send(local, &targets[..reply_count], &reply_lengths, server, now.monotonic);
+        }
+    }
+
+    /// Sends the replies that have waited for what is durable now.
+    fn send_held(&mut self, server: &mut Server, now: Millis) {
+        while let Some(first) = self.held.front().filter(|held| server.is_durable(held.revision)) {
+            let local = first.local;
+            let mut targets = [const { None }; BATCH_LEN];
+            let mut lengths = [0; BATCH_LEN];
+            let mut count = 0;
+            while count < BATCH_LEN
+                && self
+                    .held
+                    .front()
+                    .is_some_and(|held| held.local == local && server.is_durable(held.revision))
+                && let Some(held) = self.held.pop_front()
+            {
+                self.replies[count][..held.len].copy_from_slice(&held.bytes[..held.len]);
+                (targets[count], lengths[count]) = (Some(held.target), held.len);
+                count += 1;
+            }
+            self.send(local, &targets[..count], &lengths, server, now);
         }
     }
 
@@ -246,6 +292,23 @@ impl UdpPort {
         if lost > 0 {
             server.engine_mut().process_stats.udp_send_errors += lost as u64;
         }
+    }
+}
+
+/// Keeps a reply until the disk is done, if there is a place for it.
+fn hold(
+    held: &mut VecDeque<Held>,
+    revision: Revision,
+    (local, target): (Local, &SockaddrStorage),
+    reply: &[u8],
+) {
+    if held.capacity() == 0 {
+        held.reserve_exact(HELD_MAX);
+    }
+    if held.len() < HELD_MAX {
+        let mut bytes = [0; DATAGRAM_BYTES_MAX];
+        bytes[..reply.len()].copy_from_slice(reply);
+        held.push_back(Held { revision, local, target: *target, len: reply.len(), bytes });
     }
 }
 

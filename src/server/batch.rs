@@ -288,6 +288,7 @@ impl Server {
             }
         }
         let Some(last) = last else { return };
+        let before = connection.output.pending_len();
         let (ran, moved_len) = (conn.ran - ran_before, written + conn.done - done_before);
         conn.units += ran as u32 * COMMAND_UNITS + (moved_len / BYTES_PER_UNIT) as u32;
         connection.output.wrote(written);
@@ -298,6 +299,7 @@ impl Server {
             let mut out = Out::new(&mut connection.output, output, protocol);
             engine.fast_refused(last, reason, &mut out);
         }
+        self.hold_batch(conn.id, before);
     }
 
     /// Tells the store which key the command at the front of the plan asks for: it is hashed already.
@@ -342,7 +344,7 @@ impl Server {
         let slower_than_us = self.engine.runtime.slowlog_slower_than_us;
         let timed = (0..TIMED_BY_ITSELF_US).contains(&slower_than_us);
         self.engine.pause.is_off()
-            && self.engine.persistence.is_open(&self.engine.store)
+            && self.engine.persistence.lets_run(&self.engine.store)
             && !self.engine.options().log_requests
             && !timed
     }

@@ -12,6 +12,9 @@
 //! in a turn is published in it, or (a long delivery) in the next ones, in the order in which it happened. Events of a
 //! transaction come when it is over. The reply to a command comes before the events that it caused.
 //!
+//! **With `--durability always`** events, and messages of watches, wait until their change is durable; invalidations do not,
+//! which promise nothing.
+//!
 //! **Nothing is lost silently.** When half of the feed's ring waits to be read, publishing is no longer cut, and those who
 //! write wait. Only one transaction that is longer than the ring can be lost: it is counted, and logged.
 
@@ -26,6 +29,7 @@ use super::pubsub::{Pace, Publication, Published, TopicKind};
 use crate::config::KeyEvents;
 use crate::engine::meter::{Meter, TURN_UNITS};
 use crate::limits::KEY_BYTES_MAX;
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Cause, Change, Database, Effect};
 use crate::store::Store;
 use crate::store::feed::{FeedCursor, FeedStep, WhenBehind};
@@ -90,13 +94,16 @@ struct Message {
 impl Server {
     /// Opens or closes the cursor, by whether somebody may hear of a change.
     pub(super) fn follow_listeners(&mut self) {
-        let Server { engine, changes, pubsub, .. } = self;
+        let Server { engine, changes, pubsub, holds, .. } = self;
+        // Where events wait for the disk, writers wait for events.
+        let when_behind = if holds.is_some() { WhenBehind::BlockWriters } else { WhenBehind::Missed };
         let events = engine.runtime.key_events.is_on() && pubsub.has_subscriptions();
         if events && changes.cursor.is_none() {
             (changes.published, changes.part_of) = (0, None);
         }
-        follow(&mut changes.cursor, events, &mut engine.store);
-        follow(&mut changes.tracking_cursor, changes.tracking.is_on(), &mut engine.store);
+        follow(&mut changes.cursor, (events, when_behind), &mut engine.store);
+        let tracks = (changes.tracking.is_on(), WhenBehind::Missed);
+        follow(&mut changes.tracking_cursor, tracks, &mut engine.store);
     }
 
     /// Publishes what has changed, until all is published or the meter is spent. True: there is more.
@@ -135,9 +142,16 @@ impl Server {
 
     /// Begins the delivery of the next message, or goes on to the next change. False: there is none.
     fn publish_next(&mut self, now: Now) -> bool {
-        let Server { engine, changes, pubsub, .. } = self;
+        let Server { engine, changes, pubsub, holds, .. } = self;
         let Some(cursor) = &changes.cursor else { return false };
         let change = match engine.store.feed_peek(cursor) {
+            // What may still be lost is published when it is durable.
+            FeedStep::Change(change)
+                if holds.as_ref().is_some_and(|holds| !holds.is_durable(change.revision))
+                    && !mutant::is_on(Mutant::EventsOutrun) =>
+            {
+                return false;
+            }
             FeedStep::Change(change) => change,
             FeedStep::End => return false,
             FeedStep::Lost(_) => {
@@ -179,11 +193,11 @@ impl Server {
 }
 
 /// Opens or closes a cursor.
-fn follow(cursor: &mut Option<FeedCursor>, wanted: bool, store: &mut Store) {
+fn follow(cursor: &mut Option<FeedCursor>, (wanted, when_behind): (bool, WhenBehind), store: &mut Store) {
     match (wanted, cursor.take()) {
         (true, Some(open)) => *cursor = Some(open),
         (true, None) => {
-            *cursor = store.feed_open(WhenBehind::Missed);
+            *cursor = store.feed_open(when_behind);
             if cursor.is_none() {
                 log::warn!("changes of keys cannot be published: this server has no change feed");
             }

@@ -283,7 +283,13 @@ impl Server {
     /// What the journal says of itself: figures, and whether writers may go on.
     pub fn follow_journal(&mut self, status: &JournalStatus, now: Millis) {
         let persistence = &mut self.engine.persistence;
+        let is_more_durable = !persistence.is_durable(status.durable);
         (persistence.status, persistence.gate) = (Some(*status), status.gate);
+        if is_more_durable {
+            self.release_replies(status.durable, now);
+            self.wake_sync_waits(now);
+        }
+        let persistence = &mut self.engine.persistence;
         // Where they wait on, or are refused now, they say so.
         if persistence.has_held && status.gate != WriteGate::Wait {
             persistence.has_held = false;

@@ -10,7 +10,7 @@ use crate::frames::{Handled, Incoming, cookie::Source};
 use crate::limits::{DATAGRAM_BYTES_MAX, STREAM_FRAME_BYTES_MAX};
 use crate::time::Now;
 use crate::wire::encode::Out;
-use crate::wire::frame::{self, Direction, Op, Reject, Step};
+use crate::wire::frame::{self, Direction, Op, Reject, Status, Step};
 use core::net::SocketAddr;
 
 /// Of so many frames one is timed, as long as the log and the slow log do not want all of them: see `run.rs`.
@@ -43,6 +43,13 @@ impl Server {
         let incoming = Incoming { from, bytes, now };
         let started = self.start_frame();
         let handled = self.frames.handle(&mut self.engine, &incoming, reply);
+        if let Some(holds) = &self.holds {
+            self.datagram_seen =
+                self.frames.last_answer().filter(|status| status.tells_of_a_key()).map(|_| {
+                    let (op, key) = request_of(bytes);
+                    holds.seen_by_frame(&self.engine.store, op, key)
+                });
+        }
         let reply_len = if let Handled::Reply(len) = handled { len } else { 0 };
         let exchange = Exchange { transport: "udp", from, request: bytes, reply: &reply[..reply_len] };
         self.engine.note_frame(&self.resources, self.frames.last_ran(), started, exchange, now);
@@ -67,7 +74,9 @@ impl Server {
     /// Serves the frame at the front of a framed connection's input, unless a pause holds it: then it waits there.
     pub(super) fn step_framed(&mut self, id: ConnectionId, now: Now) -> Progress {
         let started = self.start_frame();
-        let Server { engine, connections, input, output, frames, frame_reply, resources, .. } = self;
+        let before = self.connections[id.index as usize].output.pending_len();
+        let mut seen = None;
+        let Server { engine, connections, input, output, frames, frame_reply, resources, holds, .. } = self;
         let connection = &mut connections[id.index as usize];
         connection.input.straighten(input);
         let bytes = connection.input.readable(input);
@@ -89,6 +98,11 @@ impl Server {
                     let (request, reply) = (&bytes[..consumed], &frame_reply[..reply_len]);
                     let exchange = Exchange { transport: "tcp", from, request, reply };
                     engine.note_frame(resources, frames.last_ran(), started, exchange, now);
+                    let store = &engine.store;
+                    seen = holds
+                        .as_ref()
+                        .filter(|_| frames.last_answer().is_some_and(Status::tells_of_a_key))
+                        .map(|holds| holds.seen_by_frame(store, frame.head.op(), frame.key));
                     (handled, consumed)
                 }
                 Err(reason) => {
@@ -114,6 +128,7 @@ impl Server {
                 log_rejected("tcp", peer, reason, waiting);
             }
         }
+        self.hold_frame(id, seen, before);
         Progress::Made
     }
 }
@@ -151,9 +166,14 @@ fn number_of(id: ConnectionId) -> u64 {
 
 /// The key of a request that is known to be whole.
 fn key_of(request: &[u8]) -> &[u8] {
+    request_of(request).1
+}
+
+/// The operation and the key of a request, if it is whole.
+fn request_of(request: &[u8]) -> (Option<Op>, &[u8]) {
     match frame::decode_prefix(request, Direction::Request, request.len()) {
-        Ok(Step::Ready { frame, .. }) => frame.key,
-        _ => b"",
+        Ok(Step::Ready { frame, .. }) => (frame.head.op(), frame.key),
+        _ => (None, b""),
     }
 }
 

@@ -24,6 +24,7 @@
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
 //! | `pubsub/` | SUBSCRIBE, PUBLISH and their like; messages on their way to subscribers |
 //! | `changes.rs` | key events: what changes of keys mean to those who listen |
+//! | `holds.rs` | replies that wait until what they have seen is durable |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
 //! | `ops_rate.rs` | commands a second |
@@ -38,6 +39,7 @@ mod batch;
 mod changes;
 mod clients;
 mod frames;
+mod holds;
 mod input;
 mod ops_rate;
 mod output;
@@ -54,12 +56,13 @@ mod wake_queue;
 pub use output::Socket;
 
 use crate::buffer::arena::Arena;
-use crate::config::TimeLimit;
+use crate::config::{Durability, TimeLimit};
 use crate::connection::{CloseReason, Connection, ConnectionId};
 use crate::engine::{Engine, names::Names, session::Session};
 use crate::frames::FrameServer;
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
 use crate::metrics::ProcessStats;
+use crate::mutation::Revision;
 use crate::time::Now;
 use crate::timers::Timers;
 use crate::wire::arguments::ArgTable;
@@ -136,6 +139,12 @@ pub struct Server {
     scheduled_idle_timeout: TimeLimit,
     frames: FrameServer,
     frame_reply: Box<[u8]>,
+    /// Replies that wait for the disk; `None`: none ever does.
+    holds: Option<holds::Holds>,
+    /// Connections whose WAITAOF waits.
+    sync_waits: WakeQueue,
+    /// What the last datagram's reply has seen.
+    datagram_seen: Option<Revision>,
 }
 
 /// Where a command's bytes are.
@@ -161,8 +170,10 @@ impl Server {
     pub const CLIENT_BYTES: usize = size_of::<Connection>()
         + size_of::<usize>()
         + Timers::NODE_BYTES
-        + 2 * WakeQueue::SLOT_BYTES
+        + 3 * WakeQueue::SLOT_BYTES
         + Names::CLIENT_BYTES;
+    /// Bytes more of it where replies wait for the disk.
+    pub const CLIENT_HOLD_BYTES: usize = holds::Holds::CLIENT_BYTES;
 
     /// A server over `engine`, for as many clients as its options say. All of its memory is reserved here.
     pub fn new(engine: Engine, frames: FrameServer, resources: Resources) -> Server {
@@ -173,7 +184,11 @@ impl Server {
             engine.set_script_clock(resources.clock_us);
             engine
         };
+        let waits = engine.options().data_dir.is_some() && engine.options().durability == Durability::Always;
         let mut server = Server {
+            holds: waits.then(|| holds::Holds::new(max_clients)),
+            sync_waits: WakeQueue::new(max_clients),
+            datagram_seen: None,
             scheduled_idle_timeout: engine.runtime.idle_timeout,
             engine,
             connections: Slab::with_capacity(max_clients),
@@ -250,6 +265,9 @@ impl Server {
         self.drop_subscriber(connection.subscriber.take());
         self.drop_tracker(connection.tracker.take());
         self.drop_watches(id);
+        if let Some(holds) = &mut self.holds {
+            holds.clear(id.index);
+        }
         self.engine.client_names.release(&mut connection.session.names);
     }
 

@@ -23,18 +23,22 @@ pub struct Socket {
 struct Filler<'s, 'a> {
     slices: &'s mut [IoSlice<'a>],
     count: usize,
+    /// Bytes that may still be filled in.
+    left: u64,
 }
 
 impl<'a> Filler<'_, 'a> {
     fn push(&mut self, bytes: &'a [u8]) {
+        let bytes = &bytes[..(bytes.len() as u64).min(self.left) as usize];
         if !bytes.is_empty() && !self.is_full() {
+            self.left -= bytes.len() as u64;
             self.slices[self.count] = IoSlice::new(bytes);
             self.count += 1;
         }
     }
 
     fn is_full(&self) -> bool {
-        self.count == self.slices.len()
+        self.count == self.slices.len() || self.left == 0
     }
 }
 
@@ -43,7 +47,10 @@ impl Server {
     /// slices may be less than all: ask again after `output_sent`.
     pub fn output<'a>(&'a self, id: ConnectionId, slices: &mut [IoSlice<'a>]) -> usize {
         let Some(connection) = self.get(id) else { return 0 };
-        let mut filler = Filler { slices, count: 0 };
+        let mut filler = Filler { slices, count: 0, left: self.sendable(id.index) };
+        if filler.is_full() {
+            return 0;
+        }
         for part in connection.output.parts(&self.output) {
             match part {
                 Pending::Nothing => {}
@@ -93,6 +100,9 @@ impl Server {
             engine.store.advance_position(&mut cursor);
             output.set_position(cursor.position());
         }
+        if let Some(holds) = &mut self.holds {
+            holds.sent(id.index, len as u64);
+        }
         connection.handle_sent(len, now.monotonic);
         connection.count_pinned(&mut self.pinned_bytes);
         if connection.output.is_empty() {
@@ -112,7 +122,7 @@ impl Server {
     /// Whether there is anything to do for this connection before its socket says something new.
     pub fn can_go_on(&self, id: ConnectionId, socket: Socket) -> bool {
         let Some(connection) = self.get(id) else { return false };
-        let waiting = !connection.output.is_empty();
+        let waiting = !connection.output.is_empty() && self.sendable(id.index) > 0;
         if waiting && socket.writable {
             return true;
         }

@@ -145,6 +145,7 @@ impl Server {
                 let timed = timed || is_one_step(verb.id);
                 let started =
                     if before.started_us == 0 && timed { (self.resources.clock_us)() } else { started };
+                let waiting_len = self.waiting_len(id);
                 let flow = if matches!(verb.id, VerbId::Auth | VerbId::Hello) {
                     let count_before = self.engine.metrics.errors_of(ErrorKind::WrongPassword);
                     let flow = self.execute(id, verb, Source::Input { len }, now);
@@ -153,6 +154,9 @@ impl Server {
                 } else {
                     self.execute(id, verb, Source::Input { len }, now)
                 };
+                if let Some(waiting_len) = waiting_len {
+                    self.hold_reply(id, verb, (len, waiting_len));
+                }
                 if timed {
                     let micros = (self.resources.clock_us)().saturating_sub(started);
                     self.note_time(id, verb, (len, micros), now);
@@ -184,7 +188,7 @@ impl Server {
     fn note_password(&mut self, id: ConnectionId, count_before: u64, now: Millis) {
         let is_wrong = self.engine.metrics.errors_of(ErrorKind::WrongPassword) > count_before;
         let Some(connection) = self.get_mut(id) else { return };
-        connection.auth_held_until = Millis(0);
+        connection.held_until = Millis(0);
         let peer = connection.peer;
         if is_wrong {
             log::warn!(peer:%, reason = "wrong-password"; "{peer}: wrong password");
@@ -198,7 +202,7 @@ impl Server {
     fn is_password_held(&mut self, id: ConnectionId, now: Millis) -> bool {
         let Server { connections, auth_throttle, engine, .. } = self;
         let connection = &mut connections[id.index as usize];
-        let until = match connection.auth_held_until {
+        let until = match connection.held_until {
             until if until != Millis(0) => until,
             _ => {
                 let delay_ms = auth_throttle.delay_ms(connection.peer.ip(), now);
@@ -209,7 +213,7 @@ impl Server {
                 now.plus(delay_ms)
             }
         };
-        connection.auth_held_until = until;
+        connection.held_until = until;
         until > now
     }
 
@@ -359,6 +363,9 @@ impl Server {
         }
         if is_long_in_one_go(verb) && !out.is_empty() {
             return Prepared::NoRoom;
+        }
+        if verb.id == VerbId::Waitaof && self.waits_for_sync(id, len, now.monotonic) {
+            return Prepared::Held;
         }
         Prepared::Runnable(verb)
     }

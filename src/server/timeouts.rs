@@ -28,7 +28,7 @@ impl Server {
         while let Some(index) = self.timers.pop_due(now.monotonic) {
             let Some(connection) = self.connections.get(index) else { continue };
             let id = ConnectionId { index: index as u32, generation: connection.generation };
-            if connection.is_auth_due(now.monotonic) {
+            if connection.is_hold_over(now.monotonic) {
                 self.connections[index].handle_pause_end(now.monotonic);
                 self.wake_queue.push(index as u32);
                 self.update_deadline(id, now.monotonic);
@@ -39,7 +39,7 @@ impl Server {
                 self.update_deadline(id, now.monotonic);
                 continue;
             }
-            match self.limit(connection) {
+            match self.limit(index, connection) {
                 // What has not been read, or looked at, yet may be the rest.
                 Some((at, CloseReason::RequestTimeout))
                     if at <= now.monotonic
@@ -73,8 +73,8 @@ impl Server {
     pub(super) fn update_deadline(&mut self, id: ConnectionId, now: Millis) {
         let Some(connection) = self.connections.get(id.index as usize) else { return };
         let index = id.index as usize;
-        let held = connection.auth_hold();
-        let limit = self.limit(connection).map(|(at, _)| at);
+        let held = connection.hold_end();
+        let limit = self.limit(index, connection).map(|(at, _)| at);
         let limit = [limit, held, spill_limit(connection)].into_iter().flatten().min();
         match limit {
             None => self.timers.cancel(index),
@@ -85,13 +85,17 @@ impl Server {
         }
     }
 
-    fn limit(&self, connection: &Connection) -> Option<(Millis, CloseReason)> {
+    fn limit(&self, index: usize, connection: &Connection) -> Option<(Millis, CloseReason)> {
         let runtime = &self.engine.runtime;
         if let Some(reason) = connection.closing() {
             let at = runtime.write_timeout.at_least_ms(LINGER_MS).after(connection.progressed)?;
             return Some((at, reason));
         }
         if !connection.output.is_empty() {
+            // A reply that waits for the disk is not the client's delay.
+            if self.sendable(index as u32) == 0 {
+                return None;
+            }
             let at = runtime.write_timeout.after(connection.progressed)?;
             return Some((at, CloseReason::WriteTimeout));
         }

@@ -31,6 +31,11 @@ impl WakeQueue {
         self.queue.is_empty()
     }
 
+    /// Slots that wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The slot that has waited the longest.
     pub(super) fn pop(&mut self) -> Option<u32> {
         let slot = self.queue.pop_front()?;

@@ -26,8 +26,10 @@
 //! | `history`, `state`, `witness`, `checker` | what clients were answered, and whether that can be |
 //! | `world` | the loop, and in the files below it what each event does |
 //! | `disk`, `remember` | a disk that loses, tears and refuses; a store and its journal over several lives |
+//! | `acknowledged` | a server on that disk: what its clients were answered under `always` survives |
 //! | `shrink`, `report`, `violation` | smaller failures, figures, words |
 
+mod acknowledged;
 mod checker;
 mod clock;
 mod commands;
@@ -53,6 +55,7 @@ mod witness;
 mod workload;
 mod world;
 
+pub use acknowledged::{Acknowledged, run as run_acknowledged};
 pub use faults::Fault;
 pub use remember::{Remembered, run as run_journal};
 pub use report::Report;

@@ -7,8 +7,8 @@ use super::violation::{Violation, show, violation};
 use crate::journal::frame::{self, FILE_HEADER_BYTES, FileHeader, Frame, FrameStep};
 use crate::journal::recovery::{self, Recovery, Survey};
 use crate::journal::storage::journal_name;
-use crate::journal::worker::Worker;
-use crate::journal::{Condition, Durability, Job, Journal, JournalConfig, Report, WriteGate};
+use crate::journal::worker::{Predecessor, Worker};
+use crate::journal::{Condition, Durability, Journal, JournalConfig, Report, Request, WriteGate};
 use crate::limits::{KIB, MIB};
 use crate::mutation::{Database, GroupMark, KeyspaceId, Mutation, NewValue, Revision};
 use crate::random::Random;
@@ -18,7 +18,7 @@ use crate::store::{LargeCursor, RemovalPolicy, Store, StoreConfig};
 use crate::time::{Millis, Now};
 use std::collections::{BTreeMap, VecDeque};
 
-const DATABASES: u8 = 3;
+pub(super) const DATABASES: u8 = 3;
 const BUFFER_BYTES: usize = 128 * KIB;
 const BEGINNING: Millis = Millis(0);
 
@@ -49,7 +49,7 @@ struct Rig {
     store: Store,
     journal: Journal,
     recorder: FeedCursor,
-    jobs: VecDeque<Job>,
+    requests: VecDeque<Request>,
     now: Now,
     seen: Remembered,
 }
@@ -176,7 +176,7 @@ fn counted(disk: &SimDisk, journals: &[u64]) -> Vec<Counted> {
 }
 
 /// What a start finds, and the revision that it has reached.
-fn recover(disk: &SimDisk) -> Result<(Store, Revision), Violation> {
+pub(super) fn recover(disk: &SimDisk) -> Result<(Store, Revision), Violation> {
     let found = |error: recovery::RecoveryError| violation(b"", format!("the start is refused: {error}"));
     let mut disk = disk.clone();
     let survey = recovery::survey(&mut disk).map_err(found)?;
@@ -259,6 +259,64 @@ fn dump(store: &Store) -> Dump {
     all
 }
 
+/// A store as a server has it when it begins to serve, and what its journal begins with.
+pub(super) struct Start {
+    pub store: Store,
+    pub config: JournalConfig,
+    pub predecessor: Predecessor,
+}
+
+/// Loads what is on a disk; `shown` is the highest revision that was ever shown.
+pub(super) fn start(
+    disk: &SimDisk,
+    (durability, random): (Durability, &mut Random),
+    shown: Revision,
+) -> Result<Start, Violation> {
+    let failed = |error: recovery::RecoveryError| violation(b"", format!("the start is refused: {error}"));
+    let mut files = disk.clone();
+    let survey = recovery::survey(&mut files).map_err(failed)?;
+    let is_new = survey.manifest.is_none();
+    let next_number = survey.number_max + 1;
+    let mut store = Store::new(config(), [1, random.next()]).expect("it is large enough");
+    store.set_removal_policy(RemovalPolicy::Follow);
+    let mut recovery = Recovery::new(&mut files, survey).map_err(failed)?;
+    let recovered = loop {
+        let step = recovery.step(&mut files, &mut store, 64 * KIB as u64);
+        if let Some(recovered) = step.map_err(failed)? {
+            break recovered;
+        }
+    };
+    store.set_removal_policy(RemovalPolicy::Own);
+    store.skip_revisions(recovery::first_revision(&recovered));
+    if store.revision() < shown {
+        let text = format!("a start draws from {:?}, and {shown:?} was shown", store.revision());
+        return Err(violation(b"", text));
+    }
+    let predecessor = recovery::prepare(&mut files, &recovered).map_err(failed)?;
+    let config = JournalConfig {
+        durability,
+        buffer_bytes: BUFFER_BYTES,
+        journal_bytes_max: [20, 200, 2_000][random.below(3)] * KIB as u64,
+        salt_seed: random.next(),
+        next_number,
+        is_new,
+        found_journal_bytes: recovered.journal_bytes,
+        found_checkpoint_bytes: recovered.checkpoint_bytes,
+    };
+    Ok(Start { store, config, predecessor })
+}
+
+/// How bad the disk is in one life.
+pub(super) fn draw_faults(random: &mut Random) -> DiskFaults {
+    let rate = |random: &mut Random| [0, 0, 0, 2_000, 20_000, 200_000][random.below(6)];
+    DiskFaults {
+        write_error: rate(random),
+        sync_error: rate(random),
+        short_write: rate(random),
+        capacity_bytes: [None, None, None, Some(300 * KIB as u64), Some(3 * MIB as u64)][random.below(5)],
+    }
+}
+
 impl Rig {
     fn start(
         disk: &SimDisk,
@@ -266,46 +324,16 @@ impl Rig {
         history: &mut Vec<Recorded>,
         shown: Revision,
     ) -> Result<Rig, Violation> {
-        let failed =
-            |error: recovery::RecoveryError| violation(b"", format!("the start is refused: {error}"));
-        let mut files = disk.clone();
-        let survey = recovery::survey(&mut files).map_err(failed)?;
-        let is_new = survey.manifest.is_none();
-        let next_number = survey.number_max + 1;
-        let mut store = Store::new(config(), [1, random.next()]).expect("it is large enough");
-        store.set_removal_policy(RemovalPolicy::Follow);
-        let mut recovery = Recovery::new(&mut files, survey).map_err(failed)?;
-        let recovered = loop {
-            let step = recovery.step(&mut files, &mut store, 64 * KIB as u64);
-            if let Some(recovered) = step.map_err(failed)? {
-                break recovered;
-            }
-        };
-        store.set_removal_policy(RemovalPolicy::Own);
-        store.skip_revisions(recovery::first_revision(&recovered));
-        if store.revision() < shown {
-            let text = format!("a start draws from {:?}, and {shown:?} was shown", store.revision());
-            return Err(violation(b"", text));
-        }
-        let predecessor = recovery::prepare(&mut files, &recovered).map_err(failed)?;
+        let Start { mut store, config, predecessor } = start(disk, (durability, &mut random), shown)?;
         let recorder = store.feed_open(WhenBehind::Missed).expect("there is a feed");
-        let config = JournalConfig {
-            durability,
-            buffer_bytes: BUFFER_BYTES,
-            journal_bytes_max: [20, 200, 2_000][random.below(3)] * KIB as u64,
-            salt_seed: random.next(),
-            next_number,
-            is_new,
-            found_journal_bytes: recovered.journal_bytes,
-            found_checkpoint_bytes: recovered.checkpoint_bytes,
-        };
         let journal = Journal::new(config, &mut store, now).expect("there is a feed");
         let worker = Worker::new(disk.clone(), predecessor);
-        let (jobs, seen) = (VecDeque::new(), Remembered::default());
-        let mut rig = Rig { random, disk: disk.clone(), worker, store, journal, recorder, jobs, now, seen };
+        let (requests, seen) = (VecDeque::new(), Remembered::default());
+        let mut rig =
+            Rig { random, disk: disk.clone(), worker, store, journal, recorder, requests, now, seen };
         // A server begins its file before it serves.
-        rig.pull_jobs();
-        while !rig.jobs.is_empty() {
+        rig.pull_requests();
+        while !rig.requests.is_empty() {
             rig.work();
         }
         rig.record(history);
@@ -313,15 +341,7 @@ impl Rig {
     }
 
     fn draw_faults(&mut self) {
-        let rate = |random: &mut Random| [0, 0, 0, 2_000, 20_000, 200_000][random.below(6)];
-        let faults = DiskFaults {
-            write_error: rate(&mut self.random),
-            sync_error: rate(&mut self.random),
-            short_write: rate(&mut self.random),
-            capacity_bytes: [None, None, None, Some(300 * KIB as u64), Some(3 * MIB as u64)]
-                [self.random.below(5)],
-        };
-        self.disk.set_faults(faults);
+        self.disk.set_faults(draw_faults(&mut self.random));
     }
 
     /// One turn of the loop, and some of the disk's work.
@@ -337,7 +357,7 @@ impl Rig {
         }
         self.advance();
         self.journal.turn(&mut self.store, self.now);
-        self.pull_jobs();
+        self.pull_requests();
         for _ in 0..self.random.below(5) {
             self.work();
         }
@@ -354,16 +374,16 @@ impl Rig {
         (self.now.monotonic, self.now.unix) = (self.now.monotonic.plus(ms), self.now.unix.plus(ms));
     }
 
-    fn pull_jobs(&mut self) {
-        while let Some(job) = self.journal.pop_job() {
-            self.jobs.push_back(job);
+    fn pull_requests(&mut self) {
+        while let Some(request) = self.journal.pop_request() {
+            self.requests.push_back(request);
         }
-        assert!(self.jobs.len() <= crate::journal::JOBS_MAX, "the channel is long enough");
+        assert!(self.requests.len() <= crate::journal::REQUESTS_MAX, "the channel is long enough");
     }
 
     fn work(&mut self) {
-        if let Some(job) = self.jobs.pop_front() {
-            let report: Report = self.worker.handle(job);
+        if let Some(request) = self.requests.pop_front() {
+            let report: Report = self.worker.handle(request);
             self.journal.handle(report, &mut self.store, self.now);
         }
     }
@@ -374,8 +394,8 @@ impl Rig {
         for _ in 0..2_000 {
             (self.now.monotonic, self.now.unix) = (self.now.monotonic.plus(100), self.now.unix.plus(100));
             self.journal.turn(&mut self.store, self.now);
-            self.pull_jobs();
-            while !self.jobs.is_empty() {
+            self.pull_requests();
+            while !self.requests.is_empty() {
                 self.work();
             }
             self.record(history);
@@ -399,11 +419,11 @@ impl Rig {
     fn stop(&mut self, history: &mut Vec<Recorded>) -> bool {
         self.record(history);
         while !self.journal.stop(&mut self.store, self.now) {
-            self.pull_jobs();
+            self.pull_requests();
             self.work();
         }
-        self.pull_jobs();
-        while !self.jobs.is_empty() {
+        self.pull_requests();
+        while !self.requests.is_empty() {
             self.work();
         }
         self.journal.status().condition == Condition::Running

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use pannier::client::SessionConfig;
 use pannier::config::ServerOptions;
-use pannier::engine::Engine;
+use pannier::engine::{Engine, persistence::Stage};
 use pannier::frames::cookie::Source;
 use pannier::frames::sessions::{ADDRESS_SESSIONS_MIN, STREAM_SESSIONS_MAX};
 use pannier::frames::{Config, FrameServer, Handled, Incoming};
+use pannier::journal::WriteGate;
 use pannier::limits::{
     DATAGRAM_BYTES_MAX, STREAM_FRAME_BYTES_MAX, STREAM_REPLY_BYTES_MAX, UDP_LEASE_MS, UDP_WINDOW,
 };
@@ -58,6 +59,7 @@ fn vectors() -> Vec<Vector> {
         expect,
         ..to.reply(Status::Ok, EPOCH)
     };
+    let refused = |op, sequence, status| Head { cookie: COOKIE, ..ask(op, sequence).reply(status, EPOCH) };
     let none: (&[u8], &[u8]) = (b"", b"");
     let challenge = Head { cookie: CHALLENGED, ..hello.reply(Status::Challenge, EPOCH) };
     vec![
@@ -91,6 +93,8 @@ fn vectors() -> Vec<Vector> {
             (b"", b"value"),
             Some(&keys.reply),
         ),
+        vector("MISCONF, to a PUT with sequence 4", &refused(Op::Put, 4, Status::Misconf), none, None),
+        vector("LOADING, to a GET with sequence 5", &refused(Op::Get, 5, Status::Loading), none, None),
     ]
 }
 
@@ -400,4 +404,23 @@ fn over_tcp_the_session_is_the_same_and_the_cookie_another() {
     assert_eq!((welcome.status(), welcome.expect), (Some(Status::Ok), 1), "the session of the datagrams");
     let again = ask(add, welcome.cookie, b"n");
     assert_eq!((again.status(), again.expect), (Some(Status::Ok), 5), "a repeat");
+}
+
+#[test]
+fn misconf_is_the_last_word_on_a_write_and_loading_is_not() {
+    let mut rig = Rig::open();
+    rig.engine.persistence.stage = Stage::Loading { done: 0, total: 1 };
+    for op in [Op::Put, Op::Get, Op::Ping] {
+        assert_eq!(rig.ask(op, b"k", b"", |head| head.sequence = 1), (Status::Loading, 0, 0), "{op:?}");
+    }
+    rig.engine.persistence.stage = Stage::Serving;
+    assert_eq!(rig.ask(Op::Put, b"k", b"", |head| head.sequence = 1).0, Status::Ok, "the same request");
+    rig.engine.persistence.gate = WriteGate::Refuse;
+    let write = |rig: &mut Rig| rig.ask(Op::Delete, b"k", b"", |head| head.sequence = 2).0;
+    assert_eq!(write(&mut rig), Status::Misconf);
+    assert_eq!(rig.ask(Op::Get, b"k", b"", |head| head.sequence = 3).0, Status::Ok, "reads go on");
+    rig.engine.persistence.gate = WriteGate::Open;
+    assert_eq!(write(&mut rig), Status::Misconf, "a late copy does not run");
+    assert_eq!(rig.ask(Op::Get, b"k", b"", |head| head.sequence = 4).0, Status::Ok);
+    assert_eq!(rig.ask(Op::Delete, b"k", b"", |head| head.sequence = 5).0, Status::Ok);
 }

@@ -7,6 +7,7 @@ mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod gate;
+mod holds;
 #[path = "../common/in_process.rs"]
 mod in_process;
 mod random_clients;

@@ -1,7 +1,9 @@
 //! Servers with a data directory: what they have kept after an orderly end and after a kill, what damage does, and that
 //! a directory has one server.
 
-use crate::common::{MIB, Random, Server, command, eventually};
+use crate::common::{MIB, Random, Server, command, eventually, free_port};
+use crate::udp::Raw;
+use pannier::wire::frame::Status;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -133,6 +135,70 @@ fn what_the_system_was_given_survives_a_kill() {
     }
 }
 
+/// Kills of a run; `PANNIER_KILLS` asks for more.
+const KILLS: usize = 8;
+
+#[test]
+fn with_always_what_was_acknowledged_survives_a_kill_at_any_moment() {
+    let kills = std::env::var("PANNIER_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(KILLS);
+    let scratch = Scratch::new("always");
+    let mut random = Random(11);
+    let mut acknowledged = 0;
+    for _ in 0..kills {
+        let mut server = scratch.start(&["--durability", "always", "--journal-size", "1MiB"]);
+        let mut client = server.connect();
+        let found = number(&client.line("GET count"));
+        assert!(found >= acknowledged, "{found} is found, and {acknowledged} was acknowledged");
+        // Requests under way all the time; the kill comes between two replies, whichever.
+        let filler = "x".repeat(random.below(3_000));
+        let request = format!("INCR count\r\nSET filler:{} {filler}\r\n", random.below(50));
+        client.send(request.repeat(64).as_bytes());
+        for _ in 0..random.below(200) {
+            acknowledged = integer(&client.reply());
+            client.reply();
+            client.send(request.as_bytes());
+        }
+        server.signal("KILL");
+        server.wait();
+    }
+}
+
+#[test]
+fn a_write_that_is_repeated_after_a_restart_does_not_run_again() {
+    let scratch = Scratch::new("repeated");
+    let port = free_port();
+    let udp = format!("127.0.0.1:{port}");
+    let mut server = scratch.start(&["--durability", "always", "--udp", &udp]);
+    let raw = Raw::connect(server.udp_address(), 17);
+    let add = raw.add(1);
+    let (reply, _) = raw.ask(&add);
+    assert_eq!((reply.status(), reply.expect), (Some(Status::Ok), 1));
+    server.signal("KILL");
+    server.wait();
+
+    // The reply was lost, say: the client sends the same again, to a server that knows neither session nor cookie.
+    let server = scratch.start(&["--durability", "always", "--udp", &udp]);
+    let (again, _) = raw.ask(&add);
+    assert_eq!(again.status(), Some(Status::Challenge));
+    assert_ne!(
+        again.epoch, reply.epoch,
+        "which tells the client that its session is gone: the write is unknown"
+    );
+    assert_eq!(server.connect().line("GET raw"), b"$1\r\n1\r\n");
+}
+
+/// The number that a bulk string reads; 0 for none.
+fn number(reply: &[u8]) -> u64 {
+    let text = std::str::from_utf8(reply).expect("text");
+    text.split("\r\n").nth(1).map_or(0, |digits| digits.parse().unwrap_or(0))
+}
+
+/// The number of an integer reply.
+fn integer(reply: &[u8]) -> u64 {
+    let text = std::str::from_utf8(reply).expect("text");
+    text.trim_start_matches(':').trim_end().parse().unwrap_or_else(|_| panic!("{text}"))
+}
+
 #[test]
 fn a_damaged_directory_is_refused_and_can_be_cut() {
     let scratch = Scratch::new("damage");
@@ -172,6 +238,8 @@ fn commands_about_saving_tell_the_truth() {
     let mut client = server.connect();
     assert_eq!(client.line("CONFIG GET appendonly"), b"*2\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n");
     assert_eq!(client.line("CONFIG GET appendfsync"), b"*2\r\n$11\r\nappendfsync\r\n$8\r\neverysec\r\n");
+    assert!(client.line("CONFIG GET dir").ends_with(format!("{}\r\n", scratch.0.display()).as_bytes()));
+    assert_eq!(client.line("CONFIG GET save"), b"*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
     assert!(client.line("SAVE").starts_with(b"-ERR SAVE would stop all clients"));
     let value = vec![b'x'; MIB];
     for index in 0..3 {
@@ -185,4 +253,24 @@ fn commands_about_saving_tell_the_truth() {
             && info.contains("checkpoint_bytes:31")
             && info.contains("rdb_last_bgsave_status:ok")
     });
+}
+
+#[test]
+fn waitaof_waits_until_what_was_written_is_durable() {
+    let scratch = Scratch::new("waitaof");
+    for mode in ["os", "everysec", "always"] {
+        let mut server = scratch.start(&["--durability", mode]);
+        let mut client = server.connect();
+        assert_eq!(client.line(&format!("SET {mode} 1")), b"+OK\r\n");
+        assert_eq!(client.line("WAITAOF 1 0 0"), b"*2\r\n:1\r\n:0\r\n", "{mode}");
+        assert_eq!(client.line("WAITAOF 0 7 0"), b"*2\r\n:1\r\n:0\r\n", "{mode}");
+        // It does not wait in a transaction.
+        client.send(b"MULTI\r\nSET other 1\r\nWAITAOF 1 0 0\r\nEXEC\r\n");
+        let last = (0..4).map(|_| client.reply()).last().expect("four replies");
+        assert!(last.starts_with(b"*2\r\n+OK\r\n*2\r\n:0\r\n"), "{mode}: {last:?}");
+        server.signal("KILL");
+        server.wait();
+    }
+    let server = scratch.start(&[]);
+    assert_eq!(server.connect().line("EXISTS os everysec always"), b":3\r\n");
 }

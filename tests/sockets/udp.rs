@@ -40,7 +40,7 @@ fn grown(server: &Server, before: &BTreeMap<String, u64>) -> impl Fn(&str) -> u6
 }
 
 /// A raw socket that has been through HELLO.
-struct Raw {
+pub(crate) struct Raw {
     socket: UdpSocket,
     id: u64,
     epoch: u32,
@@ -48,7 +48,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn connect(to: SocketAddr, id: u64) -> Raw {
+    pub(crate) fn connect(to: SocketAddr, id: u64) -> Raw {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any).expect("bind");
         socket.connect(to).expect("connect");
@@ -73,7 +73,7 @@ impl Raw {
         out
     }
 
-    fn ask(&self, bytes: &[u8]) -> (Head, usize) {
+    pub(crate) fn ask(&self, bytes: &[u8]) -> (Head, usize) {
         self.socket.send(bytes).expect("send");
         self.receive()
     }
@@ -84,7 +84,7 @@ impl Raw {
         (frame::decode_datagram(&reply[..len], Direction::Reply).expect("a good one").head, len)
     }
 
-    fn add(&self, sequence: u32) -> Vec<u8> {
+    pub(crate) fn add(&self, sequence: u32) -> Vec<u8> {
         self.frame(Head { argument: 1, ..Head::request(Op::Add, self.id, sequence) }, self.epoch)
     }
 }

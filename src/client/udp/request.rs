@@ -151,7 +151,7 @@ pub enum Outcome {
     /// The server has answered: this happened, exactly once.
     Done(Answer),
     /// The deadline passed, and nothing was changed: a read, or a write that was never sent. `refusal`: what the server
-    /// has answered last, if it has answered: BUSY, or what asks for a new try, again and again.
+    /// has answered last, if it has answered: BUSY, LOADING, or what asks for a new try, again and again.
     TimedOut {
         /// The last answer, if there was one.
         refusal: Option<Status>,

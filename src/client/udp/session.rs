@@ -274,7 +274,8 @@ impl Session {
             }
             let pending = self.pending.swap_remove(at);
             let may_have_run = pending.request.op().is_write() && pending.attempts.count > 0;
-            let refusal = self.refusal.filter(|status| *status == Status::Busy || self.is_set_back());
+            let says_why = |status: &Status| matches!(status, Status::Busy | Status::Loading);
+            let refusal = self.refusal.filter(|status| says_why(status) || self.is_set_back());
             let outcome =
                 if may_have_run { Outcome::Unknown { refusal } } else { Outcome::TimedOut { refusal } };
             self.events.push(Event::Finished { ticket: pending.ticket, outcome });

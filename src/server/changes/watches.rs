@@ -19,6 +19,7 @@ use crate::engine::Flow;
 use crate::limits::RING_BYTES;
 use crate::mutation::{Change, Database, Effect, Revision};
 use crate::reply::{ErrorKind, Part};
+use crate::server::holds::Holds;
 use crate::server::pubsub::{Name, NamePool, PubsubStep};
 use crate::server::{Server, Source};
 use crate::store::Store;
@@ -268,7 +269,8 @@ impl Server {
         }
         self.engine.meter.charge(1);
         let mut text = std::mem::take(&mut self.changes.watches.text);
-        let found = self.changes.watches.step(row, &self.engine.store, &mut text);
+        let Server { changes, engine, holds, .. } = self;
+        let found = changes.watches.step(row, (&engine.store, holds.as_ref()), &mut text);
         let moved = match found {
             Found::End => false,
             Found::Other => true,
@@ -301,10 +303,14 @@ impl Server {
 
 impl Watches {
     /// Moves a watch past the next change, which is encoded if it is for it.
-    fn step(&mut self, row: usize, store: &Store, text: &mut Vec<u8>) -> Found {
+    /// Where replies wait for the disk, so do changes.
+    fn step(&mut self, row: usize, (store, holds): (&Store, Option<&Holds>), text: &mut Vec<u8>) -> Found {
         let Watches { rows, names, .. } = self;
         let watch = &mut rows[row];
         let (change, next) = match store.feed_at(watch.position) {
+            Ok(Some((change, _))) if holds.is_some_and(|holds| !holds.is_durable(change.revision)) => {
+                return Found::End;
+            }
             Ok(Some(found)) => found,
             Ok(None) => return Found::End,
             Err(Compacted { floor }) => return Found::Compacted(floor),

@@ -99,6 +99,10 @@ byte_enum! {
         Busy = 12, "BUSY";
         /// A password is set and the tag is missing, or the other way round.
         Denied = 13, "DENIED";
+        /// A write, and the disk that keeps what is written has failed; nothing was changed.
+        Misconf = 14, "MISCONF";
+        /// The server still loads what it has kept; nothing was run. Ask again.
+        Loading = 15, "LOADING";
     }
 }
 
@@ -114,6 +118,22 @@ impl Status {
                 | Status::IdReused
                 | Status::Busy
                 | Status::Denied
+                | Status::Loading
+        )
+    }
+
+    /// Whether it says something of a key, as it is or as it was changed.
+    #[must_use]
+    pub const fn tells_of_a_key(self) -> bool {
+        matches!(
+            self,
+            Status::Ok
+                | Status::NotFound
+                | Status::NotMet
+                | Status::WrongType
+                | Status::Full
+                | Status::TooLarge
+                | Status::UseTcp
         )
     }
 }

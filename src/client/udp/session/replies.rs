@@ -69,6 +69,8 @@ impl Session {
             }
             Status::Challenge => self.lose_session(Status::WrongEpoch, now),
             Status::WrongEpoch | Status::StaleSession => self.lose_session(status, now),
+            // The next attempt comes when it is due.
+            Status::Loading => self.refusal = Some(status),
             _ => {
                 (self.setbacks, self.refusal) = (0, None);
                 if self.phase == Phase::Open {

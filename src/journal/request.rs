@@ -1,4 +1,4 @@
-//! What travels between the loop and the disk: buffers with frames in them, jobs one way, reports the other.
+//! What travels between the loop and the disk: buffers with frames in them, requests one way, reports the other.
 
 use super::frame::{FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FileHeader, FrameHead};
 use super::manifest::Manifest;
@@ -60,9 +60,9 @@ impl Buffer {
     }
 }
 
-/// What the disk is to do; jobs are done in order.
+/// What the disk is to do; requests are done in order.
 #[derive(Debug)]
-pub enum Job {
+pub enum Request {
     /// Write a frame behind the others of the journal.
     Append { buffer: Buffer, sync: bool },
     /// Make durable what is written of the journal.
@@ -79,9 +79,9 @@ pub enum Job {
     Stop,
 }
 
-/// Which job a report is of.
+/// Which request a report is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobKind {
+pub enum RequestKind {
     Append,
     Sync,
     Rotate,
@@ -98,11 +98,11 @@ pub struct DiskError {
     pub error: io::Error,
 }
 
-/// What became of a job.
+/// What became of a request.
 #[derive(Debug)]
 pub struct Report {
-    pub kind: JobKind,
-    /// The job's buffer, to be used again.
+    pub kind: RequestKind,
+    /// The request's buffer, to be used again.
     pub buffer: Option<Buffer>,
     /// Every group of changes up to this revision is durable in the journal; of the files that are not broken.
     pub durable: Option<Revision>,
