@@ -24,6 +24,7 @@ struct Config {
     encode_depth_max: Cell<usize>,
     decode_depth_max: Cell<usize>,
     digits: Cell<usize>,
+    invalid: Cell<InvalidNumbers>,
 }
 
 pub(super) fn library(lua: &Lua, limits: &Rc<Limits>) -> Result<Table> {
@@ -35,6 +36,7 @@ pub(super) fn library(lua: &Lua, limits: &Rc<Limits>) -> Result<Table> {
         encode_depth_max: Cell::new(DEPTH_MAX),
         decode_depth_max: Cell::new(DEPTH_MAX),
         digits: Cell::new(14),
+        invalid: Cell::new(InvalidNumbers::Refuse),
     });
     let own = Rc::clone(&config);
     library.function("encode", move |args, limits| {
@@ -70,16 +72,56 @@ pub(super) fn library(lua: &Lua, limits: &Rc<Limits>) -> Result<Table> {
     library.function("encode_max_depth", move |args, _| bounded(args, &own.encode_depth_max, DEPTH_MAX))?;
     let own = Rc::clone(&config);
     library.function("decode_max_depth", move |args, _| bounded(args, &own.decode_depth_max, DEPTH_MAX))?;
-    library.function("encode_number_precision", move |args, _| bounded(args, &config.digits, 17))?;
-    // What is always so here.
+    let own = Rc::clone(&config);
+    library.function("encode_number_precision", move |args, _| bounded(args, &own.digits, 17))?;
+    library.function("encode_invalid_numbers", move |args, _| {
+        if let Some(asked) = InvalidNumbers::of(args)? {
+            config.invalid.set(asked);
+        }
+        match config.invalid.get() {
+            InvalidNumbers::Refuse => one(Value::Boolean(false)),
+            InvalidNumbers::Write => one(Value::Boolean(true)),
+            InvalidNumbers::Null => one_string(args.lua, b"null"),
+        }
+    })?;
+    library.function("decode_invalid_numbers", |args, _| match args.get(0) {
+        Some(Value::Boolean(false)) => Err(args.error("decode_invalid_numbers cannot be turned off")),
+        _ => one(Value::Boolean(true)),
+    })?;
+    // Nothing that a script could see.
     library.function("encode_keep_buffer", |_, _| one(Value::Boolean(true)))?;
-    library.function("encode_invalid_numbers", |_, _| one(Value::Boolean(false)))?;
-    library.function("decode_invalid_numbers", |_, _| one(Value::Boolean(true)))?;
     let table = &library.table;
     table.raw_set("null", Value::NULL)?;
     table.raw_set("_NAME", "cjson")?;
     table.raw_set("_VERSION", "2.1.0")?;
     Ok(library.table)
+}
+
+/// What becomes of numbers that JSON has not.
+#[derive(Clone, Copy)]
+enum InvalidNumbers {
+    Refuse,
+    Write,
+    Null,
+}
+
+impl InvalidNumbers {
+    /// What the first argument asks for, if there is one.
+    fn of(args: &Arguments<'_>) -> Result<Option<InvalidNumbers>> {
+        if args.is_none_or_nil(0) {
+            return Ok(None);
+        }
+        if let Some(Value::Boolean(write)) = args.get(0) {
+            return Ok(Some(if *write { InvalidNumbers::Write } else { InvalidNumbers::Refuse }));
+        }
+        let word = args.string(0)?;
+        match &*word.as_bytes() {
+            b"off" => Ok(Some(InvalidNumbers::Refuse)),
+            b"on" => Ok(Some(InvalidNumbers::Write)),
+            b"null" => Ok(Some(InvalidNumbers::Null)),
+            _ => Err(args.argument_error(0, "invalid option")),
+        }
+    }
 }
 
 /// Gets a setting and changes it if the first argument says so, to 1..=`most`.
@@ -121,7 +163,16 @@ impl Encoder<'_, '_> {
 
     fn number(&mut self, number: f64) -> Result<()> {
         if !number.is_finite() {
-            return Err(self.args.error("Cannot serialise number: must not be NaN or Inf"));
+            return match self.config.invalid.get() {
+                InvalidNumbers::Refuse => {
+                    Err(self.args.error("Cannot serialise number: must not be NaN or Inf"))
+                }
+                InvalidNumbers::Null => Ok(self.out.extend(b"null")?),
+                InvalidNumbers::Write if number.is_nan() => Ok(self.out.extend(b"nan")?),
+                InvalidNumbers::Write => {
+                    Ok(self.out.extend(if number > 0.0 { b"inf".as_slice() } else { b"-inf" })?)
+                }
+            };
         }
         Ok(self.out.extend(general(number, self.config.digits.get()).as_bytes())?)
     }

@@ -17,6 +17,27 @@ fn json_goes_both_ways() {
 }
 
 #[test]
+fn json_writes_invalid_numbers_as_it_is_told() {
+    let mut bench = bench();
+    let script = "local shown = tostring(cjson.encode_invalid_numbers(%)) \
+                  local ok, text = pcall(cjson.encode, {0/0, 1/0, -1/0}) return {shown, tostring(ok and text)}";
+    for (setting, shown, text) in [
+        ("", "false", "false"),
+        ("true", "true", "[nan,inf,-inf]"),
+        ("'null'", "null", "[null,null,null]"),
+        // It stays until the scripts are flushed.
+        ("", "null", "[null,null,null]"),
+        ("'off'", "false", "false"),
+    ] {
+        let reply = eval(&mut bench, &script.replace('%', setting));
+        let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+        assert_eq!(reply, format!("*2\r\n{}{}", bulk(shown), bulk(text)), "{setting}");
+    }
+    assert!(eval(&mut bench, "return cjson.encode_invalid_numbers('maybe')").contains("invalid option"));
+    assert!(eval(&mut bench, "return cjson.decode_invalid_numbers(false)").contains("cannot be turned off"));
+}
+
+#[test]
 fn json_ends_deep_values_and_long_texts_with_errors() {
     let mut bench = bench();
     let deep = "local t = {} for i = 1, 2000 do t = {t} end return cjson.encode(t)";
