@@ -85,7 +85,7 @@ const fn same(
     Parameter { name, get, setting: Setting::Same(meaning) }
 }
 
-static PARAMETERS: [Parameter; 23] = [
+static PARAMETERS: [Parameter; 26] = [
     same("appendonly", word, |engine, text| {
         text.write_str(if engine.options.data_dir.is_some() { "yes" } else { "no" })
     }),
@@ -96,6 +96,7 @@ static PARAMETERS: [Parameter; 23] = [
             Durability::Os => "no",
         })
     }),
+    same("busy-reply-threshold", word, script_time_ms),
     fixed("bind", |engine, text| write!(text, "{}", engine.options.tcp.ip())),
     fixed("dir", |engine, text| match &engine.options.data_dir {
         Some(path) => write!(text, "{}", path.display()),
@@ -106,11 +107,14 @@ static PARAMETERS: [Parameter; 23] = [
         text.write_str(if engine.options.debug_commands { "yes" } else { "no" })
     }),
     fixed("io-threads", |_, text| text.write_str("1")),
+    // No latency is recorded but what INFO and the metrics show.
+    same("latency-monitor-threshold", word, |_, text| text.write_str("0")),
     Parameter {
         name: "loglevel",
         get: |engine, text| text.write_str(engine.runtime.log_level.name()),
         setting: Setting::LogLevel,
     },
+    same("lua-time-limit", word, script_time_ms),
     Parameter {
         name: "maxclients",
         get: |engine, text| write!(text, "{}", engine.runtime.max_clients),
@@ -178,6 +182,11 @@ static PARAMETERS: [Parameter; 23] = [
     }),
     fixed("unixsocket", |_, _| Ok(())),
 ];
+
+/// Redis has two names for it. Here it ends a script, where Redis begins to answer others with an error.
+fn script_time_ms(engine: &Engine, text: &mut String) -> std::fmt::Result {
+    write!(text, "{}", engine.options.script_time.as_millis())
+}
 
 impl Engine {
     /// Redis's name for what happens when memory is full.
@@ -291,9 +300,11 @@ fn assign(
         }
         Setting::Memory => {
             let max = engine.options.memory_bytes;
-            let bytes = memory(value)
-                .filter(|bytes| (1..=max).contains(bytes))
-                .ok_or(ErrorKind::ConfigNotBetween.with(name, Part::Integer(1), Part::Number(max)))?;
+            // 0 is Redis's word for no limit; here it is what was reserved.
+            let asked = memory(value)
+                .filter(|bytes| (0..=max).contains(bytes))
+                .ok_or(ErrorKind::ConfigNotBetween.with(name, Part::Integer(0), Part::Number(max)))?;
+            let bytes = if asked == 0 { max } else { asked };
             if apply {
                 engine.runtime.memory_bytes = bytes;
                 engine.store.withhold(max - bytes);

@@ -242,7 +242,7 @@ fn cases(verb: &str) -> &'static [&'static str] {
             "CONFIG SET timeout 0",
             "CONFIG SET appendonly no",
             "CONFIG SET maxmemory 1gb",
-            "!CONFIG SET maxmemory 0",
+            "!CONFIG SET maxmemory much",
             "!CONFIG SET none 1",
         ],
         "config|resetstat" => &["CONFIG RESETSTAT"],

@@ -120,12 +120,17 @@ fn config_is_set_whole_or_not_at_all() {
         assert!(bench.run("INFO memory").contains(&format!("\r\nmaxmemory:{bytes}\r\n")), "{bytes}");
         assert_eq!(bench.run("SET key value").starts_with("-OOM"), bytes == 1, "{bytes}");
         bench.run("DEL key");
+        // Clients give back what they took by Redis's word for no limit.
+        assert_eq!(bench.run("CONFIG SET maxmemory 0"), "+OK\r\n");
+        assert!(bench.run("INFO memory").contains(&format!("\r\nmaxmemory:{all}\r\n")), "{bytes}");
+        assert_eq!(bench.run("SET key value"), "+OK\r\n");
+        bench.run("DEL key");
     }
-    for value in ["0", "1tb", "-1", "5x", "much"] {
+    for value in ["1tb", "-1", "5x", "much"] {
         let reply = bench.run(&format!("CONFIG SET maxmemory {value}"));
         assert_eq!(
             reply,
-            format!("{failed} 'maxmemory') - argument must be between 1 and {all} inclusive\r\n")
+            format!("{failed} 'maxmemory') - argument must be between 0 and {all} inclusive\r\n")
         );
     }
     let reply = bench.run("CONFIG SET maxclients 20000");
@@ -134,7 +139,7 @@ fn config_is_set_whole_or_not_at_all() {
     assert_eq!(reply, format!("{failed} 'port') - can't set immutable config\r\n"));
     assert_eq!(bench.run("CONFIG SET loglevel DEBUG"), "+OK\r\n");
     assert_eq!(bench.run("CONFIG GET loglevel"), "*2\r\n$8\r\nloglevel\r\n$5\r\ndebug\r\n");
-    assert!(bench.run("CONFIG GET *").starts_with("*46\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"));
+    assert!(bench.run("CONFIG GET *").starts_with("*52\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"));
 }
 
 #[test]
