@@ -249,7 +249,11 @@ fn answer<'a>(
             let kept = if outcome.wrote { "; what it wrote is kept" } else { "; it had written nothing" };
             let name = String::from_utf8_lossy(&name);
             let spent_ms = vm.limits.spent_us() / 1_000;
-            log::warn!("script {name} of client {} was ended after {spent_ms} ms{kept}", call.session.id);
+            let (client_id, wrote) = (call.session.id, outcome.wrote);
+            log::warn!(
+                script = name, client_id, spent_ms, wrote;
+                "script {name} of client {client_id} was ended after {spent_ms} ms{kept}",
+            );
             let limit_ms = call.engine.options.script_time.as_millis() as u64;
             return Err(kind.with(Part::Number(limit_ms), Part::Bytes(b""), Part::Bytes(b"")));
         }
