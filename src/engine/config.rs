@@ -307,7 +307,9 @@ fn assign(
             let bytes = if asked == 0 { max } else { asked };
             if apply {
                 engine.runtime.memory_bytes = bytes;
-                engine.store.withhold(max - bytes);
+                // The store gives up as large a part of its share, so that what INFO shows as used stays what it is.
+                let store_bytes = u128::from(engine.store.memory().limit);
+                engine.store.withhold((store_bytes * u128::from(max - bytes) / u128::from(max)) as u64);
             }
         }
         Setting::KeyEvents => {

@@ -126,6 +126,20 @@ fn config_is_set_whole_or_not_at_all() {
         assert_eq!(bench.run("SET key value"), "+OK\r\n");
         bench.run("DEL key");
     }
+    // What is used stays what it is, but for the few segments in reserve, and half of it is left where the limit is half.
+    (0..200).for_each(|n| drop(bench.run_args(&[b"SET", format!("k{n}").as_bytes(), &[7; 5000]])));
+    let used = |bench: &mut Bench| {
+        let info = bench.run("INFO memory");
+        let (_, rest) = info.split_once("used_memory:").unwrap();
+        rest.split_once("\r\n").unwrap().0.parse::<u64>().unwrap()
+    };
+    let before = used(&mut bench);
+    assert_eq!(bench.run(&format!("CONFIG SET maxmemory {}", all / 2)), "+OK\r\n");
+    let after = used(&mut bench);
+    assert!((before * 8 / 10..before * 12 / 10).contains(&after), "{before} {after}");
+    assert_eq!(bench.run("SET key value"), "+OK\r\n");
+    bench.run("FLUSHALL");
+    bench.run("CONFIG SET maxmemory 0");
     for value in ["1tb", "-1", "5x", "much"] {
         let reply = bench.run(&format!("CONFIG SET maxmemory {value}"));
         assert_eq!(
