@@ -93,6 +93,7 @@
 //! | [`command`], [`reply`] | ONE table of verbs, ONE table of errors; COMMAND, counters and README follow them |
 //! | [`store`] | the pool, records, index, expiry, cleaning, eviction, large values, the change feed |
 //! | [`journal`] | what a server remembers over a restart: frames, checkpoints, the way back |
+//! | [`rdb`] | files of Redis and Valkey, read to import them, written to export to them |
 //! | [`metrics`], [`engine`] | what is counted; typed operations on keys, the gate before them, commands |
 //! | [`frames`] | frames at the server: cookies, sessions, at most once |
 //! | [`connection`], [`server`] | one connection's state; all of them, with transactions, limits and back-pressure |
@@ -189,6 +190,9 @@ pub mod mutation;
 pub mod net;
 #[cfg(any(all(test, feature = "server"), feature = "sim"))]
 mod random;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod rdb;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod reply;

@@ -10,12 +10,14 @@
 //! | `server` | what clients send, take and leave, datagrams, time | every reply is well-formed; nobody is amplified; nothing leaks |
 //! | `patterns` | a glob pattern and a text; a line | as a slow matcher and a plain splitter say |
 //! | `reply` | what a server says to a client, in pieces | the pieces change nothing; the memory taken has its bound |
+//! | `rdb` | a file of Redis | it is read or refused; what was read is written and read again |
 //! | `admin` | an HTTP request in pieces | a reply that is whole, with the length that it says |
 #![allow(clippy::missing_panics_doc, reason = "panicking is how a body says what it found")]
 
 pub mod admin;
 pub mod frame;
 pub mod patterns;
+pub mod rdb;
 pub mod reply;
 pub mod resp;
 pub mod ring;
@@ -27,7 +29,7 @@ pub mod store;
 pub type Body = fn(&[u8]);
 
 /// Every target with its body.
-pub const TARGETS: [(&str, Body); 8] = [
+pub const TARGETS: [(&str, Body); 9] = [
     ("ring", ring::run),
     ("resp", resp::run),
     ("frame", frame::run),
@@ -35,5 +37,6 @@ pub const TARGETS: [(&str, Body); 8] = [
     ("server", server::run),
     ("patterns", patterns::run),
     ("reply", reply::run),
+    ("rdb", rdb::run),
     ("admin", admin::run),
 ];

@@ -12,6 +12,7 @@
 //! | `call.rs` | `call`: any command, and how replies are shown |
 //! | `interactive.rs`, `editor.rs` | `cli`: a prompt, with history and completion |
 //! | `healthcheck.rs` | `healthcheck` |
+//! | `import.rs`, `export.rs` | `import` from files of Redis and Valkey, `export` to them |
 //! | `check.rs` | `check`: whether a data directory can be loaded |
 //! | `bench/` | `bench`: a load generator |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
@@ -39,7 +40,9 @@ mod demo;
 #[cfg(feature = "repl")]
 mod editor;
 mod environment;
+mod export;
 mod healthcheck;
+mod import;
 mod interactive;
 mod listen;
 mod log_limit;
@@ -191,6 +194,8 @@ Examples:
     Demo,
     Simulate(simulate::SimulateArgs),
     Check(check::CheckArgs),
+    Import(import::ImportArgs),
+    Export(export::ExportArgs),
     /// Show the effective configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -271,6 +276,8 @@ fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Fail
         Command::Demo => demo::run(out),
         Command::Simulate(args) => args.run(out),
         Command::Check(args) => args.run(out),
+        Command::Import(args) => args.run(out),
+        Command::Export(args) => args.run(out),
         Command::Config(config::ConfigCommand::Print(args)) => args.run(matches, out),
         Command::Man { dir } => man::run(Cli::command(), dir.as_deref(), out),
         Command::Bench(args) => args.run(out),

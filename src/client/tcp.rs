@@ -3,6 +3,9 @@
 //! A command is whole only with its last byte. So a call that fails while its request is being written has not run,
 //! and one that fails afterwards may have: that instant divides [`Error::Lost`] from [`Error::OutcomeUnknown`].
 
+#[cfg(feature = "cli")]
+mod pipeline;
+
 use std::{
     fmt,
     io::{self, Read, Write},

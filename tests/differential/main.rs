@@ -15,6 +15,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod grammar;
+mod import;
 
 use common::{Client, Server, reply_len, show};
 use grammar::{Step, Tolerance, steps};
