@@ -4,8 +4,8 @@
 
 /// Bytes of the longest `i64` or `u64` in decimal.
 pub const INTEGER_BYTES_MAX: usize = 20;
-/// Bytes of the longest number that [`write_f64`] writes: 309 digits before the point, or 17 behind it, and a sign.
-pub const FLOAT_BYTES_MAX: usize = 352;
+/// Room for the longest number that [`write_double`] writes: sign, 17 digits, point and exponent.
+pub const FLOAT_BYTES_MAX: usize = 32;
 
 /// Two digits for each of 0..100.
 const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
@@ -81,33 +81,12 @@ pub fn write_i64(value: i64, buffer: &mut [u8; INTEGER_BYTES_MAX]) -> &[u8] {
 }
 
 /// A finite or infinite number as `strtold` takes it, but without blanks before or after it and no NaN: decimal with
-/// an optional sign, point and exponent, or `inf`/`infinity` in any case. Not hexadecimal.
+/// an optional sign, point and exponent, or `inf`/`infinity` in any case..
 #[must_use]
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let value: f64 = text.parse().ok()?;
     (!value.is_nan()).then_some(value)
-}
-
-/// Writes a finite number into `buffer` the way INCRBYFLOAT answers it: without an exponent, at most 17 digits
-/// behind the point, no zeros at the end; the shortest text that reads back as the same number where 17 digits behind
-/// the point suffice for that.
-pub fn write_f64(value: f64, buffer: &mut [u8; FLOAT_BYTES_MAX]) -> &[u8] {
-    // Adding 0 turns a negative zero into a positive one.
-    let value = value + 0.0;
-    let len = print(buffer, format_args!("{value}"));
-    let decimals = buffer[..len].iter().position(|byte| *byte == b'.').map_or(0, |point| len - point - 1);
-    if decimals <= 17 {
-        return &buffer[..len];
-    }
-    let mut len = print(buffer, format_args!("{value:.17}"));
-    while buffer[len - 1] == b'0' {
-        len -= 1;
-    }
-    if buffer[len - 1] == b'.' {
-        len -= 1;
-    }
-    if &buffer[..len] == b"-0" { b"0" } else { &buffer[..len] }
 }
 
 /// Writes a number into `buffer` the way RESP3's doubles are spelt: the shortest text that reads back the same, with an

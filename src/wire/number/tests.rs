@@ -58,31 +58,6 @@ fn every_length_is_written() {
 }
 
 #[test]
-fn floats_as_incrbyfloat_answers_them() {
-    for (value, text) in [
-        (0.0, "0"),
-        (-0.0, "0"),
-        (3.0, "3"),
-        (10.5, "10.5"),
-        (-5200.25, "-5200.25"),
-        (1e20, "100000000000000000000"),
-        (1e-17, "0.00000000000000001"),
-        (1e-30, "0"),
-        (-1e-30, "0"),
-        (0.1, "0.1"),
-        (1_234_567_890.1, "1234567890.1"),
-        (1.1000000000000003, "1.1000000000000003"),
-        (0.30000000000000004, "0.30000000000000004"),
-    ] {
-        assert_eq!(write_f64(value, &mut [0; FLOAT_BYTES_MAX]), text.as_bytes(), "{value}");
-    }
-    for extreme in [f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324] {
-        assert!(!write_f64(extreme, &mut [0; FLOAT_BYTES_MAX]).is_empty());
-    }
-    assert_eq!(parse_f64(write_f64(f64::MIN, &mut [0; FLOAT_BYTES_MAX])), Some(f64::MIN));
-}
-
-#[test]
 fn floats_are_read_strictly() {
     for (text, value) in [
         ("3.0e3", 3000.0),
