@@ -19,6 +19,9 @@
 //! the large values that they pin, as long as half of either is free. When neither side can move any more, the write time
 //! limit ends it.
 //!
+//! What a connection may soak up, and a stranger's 32 KiB, depend on what others hold: who had to stop for that is looked at
+//! again when buffers have come back.
+//!
 //! **Out of memory.** A connection that needs a buffer and finds none is *starved*: nothing is read (or run) for it until
 //! memory comes back. The last sixteenth of the input arena is for the shortest buffers, which a short command needs;
 //! what is between that and three quarters, for one long command at a time, so that many half-sent ones cannot block
@@ -57,6 +60,9 @@ const UNAUTHENTICATED_BYTES_MAX: usize = 2 * RING_BYTES;
 pub(super) struct Starved {
     input: WakeQueue,
     output: WakeQueue,
+    /// Connections that could be read on if others held less.
+    crowded: WakeQueue,
+    crowded_returns_seen: u64,
     /// How many buffers each arena had got back when its queue was last looked at.
     returns_seen: [u64; 2],
     /// When stalled connections are looked for next.
@@ -73,6 +79,8 @@ impl Starved {
         Starved {
             input: WakeQueue::new(max_clients),
             output: WakeQueue::new(max_clients),
+            crowded: WakeQueue::new(max_clients),
+            crowded_returns_seen: 0,
             returns_seen: [0; 2],
             check_at: None,
             is_recent: [false; 2],
@@ -156,6 +164,25 @@ impl Server {
             return false;
         }
         connection.body().is_some() || connection.input.len() < self.input_bytes_max(connection)
+    }
+
+    /// What a connection may hold of its input depends on what others hold of theirs. One that has as much as it may just
+    /// now is read on when they hold less, though nothing else wakes it.
+    pub(super) fn note_crowded(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get(id) else { return };
+        let (used, all) = (self.input.used(), self.input.capacity());
+        // What it may have at best, whether or not it has something to run first: after that nothing else may wake it.
+        let (is_crowded, at_best) = match connection.session.authenticated {
+            true => (used > all / 2, soak_share(&self.input)),
+            false => (used > all / 4, UNAUTHENTICATED_BYTES_MAX),
+        };
+        let is_receiving = connection.readiness.starved.is_none() && connection.end_reason.is_none();
+        if is_crowded && is_receiving && connection.input.len() < at_best {
+            if self.starved.crowded.is_empty() {
+                self.starved.crowded_returns_seen = self.input.returns();
+            }
+            self.starved.crowded.push(id.index);
+        }
     }
 
     /// Gives the ring of a connection that has nothing under way a buffer of the usual length: what nearly every request
@@ -289,6 +316,7 @@ impl Server {
     /// Has starved connections looked at again where buffers have come back since they starved: as many as there may be
     /// memory for.
     pub(super) fn wake_starved(&mut self) {
+        self.wake_crowded();
         for (kind, unit_bytes) in [(BufferKind::Input, BUFFER_UNIT_BYTES), (BufferKind::Output, RING_BYTES)] {
             let Server { input, output, starved, connections, wake_queue, .. } = self;
             let arena = if kind == BufferKind::Input { &*input } else { &*output };
@@ -304,6 +332,21 @@ impl Server {
                     wake_queue.push(slot);
                 }
             }
+        }
+    }
+
+    /// Has crowded connections looked at again where input buffers have come back, half of the arena is free, and a usual
+    /// ring for each fits into that.
+    fn wake_crowded(&mut self) {
+        let Server { input, starved, wake_queue, .. } = self;
+        if starved.crowded.is_empty() || starved.crowded_returns_seen == input.returns() {
+            return;
+        }
+        starved.crowded_returns_seen = input.returns();
+        let Some(spare) = (input.capacity() / 2).checked_sub(input.used()) else { return };
+        for _ in 0..(spare / RING_BYTES).max(1) {
+            let Some(slot) = starved.crowded.pop() else { return };
+            wake_queue.push(slot);
         }
     }
 

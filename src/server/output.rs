@@ -119,8 +119,17 @@ impl Server {
         self.update_deadline(id, now.monotonic);
     }
 
-    /// Whether there is anything to do for this connection before its socket says something new.
-    pub fn can_go_on(&self, id: ConnectionId, socket: Socket) -> bool {
+    /// Whether there is anything to do for this connection before its socket says something new. One that stops for what
+    /// others hold is [woken](Server::poll_wake) when they hold less.
+    pub fn can_go_on(&mut self, id: ConnectionId, socket: Socket) -> bool {
+        let goes_on = self.goes_on(id, socket);
+        if socket.readable && !goes_on {
+            self.note_crowded(id);
+        }
+        goes_on
+    }
+
+    pub(crate) fn goes_on(&self, id: ConnectionId, socket: Socket) -> bool {
         let Some(connection) = self.get(id) else { return false };
         let waiting = !connection.output.is_empty() && self.sendable(id.index) > 0;
         if waiting && socket.writable {

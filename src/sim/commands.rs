@@ -258,10 +258,10 @@ fn bulk(value: Option<&[u8]>) -> Reply {
     value.map_or(Reply::Null, |value| Reply::Bulk(value.to_vec()))
 }
 
-/// Whether this is what the server says of a command that was begun and not finished in time, before it closes the
-/// connection; it answers none of the commands before.
+/// Whether this is what the server says of a command that was begun and not finished in time, or of a client that was not
+/// authenticated in time, before it closes the connection; it answers none of the commands before.
 pub fn is_last_word(reply: &Reply) -> bool {
-    matches!(reply, Reply::Error { text, .. } if text.contains("begun and not finished"))
+    matches!(reply, Reply::Error { text, .. } if text.contains("not finished"))
 }
 
 /// `+OK`.

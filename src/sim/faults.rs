@@ -83,6 +83,35 @@ faults! {
     ClockForward = "clock-forward", [0, 0, 1_000, 5_000];
     /// The wall clock is set back.
     ClockBack = "clock-back", [0, 0, 0, 1_000];
+    /// A client connects and says nothing.
+    Silent = "silent", [0, 0, 1_000, 5_000];
+    /// A client sends the beginning of a long command and stays.
+    HalfSent = "half-sent", [0, 0, 1_000, 20_000];
+    /// A client asks for much and reads nothing.
+    Deaf = "deaf", [0, 0, 1_000, 10_000];
+    /// A client fills a transaction, or watches many keys, and never ends it.
+    OpenTransaction = "open-transaction", [0, 0, 1_000, 10_000];
+    /// A client sends all but the end of a value and resets.
+    AbandonedUpload = "abandoned-upload", [0, 0, 1_000, 10_000];
+    /// A client asks for patterns that are laborious to match.
+    Patterns = "patterns", [0, 0, 500, 2_000];
+    /// A client sends commands of thousands of arguments.
+    ManyArguments = "many-arguments", [0, 0, 500, 2_000];
+    /// A client sends bytes that mean nothing.
+    Garbage = "garbage", [0, 0, 1_000, 5_000];
+    /// A client sends an unknown command with a long argument.
+    UnknownCommand = "unknown-command", [0, 0, 1_000, 5_000];
+    /// A client guesses passwords.
+    Guesses = "guesses", [0, 0, 1_000, 5_000];
+}
+
+impl Fault {
+    /// Those that are clients which come besides, of the sorts that [`hostile`](super::hostile) knows.
+    pub(super) const HOSTILE: &[Fault] = Fault::ALL.split_at(Fault::Silent as usize).1;
+
+    fn is_hostile(self) -> bool {
+        self as usize >= Fault::Silent as usize
+    }
 }
 
 /// How often each fault happens in one run, and how often it has.
@@ -90,20 +119,53 @@ faults! {
 pub struct Faults {
     millionths: [u32; Fault::ALL.len()],
     random: Random,
-    /// Times that each was injected.
-    pub injected: [u64; Fault::ALL.len()],
+    /// Of hostile clients: a seed without them means what it would if there were none.
+    pub hostile: Random,
+    pub injected: Injected,
+}
+
+/// Times that each fault was injected.
+#[derive(Clone, Copy, Debug)]
+pub struct Injected([u64; Fault::ALL.len()]);
+
+impl Default for Injected {
+    fn default() -> Injected {
+        Injected([0; Fault::ALL.len()])
+    }
+}
+
+impl Injected {
+    /// Times that this one was.
+    #[must_use]
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Injected) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
 }
 
 impl Faults {
     /// Draws the probabilities; those in `without` are zero, and everything else is as it would be with them.
     pub fn draw(random: &mut Random, without: &[Fault]) -> Faults {
+        let mut hostile = Random(!random.0);
         let mut faults = Faults {
             millionths: [0; Fault::ALL.len()],
             random: random.split(),
-            injected: [0; Fault::ALL.len()],
+            hostile: hostile.split(),
+            injected: Injected::default(),
         };
+        // Half of the seeds have no hostile clients.
+        let come = hostile.below(2) == 1;
         for fault in Fault::ALL {
-            let drawn = random.pick(fault.choices());
+            let drawn = match fault.is_hostile() {
+                true => hostile.pick(fault.choices()) * u32::from(come),
+                false => random.pick(fault.choices()),
+            };
             faults.millionths[*fault as usize] = if without.contains(fault) { 0 } else { drawn };
         }
         faults
@@ -112,12 +174,13 @@ impl Faults {
     /// Whether this fault happens now. The caller injects it, and says so by [`Faults::count`] if that came off.
     pub fn strikes(&mut self, fault: Fault) -> bool {
         let millionths = self.millionths[fault as usize];
-        self.random.happens(millionths)
+        let random = if fault.is_hostile() { &mut self.hostile } else { &mut self.random };
+        random.happens(millionths)
     }
 
     /// Counts one that was injected.
     pub fn count(&mut self, fault: Fault) {
-        self.injected[fault as usize] += 1;
+        self.injected.0[fault as usize] += 1;
     }
 
     /// From now on nothing goes wrong any more.

@@ -1,6 +1,7 @@
 //! A TCP connection of the simulated world: what lies at either end of it, and what is awaited.
 
 use super::commands::Command;
+use super::faults::Fault;
 use super::peer::Peer;
 use crate::client::Reply;
 use crate::connection::ConnectionId;
@@ -12,6 +13,11 @@ pub enum Owner {
     Tcp(usize),
     /// Speaks frames.
     Rogue,
+    /// Came to do harm; a stranger has not said the password.
+    Hostile {
+        sort: Fault,
+        is_stranger: bool,
+    },
 }
 
 /// A connection.

@@ -5,6 +5,7 @@
 //!  UDP clients ──▶ network ──▶ ┌────────┐ ──▶ network ──▶ UDP clients      client::Session, as shipped
 //!  TCP clients ──▶ links   ──▶ │ Server │ ──▶ links   ──▶ TCP clients      the client's encoder and reply reader
 //!  a rogue     ──▶ both    ──▶ └───┬────┘ ──▶ both    ──▶ the rogue        frames that keep no rules
+//!  hostile ones ─▶ links   ──▶     │                                      whatever costs the others most
 //!                                  │ answers, changes that the store published
 //!        what was asked ──▶ frames, model                what was answered ──▶ history ──▶ checker
 //! ```
@@ -21,7 +22,7 @@
 //! | `faults`, `clock` | what goes wrong and how often; time and what is to happen |
 //! | `node` | the one place that knows how a server is called |
 //! | `packet`, `link` | datagrams on their way; TCP connections |
-//! | `udp_client`, `tcp_client`, `rogue`, `workload` | who asks, and for what |
+//! | `udp_client`, `tcp_client`, `rogue`, `hostile`, `workload` | who asks, and for what |
 //! | `model`, `commands`, `peer`, `frames` | what must be answered and changed |
 //! | `history`, `state`, `witness`, `checker` | what clients were answered, and whether that can be |
 //! | `world` | the loop, and in the files below it what each event does |
@@ -38,6 +39,7 @@ mod faults;
 mod follower;
 mod frames;
 mod history;
+mod hostile;
 mod link;
 mod model;
 mod node;
@@ -56,7 +58,7 @@ mod workload;
 mod world;
 
 pub use acknowledged::{Acknowledged, run as run_acknowledged};
-pub use faults::Fault;
+pub use faults::{Fault, Injected};
 pub use remember::{Remembered, run as run_journal};
 pub use report::Report;
 pub use shrink::{Failure, shrink};

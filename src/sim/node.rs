@@ -4,7 +4,7 @@
 use super::follower::{Follower, bytes_of, published_bytes};
 use super::violation::{Violation, violation};
 use crate::config::ServerOptions;
-use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::frames::{self, FrameServer, counters::Counters, sessions::Sessions};
 use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, KIB, MIB};
@@ -319,7 +319,7 @@ impl Node {
     }
 
     /// Whether the connection is to be looked at again before its socket says something new.
-    pub fn can_go_on(&self, id: ConnectionId, socket: Socket) -> bool {
+    pub fn can_go_on(&mut self, id: ConnectionId, socket: Socket) -> bool {
         self.server.can_go_on(id, socket)
     }
 
@@ -331,7 +331,23 @@ impl Node {
     /// Whether the server waits for nothing but this connection's next bytes.
     pub fn wants_input(&self, id: ConnectionId) -> bool {
         let socket = Socket { readable: true, writable: false, sent_any: false };
-        self.server.can_go_on(id, socket) && !self.server.is_finished(id)
+        // One that has something to run, and may not, is looked at again when it may; then it is read on.
+        let runs_first = self.server.get(id).is_some_and(|connection| {
+            connection.readiness.runnable || matches!(connection.phase(), Phase::Paused)
+        });
+        self.server.goes_on(id, socket) && !self.server.is_finished(id) && !runs_first
+    }
+
+    /// How a connection stands, for people.
+    pub fn describe(&self, id: ConnectionId) -> String {
+        let Some(connection) = self.server.get(id) else { return "closed".to_owned() };
+        let Connection { readiness, input, .. } = connection;
+        format!(
+            "{:?}, {readiness:?}, {} bytes of {} in its ring",
+            connection.phase(),
+            input.len(),
+            input.capacity()
+        )
     }
 
     /// Why connections were closed, and how often.

@@ -156,6 +156,14 @@ impl Peer {
         match reply {
             // A key that was absent may be taken to have come and gone: a try too many, never one too few.
             Reply::Null if state.watched.iter().any(|watched| watched.revisions.contains(&0)) => Ok(()),
+            // Others, uploads that are under way among them, have taken the memory since it was queued.
+            Reply::Error { code, text }
+                if code == "EXECABORT"
+                    && text.contains("OOM")
+                    && queued.iter().any(Command::may_be_refused) =>
+            {
+                Ok(())
+            }
             Reply::Null => {
                 while !perhaps_changed(model) {
                     if !model.take_removal(unix)? {

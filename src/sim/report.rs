@@ -1,6 +1,6 @@
 //! What runs came to, added up over seeds, and as a page for people.
 
-use super::faults::Fault;
+use super::faults::{Fault, Injected};
 use super::frames::Tally;
 use super::udp_client::UdpClient;
 use std::fmt;
@@ -14,8 +14,8 @@ macro_rules! sums {
             /// The longest time between the last fault and the last client served, in µs.
             pub healing_us: u64,
             pub frames: Tally,
-            /// Times that each fault was injected, by [`Fault`].
-            pub injected: [u64; Fault::ALL.len()],
+            /// Times that each fault was injected.
+            pub injected: Injected,
         }
 
         impl Report {
@@ -98,9 +98,7 @@ impl Report {
         self.add_sums(other);
         self.healing_us = self.healing_us.max(other.healing_us);
         self.frames.add(&other.frames);
-        for (sum, count) in self.injected.iter_mut().zip(other.injected) {
-            *sum += count;
-        }
+        self.injected.add(&other.injected);
     }
 
     pub(super) fn add_client(&mut self, client: &UdpClient) {
@@ -119,7 +117,7 @@ impl Report {
     /// nothing.
     #[must_use]
     pub fn never_happened(&self) -> Vec<&'static str> {
-        let faults = Fault::ALL.iter().map(|fault| (fault.name(), self.injected[*fault as usize]));
+        let faults = Fault::ALL.iter().map(|fault| (fault.name(), self.injected.of(*fault)));
         let frames = &self.frames;
         let others = [
             ("unknown outcomes over UDP", self.unknown_udp),
@@ -231,13 +229,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "\nfaults injected ({} datagrams were overtaken)", self.reordered)?;
         for fault in Fault::ALL {
-            writeln!(
-                f,
-                "  {:<16} {:>9}   {}",
-                fault.name(),
-                self.injected[*fault as usize],
-                fault.doc().trim()
-            )?;
+            writeln!(f, "  {:<16} {:>9}   {}", fault.name(), self.injected.of(*fault), fault.doc().trim())?;
         }
         writeln!(
             f,

@@ -2,8 +2,9 @@
 //! seed, and nothing from outside comes in, so a run with the same seed is the same run.
 //!
 //! The files below it say what each event does: `network` and `links` what travels, `turns` what the server makes of its
-//! connections, `udp_clients`, `tcp_clients` and `rogue` who asks, `life` what befalls the server.
+//! connections, `udp_clients`, `tcp_clients`, `rogue` and `hostile` who asks, `life` what befalls the server.
 
+mod hostile;
 mod life;
 mod links;
 mod network;
@@ -185,6 +186,7 @@ impl World {
             let Some((at, event)) = self.agenda.next(u64::MAX) else { break };
             self.step(at, event)?;
             self.calamities()?;
+            self.hostile_come();
         }
         self.heal()?;
         let begun = self.clock.now;

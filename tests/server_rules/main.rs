@@ -3,6 +3,7 @@
 #![cfg(feature = "cli")]
 
 mod batch;
+mod buffers;
 mod clients;
 #[path = "../common/mod.rs"]
 mod common;

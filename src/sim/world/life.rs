@@ -77,6 +77,7 @@ impl World {
             self.agenda.at(now, Event::ThinkTcp(client));
         }
         self.rogue_leaves();
+        self.hostile_leave();
         Ok(())
     }
 }

@@ -175,7 +175,7 @@ impl World {
                 Ok(())
             }
             Owner::Tcp(client) if self.tcp[client].link == Some(link) => self.tcp_hears(client, bytes),
-            Owner::Tcp(_) => Ok(()),
+            Owner::Tcp(_) | Owner::Hostile { .. } => Ok(()),
         }
     }
 
@@ -188,7 +188,7 @@ impl World {
                 self.note(b"", |_| format!("TCP client {client} has lost its connection"));
                 self.lose_link(client);
             }
-            Owner::Tcp(_) => {}
+            Owner::Tcp(_) | Owner::Hostile { .. } => {}
         }
     }
 

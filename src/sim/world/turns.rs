@@ -67,7 +67,10 @@ impl World {
             let mut group: Vec<usize> = self.queue.drain(..most).collect();
             group.iter().for_each(|at| self.links[*at].queued = false);
             group.retain(|at| self.links[*at].open);
-            group.iter().for_each(|at| self.read(*at));
+            for at in &group {
+                self.read(*at);
+                self.settle_hostile(*at)?;
+            }
             // Making room for a large argument may drive keys out.
             self.settle()?;
             self.run_group(&group)?;
@@ -119,7 +122,10 @@ impl World {
         let mut unfinished = Vec::new();
         // One that does not take its answers may be closed for the sake of the next, and what it was answered in the same
         // batch would never be heard: then each runs by itself.
-        let one_by_one = group.iter().any(|at| !self.links[*at].ready.is_empty());
+        // What a hostile client's commands do is seen by itself as well.
+        let one_by_one = group.iter().any(|at| {
+            !self.links[*at].ready.is_empty() || matches!(self.links[*at].owner, Owner::Hostile { .. })
+        });
         let most = if one_by_one { 1 } else { ids.len() };
         let mut done = 0;
         while done < ids.len() {
@@ -127,6 +133,9 @@ impl World {
             let batch = &ids[done..ids.len().min(done + most)];
             self.node.run_batch(batch, now, &mut unfinished);
             let order = self.node.batch_order();
+            if let [only] = group[done..done + order.len()] {
+                self.settle_hostile(only)?;
+            }
             self.model.take_published(self.node.take_log()?);
             let lanes = &group[done..done + order.len()];
             done += order.len();
@@ -144,6 +153,7 @@ impl World {
                 match self.links[*at].owner {
                     Owner::Rogue => ran += self.explain_frames(*at)?,
                     Owner::Tcp(_) => self.explain(*at, usize::MAX)?,
+                    Owner::Hostile { .. } => {}
                 }
                 let link = &mut self.links[*at];
                 if self.node.is_replying(link.id) {
@@ -181,8 +191,13 @@ impl World {
         };
         link.partial.extend_from_slice(fresh);
         link.ready = pending;
-        if link.owner == Owner::Rogue {
-            return Ok(());
+        match link.owner {
+            Owner::Tcp(_) => {}
+            Owner::Rogue => return Ok(()),
+            Owner::Hostile { .. } => {
+                link.partial.clear();
+                return Ok(());
+            }
         }
         let (replies, consumed) = whole_replies(&link.partial)
             .map_err(|reason| violation(b"", format!("{reason}: {}", show(&link.partial))))?;
@@ -290,7 +305,8 @@ impl World {
             return Err(violation(b"", "closed for want of buffers, and had taken all that it was answered"));
         }
         let crowded_out = matches!(reason, CloseReason::OutputFull | CloseReason::InputFull);
-        if crowded_out && self.clock.now < link.moved_us + STALL_US {
+        let is_stranger = matches!(link.owner, Owner::Hostile { is_stranger: true, .. });
+        if crowded_out && !is_stranger && self.clock.now < link.moved_us + STALL_US {
             return Err(violation(b"", "closed for want of buffers although it made progress"));
         }
         // Who does not read is given up, whatever else there is to answer.
@@ -318,9 +334,13 @@ impl World {
             }
             let readable = !link.arrived.is_empty() || link.ended && !link.end_read;
             if readable && self.node.wants_input(link.id) {
+                let (owner, waiting) = (link.owner, link.arrived.len());
+                let state = self.node.describe(link.id);
                 return Err(violation(
                     b"",
-                    "a request waits, the server has room for it, and nobody reads it",
+                    format!(
+                        "a request of {owner:?} waits ({waiting} bytes), the server has room for it, and nobody reads it: {state}"
+                    ),
                 ));
             }
         }
