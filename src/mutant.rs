@@ -64,6 +64,12 @@ mutants! {
     GroupMarkLost = "group-mark-lost";
     /// That a key has expired is published no earlier than the next change (`store/feed.rs`).
     ExpiryPublishedLate = "expiry-published-late";
+    /// That a key has expired is told to nobody who listens (`server/changes/events.rs`).
+    ExpiryUntold = "expiry-untold";
+    /// A client whose entry is displaced from the table of read keys is not told (`server/changes/tracking.rs`).
+    DisplacedUntold = "displaced-untold";
+    /// A watch that resumes begins one change too late (`server/changes/watches.rs`).
+    ResumesLate = "resumes-late";
     /// What is written counts as durable before it is synced (`journal/worker.rs`, `journal/writer.rs`).
     ReplyBeforeSync = "reply-before-sync";
     /// The names of new files are not made durable (`journal/storage.rs`, `journal/worker.rs`).

@@ -199,7 +199,7 @@ errors! {
     ExecFull = "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
     /// The part is the verb.
     OnlySubscriptions = "ERR Can't execute '%': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
-    /// Pannier's: subscriptions are bounded; the parts are how many there are and the bound.
+    /// Pannier's: subscriptions are bounded; the parts are how much of the table that is full is in use, and the bound.
     SubscriptionsFull = "ERR no room for another subscription: % of at most % are in use; unsubscribe what is not needed, or give the server more --memory";
     /// Pannier's: the parts are the name's length and the limit, in bytes.
     ChannelTooLong = "ERR channel or pattern of % bytes is longer than the limit of % bytes";

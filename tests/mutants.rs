@@ -15,6 +15,7 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::HalfDone => 120,
         Mutant::NoSessionNumber | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,
         Mutant::ScanSkipsSplit | Mutant::StaleSlot => 600,
+        Mutant::ExpiryUntold | Mutant::DisplacedUntold | Mutant::ResumesLate => 20,
         Mutant::ReplyBeforeSync | Mutant::WatermarkIgnored | Mutant::RevisionReused => 40,
         Mutant::DirectoryNotSynced | Mutant::ChainUnchecked | Mutant::CheckpointOutruns => 120,
         Mutant::ReadsOutrun | Mutant::EventsOutrun => 120,
@@ -35,12 +36,18 @@ fn is_of_the_journal(mutant: Mutant) -> bool {
     )
 }
 
+/// Those of what clients are told, which have a run of their own too.
+fn is_of_listeners(mutant: Mutant) -> bool {
+    matches!(mutant, Mutant::ExpiryUntold | Mutant::DisplacedUntold | Mutant::ResumesLate)
+}
+
 fn run(mutant: Mutant, seed: u64, plan: &Plan) -> Result<(), Violation> {
     match mutant {
         Mutant::ReadsOutrun | Mutant::EventsOutrun | Mutant::TailNotRewritten => {
             sim::run_acknowledged(seed).map(drop)
         }
         mutant if is_of_the_journal(mutant) => sim::run_journal(seed).map(drop),
+        mutant if is_of_listeners(mutant) => sim::run_listeners(seed).map(drop),
         _ => sim::run(seed, plan).map(drop),
     }
 }

@@ -191,7 +191,7 @@ impl PrefixWatch {
 }
 
 /// Whether another connection may mend it.
-fn is_passing(error: &Error) -> bool {
+pub(super) fn is_passing(error: &Error) -> bool {
     matches!(
         error,
         Error::Connect { .. }

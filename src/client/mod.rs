@@ -21,9 +21,10 @@
 // Deadlines are measured here: the library blocks, so it reads the clock itself.
 #![allow(clippy::disallowed_methods)]
 
-// `error`: told apart by whether the request may have run. `reply`: RESP2 and RESP3 replies, read within bounds. `scan`: SCAN
+// `cached`: a cache that the server tells what has changed. `error`: told apart by whether the request may have run. `reply`: RESP2 and RESP3 replies, read within bounds. `scan`: SCAN
 // as an iterator. `tcp`: one connection, its deadlines, and the calls. `udp`: the same calls over datagrams, retried
 // without running twice.
+mod cached;
 mod error;
 mod listen;
 mod reply;
@@ -35,11 +36,12 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+pub use cached::{CacheStats, CachedClient};
 pub use error::Error;
 pub use listen::{Message, PrefixWatch, Subscription, WatchEvent};
-#[cfg(feature = "sim")]
-pub(crate) use reply::whole_replies;
 pub use reply::{Malformed, ReadError, Reply, ReplyReader};
+#[cfg(feature = "sim")]
+pub(crate) use reply::{whole_messages, whole_replies};
 pub use scan::Scan;
 #[cfg(feature = "sim")]
 pub(crate) use tcp::encoded;

@@ -179,12 +179,21 @@ impl ReplyReader {
         reply_bytes_max: usize,
     ) -> Result<Reply, ReadError> {
         loop {
-            self.budget = reply_bytes_max;
-            match self.value(source, 0)? {
+            match self.message_within(source, reply_bytes_max)? {
                 Reply::Push(_) => continue,
                 reply => return Ok(reply),
             }
         }
+    }
+
+    /// The next reply or push, for who waits for both.
+    pub(super) fn message_within(
+        &mut self,
+        source: &mut impl Read,
+        bytes_max: usize,
+    ) -> Result<Reply, ReadError> {
+        self.budget = bytes_max;
+        self.value(source, 0)
     }
 
     /// True while bytes are left that belong to no request.
@@ -354,10 +363,24 @@ fn read_some(source: &mut impl Read, into: &mut [u8]) -> Result<usize, ReadError
 /// The whole replies at the front of `bytes`, and how many bytes they take, for callers that read without blocking.
 #[cfg(feature = "sim")]
 pub(crate) fn whole_replies(bytes: &[u8]) -> Result<(Vec<Reply>, usize), Malformed> {
+    whole(bytes, |reader, source| reader.read(source))
+}
+
+/// The same with the pushes among them.
+#[cfg(feature = "sim")]
+pub(crate) fn whole_messages(bytes: &[u8]) -> Result<(Vec<Reply>, usize), Malformed> {
+    whole(bytes, |reader, source| reader.message_within(source, REPLY_BYTES_MAX))
+}
+
+#[cfg(feature = "sim")]
+fn whole(
+    bytes: &[u8],
+    read: impl Fn(&mut ReplyReader, &mut &[u8]) -> Result<Reply, ReadError>,
+) -> Result<(Vec<Reply>, usize), Malformed> {
     let (mut reader, mut source) = (ReplyReader::new(REPLY_BYTES_MAX), bytes);
     let (mut replies, mut consumed) = (Vec::new(), 0);
     loop {
-        match reader.read(&mut source) {
+        match read(&mut reader, &mut source) {
             Ok(reply) => replies.push(reply),
             Err(ReadError::Malformed(reason)) => return Err(reason),
             // The rest is still to come.

@@ -16,7 +16,7 @@ use std::{
 use crate::limits::{KIB, MIB, VALUE_BYTES_MAX};
 
 use super::{
-    Condition, Error, PrefixWatch, PutOptions, Scan, Subscription, Ttl,
+    CachedClient, Condition, Error, PrefixWatch, PutOptions, Scan, Subscription, Ttl,
     reply::{Malformed, REPLY_BYTES_MAX, ReadError, Reply, ReplyReader},
     resolve, ttl_ms,
 };
@@ -161,16 +161,7 @@ impl Client {
     /// Stores `value` under `key`. False: the condition did not hold and nothing was changed.
     pub fn put(&mut self, key: &[u8], value: &[u8], options: &PutOptions<'_>) -> Result<bool, Error> {
         let ttl = options.ttl.map(|ttl| ttl_ms(ttl).to_string());
-        let mut tail: Vec<&[u8]> = vec![key, value];
-        if let Some(ttl) = &ttl {
-            tail.extend([b"PX", ttl.as_bytes()]);
-        }
-        match options.condition {
-            Condition::Always => {}
-            Condition::IfAbsent => tail.push(b"NX"),
-            Condition::IfPresent => tail.push(b"XX"),
-            Condition::IfEqual(expected) => tail.extend([b"IFEQ", expected]),
-        }
+        let tail = put_arguments((key, value), options.condition, ttl.as_deref());
         match self.own_verb(b"PUT", b"SET", &tail)? {
             Reply::Simple(_) => Ok(true),
             Reply::Null => Ok(false),
@@ -332,6 +323,11 @@ impl Client {
         Subscription::open(&self.options, channels, patterns)
     }
 
+    /// A client with a cache of at most `bytes_max` bytes, on a connection of its own; it connects at the first call.
+    pub fn cached(&self, bytes_max: usize) -> CachedClient {
+        CachedClient::new(&self.options, bytes_max)
+    }
+
     /// Watches all keys that begin with a prefix, on a connection of its own: from now on, or behind a revision that was seen
     /// before. It connects at the first [`next`](PrefixWatch::next).
     pub fn watch_prefix(&self, prefix: &[u8], from: Option<u64>) -> PrefixWatch {
@@ -406,6 +402,22 @@ impl Connection {
         send(&mut timed, arguments).map_err(|source| lost(source, timeout))
     }
 
+    /// Whether something has come that [`next_reply`](Connection::next_reply) would give.
+    pub(super) fn has_arrived(&self) -> Result<bool, Error> {
+        if self.reader.has_leftover() {
+            return Ok(true);
+        }
+        self.stream.set_nonblocking(true).map_err(Error::Lost)?;
+        let found = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).map_err(Error::Lost)?;
+        match found {
+            Ok(0) => Err(Error::Lost(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => Ok(true),
+            Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(Error::Lost(error)),
+        }
+    }
+
     /// The next reply or push. `None`: none began within `timeout`; one that has begun is read to its end.
     pub(super) fn next_reply(&mut self, timeout: Duration) -> Result<Option<Reply>, Error> {
         if !self.reader.has_leftover() {
@@ -422,7 +434,7 @@ impl Connection {
             }
         }
         let mut timed = Timed { stream: &self.stream, deadline: Instant::now() + REPLY_TIMEOUT };
-        self.reader.read_within(&mut timed, VALUE_REPLY_BYTES_MAX).map(Some).map_err(|error| match error {
+        self.reader.message_within(&mut timed, VALUE_REPLY_BYTES_MAX).map(Some).map_err(|error| match error {
             ReadError::Io(source) => lost(source, REPLY_TIMEOUT),
             ReadError::Malformed(reason) => Error::Protocol(reason),
         })
@@ -486,6 +498,25 @@ impl Write for Timed<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What follows the verb of a put; `ttl` in milliseconds.
+pub(super) fn put_arguments<'a>(
+    (key, value): (&'a [u8], &'a [u8]),
+    condition: Condition<'a>,
+    ttl: Option<&'a str>,
+) -> Vec<&'a [u8]> {
+    let mut arguments: Vec<&[u8]> = vec![key, value];
+    if let Some(ttl) = ttl {
+        arguments.extend([b"PX", ttl.as_bytes()]);
+    }
+    match condition {
+        Condition::Always => {}
+        Condition::IfAbsent => arguments.push(b"NX"),
+        Condition::IfPresent => arguments.push(b"XX"),
+        Condition::IfEqual(expected) => arguments.extend([b"IFEQ", expected]),
+    }
+    arguments
 }
 
 /// Writes one command: short arguments gathered, long ones from where they are.

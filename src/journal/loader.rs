@@ -48,12 +48,19 @@ pub struct Loader {
     record_count: u64,
     /// Keys have gone to make room: what builds on a key that is not there is left out.
     has_evicted: bool,
+    /// What is loaded goes into the change feed's history too.
+    remembers: bool,
 }
 
 impl Loader {
     /// Entries that were loaded.
     pub fn record_count(&self) -> u64 {
         self.record_count
+    }
+
+    /// What is loaded from now on are changes in their order: the store's feed remembers them.
+    pub fn remember(&mut self) {
+        self.remembers = true;
     }
 
     /// Applies the entries of one frame.
@@ -136,6 +143,9 @@ impl Loader {
             return Err(LoadError::Database);
         }
         self.record_count += 1;
+        if self.remembers && !self.has_evicted {
+            store.feed_remember(change);
+        }
         if self.has_evicted && builds_on_nothing(store, change) {
             return Ok(false);
         }
@@ -151,6 +161,8 @@ impl Loader {
     fn make_room(&mut self, store: &mut Store, refused: Refused) -> Result<(), LoadError> {
         if refused == Refused::Full && store.evicts() && store.evict_for_replay(BEGINNING) {
             self.has_evicted = true;
+            // Nobody was told that these keys went.
+            store.feed_forget();
             return Ok(());
         }
         Err(refused.into())

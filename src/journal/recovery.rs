@@ -329,6 +329,7 @@ impl<F> Recovery<F> {
     ) -> Result<(), RecoveryError> {
         let Some(verified) = self.recovered.journals.get(index).copied() else { return Ok(()) };
         let name = journal_name(verified.header.number);
+        self.loader.remember();
         let mut reader = match reader {
             Some(reader) => reader,
             None => Reader::open(disk, &name).map_err(|error| open_error(&name, error))?,

@@ -247,6 +247,9 @@ impl Server {
         if !self.batch.is_fast(conn) || !self.fast_path_enabled() {
             return;
         }
+        if self.is_publishing_behind() {
+            return;
+        }
         let Server { engine, connections, input, output, batch, .. } = self;
         let connection = &mut connections[conn.id.index as usize];
         if !fast_path_ready(connection) {
@@ -347,6 +350,7 @@ impl Server {
             && self.engine.persistence.lets_run(&self.engine.store)
             && !self.engine.options().log_requests
             && !timed
+            && !self.hears_misses()
     }
 }
 

@@ -19,14 +19,16 @@
 //! write wait. Only one transaction that is longer than the ring can be lost: it is counted, and logged.
 
 mod events;
+mod misses;
 #[cfg(test)]
 mod tests;
 mod tracking;
 mod watches;
 
 use super::Server;
-use super::pubsub::{Pace, Publication, Published, TopicKind};
+use super::pubsub::{Pace, Publication, Published, Pubsub, TopicKind};
 use crate::config::KeyEvents;
+use crate::engine::Engine;
 use crate::engine::meter::{Meter, TURN_UNITS};
 use crate::limits::KEY_BYTES_MAX;
 use crate::mutant::{self, Mutant};
@@ -35,6 +37,7 @@ use crate::store::Store;
 use crate::store::feed::{FeedCursor, FeedStep, WhenBehind};
 use crate::time::Now;
 use events::Event;
+use misses::Misses;
 use std::io::Write;
 pub(super) use tracking::Tracking;
 use watches::Watches;
@@ -53,6 +56,8 @@ pub(super) struct Changes {
     channel: Vec<u8>,
     /// A key.
     key: Vec<u8>,
+    /// Reads of keys that are not there.
+    misses: Misses,
     /// Caches in clients.
     pub(super) tracking: Tracking,
     /// Prefixes that are watched.
@@ -72,6 +77,7 @@ impl Changes {
             part_of: None,
             channel: Vec::with_capacity(PREFIX_BYTES_MAX + KEY_BYTES_MAX),
             key: Vec::with_capacity(KEY_BYTES_MAX),
+            misses: Misses::new(),
             tracking: Tracking::new(tracking_bytes),
             watches: Watches::new(),
         }
@@ -92,6 +98,17 @@ struct Message {
 }
 
 impl Server {
+    /// Whether listeners have so much of the feed still to hear that what a connection sends next might overwrite it: then
+    /// its commands run one by one, and what they change is published in between.
+    #[inline]
+    pub(super) fn is_publishing_behind(&self) -> bool {
+        if !self.changes.is_on() {
+            return false;
+        }
+        let feed_use = self.engine.store.feed_use();
+        feed_use.unread > feed_use.capacity as u64 / 4
+    }
+
     /// Opens or closes the cursor, by whether somebody may hear of a change.
     pub(super) fn follow_listeners(&mut self) {
         let Server { engine, changes, pubsub, holds, .. } = self;
@@ -101,6 +118,7 @@ impl Server {
         if events && changes.cursor.is_none() {
             (changes.published, changes.part_of) = (0, None);
         }
+        changes.misses.follow(events && engine.runtime.key_events.has(KeyEvents::MISS));
         follow(&mut changes.cursor, (events, when_behind), &mut engine.store);
         let tracks = (changes.tracking.is_on(), WhenBehind::Missed);
         follow(&mut changes.tracking_cursor, tracks, &mut engine.store);
@@ -144,6 +162,13 @@ impl Server {
     fn publish_next(&mut self, now: Now) -> bool {
         let Server { engine, changes, pubsub, holds, .. } = self;
         let Some(cursor) = &changes.cursor else { return false };
+        let selected = engine.runtime.key_events;
+        if changes.misses.is_on
+            && let Some((message, db)) = changes.misses.next(selected, &mut changes.key)
+        {
+            begin_message(engine, pubsub, changes, (message, db), now);
+            return true;
+        }
         let change = match engine.store.feed_peek(cursor) {
             // What may still be lost is published when it is durable.
             FeedStep::Change(change)
@@ -161,7 +186,6 @@ impl Server {
                 return true;
             }
         };
-        let selected = engine.runtime.key_events;
         let part = part_of(&change, &engine.store);
         let message = if changes.published == 0 && part.is_some() && part == changes.part_of {
             None
@@ -178,18 +202,29 @@ impl Server {
         let db = engine.store.database_of(keyspace);
         changes.key.clear();
         changes.key.extend_from_slice(key);
-        channel_of(&mut changes.channel, message, db, &changes.key);
-        let text = if message.is_keyspace { message.event.name.as_bytes() } else { &changes.key };
-        let publication = Publication {
-            kind: TopicKind::Channel,
-            channel: &changes.channel,
-            hash: engine.store.hash_of(&changes.channel),
-            text: Published::Bytes(text),
-        };
-        engine.meter.charge(crate::engine::meter::KEY_UNITS);
-        Server::begin_fan_out(engine, pubsub, &publication, now);
+        begin_message(engine, pubsub, changes, (message, db), now);
         true
     }
+}
+
+/// Begins the delivery of a message about the key that is noted.
+fn begin_message(
+    engine: &mut Engine,
+    pubsub: &mut Pubsub,
+    changes: &mut Changes,
+    (message, db): (Message, Database),
+    now: Now,
+) {
+    channel_of(&mut changes.channel, message, db, &changes.key);
+    let text = if message.is_keyspace { message.event.name.as_bytes() } else { &changes.key };
+    let publication = Publication {
+        kind: TopicKind::Channel,
+        channel: &changes.channel,
+        hash: engine.store.hash_of(&changes.channel),
+        text: Published::Bytes(text),
+    };
+    engine.meter.charge(crate::engine::meter::KEY_UNITS);
+    Server::begin_fan_out(engine, pubsub, &publication, now);
 }
 
 /// Opens or closes a cursor.

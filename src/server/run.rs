@@ -383,8 +383,12 @@ impl Server {
         if verb.flags.has(Flags::PUBSUB) || verb.id == VerbId::Ping && connection.subscriber.is_some() {
             return self.execute_pubsub(verb, PubsubStep { id, source, job: continuation, now });
         }
-        if connection.tracks_reads && continuation.is_none() {
+        let is_begun = continuation.is_none();
+        if connection.tracks_reads && is_begun {
             self.note_reads(id, verb, source, now);
+        }
+        if self.hears_misses() && is_begun {
+            self.note_misses(id, verb, source, now);
         }
         let Server { engine, connections, input, output, args, queues, .. } = self;
         let connection = &mut connections[id.index as usize];

@@ -26,6 +26,7 @@
 //! | `model`, `commands`, `peer`, `frames` | what must be answered and changed |
 //! | `history`, `state`, `witness`, `checker` | what clients were answered, and whether that can be |
 //! | `world` | the loop, and in the files below it what each event does |
+//! | `listen` | those who wait for a change: subscribers, caches in clients, watches on prefixes |
 //! | `disk`, `remember` | a disk that loses, tears and refuses; a store and its journal over several lives |
 //! | `acknowledged` | a server on that disk: what its clients were answered under `always` survives |
 //! | `shrink`, `report`, `violation` | smaller failures, figures, words |
@@ -41,6 +42,7 @@ mod frames;
 mod history;
 mod hostile;
 mod link;
+mod listen;
 mod model;
 mod node;
 mod packet;
@@ -59,6 +61,7 @@ mod world;
 
 pub use acknowledged::{Acknowledged, run as run_acknowledged};
 pub use faults::{Fault, Injected};
+pub use listen::{Listened, run as run_listeners};
 pub use remember::{Remembered, run as run_journal};
 pub use report::Report;
 pub use shrink::{Failure, shrink};

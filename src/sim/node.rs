@@ -3,7 +3,7 @@
 
 use super::follower::{Follower, bytes_of, published_bytes};
 use super::violation::{Violation, violation};
-use crate::config::ServerOptions;
+use crate::config::{KeyEvents, ServerOptions};
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::frames::{self, FrameServer, counters::Counters, sessions::Sessions};
@@ -28,7 +28,7 @@ const PENDING_SLICES_MAX: usize = 1 << 18;
 const ROUNDS_MAX: usize = 100_000;
 
 /// Of the change feed: all that one turn can change.
-const FEED_BYTES: usize = 4 * MIB;
+pub const FEED_BYTES: usize = 4 * MIB;
 
 /// What a server is made with; a restart keeps all but epoch and secret.
 #[derive(Clone, Debug)]
@@ -44,6 +44,11 @@ pub struct NodeConfig {
     /// That all clients share.
     pub input_bytes: usize,
     pub output_bytes: usize,
+    /// Of the change feed, and of the tables of CLIENT TRACKING.
+    pub feed_bytes: usize,
+    pub tracking_bytes: usize,
+    /// Classes of key events.
+    pub key_events: KeyEvents,
     /// Places in the at-most-once table.
     pub sessions_max: usize,
     pub lease_ms: u64,
@@ -165,8 +170,8 @@ pub struct Node {
 impl Node {
     pub fn new(config: &NodeConfig) -> Node {
         let store = StoreConfig {
-            memory_bytes: config.memory_bytes + FEED_BYTES,
-            feed_bytes: FEED_BYTES,
+            memory_bytes: config.memory_bytes + config.feed_bytes,
+            feed_bytes: config.feed_bytes,
             databases: 2,
             on_full: config.on_full,
             segment_bytes: config.segment_bytes,
@@ -186,6 +191,7 @@ impl Node {
             password: config.password.clone(),
             max_clients: config.max_clients,
             databases: 2,
+            notify_keyspace_events: config.key_events,
             request_timeout: Duration::from_millis(config.request_timeout_ms),
             write_timeout: Duration::from_millis(config.write_timeout_ms),
             ..ServerOptions::default()
@@ -202,6 +208,7 @@ impl Node {
             input_bytes: config.input_bytes,
             output_bytes: config.output_bytes,
             queue_bytes: 64 * KIB,
+            tracking_bytes: config.tracking_bytes,
             ..Resources::default()
         };
         let server = Server::new(engine, FrameServer::new(&datagrams), resources);
@@ -391,9 +398,9 @@ impl Node {
         self.server.poll_wake()
     }
 
-    /// What the server does between requests: expiry, cleaning.
-    pub fn maintain(&mut self, now: Now, steps: usize) {
-        self.server.maintain(now, steps);
+    /// What the server does between requests: expiry, cleaning. True: there is more at once.
+    pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
+        self.server.maintain(now, steps)
     }
 
     /// Gives up connections whose time limits have passed.

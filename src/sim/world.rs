@@ -19,7 +19,7 @@ use super::frames::Frames;
 use super::history::{History, Operation};
 use super::link::Link;
 use super::model::Model;
-use super::node::{Node, NodeConfig};
+use super::node::{FEED_BYTES, Node, NodeConfig};
 use super::packet::{Packet, Recorder};
 use super::report::Report;
 use super::rogue::Rogue;
@@ -28,7 +28,8 @@ use super::udp_client::UdpClient;
 use super::violation::{Violation, show, violation};
 use super::workload::Workload;
 use super::{Plan, checker, checker::Verdict};
-use crate::limits::KIB;
+use crate::config::KeyEvents;
+use crate::limits::{KIB, MIB};
 use crate::random::Random;
 use crate::store::OnFull;
 use std::collections::VecDeque;
@@ -430,6 +431,9 @@ fn draw_config(swarm: &mut Random) -> NodeConfig {
         write_timeout_ms: swarm.pick(&[200, 5_000]),
         input_bytes: swarm.pick(&[256, 512]) * KIB,
         output_bytes: swarm.pick(&[16, 64, 256]) * KIB,
+        feed_bytes: FEED_BYTES,
+        tracking_bytes: MIB,
+        key_events: KeyEvents::default(),
         sessions_max,
         lease_ms,
         password: (swarm.below(5) == 0).then(|| b"secret".to_vec()),

@@ -298,6 +298,19 @@ impl Feed {
         }
     }
 
+    /// Encodes a change of an earlier run, for which there is room and which refers to nothing.
+    fn append_remembered(&mut self, change: &Change<'_>) {
+        let filler = self.filler(entry::effect_size(&change.effect));
+        if filler > 0 {
+            let index = self.index(self.head);
+            entry::write_filler(&mut self.ring[index..]);
+            self.head += filler as u64;
+        }
+        let index = self.index(self.head);
+        self.head += entry::write(&mut self.ring[index..], change) as u64;
+        (self.visible, self.released) = (self.head, self.head);
+    }
+
     fn begin_group(&mut self) {
         self.depth += 1;
     }

@@ -9,6 +9,7 @@ mod demo;
 #[path = "../common/fake_server.rs"]
 mod fake;
 mod listen;
+mod live_config;
 mod operators;
 mod top;
 mod udp;

@@ -63,6 +63,26 @@ def key_events():
     pubsub.close()
 
 
+def provider():
+    """What a provider of configuration such as Traefik's does: it watches its prefix by key events, and reads again."""
+    r = redis.Redis(port=port, decode_responses=True)
+    r.config_set("notify-keyspace-events", "KEA")
+    pubsub = r.pubsub(ignore_subscribe_messages=True)
+    pubsub.psubscribe("__keyspace@0__:traefik*")
+    while r.pubsub_numpat() == 0:
+        pubsub.get_message(timeout=0.1)
+    r.set("other", "x")
+    r.set("traefik/http/routers/web/rule", "Host(`a`)")
+    r.set("traefik/http/routers/web/rule", "Host(`b`)", ex=100)
+    r.delete("traefik/http/routers/web/rule")
+    seen = [next_message(pubsub) for _ in range(4)]
+    assert [m["data"] for m in seen] == ["set", "set", "expire", "del"], seen
+    assert {m["channel"] for m in seen} == {"__keyspace@0__:traefik/http/routers/web/rule"}
+    assert list(r.scan_iter("traefik/*")) == []
+    r.config_set("notify-keyspace-events", "")
+    pubsub.close()
+
+
 def cache():
     # redis-py asks for a server of version 7.4, which CLIENT TRACKING does not need.
     redis.connection.CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
@@ -86,5 +106,6 @@ redis.Redis(port=port).flushall()
 for protocol in 2, 3:
     published(protocol)
 key_events()
+provider()
 cache()
 print("ok")

@@ -9,6 +9,7 @@ mod backpressure;
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;
+mod listeners;
 mod lossy;
 mod persistence;
 mod server;

@@ -7,6 +7,7 @@
 
 use crate::command::VERBS;
 use crate::config::KeyEvents;
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Cause, Change, Effect, RemoveReason};
 
 /// One event of a key.
@@ -25,6 +26,11 @@ pub(super) const EVENTS_MAX: usize = 3;
 
 /// The events of a change, in order; flushing and swapping databases have none, as in Redis.
 pub(super) fn events_of(change: &Change<'_>) -> [Option<Event>; EVENTS_MAX] {
+    if mutant::is_on(Mutant::ExpiryUntold)
+        && matches!(change.effect, Effect::Remove { reason: RemoveReason::Expired, .. })
+    {
+        return [None; EVENTS_MAX];
+    }
     let verb = change.cause.row().and_then(|row| VERBS.get(row)).map_or("", |verb| verb.name);
     let new = if change.cause.is_new() { event(KeyEvents::NEW, "new") } else { None };
     match change.effect {

@@ -18,6 +18,7 @@ use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{ConnectionId, TrackerId};
 use crate::engine::meter::KEY_UNITS;
 use crate::metrics::ProcessStats;
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Change, Origin};
 use crate::server::Source;
 use crate::server::pubsub::{Name, NamePool};
@@ -223,7 +224,10 @@ impl Server {
             }
             let Some(key) = args.bytes(at) else { continue };
             engine.meter.charge(KEY_UNITS);
-            let Some(victim) = tracking.table.note(engine.store.hash_of(key), row) else { continue };
+            let displaced = tracking.table.note(engine.store.hash_of(key), row);
+            let Some(victim) = displaced.filter(|_| !mutant::is_on(Mutant::DisplacedUntold)) else {
+                continue;
+            };
             if victim == row {
                 // What was noted for this command before may be what has gone; it is told when the reply is out.
                 tracking.get_mut(tracker).drops_all = true;

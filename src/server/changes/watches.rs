@@ -17,6 +17,7 @@ use crate::command::VerbId;
 use crate::connection::ConnectionId;
 use crate::engine::Flow;
 use crate::limits::RING_BYTES;
+use crate::mutant::{self, Mutant};
 use crate::mutation::{Change, Database, Effect, Revision};
 use crate::reply::{ErrorKind, Part};
 use crate::server::holds::Holds;
@@ -163,8 +164,13 @@ impl Server {
         let from = request.from.unwrap_or(latest);
         // The whole of the ring may be looked at.
         engine.meter.charge(store.feed_use().capacity as u32 / 4096);
+        let late = u64::from(mutant::is_on(Mutant::ResumesLate) && request.from.is_some() && from < latest);
         // A revision that is still to come is one of another run of the server.
-        let since = if from > latest { Err(Compacted { floor: latest }) } else { store.feed_since(from) };
+        let since = if from > latest {
+            Err(Compacted { floor: latest })
+        } else {
+            store.feed_since(Revision(from.0 + late))
+        };
         let position = match since {
             Ok(position) => position,
             Err(Compacted { floor }) => {
@@ -261,8 +267,12 @@ impl Server {
     fn serve_watch(&mut self, row: usize, now: Now) -> bool {
         let Some(watch) = self.changes.watches.rows.get(row) else { return false };
         let id = watch.connection;
+        // What it has not been sent can wait in the feed: others need the buffers more.
+        let is_crowded = self.output_is_crowded();
         let takes = self.get(id).is_some_and(|connection| {
-            !connection.is_replying() && connection.output.pending_len() < WAITING_BYTES_MAX
+            !connection.is_replying()
+                && connection.output.pending_len() < WAITING_BYTES_MAX
+                && (connection.output.is_empty() || !is_crowded)
         });
         if !takes || self.pubsub.in_exec == Some(id) {
             return false;

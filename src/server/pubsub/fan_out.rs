@@ -5,13 +5,14 @@
 //!  *4 $8 pmessage $2 c* | $1 c | $5 hello                                              between RESP2 and RESP3
 //! ```
 //! **Writing.** A write to a socket costs twenty times what a delivery costs, so the two are bounded apart: in a turn some hundreds
-//! of deliveries are made, and [`SENDS_PER_TURN`] subscribers are written to. One whose turn to be written to comes later gets all
+//! of deliveries are made, and [`SENDS_PER_TURN`] subscribers are written to, a few while a message is still on its way and there are buffers. One whose turn to be written to comes later gets all
 //! that was published meanwhile by one write.
 //!
 //! **Bounds for one subscriber.** Bytes that wait in its output, at most an eighth of the output buffers while half of them
 //! are free, and 32 KiB when they are not; of long messages, at most an eighth of the store. A message beyond that closes
 //! the subscriber. One for which no buffer is left although nothing waits for it is tried again for some turns, for
-//! buffers come back as others are written to.
+//! buffers come back as others are written to; and so is one whose socket was not tried since that has waited, for a turn of many
+//! clients may publish more than that before anything is written.
 
 #[cfg(doc)]
 use super::SENDS_PER_TURN;
@@ -37,6 +38,8 @@ const SHARED_BYTES_MIN: usize = 4096;
 const SHARED_SUBSCRIBERS_MIN: u32 = 8;
 /// Of the store's memory, the share that long messages for one subscriber may hold.
 const LARGE_DIVISOR: u64 = 8;
+/// How much more may wait for one whose socket was not tried yet, where a delivery cannot be put off.
+const UNTRIED_FACTOR: usize = 4;
 /// Turns that a delivery waits for buffers, at most.
 const RETRIES_MAX: u32 = 64;
 /// Bytes before and behind body and message.
@@ -122,7 +125,7 @@ impl Message<'_> {
 enum Delivered {
     Yes,
     Gone,
-    /// No buffer is left; nothing waits for this subscriber.
+    /// No buffer is left, and nothing waits for this subscriber; or what waits was not tried to be sent yet.
     Later,
 }
 
@@ -292,10 +295,10 @@ impl Server {
     }
 
     fn deliver(&mut self, id: ConnectionId, message: &Message<'_>, pace: Pace, now: Now) -> Delivered {
-        let bytes_max = self.push_bytes_max();
+        let (bytes_max, may_be_long) = (self.push_bytes_max(), leaves_half(&self.output, 0));
         let large_max = self.engine.store.config().memory_bytes as u64 / LARGE_DIVISOR;
         let is_in_exec = self.pubsub.in_exec == Some(id);
-        let Server { engine, connections, output, pubsub, pinned_bytes, .. } = self;
+        let Server { engine, connections, output, pubsub, pinned_bytes, wake_queue, .. } = self;
         let connection = connections.get_mut(id.index as usize).filter(|it| it.generation == id.generation);
         let Some(connection) = connection.filter(|connection| !connection.is_draining()) else {
             return Delivered::Gone;
@@ -328,11 +331,22 @@ impl Server {
         };
         let waiting = target.pending_len() - target.large_pending();
         let starts_waiting = target.is_empty();
+        // Nobody has tried to send it that yet: it may well take it.
+        let is_untried = !waits && !connection.readiness.write_blocked;
+        let bytes_max = if is_untried && pace == Pace::Whole && may_be_long {
+            UNTRIED_FACTOR * bytes_max
+        } else {
+            bytes_max
+        };
         let room = make_room(target, output, message.len(), bytes_max);
         let is_too_much = target.large_pending() > 0
             && target.large_pending() + message.large.map_or(0, |(_, len)| len) > large_max;
         if room != Room::Made || is_too_much {
-            if starts_waiting && room == Room::NoMemory && !waits && pace == Pace::Metered {
+            let may_come_later =
+                room == Room::Full && is_untried || room == Room::NoMemory && starts_waiting && !waits;
+            if may_come_later && pace == Pace::Metered {
+                // Among the next to be written to.
+                wake_queue.push(id.index);
                 return Delivered::Later;
             }
             log_full(connection.peer(), waiting, message.len());

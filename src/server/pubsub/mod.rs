@@ -56,6 +56,8 @@ pub(super) const CHANNEL_BYTES_MAX: usize = 4096;
 const DEFERRED_MAX: usize = 1024;
 /// Subscribers that are written to in a turn, at most: about 100 µs of calls to the system.
 const SENDS_PER_TURN: u32 = 64;
+/// The same while a message is on its way and buffers are plenty: what is published next may go out by the same write.
+const SENDS_WHILE_DELIVERING: u32 = 8;
 /// Subscriptions of closed connections that are taken back at once; the rest is done between turns.
 const REAP_AT_ONCE: usize = 256;
 /// The same for each round of maintenance.
@@ -146,9 +148,11 @@ impl Server {
 
     /// Work on subscriptions that no client waits for. True: there is more at once.
     pub(super) fn maintain_subscriptions(&mut self, now: crate::time::Now) -> bool {
-        self.pubsub.sends_left = SENDS_PER_TURN;
         let more = self.pubsub.table.reap(REAP_STEPS);
         let more = self.publish_changes_in_maintenance(now) || more;
-        self.go_on_with_orphaned_delivery(now) || more || !self.pubsub.unsent.is_empty()
+        let more = self.go_on_with_orphaned_delivery(now) || more;
+        let is_delivering = self.pubsub.fan_out.is_some() && !self.output_is_crowded();
+        self.pubsub.sends_left = if is_delivering { SENDS_WHILE_DELIVERING } else { SENDS_PER_TURN };
+        more || !self.pubsub.unsent.is_empty()
     }
 }

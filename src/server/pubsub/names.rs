@@ -52,6 +52,11 @@ impl NamePool {
         self.used as usize * BLOCK_BYTES
     }
 
+    /// Blocks that are in use, and all.
+    pub(super) fn usage(&self) -> (usize, usize) {
+        (self.used as usize, self.blocks() as usize)
+    }
+
     /// Keeps a copy. `None`: there is no room, and nothing has changed.
     pub(in crate::server) fn insert(&mut self, name: &[u8]) -> Option<Name> {
         let len = u16::try_from(name.len()).ok()?;

@@ -77,7 +77,15 @@ struct Subscriber {
 
 /// There is no room for another subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoRoom;
+pub(super) struct NoRoom {
+    /// Of the table that is full: what is in use, and all; of subscribers, channels, their names' blocks, or subscriptions.
+    pub(super) used: usize,
+    pub(super) max: usize,
+}
+
+fn full(used: usize) -> NoRoom {
+    NoRoom { used, max: used }
+}
 
 /// Where a delivery is; both counted from 0, [`NONE`] at the end.
 #[derive(Clone, Copy)]
@@ -154,7 +162,7 @@ impl Table {
     /// Adds a subscriber for a connection, without subscriptions yet.
     pub(super) fn add_subscriber(&mut self, connection: ConnectionId) -> Result<SubscriberId, NoRoom> {
         if self.subscribers.len() == self.capacity.subscribers {
-            return Err(NoRoom);
+            return Err(full(self.subscribers.len()));
         }
         let row = Subscriber { connection: Some(connection), own: [Own::default(); 3], deferred: None };
         Ok(SubscriberId::new(self.subscribers.insert(row)))
@@ -173,7 +181,7 @@ impl Table {
             found => found,
         };
         if self.nodes.len() == self.capacity.nodes {
-            return Err(NoRoom);
+            return Err(full(self.nodes.len()));
         }
         let topic = match topic {
             Some(topic) => topic,
@@ -357,9 +365,10 @@ impl Table {
 
     fn add_topic(&mut self, kind: Kind, name: &[u8], hash: u64) -> Result<TopicId, NoRoom> {
         if self.topics.len() == self.capacity.topics {
-            return Err(NoRoom);
+            return Err(full(self.topics.len()));
         }
-        let name = self.names.insert(name).ok_or(NoRoom)?;
+        let (used, max) = self.names.usage();
+        let name = self.names.insert(name).ok_or(NoRoom { used, max })?;
         let slot = self.topic_slot(kind, hash);
         let (mut next, hash_next) = (NONE, self.topic_slots[slot]);
         if kind == Kind::Pattern {

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::ServerOptions;
 use crate::engine::Engine;
 use crate::frames::{Config, FrameServer};
+use crate::limits::MIB;
 use crate::server::Resources;
 use crate::store::{Store, StoreConfig};
 use crate::time::{Millis, Now};
@@ -260,4 +261,29 @@ fn a_subscriber_is_not_idle() {
     let later = Now { monotonic: Millis(10_000), ..NOW };
     server.handle_deadlines(later);
     assert!(!server.get(reader).expect("open").is_draining());
+}
+
+#[test]
+fn a_subscriber_that_was_not_written_to_yet_is_no_slow_one() {
+    let mut server = server(Resources { output_bytes: 2 * MIB, ..Resources::default() });
+    let reader = subscriber(&mut server, "SUBSCRIBE news");
+    // More than may wait for one, by one client after the other, and nothing is written in between.
+    let publishers: Vec<_> = (0..80).map(|_| connect(&mut server)).collect();
+    let command = format!("PUBLISH news {}\r\n", "m".repeat(7_000));
+    for id in &publishers {
+        receive(&mut server, *id, command.as_bytes());
+    }
+    let mut heard = 0;
+    for _ in 0..200 {
+        for id in &publishers {
+            server.run(*id, NOW);
+        }
+        heard += String::from_utf8_lossy(&take(&mut server, reader)).matches("message\r\n").count();
+        server.maintain(NOW, 4);
+        for id in &publishers {
+            take(&mut server, *id);
+        }
+    }
+    assert_eq!(heard, 80, "every message came");
+    assert_eq!(server.engine.metrics.closes.slow_subscriber, 0);
 }

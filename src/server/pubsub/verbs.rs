@@ -178,9 +178,8 @@ impl Server {
                 match parts.checked_name(args.get(at), kind) {
                     Ok(name) => match parts.add(kind, name) {
                         Ok(()) => parts.confirm(kind, subscribed_word(kind), Some(name)),
-                        Err(NoRoom) => {
-                            let (used, all) = parts.pubsub.table.usage();
-                            let both = (Part::Number(used as u64), Part::Number(all as u64));
+                        Err(NoRoom { used, max }) => {
+                            let both = (Part::Number(used as u64), Part::Number(max as u64));
                             parts.fail(
                                 subscribe_verb(kind),
                                 &ErrorKind::SubscriptionsFull.of_both(both.0, both.1),

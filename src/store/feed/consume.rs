@@ -1,7 +1,7 @@
 //! The feed as its consumers and the store's callers see it: cursors, history, groups, origins.
 
 use super::{Compacted, FeedCursor, FeedPosition, FeedStep, FeedUse, Place, WhenBehind};
-use crate::mutation::{Change, Origin, Revision};
+use crate::mutation::{Cause, Change, Effect, GroupMark, Origin, PublishedValue, Revision};
 use crate::store::Store;
 
 impl Store {
@@ -16,11 +16,54 @@ impl Store {
         if feed.open_count == 0 {
             // What was noted while nobody read is of a change that is over.
             feed.is_new = false;
-            feed.floor = self.revision;
+            // Unless it goes on behind what was remembered.
+            if feed.tail == feed.head {
+                feed.floor = self.revision;
+            }
         }
         feed.open_count += 1;
         feed.places[free] = Place::At(feed.head, rule);
         Some(FeedCursor(free))
+    }
+
+    /// Keeps a change of an earlier run in the ring, for those who resume; its value is not kept, nor which command made
+    /// it. They come in their order, before the feed is on; nothing may change between the last of them and that.
+    pub fn feed_remember(&mut self, change: &Change<'_>) {
+        if self.feed.ring.is_empty() || self.feed.is_on() {
+            return;
+        }
+        let effect = match change.effect {
+            Effect::Put { keyspace, key, value, expiry } => {
+                let len = match value {
+                    PublishedValue::Bytes(bytes) => bytes.len() as u64,
+                    PublishedValue::Large { len, .. } | PublishedValue::Passed { len } => len,
+                };
+                Effect::Put { keyspace, key, value: PublishedValue::Passed { len }, expiry }
+            }
+            Effect::Write { keyspace, key, offset, .. } => {
+                Effect::Write { keyspace, key, offset, bytes: &[] }
+            }
+            effect => effect,
+        };
+        if self.feed.tail == self.feed.head {
+            self.feed.floor = Revision(change.revision.0.saturating_sub(1));
+        }
+        self.feed_room(&effect);
+        let remembered = Change {
+            effect,
+            group: GroupMark::Alone,
+            cause: Cause::default(),
+            origin: Origin::Unknown,
+            ..*change
+        };
+        self.feed.append_remembered(&remembered);
+    }
+
+    /// Forgets what was [remembered](Store::feed_remember).
+    pub fn feed_forget(&mut self) {
+        if !self.feed.is_on() {
+            self.feed_clear();
+        }
     }
 
     /// Closes a cursor; with the last one the feed is off, and its history gone.
@@ -81,11 +124,18 @@ impl Store {
             let floor = if feed.is_on() { feed.floor } else { self.revision };
             return Err(Compacted { floor });
         }
-        let mut at = feed.tail;
-        while let Some((change, next)) = feed.change_at(at)
-            && change.revision <= revision
-        {
-            at = next;
+        let (mut at, mut before) = (feed.tail, feed.floor);
+        let behind = loop {
+            match feed.change_at(at) {
+                Some((change, next)) if change.revision <= revision => (at, before) = (next, change.revision),
+                found => break found.map(|(change, _)| change.revision),
+            }
+        };
+        // Between two lives there are revisions that nobody has, or that were lost with the end of the first one.
+        let is_known = before == revision
+            || behind.map_or(revision == self.revision, |behind| behind.0 == revision.0 + 1);
+        if !is_known {
+            return Err(Compacted { floor: behind.map_or(self.revision, |behind| Revision(behind.0 - 1)) });
         }
         Ok(FeedPosition(at))
     }

@@ -163,3 +163,30 @@ fn limits_and_mistakes() {
     assert_eq!(ask(&mut server, reader, "GET k1", NOW), "$1\r\n1\r\n");
     assert_eq!(server.changes.watches.count(), 0);
 }
+
+#[test]
+fn watches_that_take_nothing_leave_the_buffers_to_others() {
+    let mut server = server("");
+    let writer = connect(&mut server);
+    let watchers: Vec<_> = (0..200).map(|_| watch(&mut server, "WATCHPREFIX a:").0).collect();
+    let key = format!("a:{}", "k".repeat(1_000));
+    for round in 0..60 {
+        ask(&mut server, writer, &format!("SET {key} {round}"), NOW);
+        while server.maintain(NOW, 4) {
+            while server.poll_wake().is_some() {}
+        }
+    }
+    let (used, all) = (server.output.used(), server.output.capacity());
+    assert!(used > all / 8 && used < all / 2, "{used} of {all} bytes are held for them");
+    // All the same each gets every change once it reads.
+    for id in watchers {
+        let mut told = 0;
+        while let text = take(&mut server, id)
+            && !text.is_empty()
+        {
+            told += changes(&text).len();
+            server.maintain(NOW, 4);
+        }
+        assert_eq!(told, 60);
+    }
+}
