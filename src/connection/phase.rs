@@ -98,6 +98,8 @@ pub(crate) enum BufferKind {
 pub(crate) struct Readiness {
     /// The socket has bytes that the server has not read: what is late then is not the client's delay.
     pub unread: bool,
+    /// The peer has hung up behind them: it sends no more, and has most likely gone.
+    pub hung_up: bool,
     /// There may be something to run: more has come than was looked at, or there is new room for replies.
     pub runnable: bool,
     /// The socket took no more of the output when it was last asked.

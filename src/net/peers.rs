@@ -168,6 +168,9 @@ impl Peers {
             break;
         }
         server.input_left(id, peer.readable);
+        if peer.readable && peer.read_closed {
+            server.input_hung_up(id);
+        }
         LARGE_BYTES_PER_TURN - left
     }
 

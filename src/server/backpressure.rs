@@ -27,7 +27,8 @@
 //! what is between that and three quarters, for one long command at a time, so that many half-sent ones cannot block
 //! each other for ever. Where connections starve, those that hold buffers and have made no
 //! progress for [`STALL_MS`] are closed until another eighth of the arena is free: first those that are not authenticated,
-//! then the longest stalled, and last, after three times as long, those that starve themselves in the middle of a command.
+//! then the longest stalled, then those that starve themselves in the middle of a command and whose peer has hung up, and
+//! last, after three times as long, the others that starve so. These wait in line; none that comes later goes first.
 
 use super::Server;
 use super::wake_queue::WakeQueue;
@@ -58,8 +59,11 @@ const UNAUTHENTICATED_BYTES_MAX: usize = 2 * RING_BYTES;
 
 /// Connections that wait for memory.
 pub(super) struct Starved {
+    /// Those that need the shortest buffer, or room for replies.
     input: WakeQueue,
     output: WakeQueue,
+    /// Those in the middle of a command that fills its ring.
+    long: WakeQueue,
     /// Connections that could be read on if others held less.
     crowded: WakeQueue,
     crowded_returns_seen: u64,
@@ -70,14 +74,15 @@ pub(super) struct Starved {
     /// For each kind of buffer, whether a connection has starved since stalled ones were last looked for. One that is
     /// woken for every buffer that comes back, and starves again at once, is hardly ever seen in its queue.
     is_recent: [bool; 2],
-    /// The connection whose long command may use the last quarter of the input arena.
-    granted: Option<ConnectionId>,
+    /// The connection whose long command may use the last quarter of the input arena, and whether it has begun to.
+    granted: Option<(ConnectionId, bool)>,
 }
 
 impl Starved {
     pub(super) fn new(max_clients: usize) -> Starved {
         Starved {
             input: WakeQueue::new(max_clients),
+            long: WakeQueue::new(max_clients),
             output: WakeQueue::new(max_clients),
             crowded: WakeQueue::new(max_clients),
             crowded_returns_seen: 0,
@@ -92,6 +97,14 @@ impl Starved {
         match kind {
             BufferKind::Input => &mut self.input,
             BufferKind::Output => &mut self.output,
+        }
+    }
+
+    /// Whether no connection waits for buffers of a kind.
+    fn is_empty(&self, kind: BufferKind) -> bool {
+        match kind {
+            BufferKind::Input => self.input.is_empty() && self.long.is_empty(),
+            BufferKind::Output => self.output.is_empty(),
         }
     }
 
@@ -249,19 +262,26 @@ impl Server {
         if needed > all / 16 * 15 {
             return false;
         }
-        let is_receiving = |connection: &Connection| matches!(connection.phase(), Phase::Receiving { .. });
-        let holder = self.starved.granted.filter(|holder| {
-            self.get(*holder)
-                .is_some_and(|holder| is_receiving(holder) && holder.input.capacity() > BUFFER_UNIT_BYTES)
-        });
-        let may = match holder {
+        let may = match self.long_holder() {
             Some(holder) => holder == id,
-            None => capacity >= BUFFER_UNIT_BYTES && self.get(id).is_some_and(is_receiving),
+            // Those that wait are served in their order.
+            None => self.starved.long.is_empty() && capacity >= BUFFER_UNIT_BYTES && self.is_receiving(id),
         };
         if may {
-            self.starved.granted = Some(id);
+            self.starved.granted = Some((id, true));
         }
         may
+    }
+
+    fn is_receiving(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| matches!(connection.phase(), Phase::Receiving { .. }))
+    }
+
+    /// The connection whose long command is under way in the last quarter of the input arena, or has been let in.
+    fn long_holder(&self) -> Option<ConnectionId> {
+        let (id, has_begun) = self.starved.granted?;
+        let holds = self.get(id)?.input.capacity() > BUFFER_UNIT_BYTES || !has_begun;
+        (holds && self.is_receiving(id)).then_some(id)
     }
 
     /// Whether a reply of common size can be written. Replies that wait make room by being sent; where the socket takes
@@ -303,12 +323,15 @@ impl Server {
 
     /// Nothing more is done for a connection until memory comes back.
     fn starve(&mut self, id: ConnectionId, kind: BufferKind, now: Millis) {
-        self.connections[id.index as usize].readiness.starved = Some(kind);
-        if self.starved.queue(kind).is_empty() {
+        let connection = &mut self.connections[id.index as usize];
+        connection.readiness.starved = Some(kind);
+        let is_long = kind == BufferKind::Input && connection.input.capacity() >= BUFFER_UNIT_BYTES;
+        if self.starved.is_empty(kind) {
             let arena = if kind == BufferKind::Input { &self.input } else { &self.output };
             self.starved.returns_seen[kind as usize] = arena.returns();
         }
-        self.starved.queue(kind).push(id.index);
+        let queue = if is_long { &mut self.starved.long } else { self.starved.queue(kind) };
+        queue.push(id.index);
         self.starved.is_recent[kind as usize] = true;
         self.starved.check_at.get_or_insert(now.plus(CHECK_MS));
     }
@@ -318,21 +341,46 @@ impl Server {
     pub(super) fn wake_starved(&mut self) {
         self.wake_crowded();
         for (kind, unit_bytes) in [(BufferKind::Input, BUFFER_UNIT_BYTES), (BufferKind::Output, RING_BYTES)] {
-            let Server { input, output, starved, connections, wake_queue, .. } = self;
-            let arena = if kind == BufferKind::Input { &*input } else { &*output };
-            if starved.queue(kind).is_empty() || starved.returns_seen[kind as usize] == arena.returns() {
+            let arena = if kind == BufferKind::Input { &self.input } else { &self.output };
+            let (returns, free) = (arena.returns(), arena.capacity() - arena.used());
+            if self.starved.is_empty(kind) || self.starved.returns_seen[kind as usize] == returns {
                 continue;
             }
-            starved.returns_seen[kind as usize] = arena.returns();
-            for _ in 0..((arena.capacity() - arena.used()) / unit_bytes).max(1) {
-                let Some(slot) = starved.queue(kind).pop() else { break };
-                let Some(connection) = connections.get_mut(slot as usize) else { continue };
-                if connection.readiness.starved == Some(kind) {
-                    connection.readiness.starved = None;
-                    wake_queue.push(slot);
-                }
+            self.starved.returns_seen[kind as usize] = returns;
+            for _ in 0..(free / unit_bytes).max(1) {
+                let Some(slot) = self.starved.queue(kind).pop() else { break };
+                self.wake_from(slot, kind);
+            }
+            if kind == BufferKind::Input {
+                self.wake_long();
             }
         }
+    }
+
+    /// Of those that starve in the middle of a command, as many as there is memory for below three quarters of the arena;
+    /// beyond, one at a time.
+    fn wake_long(&mut self) {
+        let quarters = self.input.capacity() / 4 * 3;
+        let mut left = quarters.saturating_sub(self.input.used()) / RING_BYTES;
+        while left > 0 || self.long_holder().is_none() {
+            let Some(slot) = self.starved.long.pop() else { return };
+            let Some(id) = self.wake_from(slot, BufferKind::Input) else { continue };
+            if left == 0 {
+                self.starved.granted = Some((id, false));
+            }
+            left = left.saturating_sub(1);
+        }
+    }
+
+    /// Has the connection of a slot looked at again, if it still starves.
+    fn wake_from(&mut self, slot: u32, kind: BufferKind) -> Option<ConnectionId> {
+        let connection = self.connections.get_mut(slot as usize)?;
+        if connection.readiness.starved != Some(kind) {
+            return None;
+        }
+        connection.readiness.starved = None;
+        self.wake_queue.push(slot);
+        Some(ConnectionId { index: slot, generation: connection.generation })
     }
 
     /// Has crowded connections looked at again where input buffers have come back, half of the arena is free, and a usual
@@ -358,7 +406,7 @@ impl Server {
         self.starved.check_at = None;
         for kind in [BufferKind::Input, BufferKind::Output] {
             let is_recent = std::mem::take(&mut self.starved.is_recent[kind as usize]);
-            if is_recent || !self.starved.queue(kind).is_empty() {
+            if is_recent || !self.starved.is_empty(kind) {
                 self.starved.check_at = Some(now.plus(CHECK_MS));
                 self.close_stalled(kind, now);
             }
@@ -374,6 +422,7 @@ impl Server {
             (stalled, false, STALL_MS),
             (stalled, true, STALL_MS),
             (is_starved_holder, false, STALL_MS),
+            (is_gone_holder, true, STALL_MS),
             (is_starved_holder, true, STARVED_MS),
         ] {
             let stalled_ms = |connection: &Connection| {
@@ -441,6 +490,12 @@ fn is_starved_holder(connection: &Connection, kind: BufferKind) -> bool {
         && connection.input.capacity() > 0
         && connection.readiness.starved == Some(kind)
         && matches!(connection.phase(), Phase::Receiving { .. })
+}
+
+/// Whether, besides, its peer has hung up. That is seen behind what nobody reads, and the command is hardly ever whole: a
+/// client that leaves in the middle of one must not keep its buffers as long as one that waits.
+fn is_gone_holder(connection: &Connection, kind: BufferKind) -> bool {
+    connection.readiness.hung_up && is_starved_holder(connection, kind)
 }
 
 /// Whether one connection's waiting replies, and those of all, pin little enough of the store for more to be made.

@@ -117,6 +117,13 @@ impl Server {
         }
     }
 
+    /// The peer has hung up behind bytes that the server has not read.
+    pub fn input_hung_up(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.readiness.hung_up = true;
+        }
+    }
+
     /// The peer has sent all it will send. What is whole is still executed and answered.
     pub fn input_ended(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {

@@ -170,7 +170,7 @@ impl Server {
     pub const CLIENT_BYTES: usize = size_of::<Connection>()
         + size_of::<usize>()
         + Timers::NODE_BYTES
-        + 4 * WakeQueue::SLOT_BYTES
+        + 5 * WakeQueue::SLOT_BYTES
         + Names::CLIENT_BYTES;
     /// Bytes more of it where replies wait for the disk.
     pub const CLIENT_HOLD_BYTES: usize = holds::Holds::CLIENT_BYTES;

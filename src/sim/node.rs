@@ -367,6 +367,11 @@ impl Node {
         self.server.input_left(id, unread);
     }
 
+    /// The peer has hung up behind bytes that are left.
+    pub fn hung_up(&mut self, id: ConnectionId) {
+        self.server.input_hung_up(id);
+    }
+
     /// The peer has sent all it will send.
     pub fn ended(&mut self, id: ConnectionId) {
         self.server.input_ended(id);

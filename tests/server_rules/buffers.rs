@@ -381,3 +381,55 @@ fn a_pipeline_that_waits_for_others_is_soaked_up_when_they_are_gone() {
     assert!(woken, "nobody reads it again");
     assert!(ask(&mut process) > 0, "there is room, and it is not read");
 }
+
+/// One that starves in the middle of a command is not read, so that its end is not seen. Hundreds that have gone must not
+/// take one's turn, nor those that come later.
+#[test]
+fn clients_that_starve_in_the_middle_of_a_command_are_served_in_their_order() {
+    let mut process = with_resources(2_000, Resources { input_bytes: MIB, ..Resources::default() });
+    let whole = encode(&[b"SET".as_slice(), b"k", &[b'x'; 30_000]]);
+    let (mut sent, mut gone) = (std::collections::HashMap::new(), 0);
+    let push = |process: &mut InProcess, id: ConnectionId, sent: &mut usize, len: usize| {
+        for _ in 0..8 {
+            *sent += process.receive(id, &whole[*sent..len]);
+            process.server.run(id, process.now);
+        }
+        process.server.input_left(id, *sent < len);
+    };
+    let mut leave = |process: &mut InProcess, sent: &mut std::collections::HashMap<_, _>| {
+        let (id, mut first) = (process.connect(), 0);
+        push(process, id, &mut first, whole.len() / 2);
+        sent.insert(id, first);
+    };
+    (0..200).for_each(|_| leave(&mut process, &mut sent));
+    let (waits, mut first) = (process.connect(), 0);
+    push(&mut process, waits, &mut first, whole.len());
+    assert!(first < whole.len(), "nothing is short");
+    let mut answer = Vec::new();
+    // In far less time than any limit on waiting.
+    for _ in 0..500 {
+        process.advance(1);
+        leave(&mut process, &mut sent);
+        while let Some(id) = process.server.poll_wake() {
+            if id == waits {
+                push(&mut process, id, &mut first, whole.len());
+                process.take_output(waits, usize::MAX, &mut answer);
+            } else if let Some(before) = sent.get_mut(&id) {
+                push(&mut process, id, before, whole.len() / 2);
+            }
+        }
+        // Of those that have gone, the end is seen once all else is read.
+        sent.retain(|id, sent| {
+            let is_read = *sent == whole.len() / 2;
+            if is_read {
+                process.server.close(*id);
+                gone += 1;
+            }
+            !is_read
+        });
+        if !answer.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(show(&answer), show(b"+OK\r\n"), "{gone} have gone meanwhile");
+}

@@ -110,6 +110,9 @@ impl World {
             }
         }
         self.node.left(link.id, !link.arrived.is_empty());
+        if link.ended && !link.arrived.is_empty() {
+            self.node.hung_up(link.id);
+        }
         if link.ended && link.arrived.is_empty() && !std::mem::replace(&mut link.end_read, true) {
             self.node.ended(link.id);
         }
