@@ -53,7 +53,12 @@ fn what_is_published_is_printed() {
     let plain = Running::start(&["subscribe", "news", "--count", "2", "--server", &at]);
     let json = Running::start(&["subscribe", "--patterns", "n*", "--json", "--server", &at]);
     let publish = |text: &str| output(command().args(["publish", "news", text, "--server", &at]));
-    eventually("both to be subscribed", || server.connect().line("PUBLISH news hello") == b":2\r\n");
+    // Asked, not tried: the first counts what it gets.
+    eventually("both to be subscribed", || {
+        let mut asker = server.connect();
+        asker.line("PUBSUB NUMSUB news").ends_with(b":1\r\n") && asker.line("PUBSUB NUMPAT") == b":1\r\n"
+    });
+    assert_eq!(server.connect().line("PUBLISH news hello"), b":2\r\n");
     assert_eq!(publish("a \u{1}"), "2\n");
     eventually("both messages", || plain.lines().len() == 2 && json.lines().len() >= 2);
     assert_eq!(plain.lines()[1], "news a \\u{1}");

@@ -299,6 +299,7 @@ fn cases(verb: &str) -> &'static [&'static str] {
         "shutdown" => &["SHUTDOWN NOSAVE"],
         "lastsave" => &["LASTSAVE"],
         "wait" => &["WAIT 0 0"],
+        "waitaof" => &["WAITAOF 0 0 0", "!WAITAOF 1 0 0"],
         // What a script takes is bounded and counted, but it is taken from the allocator; before one came, nothing is.
         "evalsha" => &["!EVALSHA ffffffffffffffffffffffffffffffffffffffff 0"],
         "evalsha_ro" => &["!EVALSHA_RO ffffffffffffffffffffffffffffffffffffffff 0"],

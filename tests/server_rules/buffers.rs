@@ -396,7 +396,7 @@ fn clients_that_starve_in_the_middle_of_a_command_are_served_in_their_order() {
         }
         process.server.input_left(id, *sent < len);
     };
-    let mut leave = |process: &mut InProcess, sent: &mut std::collections::HashMap<_, _>| {
+    let leave = |process: &mut InProcess, sent: &mut std::collections::HashMap<_, _>| {
         let (id, mut first) = (process.connect(), 0);
         push(process, id, &mut first, whole.len() / 2);
         sent.insert(id, first);
