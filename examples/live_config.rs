@@ -6,8 +6,8 @@
 //!     pannier put config:greeting hello
 //!     curl http://127.0.0.1:8080/
 //!
-//! How it stays right: a watch on the prefix begins first, then all keys are read, and each change that is told has its key read
-//! again. After a lost connection the watch goes on behind the last change that it told; where the server no longer knows
+//! How it stays right: a watch on the prefix begins first, then all keys are read, and each change that arrives has its key read
+//! again. After a lost connection the watch goes on behind the last change that it reported; where the server no longer knows
 //! what happened since, everything is read again.
 
 use pannier::client::{Client, Error, PrefixWatch, WatchEvent};

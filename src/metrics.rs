@@ -314,7 +314,7 @@ impl Metrics {
     }
 
     /// A verb answered an error whose text a script made: it counts by its first word where that is a code of the
-    /// table, else as ERR, for nobody but a script bounds how many there are.
+    /// table, else as ERR, for only a script bounds how many there are.
     pub fn failed_as(&mut self, id: VerbId, text: &[u8]) {
         self.verb_mut(id).failed += 1;
         self.counters.error_replies += 1;

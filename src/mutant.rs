@@ -64,7 +64,7 @@ mutants! {
     GroupMarkLost = "group-mark-lost";
     /// That a key has expired is published no earlier than the next change (`store/feed.rs`).
     ExpiryPublishedLate = "expiry-published-late";
-    /// That a key has expired is told to nobody who listens (`server/changes/events.rs`).
+    /// That a key has expired is published to no subscriber (`server/changes/events.rs`).
     ExpiryUntold = "expiry-untold";
     /// A client whose entry is displaced from the table of read keys is not told (`server/changes/tracking.rs`).
     DisplacedUntold = "displaced-untold";

@@ -23,7 +23,7 @@ const ENTRY_BYTES: usize = 160;
 const ENTRY_DIVISOR: usize = 4;
 /// How long a connection that says nothing is believed to be there.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
-/// Messages that are heard before one value is given out; who is sent more begins anew.
+/// Messages that are heard before one value is given out; a client that is sent more begins again.
 const MESSAGES_MAX: usize = 100_000;
 
 /// What a cache has done so far.
@@ -127,14 +127,14 @@ fn entry_len(key: &[u8], value: Option<&[u8]>) -> usize {
     ENTRY_BYTES + key.len() + value.map_or(0, <[u8]>::len)
 }
 
-/// A client that keeps what it reads, and is told by the server when that changes (`CLIENT TRACKING` over RESP3).
+/// A client that keeps what it reads, and hears from the server when that changes (`CLIENT TRACKING` over RESP3).
 ///
 /// A value that [`get`](CachedClient::get) gives is what the key had when its invalidations were last heard, which is looked
 /// after with each call: so it is old by the time that a message takes to arrive, and by a second at most where the network
 /// has gone without a word. What this client writes, it sees at once. Keys that do not exist are kept too. One whose time has passed
 /// is told within a second.
 ///
-/// The connection is made anew where it is lost; the cache begins empty then. While the server cannot be reached, every call
+/// The connection is opened again where it is lost; the cache begins empty then. While the server cannot be reached, every call
 /// fails: what cannot be checked is not given out.
 pub struct CachedClient {
     options: Builder,
@@ -175,7 +175,7 @@ impl CachedClient {
     /// The value of `key`, or `None` where there is no such key; from the cache where it is there.
     ///
     /// # Errors
-    /// As any call's that reads. A lost connection is made anew once.
+    /// As any call's that reads. A lost connection is opened again once.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Arc<[u8]>>, Error> {
         if self.hear().is_err() {
             self.forget();

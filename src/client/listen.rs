@@ -54,7 +54,7 @@ impl Subscription {
     /// The next message. `None`: none came within `timeout`.
     ///
     /// # Errors
-    /// The connection is lost, or the server has closed it because too much waited to be read: subscribe anew.
+    /// The connection is lost, or the server has closed it because too much waited to be read: subscribe again.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Message>, Error> {
         let Some(reply) = self.connection.next_reply(timeout)? else { return Ok(None) };
         message(reply).map(Some).ok_or_else(unexpected)
@@ -74,7 +74,7 @@ fn message(reply: Reply) -> Option<Message> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchEvent {
-    /// The watch begins, or begins anew, behind this revision: what is read from now on is at least as new.
+    /// The watch begins, or begins again, behind this revision: what is read from now on is at least as new.
     Begun {
         /// The revision.
         revision: u64,
@@ -100,7 +100,7 @@ pub struct PrefixWatch {
     options: Builder,
     prefix: Vec<u8>,
     connection: Option<Connection>,
-    /// What has been told.
+    /// What has been reported.
     seen: Option<u64>,
     /// How long to wait before connecting.
     pause: Duration,

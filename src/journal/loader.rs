@@ -161,7 +161,7 @@ impl Loader {
     fn make_room(&mut self, store: &mut Store, refused: Refused) -> Result<(), LoadError> {
         if refused == Refused::Full && store.evicts() && store.evict_for_replay(BEGINNING) {
             self.has_evicted = true;
-            // Nobody was told that these keys went.
+            // No subscriber has heard that these keys went.
             store.feed_forget();
             return Ok(());
         }

@@ -98,7 +98,7 @@ pub struct Journal {
     others: usize,
     /// Something was written since the last sync was asked for.
     is_unsynced: bool,
-    /// Somebody waits until everything so far is durable.
+    /// A client waits until everything so far is durable.
     is_sync_wanted: bool,
     synced_at: Millis,
     durable: Revision,

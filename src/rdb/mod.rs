@@ -5,7 +5,7 @@
 //!               ╰─ one byte says what follows; lengths take 1, 2, 5 or 9 bytes; short strings may be numbers or LZF ─╯
 //! ```
 //! [`RdbReader`] goes through a file piece by piece and yields keys whose values are strings, with their expiry. Values of
-//! other types are passed over and named, so that whoever imports can say what was left behind. Nothing here trusts a length: a
+//! other types are passed over and named, so that the importer can say what was left behind. Nothing here trusts a length: a
 //! string grows as its bytes come. Versions 9 to 12 are known (Redis 5 to 7.4, Valkey to 8.1).
 //!
 //! | file | what lives there |

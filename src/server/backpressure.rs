@@ -492,7 +492,7 @@ fn is_starved_holder(connection: &Connection, kind: BufferKind) -> bool {
         && matches!(connection.phase(), Phase::Receiving { .. })
 }
 
-/// Whether, besides, its peer has hung up. That is seen behind what nobody reads, and the command is hardly ever whole: a
+/// Whether, besides, its peer has hung up. The reactor sees it behind bytes that the server does not read, and the command is hardly ever whole: a
 /// client that leaves in the middle of one must not keep its buffers as long as one that waits.
 fn is_gone_holder(connection: &Connection, kind: BufferKind) -> bool {
     connection.readiness.hung_up && is_starved_holder(connection, kind)

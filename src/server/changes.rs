@@ -44,9 +44,9 @@ use watches::Watches;
 
 /// What the server keeps for listeners.
 pub(super) struct Changes {
-    /// Open while somebody listens to events.
+    /// Open while a client listens to events.
     cursor: Option<FeedCursor>,
-    /// Open while somebody tracks keys.
+    /// Open while a client tracks keys.
     tracking_cursor: Option<FeedCursor>,
     /// How many of the messages of the change at the cursor are published.
     published: usize,
@@ -109,7 +109,7 @@ impl Server {
         feed_use.unread > feed_use.capacity as u64 / 4
     }
 
-    /// Opens or closes the cursor, by whether somebody may hear of a change.
+    /// Opens or closes the cursor, by whether a client may hear of a change.
     pub(super) fn follow_listeners(&mut self) {
         let Server { engine, changes, pubsub, holds, .. } = self;
         // Where events wait for the disk, writers wait for events.
@@ -138,7 +138,7 @@ impl Server {
             if pace == Pace::Metered && self.engine.meter.is_spent() {
                 return true;
             }
-            // A message that is under way comes first, whoever's it is.
+            // A message in flight comes first, from any publisher.
             if let Some(owner) = self.fan_out_owner() {
                 let Some(receivers) = self.drive_fan_out(pace, now) else { return true };
                 self.hand_over_receivers(owner, receivers);

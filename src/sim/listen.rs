@@ -49,7 +49,7 @@ pub struct Listened {
     pub drops: u64,
     /// Cached values that were compared with the store's.
     pub compared: u64,
-    /// Changes that watches told, watches that went on behind what they saw, and those that could not.
+    /// Changes that watches reported, watches that went on behind what they saw, and those that could not.
     pub changes: u64,
     pub resumed: u64,
     pub refused: u64,
@@ -387,7 +387,7 @@ impl Rig {
         Ok(())
     }
 
-    /// Everybody reads everything; then a watch has told all that there was.
+    /// Every client reads everything; then a watch has reported all that there was.
     fn heal(&mut self) -> Result<(), Violation> {
         self.clients.iter_mut().for_each(|client| client.is_slow = false);
         for _ in 0..ROUNDS_MAX {

@@ -25,7 +25,7 @@ const KEYMISS: Event = Event { class: KeyEvents::MISS, name: "keymiss" };
 
 /// Reads that missed and are not published yet, in order.
 pub(super) struct Misses {
-    /// Somebody may hear of them.
+    /// A subscriber may hear of them.
     pub(super) is_on: bool,
     /// Reserved at start, touched as keys are missed.
     bytes: Vec<u8>,
@@ -100,7 +100,7 @@ fn read_of(verb: &Verb, args: &Args<'_>) -> Option<Range<usize>> {
 }
 
 impl Server {
-    /// Whether reads of keys that are not there are told to somebody.
+    /// Whether reads of keys that are not there are published to a subscriber.
     #[inline]
     pub(in crate::server) fn hears_misses(&self) -> bool {
         self.changes.misses.is_on

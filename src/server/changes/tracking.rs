@@ -1,8 +1,8 @@
-//! Caches in clients: CLIENT TRACKING, and who is told when a key changes.
+//! Caches in clients: CLIENT TRACKING, and which of them hear when a key changes.
 //!
 //! ```text
 //!  GET k by a client that tracks ─▶ (k, client) into the table ─▶ … ─▶ k changes ─▶ >2 invalidate [k]
-//!  BCAST: nothing is noted; every change of a key with one of the client's prefixes is told
+//!  BCAST: nothing is noted; every change of a key with one of the client's prefixes is sent
 //! ```
 //! What is told too often is harmless, what is not told at all would leave a client with an old value. So a client is told to
 //! drop everything (`invalidate` with null) where single keys cannot be named any more: a flush, an entry of the table that
@@ -35,7 +35,7 @@ const KEYS_MAX: usize = 1024;
 const PREFIXES_MAX: usize = 4096;
 /// Bytes of a prefix, at most.
 const PREFIX_BYTES_MAX: usize = 1024;
-/// Clients that one change is told to from the table, at most: a set of it.
+/// Clients that one change is sent to from the table, at most: a set of it.
 const HOLDERS_MAX: usize = 8;
 
 /// Which reads of a client are noted.
@@ -69,7 +69,7 @@ struct Tracker {
     caching: bool,
     /// The connection that it redirects to is gone.
     is_broken: bool,
-    /// It is told to drop everything when its command is over.
+    /// The server tells it to drop everything when its command is over.
     drops_all: bool,
 }
 

@@ -331,7 +331,7 @@ impl Server {
         };
         let waiting = target.pending_len() - target.large_pending();
         let starts_waiting = target.is_empty();
-        // Nobody has tried to send it that yet: it may well take it.
+        // The reactor has not tried to send it that yet: it may well take it.
         let is_untried = !waits && !connection.readiness.write_blocked;
         let bytes_max = if is_untried && pace == Pace::Whole && may_be_long {
             UNTRIED_FACTOR * bytes_max

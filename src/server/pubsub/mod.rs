@@ -13,7 +13,7 @@
 //! counted as a long step.
 //!
 //! **Slow subscribers.** What waits for a subscriber is bounded (`fan_out.rs`). One that has no room is closed, counted
-//! and logged; a message is never left out silently, and nobody waits for it.
+//! and logged; a message is never left out silently, and no client waits for it.
 //!
 //! **Replies and messages.** A message never lands inside a reply that is made piece by piece, nor inside EXEC's array: it
 //! waits beside the output until that is whole. (Redis 7.0 puts a client's own message into its array.)

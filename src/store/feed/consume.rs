@@ -14,7 +14,7 @@ impl Store {
             return None;
         }
         if feed.open_count == 0 {
-            // What was noted while nobody read is of a change that is over.
+            // What was noted while no client read is of a change that is over.
             feed.is_new = false;
             // Unless it goes on behind what was remembered.
             if feed.tail == feed.head {
@@ -131,7 +131,7 @@ impl Store {
                 found => break found.map(|(change, _)| change.revision),
             }
         };
-        // Between two lives there are revisions that nobody has, or that were lost with the end of the first one.
+        // Between two lives there are revisions that no key has, or that were lost with the end of the first one.
         let is_known = before == revision
             || behind.map_or(revision == self.revision, |behind| behind.0 == revision.0 + 1);
         if !is_known {

@@ -7,13 +7,13 @@
 //! Names are not kept: a change tells its own key. Two keys are taken for one where set and bits agree, which is so for one
 //! pair in 2^50 and more under a secret hash.
 //!
-//! **Displaced entries.** Where a set is full its oldest entry goes, and nobody can say any more which key that was: so its
+//! **Displaced entries.** Where a set is full its oldest entry goes, and the table no longer knows which key that was: so its
 //! client is told to drop all that it holds. False alarms are harmless, silence is not. Then the client's generation
 //! moves on, and with it all of its entries are free at once.
 
 /// Entries of a set: one line of the processor's cache.
 const WAYS: usize = 8;
-/// Rows of clients are told apart by 16 bits; row 0 is never used, so that no entry is all zeros.
+/// Rows of clients are distinguished by 16 bits; row 0 is never used, so that no entry is all zeros.
 pub(super) const ROWS_MAX: usize = u16::MAX as usize - 1;
 
 /// A client's row, from 1 on.

@@ -116,7 +116,7 @@ fn a_watch_from_before_the_feed_is_told_so_and_one_that_falls_behind_too() {
     assert!(ask(&mut server, early, "WATCHPREFIX k FROM 0", NOW).starts_with("-COMPACTED "));
     let (watcher, reply) = watch(&mut server, "WATCHPREFIX k");
     let begun = revision(&reply);
-    // It takes nothing, and far more is written than the feed holds; nobody waits for it.
+    // It takes nothing, and far more is written than the feed holds; no client waits for it.
     let value = "v".repeat(7_000);
     for at in 0..200 {
         assert_eq!(ask(&mut server, writer, &format!("SET k{at} {value}"), NOW), "+OK\r\n");
