@@ -42,6 +42,7 @@ fn delete(store: &mut Store, number: u64) -> bool {
 /// The first byte of the value: reading it is a part of looking a key up.
 fn get(store: &mut Store, number: u64) -> Option<u8> {
     match store.get(DB, &key(number), NOW.unix)?.value {
+        Value::Collection(_) => None,
         Value::Inline(bytes) => bytes.first().copied(),
         Value::Large { .. } => None,
     }

@@ -3,6 +3,8 @@
 
     compare/durability.py [--quick] PANNIER [REDIS]    binaries; `redis-server` is taken from the path by default
     compare/durability.py --directory DIR ...          where the data goes: it should be on the disk that is meant
+    compare/durability.py --checkpoint-gib N ...       only this: PING of others while a checkpoint of so much is written
+    compare/durability.py --recover-keys N ...         only this: a start with so many keys, from the journal and from a checkpoint
 
 Printed, each server alone on a free port with an empty directory:
 
@@ -19,69 +21,30 @@ import os
 import re
 import selectors
 import shutil
-import socket
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
+
+from process import Process, command, connect
 
 CLIENTS = 50
 VALUE = b"v" * 64
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def connect(port):
-    s = socket.create_connection(("127.0.0.1", port))
-    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return s
-
-
-def command(*words):
-    words = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
-
-
-class Server:
+class Server(Process):
     """A server of one kind; `mode` is None without a journal."""
 
     def __init__(self, binary, directory, mode, memory="1gb"):
         self.is_redis = "redis" in os.path.basename(binary)
-        self.port = free_port()
         if self.is_redis:
-            words = [binary, "--port", str(self.port), "--save", "", "--dir", directory, "--maxmemory", memory]
+            words = [binary, "--port", "{port}", "--save", "", "--dir", directory, "--maxmemory", memory]
             words += ["--appendonly", "yes", "--appendfsync", mode] if mode else ["--appendonly", "no"]
         else:
-            words = [binary, "serve", "--tcp", f"127.0.0.1:{self.port}", "--udp", "off", "--admin", "off"]
+            words = [binary, "serve", "--tcp", "127.0.0.1:{port}", "--udp", "off", "--admin", "off"]
             words += ["--memory", memory.replace("gb", "GiB")]
             words += ["--data-dir", directory, "--durability", mode, "--journal-size", "64GiB"] if mode else []
-        self.log = tempfile.NamedTemporaryFile("r", suffix=".log")
-        begun = time.monotonic()
-        self.process = subprocess.Popen(words, stdout=self.log.fileno(), stderr=self.log.fileno())
-        for _ in range(100_000):
-            try:
-                with connect(self.port) as s:
-                    s.sendall(b"PING\r\n")
-                    if s.recv(100).startswith(b"+PONG"):
-                        break
-            except OSError:
-                if self.process.poll() is not None:
-                    raise SystemExit(f"{binary} ended: {open(self.log.name).read()}")
-            time.sleep(0.002)
-        self.started_s = time.monotonic() - begun
-
-    def cpu_ns(self):
-        """Of all its threads."""
-        total = 0
-        for task in os.listdir(f"/proc/{self.process.pid}/task"):
-            with open(f"/proc/{self.process.pid}/task/{task}/schedstat") as f:
-                total += int(f.read().split()[0])
-        return total
+        super().__init__(words)
 
     def ask(self, *words):
         with connect(self.port) as s:
@@ -92,18 +55,15 @@ class Server:
         found = re.search(rf"{name}:(\S+)", self.ask("INFO", "persistence").decode())
         return found and found[1]
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
     def loaded(self):
         """What the log says of loading: records and seconds."""
-        text = open(self.log.name).read()
+        text = self.log_text()
         found = re.search(r"loaded in (\d+) ms: records (\d+)", text)
         if found:
             return int(found[2]), int(found[1]) / 1000
-        found = re.search(r"DB loaded from [^:]*: ([\d.]+) seconds", text)
-        return None, float(found[1]) if found else self.started_s
+        # One line for each file, and one for all of them.
+        found = re.findall(r"DB loaded from [^:]*: ([\d.]+) seconds", text)
+        return None, max(map(float, found)) if found else self.started_s
 
 
 def fill(port, count, value=VALUE, first=0):
@@ -181,10 +141,52 @@ def syncs_a_second(directory, seconds):
     return done / spent
 
 
+def checkpoint(server):
+    """Begins one and waits for its end: seconds, and PING of another client meanwhile."""
+    pinger, begun = Pinger(server.port), time.monotonic()
+    server.ask("BGREWRITEAOF" if server.is_redis else "BGSAVE")
+    time.sleep(0.01)
+    while server.info("aof_rewrite_in_progress") == "1":
+        time.sleep(0.02)
+    return time.monotonic() - begun, pinger.end()
+
+
+def long_checkpoint(servers, gib, directory):
+    keys = int(gib * (1 << 20))
+    for name, binary in servers:
+        server = Server(binary, directory(), "everysec", f"{int(gib * 2) + 1}gb")
+        fill(server.port, keys, b"v" * 1024)
+        pinger = Pinger(server.port)
+        time.sleep(3)
+        quiet = pinger.end()
+        seconds, (worst, p99) = checkpoint(server)
+        server.stop()
+        print(f"checkpoint of {gib} GiB: {name}: {keys} values of 1 KiB in {seconds:.1f} s; PING of another client: worst "
+              f"{worst:.1f} ms, p99 {p99:.1f} ms; without one: worst {quiet[0]:.1f} ms, p99 {quiet[1]:.1f} ms", flush=True)
+
+
+def recovery(servers, keys, directory):
+    for name, binary in servers:
+        path, memory = directory(), f"{keys // 4_000_000 + 2}gb"
+        server = Server(binary, path, "everysec", memory)
+        fill(server.port, keys)
+        server.stop()
+        for kind in ("the journal", "a checkpoint"):
+            server = Server(binary, path, "everysec", memory)
+            seconds = max(server.loaded()[1], 0.001)
+            print(f"recovery: {name}: {keys} keys of {kind} in {seconds:.1f} s: {keys / seconds / 1e6:.2f} M a second; "
+                  f"resident {server.resident_mib()} MiB", flush=True)
+            if kind == "the journal":
+                checkpoint(server)
+            server.stop()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="a smoke test; its figures mean little")
     parser.add_argument("--directory", default=None)
+    parser.add_argument("--checkpoint-gib", type=float, metavar="N")
+    parser.add_argument("--recover-keys", type=int, metavar="N")
     parser.add_argument("pannier")
     parser.add_argument("redis", nargs="?", default=shutil.which("redis-server"))
     options = parser.parse_args()
@@ -201,6 +203,12 @@ def main():
         return path
 
     try:
+        if options.checkpoint_gib:
+            long_checkpoint(servers, options.checkpoint_gib, directory)
+        if options.recover_keys:
+            recovery(servers, options.recover_keys, directory)
+        if options.checkpoint_gib or options.recover_keys:
+            return
         for name, binary in servers:
             pairs = [(cpu_of_set(binary, directory(), "everysec", count), cpu_of_set(binary, directory(), None, count))
                      for _ in range(rounds)]
@@ -226,16 +234,10 @@ def main():
             seconds_taken = server.loaded()[1]
             print(f"replay: {name}: {keys} records of the journal in {seconds_taken:.2f} s: "
                   f"{keys / max(seconds_taken, 0.001) / 1e6:.2f} M records a second", flush=True)
-            saved, pinger, begun = server.ask("LASTSAVE"), Pinger(server.port), time.monotonic()
+            pinger = Pinger(server.port)
             time.sleep(1)
-            quiet, pinger = pinger.end(), Pinger(server.port)
-            server.ask("BGREWRITEAOF" if server.is_redis else "BGSAVE")
-            progress = "aof_rewrite_in_progress"
-            time.sleep(0.01)
-            while server.info(progress) == "1":
-                time.sleep(0.02)
-            took, (worst, p99) = time.monotonic() - begun - 1, pinger.end()
-            del saved
+            quiet = pinger.end()
+            took, (worst, p99) = checkpoint(server)
             print(f"checkpoint: {name}: {keys} records in {took:.1f} s; PING of another client: worst {worst:.1f} ms, p99 "
                   f"{p99:.1f} ms; without one: worst {quiet[0]:.1f} ms, p99 {quiet[1]:.1f} ms", flush=True)
             server.stop()

@@ -16,15 +16,11 @@ import sys
 import tempfile
 import time
 
+from process import free_port
+
 MESSAGE = b"m" * 64
 PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$64\r\n" + MESSAGE + b"\r\n"
 DELIVERED = len(b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$64\r\n" + MESSAGE + b"\r\n")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def start(command, port):

@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 import time
 
+from process import free_port
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PANNIER = os.path.join(ROOT, "target", "release", "pannier")
 FLOOR = os.path.join(ROOT, "target", "release", "examples", "floor")
@@ -26,12 +28,6 @@ def pinned(core, command):
     if (os.cpu_count() or 1) < 2 or not shutil.which("taskset"):
         return command
     return ["taskset", "-c", str(core), *command]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def version_of(program):

@@ -10,13 +10,15 @@
 //! A row of a subcommand has its own arity, flags and counters, as in Redis.
 
 mod access;
+mod keys;
 pub mod shown;
 mod table;
 
 pub use access::access;
+pub use keys::{KeyPositions, Keys};
 pub use table::{VERBS, VerbId};
 
-use crate::wire::{arguments::Args, number::parse_i64};
+use crate::wire::arguments::Args;
 
 /// Properties of a verb, as bits: those of Redis, its categories as far as other bits do not imply them, and ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,6 +87,13 @@ flags! {
     NO_MANDATORY_KEYS = 25;
     /// Concerns publish and subscribe; a category too.
     PUBSUB = 26;
+    /// Category: works on hashes.
+    HASH = 27;
+    /// Category: works on sets.
+    SET = 28;
+    /// Planned ahead by the server (`server/batch.rs`), which looks its first argument up as a key beside others': one step of bounded
+    /// work, or slices, whose reply begins with no more than a record's value.
+    PLANNED = 29;
 }
 
 impl Flags {
@@ -125,10 +134,12 @@ impl Flags {
 }
 
 /// The categories of access control, in Redis's order.
-pub const CATEGORIES: [&str; 14] = [
+pub const CATEGORIES: [&str; 16] = [
     "keyspace",
     "read",
     "write",
+    "set",
+    "hash",
     "string",
     "bitmap",
     "pubsub",
@@ -142,15 +153,17 @@ pub const CATEGORIES: [&str; 14] = [
     "scripting",
 ];
 
-/// Where the keys are among a verb's arguments, the verb itself being argument 0.
+/// How a verb takes any number of arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keys {
-    /// Position of the first key; 0: there are none.
-    pub first: i8,
-    /// Position of the last key; -1 is the last argument.
-    pub last: i8,
-    /// Distance from one key to the next.
-    pub step: i8,
+pub enum Arguments {
+    /// It does not.
+    Fixed,
+    /// At most [`UNCUT_ARGS_MAX`](crate::engine::dispatch::UNCUT_ARGS_MAX).
+    Few,
+    /// It works them off one after another, in slices, so that a window of them is enough for each.
+    Sliced,
+    /// It looks at all of them at once: in one step that is counted (MSET and its like), or in slices.
+    Whole,
 }
 
 /// One row of the table.
@@ -162,6 +175,7 @@ pub struct Verb {
     pub name: &'static str,
     /// Arguments with the verb itself; negative: at least so many.
     pub arity: i8,
+    pub arguments: Arguments,
     pub flags: Flags,
     pub keys: Keys,
     /// Redis's group of commands.
@@ -171,6 +185,15 @@ pub struct Verb {
     pub complexity: &'static str,
     pub summary: &'static str,
 }
+
+/// Every verb that takes any number of arguments says how.
+const _: () = {
+    let mut row = 0;
+    while row < VERBS.len() {
+        assert!((VERBS[row].arity >= 0) == matches!(VERBS[row].arguments, Arguments::Fixed));
+        row += 1;
+    }
+};
 
 impl Verb {
     /// Whether a command of `count` arguments, the verb included, can be this verb.
@@ -207,51 +230,6 @@ impl Verb {
         self.subcommands().iter().find(|verb| verb.word().as_bytes().eq_ignore_ascii_case(word))
     }
 
-    /// Whether a command of this verb can have keys.
-    #[must_use]
-    pub const fn has_keys(&self) -> bool {
-        self.keys.first > 0 || self.flags.has(Flags::MOVABLE_KEYS)
-    }
-
-    /// The positions of the keys among `args`, the verb itself being argument 0. What has no keys there, or is no
-    /// well-formed command, has none. A position may hold a large argument, which is longer than any key.
-    #[must_use]
-    pub fn key_positions(&self, args: &Args<'_>) -> KeyPositions {
-        let mut positions = KeyPositions { next: 0, end: 0, step: 1, destination: None };
-        if !self.has_keys() || !self.admits(args.len()) {
-            return positions;
-        }
-        if self.keys.first == 0 {
-            // A script: the number of keys, the keys, other arguments.
-            let count = args.bytes(2).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-            let end = count.map_or(0, |count| count.saturating_add(3));
-            (positions.next, positions.end) = (3, if end > args.len() { 0 } else { end });
-            return positions;
-        }
-        let last = match self.keys.last {
-            last @ 0.. => last as usize,
-            from_end => args.len() - from_end.unsigned_abs() as usize,
-        };
-        (positions.next, positions.end) = (self.keys.first as usize, args.len().min(last + 1));
-        positions.step = self.keys.step as usize;
-        match self.id {
-            // The count of pairs stands before them, options behind.
-            VerbId::Msetex => {
-                let count = args.bytes(1).and_then(parse_i64).and_then(|count| usize::try_from(count).ok());
-                let end = count.and_then(|count| count.checked_mul(2)).map_or(0, |len| len.saturating_add(2));
-                positions.end = positions.end.min(end);
-            }
-            VerbId::Sort => {
-                let is_store =
-                    |at: &usize| args.bytes(*at).is_some_and(|word| word.eq_ignore_ascii_case(b"store"));
-                let stores = (2..args.len().saturating_sub(1)).filter(is_store);
-                positions.destination = stores.max().map(|at| at + 1);
-            }
-            _ => {}
-        }
-        positions
-    }
-
     /// Whether this row belongs to the category, one of [`CATEGORIES`].
     #[must_use]
     pub fn in_category(&self, category: &str) -> bool {
@@ -261,6 +239,8 @@ impl Verb {
             // What a script reads says its text.
             "read" => flags.has(Flags::READONLY) && !flags.has(Flags::SCRIPTING),
             "write" => flags.has(Flags::WRITE),
+            "set" => flags.has(Flags::SET),
+            "hash" => flags.has(Flags::HASH),
             "string" => flags.has(Flags::STRING),
             "bitmap" => flags.has(Flags::BITMAP),
             "pubsub" => flags.has(Flags::PUBSUB),
@@ -275,29 +255,6 @@ impl Verb {
             "scripting" => flags.has(Flags::SCRIPTING),
             _ => false,
         }
-    }
-}
-
-/// Where a command's keys are: see [`Verb::key_positions`].
-#[derive(Clone, Debug)]
-pub struct KeyPositions {
-    next: usize,
-    end: usize,
-    step: usize,
-    /// A key behind those of the range.
-    destination: Option<usize>,
-}
-
-impl Iterator for KeyPositions {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        if self.next >= self.end {
-            return self.destination.take();
-        }
-        let at = self.next;
-        self.next += self.step;
-        Some(at)
     }
 }
 
@@ -437,7 +394,7 @@ mod tests {
 
     #[test]
     fn keys_are_found_wherever_they_stand() {
-        let cases: [(&str, &[usize]); 18] = [
+        let cases: [(&str, &[usize]); 21] = [
             ("GET k", &[1]),
             ("GET", &[]),
             ("PING k", &[]),
@@ -452,6 +409,9 @@ mod tests {
             ("MSETEX 0 a 1", &[]),
             ("MSETEX -1 a 1", &[]),
             ("MSETEX 9223372036854775807 a 1", &[2]),
+            ("SINTERCARD 2 a b LIMIT 5", &[2, 3]),
+            ("SINTERSTORE d a b", &[1, 2, 3]),
+            ("HSET a f v", &[1]),
             ("SORT a", &[1]),
             ("SORT a BY w_* STORE b STORE c", &[1, 7]),
             ("SORT a STORE", &[1]),

@@ -51,6 +51,7 @@
 //! 3. `server/batch.rs` `prefetch_record`: the records that are probably theirs are asked for.
 //! 4. `server/batch.rs` `run_planned`: each command in order, if nothing holds it (a pause, a transaction, a full output).
 //! 5. `engine/fast_path.rs` `fast_get`: the value is copied from `store/lookup.rs` `get_hinted` into the output ring.
+//!    (SETEX, INCR, HGET and their like go from the plan to `engine/dispatch.rs`: the functions that they have everywhere.)
 //! 6. `net/peers.rs` `write`: one write for all replies; `Server::output_sent` gives the ring back.
 //!
 //! **A SET of 1 MiB**:
@@ -60,7 +61,7 @@
 //!    `Phase::ReceivingBody`.
 //! 3. `net/peers.rs` `read`: from now on the socket is read straight into the value's blocks (`Server::input_spaces`).
 //! 4. `server/input.rs` `end_body_if_whole`: the argument is replaced by a reference; the decoder finds the command whole.
-//! 5. `server/run.rs` `prepare`: the gate (`engine/gate.rs`), a refusal for want of memory, an open transaction.
+//! 5. `server/prepare.rs` `prepare`: the gate (`engine/gate.rs`), a refusal for want of memory, an open transaction.
 //! 6. `engine/set.rs` and `engine/ops.rs`: the options, then the typed operation.
 //! 7. `store/apply.rs`: the record that refers to the value; `Store::commit` publishes the change.
 //! 8. `server/run.rs` `finish`: the command's own references are released, its input is consumed.

@@ -13,6 +13,9 @@ pub const SEGMENT_BYTES: usize = 64 * KIB;
 pub const KEY_BYTES_MAX: usize = 64 * KIB - 64;
 /// Bytes of a value that is kept inside a record; a longer one becomes a chain of blocks.
 pub const INLINE_VALUE_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of a hash's field or a set's member, at most: the feed's ring takes two of its largest entries, of a key, a
+/// field and a value.
+pub const FIELD_BYTES_MAX: usize = 32 * KIB;
 /// Bytes of a value, at most (`--max-value` lowers it). Redis has the same bound.
 pub const VALUE_BYTES_MAX: u64 = 512 * MIB as u64;
 

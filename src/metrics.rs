@@ -272,7 +272,7 @@ impl Metrics {
 
     /// An execution took so long.
     #[inline]
-    pub fn took(&mut self, row: impl Into<Row>, micros: u64) {
+    pub fn record_latency(&mut self, row: impl Into<Row>, micros: u64) {
         let verb = self.verb_mut(row);
         verb.micros += micros;
         verb.buckets[VerbMetrics::bucket(micros)] += 1;
@@ -283,11 +283,17 @@ impl Metrics {
     pub fn called_many(&mut self, id: VerbId, count: u64, micros: u64) {
         if count > 0 {
             self.counters.commands_processed += count;
-            let verb = self.verb_mut(id);
-            verb.calls += count;
-            verb.micros += micros;
-            verb.buckets[VerbMetrics::bucket(micros / count)] += count;
+            self.verb_mut(id).calls += count;
+            self.record_latencies(id, count, micros);
         }
+    }
+
+    /// So many executions, at least one, took so long together.
+    #[inline]
+    pub fn record_latencies(&mut self, id: VerbId, count: u64, micros: u64) {
+        let verb = self.verb_mut(id);
+        verb.micros += micros;
+        verb.buckets[VerbMetrics::bucket(micros / count)] += count;
     }
 
     /// An execution answered an error.
@@ -313,10 +319,14 @@ impl Metrics {
         self.errors[error.code_index()] += 1;
     }
 
-    /// A verb answered an error whose text a script made: it counts by its first word where that is a code of the
-    /// table, else as ERR, for only a script bounds how many there are.
-    pub fn failed_as(&mut self, id: VerbId, text: &[u8]) {
+    /// A verb ran and answered an error that counts by its text ([`error_as`](Self::error_as)), or has counted already.
+    pub fn failed_uncounted(&mut self, id: VerbId) {
         self.verb_mut(id).failed += 1;
+    }
+
+    /// An error was answered whose text a script made: it counts by its first word where that is a code of the table,
+    /// else as ERR, for only a script bounds how many there are.
+    pub fn error_as(&mut self, text: &[u8]) {
         self.counters.error_replies += 1;
         let code = text.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
         let known = ERROR_CODES.iter().position(|known| known.as_bytes() == code);
@@ -373,7 +383,7 @@ mod tests {
     fn bounds_add_up() {
         let mut metrics = Metrics::new();
         for micros in [1, 1, 5, 16] {
-            metrics.took(VerbId::Get, micros);
+            metrics.record_latency(VerbId::Get, micros);
         }
         let bounds: Vec<_> = metrics.verb(VerbId::Get).bounds().collect();
         assert_eq!(bounds, [(1, 2), (8, 3), (16, 4)]);
@@ -386,8 +396,8 @@ mod tests {
     fn percentiles_are_bounds_of_buckets() {
         let mut metrics = Metrics::new();
         assert_eq!(metrics.verb(VerbId::Get).percentiles_ns([500]), None);
-        (0..990).for_each(|_| metrics.took(VerbId::Get, 1));
-        (0..10).for_each(|_| metrics.took(VerbId::Get, 100));
+        (0..990).for_each(|_| metrics.record_latency(VerbId::Get, 1));
+        (0..10).for_each(|_| metrics.record_latency(VerbId::Get, 100));
         let found = metrics.verb(VerbId::Get).percentiles_ns([1, 500, 990, 991, 1000]);
         assert_eq!(found, Some([1024, 1024, 1024, 131_072, 131_072]));
     }

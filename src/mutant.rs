@@ -56,6 +56,14 @@ mutants! {
     SentTwice = "sent-twice";
     /// A large value is written to while a client is still being sent the old one (`store/write.rs`).
     WritesUnderReader = "writes-under-reader";
+    /// A page that a copy of the key shares is written to (`store/collection/insert.rs`).
+    SharedPageWritten = "shared-page-written";
+    /// A command on many fields passes over one where it goes on (`engine/hashes.rs`).
+    SliceSkipsField = "slice-skips-field";
+    /// A new time of a field is not published (`store/feed.rs`).
+    FieldTimeNotPublished = "field-time-not-published";
+    /// That a field has expired is not published (`store/feed.rs`).
+    FieldExpiryNotPublished = "field-expiry-not-published";
     /// MSET that finds no room in the middle leaves what it has written so far (`store/staged.rs`).
     HalfDone = "half-done";
     /// A new expiry is not published (`store/feed.rs`).
@@ -78,7 +86,7 @@ mutants! {
     ChainUnchecked = "chain-unchecked";
     /// Damage in what was durable is cut away like a torn end (`journal/reader.rs`).
     WatermarkIgnored = "watermark-ignored";
-    /// A start draws revisions that were shown before (`journal/recovery.rs`).
+    /// A start takes revisions that were shown before (`journal/recovery.rs`).
     RevisionReused = "revision-reused";
     /// A checkpoint is published before the journal has what it has seen (`journal/writer.rs`).
     CheckpointOutruns = "checkpoint-outruns";

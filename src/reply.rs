@@ -73,8 +73,33 @@ errors! {
     /// Pannier's: the parts are the key's length and the limit, in bytes.
     KeyTooLong = "ERR key of % bytes is longer than the limit of % bytes";
 
+    /// Pannier's: the parts are the length of a hash's field or a set's member, and the limit, in bytes.
+    FieldTooLong = "ERR field or member of % bytes is longer than the limit of % bytes";
+
     WrongType = "WRONGTYPE Operation against a key holding the wrong kind of value";
     BusyKey = "BUSYKEY Target key name already exists.";
+
+    // Hashes and sets.
+    HashNotAnInteger = "ERR hash value is not an integer";
+    HashNotAFloat = "ERR hash value is not a float";
+    FloatNotFinite = "ERR value is NaN or Infinity";
+    FieldsMissing = "ERR Mandatory argument FIELDS is missing or not at the right position";
+    FieldsMismatch = "ERR The `numfields` parameter must match the number of arguments";
+    FieldCountNotPositive = "ERR Number of fields must be a positive integer";
+    /// Of HEXPIRE and its kin.
+    NumFieldsNotPositive = "ERR Parameter `numFields` should be greater than 0";
+    /// Of HSETEX.
+    FieldCountInvalid = "ERR invalid number of fields";
+    FieldTimeNegative = "ERR invalid expire time, must be >= 0";
+    FieldTimeMissing = "ERR missing expire time";
+    FieldTimeTwice = "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified";
+    FieldPresenceTwice = "ERR Only one of FXX or FNX arguments can be specified";
+    UnknownArgument = "ERR unknown argument: %";
+    OutOfRange = "ERR value is out of range";
+    NotALong = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+    NumkeysNotPositive = "ERR numkeys should be greater than 0";
+    NumkeysTooMany = "ERR Number of keys can't be greater than number of args";
+    LimitNegative = "ERR LIMIT can't be negative";
 
     // Bits.
     BitOffset = "ERR bit offset is not an integer or out of range";
@@ -89,14 +114,19 @@ errors! {
     DelexCondition = "ERR Invalid condition. Use IFEQ or IFNE";
     MsetexCount = "ERR invalid numkeys value";
     MsetexPairs = "ERR wrong number of key-value pairs";
+    LcsNotStrings = "ERR The specified keys must contain string values";
     LcsBoth = "ERR If you want both the length and indexes, please just use IDX.";
     /// Pannier's: the part is the bound.
     LcsTooLong = "ERR strings are too long for LCS: the product of their lengths, the second one a multiple of 64, is bounded by %";
+    SortScore = "ERR One or more scores can't be converted into double";
+    /// Pannier's: what SORT stores is a list.
+    SortStore = "ERR SORT can store only an empty result: it would be a list, and this server has no lists";
     RestoreTtl = "ERR Invalid TTL value, must be >= 0";
     RestoreIdleTime = "ERR Invalid IDLETIME value, must be >= 0";
     RestoreFrequency = "ERR Invalid FREQ value, must be >= 0 and <= 255";
     RestorePayload = "ERR DUMP payload version or checksum are wrong";
     RestoreFormat = "ERR Bad data format";
+    RestoreFieldExpiry = "ERR Hashes whose fields expire cannot be restored from Valkey 9 or later";
 
     // Handshake.
     WrongPassword = "WRONGPASS invalid username-password pair or user is disabled.";

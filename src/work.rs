@@ -10,6 +10,11 @@ pub(crate) const ARGUMENT: u64 = 4;
 /// What looking a key up counts.
 pub(crate) const KEY: u64 = 128;
 
+/// What going to a page of a collection counts.
+pub(crate) const PAGE: u64 = 64;
+/// What looking at one of its entries after another counts.
+pub(crate) const ENTRY: u64 = 8;
+
 /// What meeting a key in a scan counts: its neighbours are near.
 pub(crate) const SCANNED_KEY: u64 = 64;
 

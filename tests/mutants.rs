@@ -13,6 +13,8 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::ChangeNotPublished | Mutant::GroupMarkLost | Mutant::ExpiryPublishedLate => 20,
         Mutant::NoEpochCheck | Mutant::StaleHint => 60,
         Mutant::HalfDone => 120,
+        Mutant::FieldTimeNotPublished | Mutant::FieldExpiryNotPublished => 60,
+        Mutant::SharedPageWritten | Mutant::SliceSkipsField => 120,
         Mutant::NoSessionNumber | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,
         Mutant::ScanSkipsSplit | Mutant::StaleSlot => 600,
         Mutant::ExpiryUntold | Mutant::DisplacedUntold | Mutant::ResumesLate => 20,

@@ -3,7 +3,7 @@
 
 use super::script::Script;
 use pannier::mutation::{
-    Applied, Database, Effect, LargeId, Mutation, NewValue, Refused, RemoveReason, Revision,
+    Applied, Database, Effect, LargeId, LargeRef, Mutation, NewValue, Refused, RemoveReason, Revision,
 };
 use pannier::store::feed::{FEED_BYTES_MIN, FeedCursor, FeedStep, WhenBehind};
 use pannier::store::{LargeCursor, OnFull, Store, StoreConfig, Value};
@@ -17,17 +17,17 @@ const HELD_MAX: usize = 4;
 const SETTLE_STEPS_MAX: usize = 100_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Kept {
+struct ModelRecord {
     value: Vec<u8>,
     expiry: Option<Millis>,
     revision: Revision,
 }
 
-type Keys = BTreeMap<(u8, Vec<u8>), Kept>;
+type Keys = BTreeMap<(u8, Vec<u8>), ModelRecord>;
 
 /// A large value that the model holds a reference to.
-struct Held {
-    id: LargeId,
+struct Snapshot {
+    large: LargeRef,
     bytes: Vec<u8>,
     /// Still being written.
     open: bool,
@@ -38,7 +38,7 @@ struct Harness {
     keys: Keys,
     cursor: FeedCursor,
     now: Millis,
-    held: Vec<Held>,
+    held: Vec<Snapshot>,
 }
 
 /// See the table of [`super`].
@@ -62,7 +62,7 @@ impl Harness {
     fn new(kind: u8) -> Harness {
         let segment_bytes = if kind & 2 == 0 { 1024 } else { 4096 };
         let config = StoreConfig {
-            memory_bytes: segment_bytes * (45 + usize::from(kind >> 2)) * 7 / 4 + 64 * 1024 + FEED_BYTES_MIN,
+            memory_bytes: segment_bytes * (45 + usize::from(kind >> 2)) * 7 / 4 + 96 * 1024 + FEED_BYTES_MIN,
             feed_bytes: FEED_BYTES_MIN,
             databases: DATABASES,
             on_full: if kind & 1 == 0 { OnFull::Refuse } else { OnFull::Evict },
@@ -118,7 +118,7 @@ impl Harness {
     }
 
     /// What the map says of a key that has not expired.
-    fn kept(&self, db: Database, key: &[u8]) -> Option<Kept> {
+    fn kept(&self, db: Database, key: &[u8]) -> Option<ModelRecord> {
         let kept = self.keys.get(&(db.0, key.to_vec()))?;
         kept.expiry.is_none_or(|expiry| expiry > self.now).then(|| kept.clone())
     }
@@ -132,7 +132,7 @@ impl Harness {
         applied: Applied,
     ) {
         assert_eq!(applied.value_len, value.len() as u64);
-        self.keys.insert((db.0, key), Kept { value, expiry, revision: applied.revision });
+        self.keys.insert((db.0, key), ModelRecord { value, expiry, revision: applied.revision });
     }
 
     fn step(&mut self, script: &mut Script<'_>) {
@@ -246,8 +246,8 @@ impl Harness {
 
     fn begin(&mut self, hint: usize) {
         self.let_go(HELD_MAX - 1);
-        if let Ok(id) = self.store.large_begin(hint as u64, self.now) {
-            self.held.push(Held { id, bytes: Vec::new(), open: true });
+        if let Ok(large) = self.store.large_begin(hint as u64, self.now) {
+            self.held.push(Snapshot { large, bytes: Vec::new(), open: true });
         }
         self.listen();
     }
@@ -256,8 +256,8 @@ impl Harness {
     fn let_go(&mut self, most: usize) {
         while self.held.len() > most {
             let held = self.held.remove(0);
-            assert_eq!(read(&self.store, held.id), held.bytes);
-            self.store.large_release(held.id);
+            assert_eq!(read(&self.store, held.large.id()), held.bytes);
+            self.store.large_release(held.large);
         }
     }
 
@@ -265,8 +265,8 @@ impl Harness {
         let bytes = value(script);
         let Some(held) = self.held.iter_mut().rev().find(|held| held.open) else { return };
         // A part may have been appended when it is refused.
-        let _ = self.store.large_append(held.id, &bytes, self.now);
-        let appended = self.store.large_len(held.id) as usize - held.bytes.len();
+        let _ = self.store.large_append(held.large.id(), &bytes, self.now);
+        let appended = self.store.large_len(held.large.id()) as usize - held.bytes.len();
         held.bytes.extend_from_slice(&bytes[..appended]);
         self.listen();
     }
@@ -274,11 +274,11 @@ impl Harness {
     fn publish(&mut self, script: &mut Script<'_>, db: Database, key: Vec<u8>) {
         let Some(at) = self.held.iter().rposition(|held| held.open) else { return };
         let (held, expiry) = (self.held.remove(at), self.expiry(script));
-        let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(held.id), expiry };
+        let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(held.large.id()), expiry };
         if let Some(applied) = self.apply(&mutation) {
             self.insert(db, key, held.bytes, expiry, applied);
         }
-        self.store.large_release(held.id);
+        self.store.large_release(held.large);
     }
 
     /// Holds the key's value as one does who is still sending it, whatever becomes of the key.
@@ -288,8 +288,8 @@ impl Harness {
             && let Value::Large { id, .. } = entry.value
         {
             let bytes = read(&self.store, id);
-            self.store.large_retain(id);
-            self.held.push(Held { id, bytes, open: false });
+            let large = self.store.large_retain(id);
+            self.held.push(Snapshot { large, bytes, open: false });
         }
     }
 
@@ -335,6 +335,7 @@ impl Harness {
                 Value::Large { id, len } => {
                     assert_eq!((read(&self.store, id), len), (kept.value.clone(), kept.value.len() as u64));
                 }
+                Value::Collection(_) => panic!("it was given a string"),
             }
         }
         for db in 0..DATABASES {

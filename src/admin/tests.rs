@@ -158,7 +158,7 @@ fn metrics_show_what_was_counted() {
     let mut server = server();
     let metrics = &mut server.engine_mut().metrics;
     metrics.called(VerbId::Get);
-    metrics.took(VerbId::Get, 3);
+    metrics.record_latency(VerbId::Get, 3);
     metrics.rejected(VerbId::Set, ErrorKind::Full);
     metrics.counters.received_bytes = 77;
     metrics.closes.killed = 2;

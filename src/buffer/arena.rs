@@ -10,8 +10,12 @@
 //!
 //! Arena of [`RING_BYTES`] come and go with every request, so the last few given back wait on a stack, hottest on
 //! top, and are joined with their buddies only when a buffer of another length finds no room.
+//!
+//! A buffer whose contents grow is [extended](Arena::extend) into its buddy where that is free, since copying tens of
+//! megabytes to a longer one keeps all clients waiting. So that it is, a long buffer begins a run that is far longer, if
+//! there is one.
 
-use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
+use crate::limits::{BUFFER_UNIT_BYTES, KIB, MIB, RING_BYTES};
 use std::num::NonZeroU8;
 
 /// The longest buffer covers 2^20 units, 2^30 bytes: offsets into it fit `u32` with room to spare.
@@ -21,6 +25,13 @@ const RING_ORDER: usize = (RING_BYTES / BUFFER_UNIT_BYTES).ilog2() as usize;
 /// Arena of [`RING_BYTES`] that wait unjoined for the next taker.
 const SPARES: usize = 64;
 
+/// Buffers of this order, 256 KiB, and longer ones are likely to be extended.
+const GROWING_ORDER: usize = 8;
+/// They begin a run of this order, 8 MiB, or a longer one: what is copied where there is none, in a small arena, is short.
+const GROWING_RUN_ORDER: usize = 13;
+
+const _: () = assert!(BUFFER_UNIT_BYTES << GROWING_ORDER == 256 * KIB);
+const _: () = assert!(BUFFER_UNIT_BYTES << GROWING_RUN_ORDER == 8 * MIB);
 const _: () = assert!(RING_ORDER < ORDERS);
 const _: () = assert!(BUFFER_UNIT_BYTES << (ORDERS - 1) <= 1 << 30);
 
@@ -159,6 +170,29 @@ impl Arena {
         self.take_block(order).or_else(|| self.take_block_of_spares(order))
     }
 
+    /// Doubles a buffer where it is: its bytes stay, those behind them are whatever was left there. `false`: the memory
+    /// behind it is not free, or not its buddy; nothing has changed.
+    ///
+    /// # Panics
+    /// If it was taken from another arena and this one knows of no such buffer.
+    #[must_use]
+    pub fn extend(&mut self, buffer: &mut Buffer) -> bool {
+        let (unit, order) = (buffer.unit, buffer.order());
+        assert_eq!(self.state(unit), State::taken(order), "a foreign buffer");
+        let buddy = unit ^ (1 << order);
+        if buddy < unit
+            || order + 1 >= ORDERS
+            || self.states.get(buddy as usize) != Some(&State::free(order).0)
+        {
+            return false;
+        }
+        self.unlink(buddy, order);
+        self.set_state(unit, State::taken(order + 1));
+        self.used += buffer.len();
+        *buffer = Buffer::new(unit, order + 1);
+        true
+    }
+
     /// Whether [`take`](Arena::take) of [`RING_BYTES`] would succeed.
     #[must_use]
     #[inline]
@@ -235,7 +269,7 @@ impl Arena {
 
     /// A free block of this order, split off a longer one if need be.
     fn take_block(&mut self, order: usize) -> Option<Buffer> {
-        let mut found = (order..ORDERS).find(|k| self.free[*k] != 0)?;
+        let mut found = self.run_for(order)?;
         let unit = self.free[found] - 1;
         self.unlink(unit, found);
         while found > order {
@@ -246,6 +280,20 @@ impl Arena {
         self.set_state(unit, State::taken(order));
         self.used += BUFFER_UNIT_BYTES << order;
         Some(Buffer::new(unit, order))
+    }
+
+    /// The order of the free block that one of this order is split off: the shortest that will do, or a long one where the
+    /// buffer may grow. Not more than a quarter of the arena: a run of half of it is for the one buffer that needs all of it.
+    #[inline]
+    fn run_for(&self, order: usize) -> Option<usize> {
+        let is_free = |k: &usize| self.free[*k] != 0;
+        let shortest = (order..ORDERS).find(is_free)?;
+        if order < GROWING_ORDER {
+            return Some(shortest);
+        }
+        let order_max = (self.states.len() / 4).checked_ilog2().map_or(0, |order| order as usize);
+        let longest = (order..ORDERS.min(order_max + 1)).rfind(is_free);
+        Some(longest.filter(|longest| *longest >= GROWING_RUN_ORDER).unwrap_or(shortest))
     }
 
     /// The same where only joining or splitting spares can help; no more of them than needed.

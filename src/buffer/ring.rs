@@ -189,17 +189,29 @@ impl Ring {
         }
     }
 
-    /// Moves to a buffer of at least `at_least` bytes, straightened, or straightens in place if this one is that
-    /// long; a detached ring is attached. `false`: the arena has none; nothing has changed.
+    /// Makes the buffer at least `at_least` bytes long, in place or by moving to another, and straightens it; a detached
+    /// ring is attached. `false`: the arena has no such memory; nothing has changed.
     #[must_use]
     pub fn grow(&mut self, arena: &mut Arena, at_least: usize) -> bool {
-        if at_least <= self.capacity() {
+        if at_least <= self.capacity() || at_least <= 2 * self.capacity() && self.extend(arena) {
             self.straighten(arena);
             return true;
         }
-        let Some(longer) = arena.take(at_least) else { return false };
+        let Some(longer) = arena.take(at_least) else {
+            // Buffers that waited for another taker have been joined on the way: perhaps those behind this one.
+            let is_extended = at_least <= 2 * self.capacity() && self.extend(arena);
+            if is_extended {
+                self.straighten(arena);
+            }
+            return is_extended;
+        };
         self.relocate(longer, arena);
         true
+    }
+
+    /// Doubles the buffer where it is, if its bytes do not wrap around its end and the memory behind it is free.
+    fn extend(&mut self, arena: &mut Arena) -> bool {
+        self.is_straight() && self.buffer.as_mut().is_some_and(|buffer| arena.extend(buffer))
     }
 
     /// Moves to the shortest buffer that holds the bytes and a few more, straightened, provided that it has at most a

@@ -26,18 +26,21 @@ fn without(command: Command, is_empty: &dyn Fn(&str) -> bool) -> Command {
         .fold(command, |command, name| command.mut_subcommand(name, |below| without(below, is_empty)))
 }
 
-/// Checks the names of this process's variables against those that `command` and the commands below it know.
+/// Checks the names of this process's variables against those that `serve` knows, then against those that any command
+/// does: `whole` makes the whole command line, which is done only where a name is not one of the server's.
 ///
 /// # Errors
 /// A variable begins like ours and is none; the text names the one that was probably meant.
-pub(super) fn check_names(command: &Command) -> Result<(), String> {
-    // Secrets have variables and no flags: every user of a machine can read the arguments of a process.
-    let mut known = [secret::PASSWORD, secret::ADMIN_TOKEN].map(|kind| kind.variable.to_owned()).to_vec();
-    collect(command, &mut known);
-    for (name, value) in env::vars_os() {
-        check_name(&name, &value, &known)?;
-    }
-    Ok(())
+pub(super) fn check_names(serve: fn() -> Command, whole: fn() -> Command) -> Result<(), String> {
+    let ours: Vec<_> =
+        env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX)).collect();
+    let check = |command: Command| {
+        // Secrets have variables and no flags: every user of a machine can read the arguments of a process.
+        let mut known = [secret::PASSWORD, secret::ADMIN_TOKEN].map(|kind| kind.variable.to_owned()).to_vec();
+        collect(&command, &mut known);
+        ours.iter().try_for_each(|(name, value)| check_name(name, value, &known))
+    };
+    if ours.is_empty() || check(serve()).is_ok() { Ok(()) } else { check(whole()) }
 }
 
 fn collect(command: &Command, known: &mut Vec<String>) {

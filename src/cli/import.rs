@@ -1,8 +1,8 @@
-//! `pannier import`: what a Redis or a Valkey has saved, into a running server.
+//! `pannier import`: what a Redis or a Valkey has saved, into a running server or a data directory.
 
 use super::{Exit, Failure, output::printable, server_args::ServerArgs};
-use crate::client::{Client, Reply};
-use crate::rdb::{RdbError, RdbReader, Record};
+use crate::client::Reply;
+use crate::rdb::{Part, RdbError, RdbReader, Record, ValueKind, dump_payload, part_payload};
 use aof::{AofError, AofReader};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,10 +11,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+use target::{DirectoryArgs, Target};
 
 mod aof;
+mod target;
 
-/// Import what a Redis or a Valkey has saved into a running server
+/// Import what a Redis or a Valkey has saved, into a running server or a data directory
 ///
 /// Reads an RDB file (versions 9 to 12), an append-only file, or the manifest of one (appendonly.aof.manifest), which names
 /// its files. Keys that are there are overwritten, expiries are kept, and what has expired is left out. Keys of types
@@ -24,11 +26,14 @@ mod aof;
 Examples:
   pannier import dump.rdb
   pannier import appendonlydir/appendonly.aof.manifest
-  redis-cli --rdb - | pannier import - --server hub:7878")]
+  redis-cli --rdb - | pannier import - --server hub:7878
+  pannier import dump.rdb --data-dir /var/lib/pannier    before the server is started")]
 pub(crate) struct ImportArgs {
     /// The file, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    #[command(flatten)]
+    directory: DirectoryArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -45,8 +50,13 @@ const REFUSAL_BYTES_MAX: usize = 100;
 
 impl ImportArgs {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, Failure> {
-        let mut importer = Importer::new(&self.server)?;
-        if self.file == Path::new("-") {
+        let is_stdin = self.file == Path::new("-");
+        if !is_stdin {
+            // Before a directory is made or loaded for it.
+            open(&self.file)?;
+        }
+        let mut importer = Importer::new(&self.server, &self.directory)?;
+        if is_stdin {
             importer.read("standard input", Box::new(BufReader::new(io::stdin().lock())))?;
         } else {
             importer.read_path(&self.file)?;
@@ -56,10 +66,17 @@ impl ImportArgs {
     }
 }
 
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format!("{} cannot be read: {error}", path.display()))
+}
+
 /// What goes to the server, and what came of it.
 struct Importer<'a> {
-    server: &'a ServerArgs,
-    client: Client,
+    target: Target<'a>,
     batch: Vec<Vec<Vec<u8>>>,
     batch_bytes: usize,
     /// The database that the server has selected.
@@ -67,7 +84,11 @@ struct Importer<'a> {
     now_ms: u64,
     bar: ProgressBar,
     sent: u64,
+    /// Commands among them that went on with the key of the one before.
+    continued: u64,
     expired: u64,
+    /// Keys that were read from RDB files, by the type's name.
+    read: BTreeMap<&'static str, u64>,
     /// By the type's name.
     passed_over: BTreeMap<&'static str, u64>,
     /// By the command and what the server said.
@@ -78,21 +99,22 @@ struct Importer<'a> {
 
 impl<'a> Importer<'a> {
     #[allow(clippy::disallowed_methods)] // Expiries are times of day.
-    fn new(server: &'a ServerArgs) -> Result<Importer<'a>, Failure> {
-        let client = server.connect()?;
+    fn new(server: &'a ServerArgs, directory: &DirectoryArgs) -> Result<Importer<'a>, Failure> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let style = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}  {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(0).with_style(style);
         Ok(Importer {
-            server,
-            client,
+            target: Target::open(server, directory, &bar)?,
             batch: Vec::new(),
             batch_bytes: 0,
             database: server.database().into(),
             now_ms: now.as_millis() as u64,
-            bar: ProgressBar::new(0).with_style(style),
+            bar,
             sent: 0,
+            continued: 0,
             expired: 0,
+            read: BTreeMap::new(),
             passed_over: BTreeMap::new(),
             refused: BTreeMap::new(),
             warnings: Vec::new(),
@@ -101,8 +123,8 @@ impl<'a> Importer<'a> {
 
     fn read_path(&mut self, path: &Path) -> Result<(), Failure> {
         let shown = path.display().to_string();
-        let unreadable = |error: io::Error| Failure::usage(format!("{shown} cannot be read: {error}"));
-        let file = File::open(path).map_err(unreadable)?;
+        let unreadable = |error: io::Error| unreadable(path, &error);
+        let file = open(path)?;
         let len = file.metadata().map_err(unreadable)?.len();
         let mut source = BufReader::new(file);
         if source.fill_buf().map_err(unreadable)?.starts_with(MANIFEST_START) {
@@ -154,9 +176,31 @@ impl<'a> Importer<'a> {
     fn record(&mut self, record: Record) -> Result<(), Failure> {
         match record {
             Record::Other { kind, .. } => *self.passed_over.entry(kind.name()).or_default() += 1,
-            Record::String { expiry_ms: Some(at), .. } if at <= self.now_ms => self.expired += 1,
+            Record::String { expiry_ms: Some(at), .. } | Record::Packed { expiry_ms: Some(at), .. }
+                if at <= self.now_ms =>
+            {
+                self.expired += 1;
+            }
+            Record::Part(Part { expiry_ms: Some(at), is_first, .. }) if at <= self.now_ms => {
+                self.expired += u64::from(is_first);
+            }
+            Record::Packed { database, key, kind, value, expiry_ms } => {
+                self.restore(database, (key, kind), dump_payload(value), expiry_ms)?;
+            }
+            Record::Part(part) if part.is_first => {
+                let payload = part_payload(part.kind, &part.items);
+                self.restore(part.database, (part.key, part.kind), payload, part.expiry_ms)?;
+            }
+            // Later entries of a long collection: the key is there with its expiry.
+            Record::Part(part) => {
+                let verb = if part.kind == ValueKind::Hash { b"HSET" } else { b"SADD" };
+                let command = [verb.to_vec(), part.key].into_iter().chain(part.items).collect();
+                self.continued += 1;
+                self.queue(command)?;
+            }
             Record::String { database, key, value, expiry_ms } => {
                 self.select(database)?;
+                *self.read.entry(ValueKind::String.name()).or_default() += 1;
                 let mut command = vec![b"SET".to_vec(), key, value];
                 if let Some(at) = expiry_ms {
                     command.extend([b"PXAT".to_vec(), at.to_string().into_bytes()]);
@@ -165,6 +209,20 @@ impl<'a> Importer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A collection, whatever its key has.
+    fn restore(
+        &mut self,
+        database: u64,
+        (key, kind): (Vec<u8>, ValueKind),
+        payload: Vec<u8>,
+        expiry_ms: Option<u64>,
+    ) -> Result<(), Failure> {
+        self.select(database)?;
+        *self.read.entry(kind.name()).or_default() += 1;
+        let at = expiry_ms.unwrap_or(0).to_string().into_bytes();
+        self.queue(vec![b"RESTORE".to_vec(), key, at, payload, b"REPLACE".to_vec(), b"ABSTTL".to_vec()])
     }
 
     /// A command of an append-only file. Transactions are not kept together, so that what cannot be run does not take the
@@ -190,8 +248,7 @@ impl<'a> Importer<'a> {
         }
         self.flush()?;
         let number = u32::try_from(database).unwrap_or(u32::MAX);
-        self.client.select(number).map_err(|error| {
-            let why = self.server.explain(error).message;
+        self.target.select(number).map_err(|why| {
             Failure::new(
                 Exit::Refused,
                 format!("database {database} of the file is not there: {why}; start the server with more --databases"),
@@ -212,7 +269,7 @@ impl<'a> Importer<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        let replies = self.client.pipeline(&self.batch).map_err(|error| self.server.explain(error))?;
+        let replies = self.target.run(&self.batch)?;
         for (command, reply) in self.batch.iter().zip(replies) {
             self.sent += 1;
             if let Reply::Error { code, text } = reply {
@@ -236,9 +293,14 @@ impl<'a> Importer<'a> {
     }
 
     fn report(self, out: &mut dyn Write) -> Result<Exit, Failure> {
+        self.target.finish(&self.bar)?;
         self.bar.finish_and_clear();
         let refused: u64 = self.refused.values().sum();
-        writeln!(out, "imported: {}, expired before: {}", self.sent - refused, self.expired)?;
+        let imported = self.sent.saturating_sub(refused + self.continued);
+        writeln!(out, "imported: {imported}, expired before: {}", self.expired)?;
+        for (kind, count) in &self.read {
+            writeln!(out, "read: keys of type {kind}: {count}")?;
+        }
         for (kind, count) in &self.passed_over {
             writeln!(out, "left behind: keys of type {kind}: {count}")?;
         }

@@ -124,6 +124,19 @@ struct Cli {
     command: Command,
 }
 
+/// The same with the server's command alone: what a server never needs of the command line takes no memory in it.
+#[derive(Parser)]
+#[command(name = "pannier", version, max_term_width = 100)]
+struct ServerCli {
+    #[command(subcommand)]
+    command: ServerCommand,
+}
+
+#[derive(Subcommand)]
+enum ServerCommand {
+    Serve(serve::ServeArgs),
+}
+
 const AFTER_HELP: &str = "\
 Examples:
   pannier serve --memory 64MiB              run a server on 127.0.0.1:7878
@@ -221,16 +234,13 @@ Examples:
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let command = environment::without_empty(Cli::command());
     let log_format = serve::log_format(env::args_os());
-    let parsed =
-        command.try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
+    let (command, matches) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => return refuse(&error, log_format),
     };
     let mut stdout = BufWriter::new(io::stdout().lock());
-    let result = run(cli, &matches, &mut stdout);
+    let result = run(command, &matches, &mut stdout);
     // What there is goes out even where the verb has failed; the first trouble is the one to report.
     let flushed = stdout.flush().map_err(Failure::from);
     let result = result.and_then(|exit| flushed.map(|()| exit));
@@ -241,6 +251,17 @@ pub fn main() -> ExitCode {
         failure.exit
     });
     ExitCode::from(exit as u8)
+}
+
+/// The command of this process, and what was said of it.
+fn parse() -> Result<(Command, ArgMatches), clap::Error> {
+    if env::args_os().nth(1).is_some_and(|word| word == "serve") {
+        let matches = environment::without_empty(ServerCli::command()).try_get_matches()?;
+        let ServerCommand::Serve(args) = ServerCli::from_arg_matches(&matches)?.command;
+        return Ok((Command::Serve(args), matches));
+    }
+    let matches = environment::without_empty(Cli::command()).try_get_matches()?;
+    Ok((Cli::from_arg_matches(&matches)?.command, matches))
 }
 
 /// What the command line's own words could not be made of: help and version too come this way.
@@ -262,8 +283,8 @@ fn report(log_format: LogFormat, exit: Exit, message: &str) {
     let _ = io::stderr().write_all(logging::failure_line(log_format, exit, message).as_bytes());
 }
 
-fn run(cli: Cli, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Failure> {
-    match cli.command {
+fn run(command: Command, matches: &ArgMatches, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match command {
         Command::Serve(args) => serve::run(args),
         Command::Verb(verb) => verb.run(out),
         Command::Call(args) => args.run(out),
@@ -298,6 +319,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_server_s_command_alone_is_the_one_of_the_whole() {
+        let help = |command: clap::Command, words: &[&str]| {
+            command.try_get_matches_from(words).expect_err("help comes as an error").to_string()
+        };
+        for words in [
+            &["pannier", "serve", "--help"][..],
+            &["pannier", "serve", "-h"],
+            &["pannier", "serve", "--nonsense"],
+        ] {
+            assert_eq!(help(ServerCli::command(), words), help(Cli::command(), words));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use clap::{Args, CommandFactory, builder::BoolishValueParser};
 use log::LevelFilter;
 
 use super::{
-    Cli, Exit, Failure, environment,
+    Cli, Exit, Failure, ServerCli, environment,
     logging::{self, LogFormat},
     memory, reload,
     secret::{self, Secret},
@@ -221,7 +221,7 @@ impl ServeArgs {
     /// # Errors
     /// What a user can get wrong, with a way out.
     pub(super) fn resolve_here(self) -> Result<ServeOptions, Failure> {
-        environment::check_names(&Cli::command()).map_err(Failure::usage)?;
+        environment::check_names(ServerCli::command, Cli::command).map_err(Failure::usage)?;
         self.resolve(&|name| env::var_os(name), Path::new("/")).map_err(Failure::usage)
     }
 }

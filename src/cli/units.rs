@@ -103,8 +103,8 @@ pub fn parse_positive_duration(text: &str) -> Result<Duration, String> {
 
 /// Digits with at most one point: none of the other things that floating-point numbers may look like.
 fn parse_decimal(text: &str) -> Option<f64> {
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if is_plain && text.starts_with(|c: char| c.is_ascii_digit()) { text.parse().ok() } else { None }
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if is_number && text.starts_with(|c: char| c.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// A size for people: the largest unit that divides it well, as `64 MiB` or `1.50 GiB`.

@@ -43,6 +43,8 @@ pub use reply::{Malformed, ReadError, Reply, ReplyReader};
 #[cfg(feature = "sim")]
 pub(crate) use reply::{whole_messages, whole_replies};
 pub use scan::Scan;
+#[cfg(feature = "cli")]
+pub(crate) use tcp::encode;
 #[cfg(feature = "sim")]
 pub(crate) use tcp::encoded;
 pub use tcp::{Builder, Client};

@@ -4,14 +4,17 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `phase.rs` | the `Phase` of a connection with its transitions, and its `Readiness` |
+//! | `continuations.rs` | where commands stand that are answered piece by piece |
 //! | `close.rs` | why connections end |
 //! | `subscription.rs` | which subscriber it is |
 
 mod close;
+mod continuations;
 mod phase;
 mod subscription;
 
 pub use close::CloseReason;
+pub(crate) use continuations::Continuations;
 pub(crate) use phase::{Body, BufferKind, Phase, Readiness, Request, StreamProtocol, Unfinished};
 pub(crate) use subscription::{SubscriberId, TrackerId};
 
@@ -19,12 +22,12 @@ use crate::buffer::ring::Ring;
 use crate::command::{Flags, Verb};
 use crate::engine::{Continuation, session::Session};
 use crate::limits::{LONG_RING_BYTES, RING_BYTES};
-use crate::mutation::LargeId;
-use crate::mutation::Revision;
+use crate::mutation::{LargeRef, Revision};
 use crate::time::Millis;
 use crate::wire::output::Output;
 use crate::wire::resp::Decoder;
 use core::net::{IpAddr, SocketAddr};
+use std::mem::ManuallyDrop;
 
 /// Names a connection for as long as it is open: a slot is used again, a generation never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +47,8 @@ pub(crate) struct Transaction {
     pub watched: Ring,
     /// The flags of the verbs in `queue`, together.
     pub flags: Flags,
-    /// What follows `queue`, in the store.
-    pub spill: Option<LargeId>,
+    /// What follows `queue`, in the store; when the server ends, it goes with it.
+    pub spill: ManuallyDrop<Option<LargeRef>>,
     /// Commands that are queued.
     pub queued_count: u32,
     /// Keys that they have, each command counting as one at least.
@@ -107,8 +110,8 @@ pub(crate) const PROGRESS_BYTES: u64 = 64 * 1024;
 /// - *`handle_*`*, called by the server when something has happened outside: `handle_input` (bytes have come),
 ///   `handle_end` (the peer sends no more), `handle_sent` and `handle_blocked` (the socket took output, or took no more),
 ///   `handle_pause_end`.
-/// - *Mutators*, called while commands run: `set_phase` and what is built on it (`begin_body`, `take_continuation`,
-///   `close`). `set_phase` is the only place where the phase changes.
+/// - *Mutators*, called while commands run: `set_phase` and what is built on it (`put_continuation`,
+///   `take_continuation`, `close`). `set_phase` is the only place where the phase changes.
 ///
 /// In a turn: `handle_input`, then commands run and change the phase, then `handle_sent` or `handle_blocked`. Once
 /// `is_draining`, only `handle_sent` and `handle_blocked` follow.
@@ -135,7 +138,8 @@ pub struct Connection {
     pub(crate) tracks_reads: bool,
     /// It watches a prefix.
     pub(crate) is_watching: bool,
-    phase: Phase,
+    /// When the server ends, what it holds goes with the store.
+    phase: ManuallyDrop<Phase>,
     pub(crate) readiness: Readiness,
     pub(crate) protocol: StreamProtocol,
     /// What is known of the command at the front of the input.
@@ -158,6 +162,9 @@ pub struct Connection {
     pub(crate) pinned_counted: u64,
 }
 
+// An idle client costs this much; docs/figures.md says how it is measured.
+const _: () = assert!(size_of::<Connection>() <= 432);
+
 impl Connection {
     pub(crate) fn new(session: Session, peer: SocketAddr, generation: u32, now: Millis) -> Connection {
         Connection {
@@ -176,7 +183,7 @@ impl Connection {
             tracker: None,
             tracks_reads: false,
             is_watching: false,
-            phase: Phase::Ready,
+            phase: ManuallyDrop::new(Phase::Ready),
             readiness: Readiness::default(),
             protocol: StreamProtocol::Unknown,
             request: Request::default(),
@@ -203,7 +210,7 @@ impl Connection {
 
     /// Why the connection is closing, if it is.
     pub fn closing(&self) -> Option<CloseReason> {
-        match self.phase {
+        match *self.phase {
             Phase::Draining(reason, _) => Some(reason),
             _ => None,
         }
@@ -211,7 +218,7 @@ impl Connection {
 
     /// Whether nothing more is read or run.
     pub(crate) fn is_draining(&self) -> bool {
-        matches!(self.phase, Phase::Draining(..))
+        matches!(*self.phase, Phase::Draining(..))
     }
 
     /// What the connection is doing.
@@ -222,12 +229,17 @@ impl Connection {
 
     /// Whether a reply has begun that goes on when the connection is run again.
     pub(crate) fn is_replying(&self) -> bool {
-        matches!(self.phase, Phase::Replying(_))
+        matches!(*self.phase, Phase::Replying(_))
+    }
+
+    /// Whether it has a continuation that is to be taken: that of its reply, or of the one that closing cut short.
+    pub(crate) fn has_continuation(&self) -> bool {
+        matches!(*self.phase, Phase::Replying(_) | Phase::Draining(_, Unfinished::Reply(_)))
     }
 
     /// The long argument that comes in.
     pub(crate) fn body(&self) -> Option<&Body> {
-        match &self.phase {
+        match &*self.phase {
             Phase::ReceivingBody(body) => Some(body),
             _ => None,
         }
@@ -235,7 +247,7 @@ impl Connection {
 
     /// The same, to be moved on.
     pub(crate) fn body_mut(&mut self) -> Option<&mut Body> {
-        match &mut self.phase {
+        match &mut *self.phase {
             Phase::ReceivingBody(body) => Some(body),
             _ => None,
         }
@@ -243,7 +255,7 @@ impl Connection {
 
     /// When the incomplete command at the end of the input began, or last made real progress.
     pub(crate) fn request_started(&self) -> Option<Millis> {
-        match self.phase {
+        match *self.phase {
             Phase::Receiving { since } | Phase::ReceivingBody(Body { since, .. }) => Some(since),
             _ => None,
         }
@@ -257,53 +269,64 @@ impl Connection {
     pub(crate) fn set_phase(&mut self, next: Phase) {
         debug_assert!(self.phase.may_become(&next), "{}=>{}", self.phase.name(), next.name());
         log::trace!("{}: {}=>{}", self.peer, self.phase.name(), next.name());
-        self.phase = next;
+        *self.phase = next;
     }
 
     /// The command at the front of the input is whole: from now on it is the server that takes its time, or the client
     /// that does not take the reply.
     #[inline]
     pub(crate) fn request_is_whole(&mut self) {
-        if matches!(self.phase, Phase::Receiving { .. } | Phase::Paused) {
+        if matches!(*self.phase, Phase::Receiving { .. } | Phase::Paused) {
             self.set_phase(Phase::Ready);
         }
     }
 
     /// The input ends in the middle of a command; when that began stays as it was.
     pub(crate) fn request_is_incomplete(&mut self, now: Millis) {
-        if matches!(self.phase, Phase::Ready) {
+        if matches!(*self.phase, Phase::Ready) {
             self.set_phase(Phase::Receiving { since: now });
         }
     }
 
+    /// A piece of the reply has been made: the command at the front of the input goes on here.
+    pub(crate) fn put_continuation(&mut self, continuation: Continuation, all: &mut Continuations) {
+        self.set_phase(Phase::Replying(all.put(continuation)));
+    }
+
     /// Where the command at the front of the input goes on, if a piece of its reply has been made.
-    pub(crate) fn take_continuation(&mut self) -> Option<Continuation> {
-        let Phase::Replying(continuation) = self.phase else { return None };
+    #[inline]
+    pub(crate) fn take_continuation(&mut self, all: &mut Continuations) -> Option<Continuation> {
+        let Phase::Replying(continuation) = *self.phase else { return None };
         self.set_phase(Phase::Ready);
-        Some(continuation)
+        Some(all.take(continuation))
     }
 
     /// Starts to drain; the first reason stays.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         if !self.is_draining() {
-            self.set_phase(Phase::Draining(reason, self.unfinished()));
+            let unfinished = self.leave_unfinished();
+            self.set_phase(Phase::Draining(reason, unfinished));
         }
     }
 
-    fn unfinished(&self) -> Unfinished {
-        match self.phase {
-            Phase::ReceivingBody(body) => Unfinished { body: Some(body), continuation: None },
-            Phase::Replying(continuation) => Unfinished { body: None, continuation: Some(continuation) },
-            _ => Unfinished::default(),
+    /// What is under way; of an argument, the phase has nothing more afterwards.
+    fn leave_unfinished(&mut self) -> Unfinished {
+        match &mut *self.phase {
+            Phase::ReceivingBody(body) => match body.target.take() {
+                Some((large, _)) => Unfinished::Argument(large),
+                None => Unfinished::Nothing,
+            },
+            Phase::Replying(continuation) => Unfinished::Reply(*continuation),
+            _ => Unfinished::Nothing,
         }
     }
 
     /// What was under way, for the server to release; it is not under way any more.
     pub(crate) fn take_unfinished(&mut self) -> Unfinished {
-        if let Phase::Draining(_, unfinished) = &mut self.phase {
+        if let Phase::Draining(_, unfinished) = &mut *self.phase {
             return std::mem::take(unfinished);
         }
-        let unfinished = self.unfinished();
+        let unfinished = self.leave_unfinished();
         self.set_phase(Phase::Ready);
         unfinished
     }
@@ -371,7 +394,7 @@ impl Connection {
 
     /// When the command with a password, or the WAITAOF, that is held now may go on by itself.
     pub(crate) fn hold_end(&self) -> Option<Millis> {
-        (matches!(self.phase, Phase::Paused) && self.held_until != Millis(0)).then_some(self.held_until)
+        (matches!(*self.phase, Phase::Paused) && self.held_until != Millis(0)).then_some(self.held_until)
     }
 
     /// Whether it has waited for as long as it has to.
@@ -381,12 +404,12 @@ impl Connection {
 
     /// Whether a pause holds its next command, or its password has to wait.
     pub(crate) fn is_held(&self) -> bool {
-        matches!(self.phase, Phase::Paused)
+        matches!(*self.phase, Phase::Paused)
     }
 
     /// The pause that held its command has ended.
     pub(crate) fn handle_pause_end(&mut self, now: Millis) {
-        if matches!(self.phase, Phase::Paused) {
+        if matches!(*self.phase, Phase::Paused) {
             // The client was made to wait: its time limit begins again.
             self.active = now;
             self.set_phase(Phase::Ready);

@@ -14,15 +14,17 @@
 //! ```
 
 use super::CloseReason;
-use crate::engine::Continuation;
-use crate::mutation::LargeId;
+use super::continuations::ContinuationId;
+use crate::engine::ArgumentRoom;
+use crate::mutation::LargeRef;
 use crate::time::Millis;
 
 /// An argument too long for the ring, on its way into the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Body {
-    /// Where its bytes go; `None`: they are thrown away, because the value was refused.
-    pub target: Option<LargeId>,
+    /// Where its bytes go, and whose memory they may take; `None`: they are thrown away, because the value was refused or
+    /// its command will be.
+    pub target: Option<(LargeRef, ArgumentRoom)>,
     /// Bytes that are still to come.
     pub remaining: u64,
     /// When its command began, or it last made real progress.
@@ -32,14 +34,17 @@ pub(crate) struct Body {
 }
 
 /// What was under way when a connection began to drain: the server releases it when it closes the connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Unfinished {
-    pub body: Option<Body>,
-    pub continuation: Option<Continuation>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    #[default]
+    Nothing,
+    /// What has come of a long argument.
+    Argument(LargeRef),
+    Reply(ContinuationId),
 }
 
 /// What a connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Between two commands. The next one, if it has come, runs when its reply has room.
     Ready,
@@ -48,7 +53,7 @@ pub(crate) enum Phase {
     /// A long argument of a command comes in.
     ReceivingBody(Body),
     /// The command at the front of the input is answered piece by piece; it goes on here.
-    Replying(Continuation),
+    Replying(ContinuationId),
     /// The command at the front of the input is whole and waits for the end of CLIENT PAUSE.
     Paused,
     /// Nothing more is read or run; what waits is sent, and then the connection is closed.
@@ -108,6 +113,13 @@ pub(crate) struct Readiness {
     pub starved: Option<BufferKind>,
     /// Something is to be pushed once the reply under way is whole.
     pub push_waits: bool,
+}
+
+impl Readiness {
+    /// Whether a command that is not known to be whole may be so, and only waits to be read, or for room for its reply.
+    pub(crate) fn waits_for_server(&self) -> bool {
+        self.unread || self.runnable || self.starved == Some(BufferKind::Output)
+    }
 }
 
 /// What a connection speaks; its first byte tells.

@@ -64,7 +64,7 @@ pub fn acl_cat<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         3 => {
             let word = call.bytes(2)?;
             let known = CATEGORIES.into_iter().find(|name| name.as_bytes().eq_ignore_ascii_case(word));
-            let category = known.ok_or(ErrorKind::UnknownCategory.of(super::shown(word, 128)))?;
+            let category = known.ok_or(ErrorKind::UnknownCategory.of(super::quote::shown(word, 128)))?;
             let verbs = VERBS.iter().filter(|verb| verb.in_category(category));
             call.out.array(verbs.clone().count());
             verbs.for_each(|verb| call.out.bulk(verb.name.as_bytes()));

@@ -4,19 +4,20 @@
 //!  parse every operation ─▶ take the room for the last of them ─▶ run them in place ─▶ one reply each
 //!    (an error: nothing ran)   (refused: nothing ran)               (cannot fail)
 //! ```
-//! There may be hundreds of thousands of operations and nowhere to keep them parsed, so they are read from the arguments
+//! There may be hundreds of operations and nowhere to keep them parsed, so they are read from the arguments
 //! twice.
 
 use super::{
     Call, Continuation, Flow, Outcome,
     bits::read_at,
+    call::string,
     compose::{self, Compose, Part},
     refused,
 };
 use crate::{
     command::VerbId,
     limits::{INLINE_VALUE_BYTES_MAX, REPLY_ROOM_BYTES, VALUE_BYTES_MAX},
-    mutation::{LargeId, Mutation},
+    mutation::{LargeRef, Mutation},
     reply::{Error, ErrorKind},
     store::{Store, Value},
     wire::{
@@ -271,12 +272,16 @@ pub fn bitfield<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuati
             return Err(error);
         }
     };
-    match run_all(call, key, &target, &replies) {
-        Ok(is_changed) => target.put(call, key, is_changed)?,
+    let done = match run_all(call, key, &target, &replies) {
+        Ok(is_changed) => target.put(call, key, is_changed),
         Err(error) => {
             target.release(&mut call.engine.store);
-            return Err(error);
+            Err(error)
         }
+    };
+    if let Err(error) = done {
+        replies.release(&mut call.engine.store);
+        return Err(error);
     }
     replies.end(call);
     Ok(Flow::Done)
@@ -358,7 +363,7 @@ impl Target {
             }
             work.release(&mut call.engine.store);
         }
-        let entry = call.engine.lookup(db, key, now);
+        let entry = string(call.engine.lookup(db, key, now))?;
         if end == 0 {
             return Ok(Taken::Target(Target::Read));
         }
@@ -374,8 +379,11 @@ impl Target {
         let moved = compose::moved_bytes(&engine.store, value, end);
         if compose::is_long(moved) {
             let (work, is_whole) = compose::advance(call, None, key, (len, Part::Bytes(b"")))?;
-            let target = Taken::Target(Target::Composed(work));
-            return Ok(if is_whole { target } else { Taken::Unfinished(work) });
+            return Ok(if is_whole {
+                Taken::Target(Target::Composed(work))
+            } else {
+                Taken::Unfinished(work)
+            });
         }
         compose::charge_moved(&mut engine.meter, moved);
         // Writing the last byte takes all the memory that there is to take. If the value is long enough, only a copy of
@@ -427,8 +435,8 @@ impl Target {
     }
 
     /// Gives the key what was changed in a copy.
-    fn put<'a>(&self, call: &mut Call<'_, 'a, '_>, key: &'a [u8], is_changed: bool) -> Result<(), Error<'a>> {
-        let len = match *self {
+    fn put<'a>(self, call: &mut Call<'_, 'a, '_>, key: &'a [u8], is_changed: bool) -> Result<(), Error<'a>> {
+        let len = match self {
             Target::Composed(work) => {
                 let value = call.engine.store.peek(call.session.db, key, call.now).map(|entry| entry.value);
                 if is_changed || value.map_or(0, |value| value.len()) < work.at() {
@@ -451,7 +459,7 @@ impl Target {
 /// The replies of the operations, an array: straight into the output, or by way of a large value if there are many.
 enum Replies {
     Output,
-    Collected(LargeId),
+    Collected(LargeRef),
 }
 
 impl Replies {
@@ -466,17 +474,17 @@ impl Replies {
             return Ok(Replies::Output);
         }
         let (store, now) = (&mut call.engine.store, call.now);
-        let id = store.large_begin(bytes as u64, now).map_err(refused)?;
-        if let Err(reason) = store.large_make_room(id, bytes as u64, now) {
-            store.large_release(id);
+        let replies = store.large_begin(bytes as u64, now).map_err(refused)?;
+        if let Err(reason) = store.large_make_room(replies.id(), bytes as u64, now) {
+            store.large_release(replies);
             return Err(refused(reason));
         }
         call.out.array(count);
-        Ok(Replies::Collected(id))
+        Ok(Replies::Collected(replies))
     }
 
     fn write<'a>(&self, call: &mut Call<'_, 'a, '_>, reply: Option<i64>) -> Result<(), Error<'a>> {
-        let Replies::Collected(id) = *self else {
+        let Replies::Collected(replies) = self else {
             match reply {
                 Some(number) => call.out.integer(number),
                 None => call.out.null(),
@@ -489,14 +497,18 @@ impl Replies {
             None => [encode::null(call.session.protocol), b"", b""],
         };
         let store = &mut call.engine.store;
-        parts.iter().try_for_each(|part| store.large_append(id, part, call.now)).map_err(refused)
+        parts.iter().try_for_each(|part| store.large_append(replies.id(), part, call.now)).map_err(refused)
+    }
+
+    /// Gives back what it holds, where they are not answered.
+    fn release(self, store: &mut Store) {
+        if let Replies::Collected(replies) = self {
+            store.large_release(replies);
+        }
     }
 
     fn end(self, call: &mut Call<'_, '_, '_>) {
-        let Replies::Collected(id) = self else { return };
-        let len = call.engine.store.large_len(id);
-        if !call.out.large_raw(id, len) {
-            call.engine.store.large_release(id);
-        }
+        let Replies::Collected(replies) = self else { return };
+        call.answer_collected(replies);
     }
 }

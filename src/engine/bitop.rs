@@ -10,7 +10,7 @@
 
 use super::{Call, Continuation, Engine, Flow, Outcome, bits::read_at, meter::KEY_UNITS, refused};
 use crate::{
-    mutation::{ChainPosition, LargeId, NewValue, Refused},
+    mutation::{ChainPosition, LargeId, LargeRef, NewValue, Refused},
     reply::ErrorKind,
     store::{LargeCursor, Store, Value},
     time::Millis,
@@ -83,12 +83,12 @@ impl Short {
 }
 
 /// How far a BITOP with large sources has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Bitop {
-    /// The ids of the large sources, four bytes each; then the short ones, combined; then [`Tail`].
-    plan: LargeId,
+    /// References to the large sources, four bytes each; then the short ones, combined; then [`Tail`].
+    plan: LargeRef,
     /// The result so far.
-    result: LargeId,
+    result: LargeRef,
     /// The source that is being read, and where.
     source: u32,
     from: ChainPosition,
@@ -138,8 +138,10 @@ pub fn bitop<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>
     if operation == Operation::Not && call.args.len() != 4 {
         return Err(ErrorKind::BitopNotKeys.plain());
     }
-    call.engine.check_step(call.args.len() - 3)?;
-    let work = match continuation {
+    if let Err(error) = call.engine.check_step(call.args.len() - 3) {
+        return call.give_up(continuation, error);
+    }
+    let mut work = match continuation {
         Some(Continuation::Bitop(work)) => work,
         _ => match begin(call, operation).map_err(refused)? {
             Begun::Large(work) => work,
@@ -154,10 +156,10 @@ pub fn bitop<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>
         },
     };
     match work.run(call.engine, operation, call.now) {
-        Ok(Some(work)) => Ok(Flow::Yield(Continuation::Bitop(work))),
-        Ok(None) => {
-            let len = call.engine.store.large_len(work.result);
-            let put = call.put(destination, NewValue::Large(work.result), None);
+        Ok(false) => Ok(Flow::Yield(Continuation::Bitop(work))),
+        Ok(true) => {
+            let len = call.engine.store.large_len(work.result.id());
+            let put = call.put(destination, NewValue::Large(work.result.id()), None);
             work.release(&mut call.engine.store);
             put?;
             call.done(len as i64)
@@ -197,17 +199,15 @@ fn begin(call: &mut Call<'_, '_, '_>, operation: Operation) -> Result<Begun, Ref
                 meter.charge_bytes(bytes.len());
                 short.add(scratch, bytes);
             }
-            Some(Value::Large { id, len }) => {
-                store.large_retain(id);
-                tail.longest = tail.longest.max(len);
-                let added = add_source(store, plan, id, now);
-                if added.is_err() {
-                    store.large_release(id);
-                    if let Some(plan) = plan {
-                        release_plan(store, plan, tail.large_count);
-                    }
+            Some(Value::Collection(_)) => {
+                if let Some(plan) = plan {
+                    release_plan(store, plan, tail.large_count);
                 }
-                plan = Some(added?);
+                return Err(Refused::WrongType);
+            }
+            Some(Value::Large { id, len }) => {
+                tail.longest = tail.longest.max(len);
+                plan = Some(add_source(store, (plan, tail.large_count), id, now)?);
                 tail.large_count += 1;
             }
         }
@@ -215,12 +215,12 @@ fn begin(call: &mut Call<'_, '_, '_>, operation: Operation) -> Result<Begun, Ref
     let Some(plan) = plan else { return Ok(Begun::Short(short.len)) };
     (tail.short_len, tail.has_short) = (short.len as u32, short.count > 0);
     let ended = store
-        .large_append(plan, &scratch[..short.len], now)
-        .and_then(|()| store.large_append(plan, &tail.bytes(), now))
+        .large_append(plan.id(), &scratch[..short.len], now)
+        .and_then(|()| store.large_append(plan.id(), &tail.bytes(), now))
         .and_then(|()| store.large_begin(tail.longest, now));
     match ended {
         Ok(result) => {
-            let to = LargeCursor::new(result, 0);
+            let to = LargeCursor::new(result.id(), 0);
             Ok(Begun::Large(Bitop { plan, result, source: 0, from: ChainPosition::NONE, to }))
         }
         Err(reason) => {
@@ -230,22 +230,32 @@ fn begin(call: &mut Call<'_, '_, '_>, operation: Operation) -> Result<Begun, Ref
     }
 }
 
-/// Notes a large source in the plan, which is begun with the first of them.
+/// Keeps a reference to a large source in the plan, which is begun with the first of them. A plan that cannot be gone on
+/// with is given back.
 fn add_source(
     store: &mut Store,
-    plan: Option<LargeId>,
+    (plan, large_count): (Option<LargeRef>, u32),
     source: LargeId,
     now: Millis,
-) -> Result<LargeId, Refused> {
+) -> Result<LargeRef, Refused> {
+    // Held before memory is found, for which its key may be evicted.
+    let held = store.large_retain(source);
     let begun = match plan {
-        Some(plan) => plan,
-        None => store.large_begin(0, now)?,
+        Some(plan) => Ok(plan),
+        None => store.large_begin(0, now),
     };
-    let noted = store.large_append(begun, &source.0.to_le_bytes(), now);
-    if noted.is_err() && plan.is_none() {
-        store.large_release(begun);
+    let noted = begun.and_then(|plan| match store.large_append(plan.id(), &source.0.to_le_bytes(), now) {
+        Ok(()) => Ok(plan),
+        Err(reason) => {
+            release_plan(store, plan, large_count);
+            Err(reason)
+        }
+    });
+    match noted {
+        Ok(_) => _ = held.into_raw(),
+        Err(_) => store.large_release(held),
     }
-    noted.map(|()| begun)
+    noted
 }
 
 fn source_at(store: &Store, plan: LargeId, index: u32) -> LargeId {
@@ -255,10 +265,10 @@ fn source_at(store: &Store, plan: LargeId, index: u32) -> LargeId {
     LargeId(u32::from_le_bytes(bytes))
 }
 
-fn release_plan(store: &mut Store, plan: LargeId, large_count: u32) {
+fn release_plan(store: &mut Store, plan: LargeRef, large_count: u32) {
     for index in 0..large_count {
-        let source = source_at(store, plan, index);
-        store.large_release(source);
+        let source = source_at(store, plan.id(), index);
+        store.large_release(LargeRef::from_raw(source));
     }
     store.large_release(plan);
 }
@@ -274,43 +284,42 @@ struct Source {
 impl Bitop {
     /// Gives back all that it holds.
     pub fn release(self, store: &mut Store) {
-        let large_count = Tail::read(store, self.plan).large_count;
+        let large_count = Tail::read(store, self.plan.id()).large_count;
         release_plan(store, self.plan, large_count);
         store.large_release(self.result);
     }
 
-    /// Goes on until the meter is spent: then how far it has come, or `None` at the end.
-    fn run(&self, engine: &mut Engine, operation: Operation, now: Millis) -> Result<Option<Bitop>, Refused> {
-        let mut work = *self;
-        let tail = Tail::read(&engine.store, work.plan);
-        while let Some(source) = work.source(&engine.store, &tail) {
-            while work.to.offset < tail.longest {
+    /// Goes on until the meter is spent. True: the result is whole.
+    fn run(&mut self, engine: &mut Engine, operation: Operation, now: Millis) -> Result<bool, Refused> {
+        let tail = Tail::read(&engine.store, self.plan.id());
+        while let Some(source) = self.source(&engine.store, &tail) {
+            while self.to.offset < tail.longest {
                 if engine.meter.is_spent() {
-                    return Ok(Some(work));
+                    return Ok(false);
                 }
-                if work.source == 0 {
-                    work.copy_piece(engine, source, (operation, tail.longest), now)?;
-                } else if operation == Operation::And || work.to.offset < source.len {
-                    work.combine_piece(engine, source, (operation, tail.longest));
+                if self.source == 0 {
+                    self.copy_piece(engine, source, (operation, tail.longest), now)?;
+                } else if operation == Operation::And || self.to.offset < source.len {
+                    self.combine_piece(engine, source, (operation, tail.longest));
                 } else {
                     break;
                 }
             }
-            work.source += 1;
-            (work.from, work.to) = (ChainPosition::NONE, LargeCursor::new(work.result, 0));
+            self.source += 1;
+            (self.from, self.to) = (ChainPosition::NONE, LargeCursor::new(self.result.id(), 0));
         }
-        Ok(None)
+        Ok(true)
     }
 
     /// The source that is being read; `None`: all of them were.
     fn source(&self, store: &Store, tail: &Tail) -> Option<Source> {
         if self.source < tail.large_count {
-            let id = source_at(store, self.plan, self.source);
+            let id = source_at(store, self.plan.id(), self.source);
             return Some(Source { id, start: 0, len: store.large_len(id) });
         }
         let is_short = self.source == tail.large_count && tail.has_short;
         let start = u64::from(tail.large_count) * 4;
-        is_short.then_some(Source { id: self.plan, start, len: u64::from(tail.short_len) })
+        is_short.then_some(Source { id: self.plan.id(), start, len: u64::from(tail.short_len) })
     }
 
     /// Has the next bytes of the source, or zero bytes behind its end, in the scratch; how many.
@@ -343,7 +352,7 @@ impl Bitop {
     ) -> Result<(), Refused> {
         let len = self.read_piece(engine, source, longest);
         operation.first(&mut engine.scratch[..len]);
-        engine.store.large_append(self.result, &engine.scratch[..len], now)?;
+        engine.store.large_append(self.result.id(), &engine.scratch[..len], now)?;
         self.to.advance(len);
         Ok(())
     }

@@ -3,12 +3,13 @@
 
 use super::{
     Call, Continuation, Engine, Flow, Outcome,
+    call::string,
     compose::{self, Part, Written},
     ranges,
 };
 use crate::{
     limits::VALUE_BYTES_MAX,
-    mutation::{Database, Mutation},
+    mutation::{Database, LargeRef, Mutation},
     reply::{Error, ErrorKind},
     store::{LargeCursor, Store, Value},
     time::Millis,
@@ -25,7 +26,8 @@ pub fn bit_offset<'a>(call: &Call<'_, 'a, '_>, i: usize) -> Result<u64, Error<'a
 pub fn read_at(store: &Store, value: Option<Value<'_>>, start: u64, buffer: &mut [u8]) {
     buffer.fill(0);
     match value {
-        None => {}
+        // What is no string is refused before it is read.
+        None | Some(Value::Collection(_)) => {}
         Some(Value::Inline(bytes)) => {
             let tail = usize::try_from(start).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
             let len = tail.len().min(buffer.len());
@@ -55,14 +57,17 @@ pub fn setbit<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation
         _ => return Err(ErrorKind::BitValue.plain()),
     };
     let (db, now, at) = (call.session.db, call.now, offset / 8);
+    let len = match string(call.ops().get(db, key)) {
+        Ok(entry) => entry.map_or(0, |entry| entry.value.len()),
+        Err(error) => return call.give_up(continuation, error),
+    };
     let work = match continuation {
         Some(Continuation::Compose(work)) => Some(work),
         _ => None,
     };
-    let len = call.ops().get(db, key).map_or(0, |entry| entry.value.len());
     call.engine.meter.charge_seek(at);
     let store = &call.engine.store;
-    let value = match work {
+    let value = match &work {
         Some(work) => work.old_value(store),
         None => store.peek(db, key, now).map(|entry| entry.value),
     };
@@ -91,7 +96,7 @@ pub fn setbit<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation
 pub fn getbit<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let offset = bit_offset(call, 2)?;
-    call.engine.lookup(call.session.db, key, call.now);
+    string(call.engine.lookup(call.session.db, key, call.now))?;
     call.engine.meter.charge_seek(offset / 8);
     let byte = byte_at(call.engine, (call.session.db, key), offset / 8, call.now);
     call.done(i64::from(byte & (0x80 >> (offset % 8)) != 0))
@@ -121,10 +126,11 @@ type BitRange = (u64, u64);
 /// `BITCOUNT key [start end [BYTE | BIT]]`
 pub fn bitcount<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    if let Some(Continuation::Bitcount { cursor, end, count }) = continuation {
-        return count_on(call, cursor, end, count);
+    if let Some(Continuation::Bitcount { value, cursor, end, count }) = continuation {
+        return count_on(call, (value, cursor), end, count);
     }
-    let Some(entry) = call.engine.lookup(call.session.db, key, call.now) else { return call.done(0) };
+    let entry = string(call.engine.lookup(call.session.db, key, call.now))?;
+    let Some(entry) = entry else { return call.done(0) };
     let len = entry.value.len();
     let range = match call.args.len() {
         2 => Some((0, len * 8)),
@@ -144,12 +150,11 @@ pub fn bitcount<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuati
     let outside = outside_range(call.engine, (db, key), range, call.now);
     let (first, end) = (range.0 / 8, range.1.div_ceil(8));
     match call.engine.store.peek(db, key, call.now).map(|entry| entry.value) {
-        None => call.done(0),
+        None | Some(Value::Collection(_)) => call.done(0),
         Some(Value::Inline(bytes)) => call.done(ones(&bytes[first as usize..end as usize]) - outside),
         Some(Value::Large { id, .. }) => {
-            // Given back by the last slice, or when the continuation is dropped.
-            call.engine.store.large_retain(id);
-            count_on(call, LargeCursor::new(id, first), end, -outside)
+            let value = call.engine.store.large_retain(id);
+            count_on(call, (value, LargeCursor::new(id, first)), end, -outside)
         }
     }
 }
@@ -167,13 +172,18 @@ fn ones(bytes: &[u8]) -> i64 {
     in_words + rest.iter().map(|byte| i64::from(byte.count_ones())).sum::<i64>()
 }
 
-/// Counts until byte `end` of a large value of which a reference is held, or until the meter is spent.
-fn count_on<'a>(call: &mut Call<'_, 'a, '_>, cursor: LargeCursor, end: u64, count: i64) -> Outcome<'a> {
-    let (mut cursor, mut count) = (cursor, count);
+/// Counts until byte `end` of a large value, or until the meter is spent.
+fn count_on<'a>(
+    call: &mut Call<'_, 'a, '_>,
+    (value, mut cursor): (LargeRef, LargeCursor),
+    end: u64,
+    count: i64,
+) -> Outcome<'a> {
+    let mut count = count;
     let engine = &mut *call.engine;
     while cursor.offset < end {
         if engine.meter.is_spent() {
-            return Ok(Flow::Yield(Continuation::Bitcount { cursor, end, count }));
+            return Ok(Flow::Yield(Continuation::Bitcount { value, cursor, end, count }));
         }
         let piece = engine.store.large_slice(&mut cursor);
         let len = piece.len().min((end - cursor.offset) as usize);
@@ -181,7 +191,7 @@ fn count_on<'a>(call: &mut Call<'_, 'a, '_>, cursor: LargeCursor, end: u64, coun
         engine.meter.charge_bytes(len);
         cursor.advance(len);
     }
-    engine.store.large_release(cursor.id);
+    engine.store.large_release(value);
     call.done(count)
 }
 
@@ -237,10 +247,15 @@ pub fn bitpos<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation
     if !(0..=1).contains(&bit) {
         return Err(ErrorKind::BitArgument.plain());
     }
-    let resumed = if let Some(Continuation::Bitpos { cursor }) = continuation { Some(cursor) } else { None };
-    let value = match resumed {
-        Some(cursor) => Some(Value::Large { id: cursor.id, len: call.engine.store.large_len(cursor.id) }),
-        None => call.engine.lookup(call.session.db, key, call.now).map(|entry| entry.value),
+    let resumed = match continuation {
+        Some(Continuation::Bitpos { value, cursor }) => Some((value, cursor)),
+        _ => None,
+    };
+    let value = match &resumed {
+        Some((value, _)) => {
+            Some(Value::Large { id: value.id(), len: call.engine.store.large_len(value.id()) })
+        }
+        None => string(call.engine.lookup(call.session.db, key, call.now))?.map(|entry| entry.value),
     };
     let Some(len) = value.map(|value| value.len()) else {
         return call.done(if bit == 1 { -1 } else { 0 });
@@ -255,33 +270,35 @@ pub fn bitpos<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation
     let Some((start, end)) = ranges::clamp(start, end, units) else { return call.done(-1) };
     let skip = if bit == 1 { 0x00 } else { 0xff };
     let search = Search { skip, range: (start * unit, end * unit), open_ended: call.args.len() <= 4 };
-    if let Some(cursor) = resumed {
-        return search_on(call, cursor, &search);
+    if let Some(resumed) = resumed {
+        return search_on(call, resumed, &search);
     }
     match call.engine.store.peek(call.session.db, key, call.now).map(|entry| entry.value) {
-        None => call.done(-1),
+        None | Some(Value::Collection(_)) => call.done(-1),
         Some(Value::Inline(bytes)) => {
             let (first, end) = (search.range.0 / 8, search.range.1.div_ceil(8));
             let found = search.find(&bytes[first as usize..end as usize], first);
             call.done(search.answer(found))
         }
         Some(Value::Large { id, .. }) => {
-            // Given back by the last slice, or when the continuation is dropped.
-            call.engine.store.large_retain(id);
-            search_on(call, LargeCursor::new(id, search.range.0 / 8), &search)
+            let value = call.engine.store.large_retain(id);
+            search_on(call, (value, LargeCursor::new(id, search.range.0 / 8)), &search)
         }
     }
 }
 
-/// Searches a large value of which a reference is held, until the meter is spent.
-fn search_on<'a>(call: &mut Call<'_, 'a, '_>, cursor: LargeCursor, search: &Search) -> Outcome<'a> {
-    let mut cursor = cursor;
+/// Searches a large value, until the meter is spent.
+fn search_on<'a>(
+    call: &mut Call<'_, 'a, '_>,
+    (value, mut cursor): (LargeRef, LargeCursor),
+    search: &Search,
+) -> Outcome<'a> {
     let end = search.range.1.div_ceil(8);
     let engine = &mut *call.engine;
     let mut found = None;
     while found.is_none() && cursor.offset < end {
         if engine.meter.is_spent() {
-            return Ok(Flow::Yield(Continuation::Bitpos { cursor }));
+            return Ok(Flow::Yield(Continuation::Bitpos { value, cursor }));
         }
         let piece = engine.store.large_slice(&mut cursor);
         let len = piece.len().min((end - cursor.offset) as usize);
@@ -289,7 +306,7 @@ fn search_on<'a>(call: &mut Call<'_, 'a, '_>, cursor: LargeCursor, search: &Sear
         engine.meter.charge_bytes(len);
         cursor.advance(len);
     }
-    engine.store.large_release(cursor.id);
+    engine.store.large_release(value);
     call.done(search.answer(found))
 }
 

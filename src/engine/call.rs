@@ -1,12 +1,12 @@
 //! One command under execution: what it is given, and what the functions of the verbs share.
 
-use super::{Engine, Flow, Outcome, ops::Ops, session::Session};
+use super::{Continuation, Engine, Flow, Outcome, ops::Ops, session::Session};
 use crate::{
     command::Verb,
-    limits::KEY_BYTES_MAX,
-    mutation::{Applied, Database, LargeId, Mutation, NewValue, Refused},
+    limits::{FIELD_BYTES_MAX, KEY_BYTES_MAX},
+    mutation::{Applied, Database, LargeId, LargeRef, Mutation, NewValue, Refused},
     reply::{Error, ErrorKind, Part},
-    store::Value,
+    store::{Entry, Value},
     time::{Millis, Now},
     wire::{
         arguments::{Arg, Args},
@@ -133,22 +133,63 @@ impl<'a> Call<'_, 'a, '_> {
 
     /// Answers a key's value, or null; whether it was there.
     #[inline]
-    pub(super) fn answer_value(&mut self, key: &[u8]) -> bool {
+    pub(super) fn answer_value(&mut self, key: &[u8]) -> Result<bool, Error<'a>> {
         match self.engine.lookup(self.session.db, key, self.now).map(|entry| entry.value) {
             None => {
                 self.out.null();
-                return false;
+                return Ok(false);
             }
             Some(Value::Inline(bytes)) => self.out.bulk(bytes),
             Some(Value::Large { id, len }) => self.answer_large(id, len),
+            Some(Value::Collection(_)) => return Err(ErrorKind::WrongType.plain()),
         }
-        true
+        Ok(true)
     }
 
     /// Answers a large value that a key holds.
     pub(super) fn answer_large(&mut self, id: LargeId, len: u64) {
         if self.out.large(id, len) {
-            self.engine.store.large_retain(id);
+            self.engine.store.large_retain(id).into_raw();
+        }
+    }
+
+    /// Answers a large value and gives the reference away.
+    pub(super) fn give_large(&mut self, large: LargeRef) {
+        let len = self.engine.store.large_len(large.id());
+        if let Some(large) = self.out.give_large(large, len) {
+            self.engine.store.large_release(large);
+        }
+    }
+
+    /// Answers encoded replies that were collected in a large value.
+    pub(super) fn answer_collected(&mut self, large: LargeRef) {
+        let len = self.engine.store.large_len(large.id());
+        if let Some(large) = self.out.give_large_raw(large, len) {
+            self.engine.store.large_release(large);
+        }
+    }
+
+    /// Ends a command whose key others have changed since its last slice: what it holds is given back.
+    pub(super) fn give_up<T>(
+        &mut self,
+        continuation: Option<Continuation>,
+        error: Error<'a>,
+    ) -> Result<T, Error<'a>> {
+        if let Some(continuation) = continuation {
+            self.engine.abandon(continuation);
+        }
+        Err(error)
+    }
+
+    /// Sees to it that the key has a string, or nothing, where a comparison of its value begins or goes on.
+    pub(super) fn check_string(
+        &mut self,
+        key: &[u8],
+        continuation: Option<Continuation>,
+    ) -> Result<Option<Continuation>, Error<'a>> {
+        match string(self.engine.store.peek(self.session.db, key, self.now)) {
+            Ok(_) => Ok(continuation),
+            Err(error) => self.give_up(continuation, error),
         }
     }
 
@@ -168,6 +209,15 @@ impl<'a> Call<'_, 'a, '_> {
     }
 }
 
+/// The entry of a key that must be a string, if it is there.
+#[inline]
+pub(super) fn string(entry: Option<Entry<'_>>) -> Result<Option<Entry<'_>>, Error<'static>> {
+    match entry {
+        Some(Entry { value: Value::Collection(_), .. }) => Err(ErrorKind::WrongType.plain()),
+        entry => Ok(entry),
+    }
+}
+
 /// The error for a change that the store refused.
 pub(crate) fn refused(reason: Refused) -> Error<'static> {
     let sizes = |kind: ErrorKind, size, limit| kind.of_both(Part::Number(size), Part::Number(limit));
@@ -175,5 +225,7 @@ pub(crate) fn refused(reason: Refused) -> Error<'static> {
         Refused::Full => ErrorKind::Full.plain(),
         Refused::TooLarge { size, limit } => sizes(ErrorKind::ValueTooLarge, size, limit),
         Refused::KeyTooLong { size } => sizes(ErrorKind::KeyTooLong, size, KEY_BYTES_MAX as u64),
+        Refused::FieldTooLong { size } => sizes(ErrorKind::FieldTooLong, size, FIELD_BYTES_MAX as u64),
+        Refused::WrongType => ErrorKind::WrongType.plain(),
     }
 }

@@ -4,23 +4,23 @@
 
 use super::{Call, Continuation, Engine};
 use crate::{
-    mutation::{ChainPosition, Database, LargeId},
+    mutation::{ChainPosition, Database, LargeId, LargeRef},
     store::{LargeCursor, Store, Value},
     time::Millis,
     wire::arguments::Arg,
 };
 
 /// How far two long values have been compared: they are equal up to there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Compare {
-    /// The key's value, of which a reference is held.
-    value: LargeId,
+    /// The key's value.
+    value: LargeRef,
     offset: u64,
     positions: [ChainPosition; 2],
 }
 
 /// What came of comparing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Compared {
     /// Whether the key is there and has the bytes.
     Known(bool),
@@ -36,13 +36,14 @@ impl Compare {
     /// Goes on until the meter is spent. `None`: it is not known yet.
     fn run(&mut self, engine: &mut Engine, wanted: LargeId) -> Option<bool> {
         let Engine { store, meter, .. } = engine;
-        let len = store.large_len(self.value);
+        let value = self.value.id();
+        let len = store.large_len(value);
         while self.offset < len {
             if meter.is_spent() {
                 return None;
             }
             let [a, b] = self.positions;
-            let mut a = LargeCursor::follow(self.value, self.offset, a);
+            let mut a = LargeCursor::follow(value, self.offset, a);
             let mut b = LargeCursor::follow(wanted, self.offset, b);
             let (front, other) = (store.large_slice(&mut a), store.large_slice(&mut b));
             let piece_len = front.len().min(other.len());
@@ -83,8 +84,8 @@ pub(super) fn compare(
             (None, Some(Value::Large { id, len }), Arg::Large(wanted))
                 if engine.store.large_len(wanted) == len =>
             {
-                engine.store.large_retain(id);
-                Compare { value: id, offset: 0, positions: [ChainPosition::NONE; 2] }
+                let value = engine.store.large_retain(id);
+                Compare { value, offset: 0, positions: [ChainPosition::NONE; 2] }
             }
             (None, Some(_), wanted) => {
                 return Compared::Known(holds(&engine.store, (db, key), wanted, now));
@@ -95,8 +96,9 @@ pub(super) fn compare(
             return Compared::Known(false);
         };
         let Some(is_equal) = begun.run(engine, wanted) else { return Compared::Unfinished(begun) };
+        let compared = begun.value.id();
         begun.release(&mut engine.store);
-        if held == Some(begun.value) {
+        if held == Some(compared) {
             return Compared::Known(is_equal);
         }
     }
@@ -112,6 +114,8 @@ impl<'a> Pieces<'a> {
     fn new(value: Value<'a>) -> Pieces<'a> {
         match value {
             Value::Inline(bytes) => Pieces::Whole(bytes),
+            // Such a key was refused before.
+            Value::Collection(_) => Pieces::Whole(b""),
             Value::Large { id, .. } => Pieces::Large(LargeCursor::new(id, 0)),
         }
     }

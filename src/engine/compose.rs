@@ -13,7 +13,7 @@
 
 use super::{Call, Engine, meter::Meter, refused};
 use crate::{
-    mutation::{ChainPosition, Database, LargeId, NewValue, Refused},
+    mutation::{ChainPosition, Database, LargeId, LargeRef, NewValue, Refused},
     reply::Error,
     store::{LargeCursor, Store, Value},
     time::Millis,
@@ -52,12 +52,12 @@ pub(super) fn is_long(moved_bytes: u64) -> bool {
 }
 
 /// How far a value has been put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Compose {
     /// The new value; its length says how far it is.
-    result: LargeId,
+    result: LargeRef,
     /// The value that is written into, if it is a large one. (A short one is in the result already.)
-    old: Option<LargeId>,
+    old: Option<LargeRef>,
     /// Where the old value, or the part, is read.
     from: ChainPosition,
     /// Where the part goes.
@@ -88,6 +88,7 @@ impl Compose {
         let entry = store.peek(db, key, now);
         let (old_len, revision) = entry.map_or((0, 0), |entry| (entry.value.len(), entry.revision.0));
         let (old, head_len) = match entry.map(|entry| entry.value) {
+            Some(Value::Collection(_)) => return Err(Refused::WrongType),
             None => (None, 0),
             Some(Value::Inline(bytes)) => {
                 let head = &bytes[..bytes.len().min(at as usize)];
@@ -97,14 +98,14 @@ impl Compose {
             Some(Value::Large { id, .. }) => (Some(id), 0),
         };
         let result = store.large_begin(old_len.max(at + part_len), now)?;
-        if let Err(reason) = store.large_append(result, &scratch[..head_len], now) {
-            store.large_release(result);
+        // Beginning a value evicts nothing; filling it may evict the old one's key.
+        let old = old.map(|id| store.large_retain(id));
+        let work = Compose { result, old, from: ChainPosition::NONE, at, revision };
+        if let Err(reason) = store.large_append(work.result(), &scratch[..head_len], now) {
+            work.release(store);
             return Err(reason);
         }
-        if let Some(old) = old {
-            store.large_retain(old);
-        }
-        Ok(Compose { result, old, from: ChainPosition::NONE, at, revision })
+        Ok(work)
     }
 
     /// Gives back all that it holds.
@@ -118,7 +119,8 @@ impl Compose {
     /// The value that is written into, as far as it is not in the result already: then what is read of it lies behind
     /// its end.
     pub(super) fn old_value<'s>(&self, store: &'s Store) -> Option<Value<'s>> {
-        self.old.map(|id| Value::Large { id, len: store.large_len(id) })
+        let old = self.old.as_ref().map(LargeRef::id);
+        old.map(|id| Value::Large { id, len: store.large_len(id) })
     }
 
     /// Where the part goes.
@@ -130,9 +132,10 @@ impl Compose {
     pub(super) fn run(&mut self, engine: &mut Engine, part: Part<'_>, now: Millis) -> Result<bool, Refused> {
         let Engine { store, scratch, meter, .. } = engine;
         let part_end = self.at + part.len(store);
-        let old_len = self.old.map_or(0, |old| store.large_len(old));
+        let (result, old) = (self.result.id(), self.old.as_ref().map(LargeRef::id));
+        let old_len = old.map_or(0, |old| store.large_len(old));
         loop {
-            let done = store.large_len(self.result);
+            let done = store.large_len(result);
             let (end, part_at) = if done < self.at.min(old_len) {
                 (self.at.min(old_len), None)
             } else if done < self.at {
@@ -158,7 +161,7 @@ impl Compose {
                     len
                 }
                 (Some(at), Part::Large(id)) => self.read(store, (id, at), piece),
-                (None, _) => match self.old {
+                (None, _) => match old {
                     Some(old) if done < old_len => self.read(store, (old, done), piece),
                     _ => {
                         piece.fill(0);
@@ -166,7 +169,7 @@ impl Compose {
                     }
                 },
             };
-            store.large_append(self.result, &scratch[..len], now)?;
+            store.large_append(result, &scratch[..len], now)?;
             charge_moved(meter, len as u64);
         }
     }
@@ -183,14 +186,14 @@ impl Compose {
 
     /// The value, which no key refers to yet: to be changed once it is whole.
     pub(super) fn result(&self) -> LargeId {
-        self.result
+        self.result.id()
     }
 
     /// Whether the key still has the value that this was begun with.
     pub(super) fn is_current(&self, store: &Store, (db, key): (Database, &[u8]), now: Millis) -> bool {
         let entry = store.peek(db, key, now);
-        match (self.old, entry.map(|entry| entry.value)) {
-            (Some(old), Some(Value::Large { id, .. })) => id == old,
+        match (&self.old, entry.map(|entry| entry.value)) {
+            (Some(old), Some(Value::Large { id, .. })) => id == old.id(),
             (Some(_), _) => false,
             (None, _) => entry.map_or(0, |entry| entry.revision.0) == self.revision,
         }
@@ -199,10 +202,10 @@ impl Compose {
     /// Gives the key the whole value, with the expiry that the key has; ends the work.
     pub(super) fn publish<'a>(self, call: &mut Call<'_, 'a, '_>, key: &[u8]) -> Result<Written, Error<'a>> {
         let db = call.session.db;
-        let len = call.engine.store.large_len(self.result);
+        let len = call.engine.store.large_len(self.result());
         let put = if self.is_current(&call.engine.store, (db, key), call.now) {
             let expiry = call.engine.store.peek(db, key, call.now).and_then(|entry| entry.expiry);
-            call.put(key, NewValue::Large(self.result), expiry).map(|_| Written::Whole(len))
+            call.put(key, NewValue::Large(self.result()), expiry).map(|_| Written::Whole(len))
         } else {
             Ok(Written::Overtaken)
         };

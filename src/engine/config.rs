@@ -85,7 +85,7 @@ const fn same(
     Parameter { name, get, setting: Setting::Same(meaning) }
 }
 
-static PARAMETERS: [Parameter; 26] = [
+static PARAMETERS: [Parameter; 27] = [
     same("appendonly", word, |engine, text| {
         text.write_str(if engine.options.data_dir.is_some() { "yes" } else { "no" })
     }),
@@ -149,6 +149,7 @@ static PARAMETERS: [Parameter; 26] = [
     fixed("proto-max-bulk-len", |engine, text| write!(text, "{}", engine.max_value_bytes())),
     same("replica-read-only", word, |_, text| text.write_str("yes")),
     same("save", word, |_, _| Ok(())),
+    same("slave-read-only", word, |_, text| text.write_str("yes")),
     Parameter {
         name: "slowlog-log-slower-than",
         get: |engine, text| write!(text, "{}", engine.runtime.slowlog_slower_than_us),

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Digits of a sum, squared, that are printed in 100 ns: 4,933 take half a millisecond.
-const SUM_DIGITS_PER_UNIT_SQUARED: usize = 4_096;
+pub(super) const SUM_DIGITS_PER_UNIT_SQUARED: usize = 4_096;
 
 /// `INCR key`, `DECR key`, `INCRBY key n`, `DECRBY key n`
 pub fn incr<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
@@ -24,6 +24,7 @@ pub fn incr<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let db = call.session.db;
     match call.ops().add(db, key, by).map_err(refused)? {
         Added::Sum(sum, _) => call.done(sum),
+        Added::WrongType(_) => Err(ErrorKind::WrongType.plain()),
         Added::NotAnInteger(_) => Err(ErrorKind::NotAnInteger.plain()),
         Added::Overflow(_) => Err(ErrorKind::Overflow.plain()),
     }
@@ -39,6 +40,7 @@ pub fn incrbyfloat<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         Some(entry) => match entry.value {
             Value::Inline(current) => (long_double::add(current, by, &mut digits), entry.expiry),
             Value::Large { .. } => (Err(NoSum::NotANumber), None),
+            Value::Collection(_) => return Err(ErrorKind::WrongType.plain()),
         },
     };
     let sum = sum.map_err(|reason| match reason {

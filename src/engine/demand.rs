@@ -25,10 +25,12 @@ pub fn needed_bytes(verb: &Verb, args: &Args<'_>) -> u64 {
         return 0;
     }
     let key_count = verb.key_positions(args).count() as u64;
-    // A large argument has its memory already.
+    // A large argument has its memory already. Of a SET's options nothing is stored.
+    let stored = if verb.id == VerbId::Set { 2 } else { usize::MAX };
     let given: u64 = args
         .from(1)
         .iter()
+        .take(stored)
         .map(|arg| match arg {
             Arg::Bytes(bytes) => bytes.len() as u64,
             Arg::Large(_) | Arg::Refused => 0,
@@ -45,14 +47,23 @@ pub fn needed_bytes(verb: &Verb, args: &Args<'_>) -> u64 {
     (key_count * RECORD_BYTES + given).saturating_add(gap)
 }
 
-/// Bytes of the records that a command replaces or removes.
+/// Bytes of the records that a command replaces or removes, large values included; reckoned as generously as
+/// [`needed_bytes`] is, so that a value as long as the one before needs nothing.
 #[must_use]
 pub fn replaced_bytes(store: &Store, db: Database, verb: &Verb, args: &Args<'_>) -> u64 {
     if !verb.flags.has(Flags::WRITE) {
         return 0;
     }
     let keys = verb.key_positions(args).filter_map(|at| args.bytes(at));
-    keys.map(|key| store.record_bytes(db, key)).sum()
+    keys.map(|key| replaced_with(store, db, key)).sum()
+}
+
+/// The same for one key.
+pub(super) fn replaced_with(store: &Store, db: Database, key: &[u8]) -> u64 {
+    match store.record_bytes(db, key) {
+        0 => 0,
+        bytes => bytes + RECORD_BYTES,
+    }
 }
 
 impl Engine {

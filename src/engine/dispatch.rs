@@ -5,47 +5,14 @@
 use super::script;
 use super::{
     Call, Continuation, Flow, Outcome, absent, bitfield, bitop, bits, client, commands, config, counters,
-    dump, expire, handshake, help, info, keys, latency, lcs, memory, multiple, object, persistence, ranges,
-    restore, scan, server, set, slowlog, sort, strings,
+    dump, expire, field_expiry, handshake, hashes, help, info, keys, latency, lcs, memory, multiple, object,
+    persistence, ranges, restore, scan, server, set, set_algebra, sets, slowlog, sort, strings,
 };
-use crate::{command::VerbId, reply::ErrorKind};
+use crate::command::{Arguments, VerbId};
+use crate::reply::ErrorKind;
 
-/// Arguments of a verb that does not work them off in slices, at most. None but hostile commands come near it.
+/// Arguments of a verb that takes [few](crate::command::Arguments::Few), at most. None but hostile commands come near it.
 pub const UNCUT_ARGS_MAX: usize = 1024;
-
-/// Whether a verb takes any number of keys or names: in slices, or (MSET and its like) in one step that is counted.
-fn takes_many(id: VerbId) -> bool {
-    use VerbId as V;
-    #[cfg(feature = "scripts")]
-    if matches!(id, V::Eval | V::EvalRo | V::Evalsha | V::EvalshaRo) {
-        return true;
-    }
-    matches!(
-        id,
-        V::Mget
-            | V::Mset
-            | V::Msetnx
-            | V::Msetex
-            | V::Bitop
-            | V::Del
-            | V::Delete
-            | V::Unlink
-            | V::Exists
-            | V::Touch
-            | V::CommandInfo
-            | V::CommandDocs
-    )
-}
-
-/// Whether a verb works its arguments off one after another, in slices, so that a window of them is enough for each.
-#[must_use]
-pub fn takes_window(id: VerbId) -> bool {
-    use VerbId as V;
-    matches!(
-        id,
-        V::Mget | V::Del | V::Delete | V::Unlink | V::Exists | V::Touch | V::CommandInfo | V::CommandDocs
-    )
-}
 
 /// Whether a verb is one step, however many keys it has.
 #[must_use]
@@ -59,7 +26,7 @@ impl<'a> Call<'_, 'a, '_> {
     #[inline]
     pub(super) fn run(&mut self, continuation: Option<Continuation>) -> Outcome<'a> {
         use VerbId as V;
-        if self.args.len() > UNCUT_ARGS_MAX && !takes_many(self.verb.id) {
+        if self.args.len() > UNCUT_ARGS_MAX && self.verb.arguments == Arguments::Few {
             return Err(ErrorKind::Syntax.plain());
         }
         match self.verb.id {
@@ -91,6 +58,50 @@ impl<'a> Call<'_, 'a, '_> {
             V::Incr | V::Decr | V::Incrby | V::Decrby => counters::incr(self),
             V::Incrbyfloat => counters::incrbyfloat(self),
 
+            V::Hset | V::Hmset => hashes::hset(self, continuation),
+            V::Hsetnx => hashes::hsetnx(self),
+            V::Hget => hashes::hget(self),
+            V::Hmget => hashes::hmget(self, continuation),
+            V::Hgetall | V::Hkeys | V::Hvals => hashes::hgetall(self, continuation),
+            V::Hdel => hashes::hdel(self, continuation),
+            V::Hexists => hashes::hexists(self),
+            V::Hlen => hashes::hlen(self),
+            V::Hstrlen => hashes::hstrlen(self),
+            V::Hincrby => hashes::hincrby(self),
+            V::Hincrbyfloat => hashes::hincrbyfloat(self),
+            V::Hscan => hashes::hscan(self),
+            V::Hrandfield => hashes::hrandfield(self, continuation),
+            V::Hexpire
+            | V::Hpexpire
+            | V::Hexpireat
+            | V::Hpexpireat
+            | V::Httl
+            | V::Hpttl
+            | V::Hexpiretime
+            | V::Hpexpiretime
+            | V::Hpersist
+            | V::Hgetdel
+            | V::Hgetex => field_expiry::fields(self, continuation),
+            V::Hsetex => field_expiry::hsetex(self, continuation),
+
+            V::Sadd => sets::sadd(self, continuation),
+            V::Srem => sets::srem(self, continuation),
+            V::Sismember => sets::sismember(self),
+            V::Smismember => sets::smismember(self, continuation),
+            V::Scard => sets::scard(self),
+            V::Smembers => sets::smembers(self, continuation),
+            V::Spop => sets::spop(self, continuation),
+            V::Srandmember => sets::srandmember(self, continuation),
+            V::Sscan => sets::sscan(self),
+            V::Smove => sets::smove(self),
+            V::Sinter
+            | V::Sintercard
+            | V::Sinterstore
+            | V::Sunion
+            | V::Sunionstore
+            | V::Sdiff
+            | V::Sdiffstore => set_algebra::run(self, continuation),
+
             V::Del | V::Delete | V::Unlink => keys::del(self, continuation),
             V::Exists | V::Touch => keys::exists(self, continuation),
             V::Type => keys::kind(self),
@@ -104,7 +115,7 @@ impl<'a> Call<'_, 'a, '_> {
             V::Dbsize => keys::dbsize(self),
             V::Flushdb | V::Flushall => keys::flush(self),
             V::Swapdb => keys::swapdb(self),
-            V::Sort | V::SortRo => sort::sort(self),
+            V::Sort | V::SortRo => sort::sort(self, continuation),
             V::Dump => dump::dump(self, continuation),
             V::Restore => restore::restore(self, continuation),
             V::Keys => scan::keys(self, continuation),

@@ -1,23 +1,35 @@
 //! DUMP: a value as Redis serializes it, for RESTORE. A large value is summed up in slices, retained
-//! meanwhile, and answered from where it lies. Nothing is packed, which every Redis reads.
+//! meanwhile, and answered from where it lies; hashes and sets are [`collection`]'s. Nothing is packed, which every Redis
+//! reads.
+
+mod collection;
 
 use super::{Call, Continuation, Flow, Outcome};
 use crate::{
+    mutation::LargeRef,
     store::{LargeCursor, Store, Value},
     wire::{
         crc64::crc64,
         rdb::{self, HEADER_BYTES_MAX},
     },
 };
+use collection::DumpCollection;
+
+fn continuation(work: DumpCollection) -> Continuation {
+    Continuation::Dump(Dump::Collection(work))
+}
 
 /// `DUMP key`
 pub fn dump<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    if let Some(Continuation::Dump(work)) = continuation {
-        return resume(call, work);
+    match continuation {
+        Some(Continuation::Dump(Dump::Large(work))) => return resume(call, work),
+        Some(Continuation::Dump(Dump::Collection(work))) => return collection::resume(call, work),
+        _ => {}
     }
     match call.engine.lookup(call.session.db, key, call.now).map(|entry| entry.value) {
         None => call.null(),
+        Some(Value::Collection(_)) => collection::dump(call, key),
         Some(Value::Inline(bytes)) => {
             let mut buffer = [0; HEADER_BYTES_MAX];
             // What a number's header says is all there is of it.
@@ -37,16 +49,23 @@ pub fn dump<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
             Ok(Flow::Done)
         }
         Some(Value::Large { id, .. }) => {
-            call.engine.store.large_retain(id);
-            resume(call, Dump { from: LargeCursor::new(id, 0), sum: 0 })
+            let value = call.engine.store.large_retain(id);
+            resume(call, DumpLarge { value, from: LargeCursor::new(id, 0), sum: 0 })
         }
     }
 }
 
+/// How far a value has come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Dump {
+    Large(DumpLarge),
+    Collection(DumpCollection),
+}
+
 /// How far a large value has been summed up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dump {
-    /// In the value, which is retained.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DumpLarge {
+    value: LargeRef,
     from: LargeCursor,
     /// The check sum of the reply up to there.
     sum: u64,
@@ -55,15 +74,18 @@ pub struct Dump {
 impl Dump {
     /// Gives back what it holds.
     pub fn release(self, store: &mut Store) {
-        store.large_release(self.from.id);
+        match self {
+            Dump::Large(work) => store.large_release(work.value),
+            Dump::Collection(work) => store.tree_release(&work.tree),
+        }
     }
 }
 
 /// Sums the value up until the meter is spent; at the end, answers it in its frame.
-fn resume<'a>(call: &mut Call<'_, 'a, '_>, work: Dump) -> Outcome<'a> {
+fn resume<'a>(call: &mut Call<'_, 'a, '_>, work: DumpLarge) -> Outcome<'a> {
     let mut work = work;
     let engine = &mut *call.engine;
-    let len = engine.store.large_len(work.from.id);
+    let len = engine.store.large_len(work.value.id());
     let mut buffer = [0; HEADER_BYTES_MAX];
     let header = rdb::write_length(len, &mut buffer);
     if work.from.offset == 0 {
@@ -71,7 +93,7 @@ fn resume<'a>(call: &mut Call<'_, 'a, '_>, work: Dump) -> Outcome<'a> {
     }
     while work.from.offset < len {
         if engine.meter.is_spent() {
-            return Ok(Flow::Yield(Continuation::Dump(work)));
+            return Ok(Flow::Yield(Continuation::Dump(Dump::Large(work))));
         }
         let piece = engine.store.large_slice(&mut work.from);
         work.sum = crc64(work.sum, piece);
@@ -85,9 +107,8 @@ fn resume<'a>(call: &mut Call<'_, 'a, '_>, work: Dump) -> Outcome<'a> {
     out.bulk_header(1 + header.len() + len as usize + rdb::FOOTER_BYTES);
     out.raw(&[rdb::TYPE_STRING]);
     out.raw(header);
-    // The output takes the reference over.
-    if !out.large_raw(work.from.id, len) {
-        engine.store.large_release(work.from.id);
+    if let Some(value) = out.give_large_raw(work.value, len) {
+        engine.store.large_release(value);
     }
     out.raw(&version);
     out.raw(&sum);

@@ -49,7 +49,7 @@ impl FastCommand {
 
 impl Engine {
     /// Answers the value of a key to the front of `sink`, which has room for any that a record holds; the number of
-    /// bytes. `None`: it is a large one, and nothing was done.
+    /// bytes. `None`: it is a large one or none of bytes, and nothing was done.
     #[inline(always)] // Called in one place, once for each command of a batch.
     pub fn fast_get(
         &mut self,
@@ -62,7 +62,7 @@ impl Engine {
                 self.metrics.counters.keyspace_hits += 1;
                 Some(encode::write_bulk(sink, bytes))
             }
-            Some(Value::Large { .. }) => None,
+            Some(Value::Large { .. } | Value::Collection(_)) => None,
             None => {
                 self.metrics.counters.keyspace_misses += 1;
                 let null = encode::null(protocol);

@@ -9,7 +9,8 @@
 
 use super::{Engine, meter::STEP_UNITS_MAX, names::Name, session::Session};
 use crate::{
-    command::{Flags, Verb, shown::ShownArgs},
+    command::{Flags, Verb, VerbId, resolve, shown::ShownArgs},
+    mutation::{LargeRef, Refused},
     reply::{Error, ErrorKind, Part},
     time::{Millis, Now},
     wire::{arguments::Args, frame::Op},
@@ -22,6 +23,18 @@ pub enum PauseScope {
     Writes,
     /// Everything.
     All,
+}
+
+/// Whose memory an argument that is too long for a connection's ring may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArgumentRoom {
+    /// What is spare: no key goes for it.
+    Spare,
+    /// The same, for its first [`QUOTED_BYTES_MAX`](super::QUOTED_BYTES_MAX) alone: no such command is known, and the error
+    /// quotes what it was given.
+    Quoted,
+    /// As a value that is written: keys may be evicted for it.
+    Data,
 }
 
 /// CLIENT PAUSE: what is held, and until when.
@@ -96,6 +109,50 @@ impl Engine {
         op != Op::Hello && (waits || self.pause.holds(op.is_write(), now))
     }
 
+    /// Whose memory a long argument may take, of a command of which `args` are the first arguments. `None`: nobody's, for
+    /// [`admit`](Engine::admit) will refuse the command whatever the argument is.
+    #[must_use]
+    pub fn argument_room(&self, session: &Session, args: &Args<'_>) -> Option<ArgumentRoom> {
+        let Some(verb) = resolve(args) else {
+            return session.authenticated.then_some(ArgumentRoom::Quoted);
+        };
+        // A container that is still one has a long argument for a subcommand.
+        let is_admitted = verb.admits(args.len())
+            && !verb.flags.has(Flags::CONTAINER)
+            && (session.authenticated || verb.flags.has(Flags::NO_AUTH));
+        let may_store = verb.flags.has(Flags::DENYOOM)
+            || verb.flags.has(Flags::MAY_WRITE)
+            || matches!(verb.id, VerbId::Publish | VerbId::Spublish);
+        if verb.flags.has(Flags::CONTAINER) && session.authenticated && args.len() > 1 {
+            return Some(ArgumentRoom::Quoted);
+        }
+        is_admitted.then_some(if may_store { ArgumentRoom::Data } else { ArgumentRoom::Spare })
+    }
+
+    /// Begins a long argument of `len` bytes that is data. One that is about to replace the value of its key, as far as the
+    /// arguments before it tell, is one that a full store has room for while both are there.
+    ///
+    /// # Errors
+    /// [`Refused`] when so many bytes cannot be had.
+    pub fn begin_argument(
+        &mut self,
+        session: &Session,
+        args: &Args<'_>,
+        len: u64,
+        now: Millis,
+    ) -> Result<LargeRef, Refused> {
+        let replaces = resolve(args).is_some_and(|verb| {
+            matches!(
+                verb.id,
+                VerbId::Set | VerbId::Setex | VerbId::Psetex | VerbId::Getset | VerbId::Setrange
+            )
+        });
+        match args.bytes(1).filter(|_| replaces) {
+            Some(key) => self.store.large_begin_for((session.db, key), len, now),
+            None => self.store.large_begin(len, now),
+        }
+    }
+
     /// An operation of frames runs now.
     pub fn begin_frame(&mut self, op: Op) {
         self.metrics.called(op);
@@ -137,7 +194,7 @@ impl Engine {
         args: &Args<'_>,
         timing: Timing<'_>,
     ) {
-        self.metrics.took(verb.id, timing.micros);
+        self.metrics.record_latency(verb.id, timing.micros);
         let was_long_step =
             std::mem::take(&mut self.was_long_step) && self.runtime.slowlog_slower_than_us >= 0;
         if was_long_step || self.is_slow(verb, timing.micros) {
@@ -149,7 +206,7 @@ impl Engine {
 
     /// The same for an operation of frames and its key.
     pub fn record_frame(&mut self, op: Op, key: &[u8], timing: Timing<'_>) {
-        self.metrics.took(op, timing.micros);
+        self.metrics.record_latency(op, timing.micros);
         if self.is_slow_time(timing.micros) {
             self.slowlog.set_len_max(self.runtime.slowlog_len_max);
             self.slowlog.record(&ShownArgs::of_frame(op.name().as_bytes(), key), b"", timing);

@@ -1,6 +1,7 @@
 //! The HELP subcommands, out of the table of verbs.
 
-use super::{Call, Flow, Outcome, upper};
+use super::quote::upper;
+use super::{Call, Flow, Outcome};
 use crate::command;
 
 /// Redis's own text for OBJECT, whose subcommands are all here.

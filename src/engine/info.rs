@@ -177,6 +177,7 @@ fn stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
     lines!(text,
         "instantaneous_ops_per_sec": engine.process_stats.commands_per_second,
         "expired_keys": store.expired,
+        "expired_subkeys": store.expired_fields,
         "evicted_keys": store.evicted,
         "refused_writes": store.refused,
         "cleaned_segments": store.cleaned_segments,

@@ -3,8 +3,9 @@
 use super::{Call, Continuation, Flow, Outcome, meter::KEY_UNITS};
 use crate::{
     command::VerbId,
-    mutation::{Database, Mutation},
+    mutation::{CollectionKind, Database, Mutation},
     reply::{Error, ErrorKind},
+    store::Value,
     wire::number::parse_i64,
 };
 
@@ -23,6 +24,8 @@ pub fn exists<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation
 
 /// Keys that are one step, whatever the meter says: a DEL of so many is seen whole or not at all.
 pub(super) const KEYS_PER_SLICE_MIN: usize = 64;
+/// The same of entries of a collection that are changed: each may copy a page.
+pub(super) const ENTRIES_PER_SLICE_MIN: usize = 32;
 
 /// Answers for how many of the arguments `each` says yes, in slices: each goes on where the one before stopped.
 fn count_keys<'a>(
@@ -51,11 +54,22 @@ fn count_keys<'a>(
     call.done(count)
 }
 
+/// The name of a value's type.
+pub fn type_name(value: &Value<'_>) -> &'static str {
+    match value {
+        Value::Inline(_) | Value::Large { .. } => "string",
+        Value::Collection(collection) => match collection.kind() {
+            CollectionKind::Hash => "hash",
+            CollectionKind::Set => "set",
+        },
+    }
+}
+
 /// `TYPE key`
 pub fn kind<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    let there = call.engine.lookup(call.session.db, key, call.now).is_some();
-    call.out.simple(if there { "string" } else { "none" });
+    let entry = call.engine.lookup(call.session.db, key, call.now);
+    call.out.simple(entry.map_or("none", |entry| type_name(&entry.value)));
     Ok(Flow::Done)
 }
 

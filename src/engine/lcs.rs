@@ -11,7 +11,7 @@
 //! It is one step and takes no memory from the store: rows lie in a buffer of the engine, which bounds the product of
 //! the lengths.
 
-use super::{Call, Engine, Flow, Outcome, bits::read_at};
+use super::{Call, Engine, Flow, Outcome, bits::read_at, call::string};
 use crate::{
     reply::{Error, ErrorKind, Part},
     store::{Store, Value},
@@ -39,10 +39,14 @@ struct Options {
 /// `LCS a b [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN]`
 pub fn lcs<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let keys = [call.bytes(1)?, call.bytes(2)?];
-    let options = parse(call)?;
     let (db, now) = (call.session.db, call.now);
     // Expired keys go first, so that both can be looked at together.
-    keys.iter().for_each(|key| _ = call.engine.lookup(db, key, now));
+    for key in keys {
+        if string(call.engine.lookup(db, key, now)).is_err() {
+            return Err(ErrorKind::LcsNotStrings.plain());
+        }
+    }
+    let options = parse(call)?;
     let Engine { store, names, meter, .. } = &mut *call.engine;
     let store = &*store;
     let text = |key| Text::new(store, store.peek(db, key, now).map(|entry| entry.value));

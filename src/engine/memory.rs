@@ -23,6 +23,7 @@ pub fn usage<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let value_len = match entry.value {
         Value::Inline(bytes) => bytes.len() as u64,
         Value::Large { len, .. } => len,
+        Value::Collection(collection) => call.engine.store.collection_bytes(&collection),
     };
     call.done((RECORD_OVERHEAD_BYTES + key.len() as u64 + value_len) as i64)
 }

@@ -17,6 +17,11 @@ pub const TURN_UNITS: u32 = 1_024;
 pub const COMMAND_UNITS: u32 = 4;
 /// What looking a key up costs, which is mostly a cache miss.
 pub const KEY_UNITS: u32 = 2;
+/// What changing an entry of a collection costs: a way through its pages, and moving the entries of the last one. Copies of
+/// pages that are shared come on top.
+pub const FIELD_UNITS: u32 = 12;
+/// What looking an entry of a collection up costs, beside its key.
+pub const FIELD_LOOKUP_UNITS: u32 = 3;
 /// Bytes that are copied, compared or cleared for one unit: memory that is in no cache moves at about 5 GB/s.
 pub const BYTES_PER_UNIT: usize = 512;
 /// Bytes of a large value that are walked over for one unit, 64 KiB at each step.

@@ -10,7 +10,7 @@
 //! **Large arguments.** A command owns one reference for each of its large arguments and its caller (the server)
 //! releases all of them after the execution, whatever came of it; a key that is given such a value takes a reference of
 //! its own. **Large replies.** The output owns one reference for each large value in it; the server releases
-//! it when it is sent.
+//! it when it is sent. What else a command holds of a large value is a [`LargeRef`](crate::mutation::LargeRef).
 //!
 //! **No allocation.** Executing touches the heap nowhere: texts are built in `Engine::text`, copies in `Engine::scratch`,
 //! both reserved at start.
@@ -20,7 +20,7 @@ use crate::{
     config::{Runtime, ServerOptions},
     limits::INLINE_VALUE_BYTES_MAX,
     metrics::{Metrics, ProcessStats},
-    mutation::{Database, LargeId, Origin},
+    mutation::{Database, LargeRef, Origin},
     reply::{Error, ErrorKind, Part},
     store::{Entry, LargeCursor, Store},
     time::{Millis, Now},
@@ -36,6 +36,7 @@ mod bitop;
 mod bits;
 mod call;
 mod client;
+mod collections;
 mod commands;
 mod compare;
 mod compose;
@@ -46,8 +47,10 @@ pub mod dispatch;
 mod dump;
 mod expire;
 pub mod fast_path;
+mod field_expiry;
 pub mod gate;
 mod handshake;
+mod hashes;
 mod help;
 mod info;
 mod keys;
@@ -61,6 +64,7 @@ mod object;
 pub mod ops;
 mod password;
 pub mod persistence;
+mod quote;
 mod ranges;
 mod restore;
 mod scan;
@@ -69,6 +73,8 @@ mod script;
 mod server;
 pub mod session;
 mod set;
+mod set_algebra;
+mod sets;
 mod slowlog;
 mod sort;
 mod strings;
@@ -80,16 +86,22 @@ mod tests;
 use bitop::Bitop;
 use call::Call;
 pub(crate) use call::refused;
+use collections::{Listing, Sample};
 use compare::Compare;
 use compose::Compose;
 use dump::Dump;
-pub use gate::Timing;
+use field_expiry::{FieldPuts, FieldWork};
+pub use gate::{ArgumentRoom, Timing};
 use meter::Meter;
 use names::Names;
 use password::Password;
+pub use quote::QUOTED_BYTES_MAX;
+use quote::{QUOTED_ARGS_BYTES, beginning, quote_args, shown, upper};
 use restore::Restore;
 use session::Session;
+use set_algebra::Algebra;
 use slowlog::Slowlog;
+use sort::Sort;
 
 /// The version of Redis whose behaviour clients may expect; shown by INFO and HELLO.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -135,7 +147,7 @@ pub struct Engine {
 }
 
 /// What is to happen after an execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Flow {
     /// The command is done; its reply, if any, is in the output.
     Done,
@@ -146,33 +158,39 @@ pub enum Flow {
     Yield(Continuation),
 }
 
-/// How far a command has come that runs in several slices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a command has come that runs in several slices. What it holds of the store is given back at its end, or by
+/// [`abandon`](Engine::abandon).
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
 pub enum Continuation {
-    /// DEL, UNLINK, EXISTS, TOUCH, and the first pass of COMMAND DOCS: the arguments before `next` are done, and `count`
-    /// of them were there.
+    /// DEL, UNLINK, EXISTS, TOUCH, HSET, HDEL, SADD, SREM, and the first pass of COMMAND DOCS: the arguments before `next` are done, and `count`
+    /// of them were there. SPOP: `count` members are still to be taken.
     Count {
         next: u32,
         count: u32,
     },
-    /// MGET, COMMAND INFO, COMMAND DOCS, SUBSCRIBE and its like: the arguments before `next` are answered.
+    /// MGET, HMGET, SMISMEMBER, COMMAND INFO, COMMAND DOCS, SUBSCRIBE and its like: the arguments before `next` are
+    /// answered.
     Answered {
         next: u32,
     },
-    /// KEYS, PUBSUB CHANNELS: everything before `cursor` has been offered, and `count` names are collected, encoded, in `id`.
+    /// KEYS, PUBSUB CHANNELS: everything before `cursor` has been offered, and `count` names are collected, encoded, in
+    /// `names`.
     Keys {
         cursor: u64,
-        id: LargeId,
+        names: LargeRef,
         count: u64,
     },
-    /// BITCOUNT: `count` bits were counted before the cursor, in a value that is retained; `end` is in bytes.
+    /// BITCOUNT: `count` bits were counted before the cursor, in this value; `end` is in bytes.
     Bitcount {
+        value: LargeRef,
         cursor: LargeCursor,
         end: u64,
         count: i64,
     },
-    /// BITPOS: nothing was found before the cursor, in a value that is retained.
+    /// BITPOS: nothing was found before the cursor, in this value.
     Bitpos {
+        value: LargeRef,
         cursor: LargeCursor,
     },
     /// PUBLISH: its message, or an earlier one, is under way.
@@ -181,11 +199,19 @@ pub enum Continuation {
     Published {
         receivers: u64,
     },
+    /// Nothing was done, for want of room in the output: the command begins again.
+    Again,
+    /// HGETALL, HKEYS, HVALS, SMEMBERS, SPOP of all members, and the answer of SINTER and its like.
+    Listing(Listing),
+    /// SRANDMEMBER, HRANDFIELD.
+    Sample(Sample),
+    /// SINTER and its like.
+    Algebra(Algebra),
     Bitop(Bitop),
-    /// CLIENT LIST: the lines of clients before place `next` are collected in `id`.
+    /// CLIENT LIST: the lines of clients before place `next` are collected.
     Clients {
         next: u32,
-        id: LargeId,
+        lines: LargeRef,
     },
     /// SET IFEQ, DELIFEQ and their like: a value is compared with a long argument.
     Compare(Compare),
@@ -193,6 +219,11 @@ pub enum Continuation {
     Compose(Compose),
     Dump(Dump),
     Restore(Restore),
+    Sort(Sort),
+    /// HEXPIRE, HTTL, HGETDEL and their like.
+    Fields(FieldWork),
+    /// HSETEX.
+    FieldPuts(FieldPuts),
 }
 
 /// What a verb's function returns: the reply is written, or the error is still to be.
@@ -286,14 +317,22 @@ impl Engine {
             }
             Some(verb) => self.admit_slowly(verb, session, args, out),
             None => {
-                let mut quoted = [0; QUOTED_ARGS_BYTES];
-                let quoted = quote_args(&self.store, args, &mut quoted);
-                let name = Part::Bytes(shown(word, 128));
-                let error = ErrorKind::UnknownCommand.of_both(name, Part::Bytes(quoted));
-                self.refuse(session, None, &error, out);
+                self.refuse_unknown(session, args, out);
                 None
             }
         }
+    }
+
+    #[cold]
+    fn refuse_unknown(&mut self, session: &mut Session, args: &Args<'_>, out: &mut Out<'_>) {
+        let (mut name, mut quoted) = ([0; QUOTED_BYTES_MAX], [0; QUOTED_ARGS_BYTES]);
+        let quoted = quote_args(&self.store, args, &mut quoted);
+        let word = beginning(&self.store, args.get(0).unwrap_or(Arg::Refused));
+        let word = shown(word, QUOTED_BYTES_MAX);
+        name[..word.len()].copy_from_slice(word);
+        let name = Part::Bytes(&name[..word.len()]);
+        let error = ErrorKind::UnknownCommand.of_both(name, Part::Bytes(quoted));
+        self.refuse(session, None, &error, out);
     }
 
     #[cold]
@@ -371,9 +410,11 @@ impl Engine {
         out.mute(session.is_muted());
         self.meter.charge(meter::COMMAND_UNITS);
         self.store.set_origin(Origin::Client(session.id));
-        self.store.set_command(verb.id as u16);
         if continuation.is_none() {
+            self.store.set_command(verb.id as u16);
             self.metrics.called(verb.id);
+        } else {
+            self.store.set_command_again(verb.id as u16);
         }
         let mut call = Call { engine: self, session, verb, args: *args, out, now: now.unix, clock: now };
         let flow = match call.run(continuation) {
@@ -396,16 +437,25 @@ impl Engine {
             Continuation::Answered { .. }
             | Continuation::Count { .. }
             | Continuation::Publish
-            | Continuation::Published { .. } => {}
-            Continuation::Clients { id, .. } | Continuation::Keys { id, .. } => self.store.large_release(id),
-            Continuation::Bitcount { cursor, .. } | Continuation::Bitpos { cursor } => {
-                self.store.large_release(cursor.id);
-            }
+            | Continuation::Published { .. }
+            | Continuation::Again
+            | Continuation::Fields(_)
+            | Continuation::FieldPuts(_)
+            | Continuation::Sample(Sample { tree: None, .. })
+            | Continuation::Algebra(Algebra { result: None, .. }) => {}
+            Continuation::Listing(Listing { tree, .. })
+            | Continuation::Sample(Sample { tree: Some(tree), .. })
+            | Continuation::Algebra(Algebra { result: Some(tree), .. }) => self.store.tree_release(&tree),
+            Continuation::Clients { lines: large, .. }
+            | Continuation::Keys { names: large, .. }
+            | Continuation::Bitcount { value: large, .. }
+            | Continuation::Bitpos { value: large, .. } => self.store.large_release(large),
             Continuation::Bitop(work) => work.release(&mut self.store),
             Continuation::Compare(work) => work.release(&mut self.store),
             Continuation::Compose(work) => work.release(&mut self.store),
             Continuation::Dump(work) => work.release(&mut self.store),
             Continuation::Restore(work) => work.release(&mut self.store),
+            Continuation::Sort(work) => work.release(&mut self.store),
         }
     }
 
@@ -433,45 +483,4 @@ impl Engine {
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
-}
-
-/// Room for the arguments that the answer to an unknown command quotes: Redis stops after 128 bytes.
-const QUOTED_ARGS_BYTES: usize = 136;
-
-/// `'a' 'b' ` and so on, cut as Redis cuts it.
-fn quote_args<'b>(store: &Store, args: &Args<'_>, buffer: &'b mut [u8; QUOTED_ARGS_BYTES]) -> &'b [u8] {
-    let mut len = 0;
-    for arg in args.from(1).iter() {
-        if len >= 128 {
-            break;
-        }
-        for part in [b"'", shown(beginning(store, arg), 128 - len), b"' "] {
-            buffer[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
-        }
-    }
-    &buffer[..len]
-}
-
-/// The first bytes of an argument, as many as lie together.
-fn beginning<'a>(store: &'a Store, arg: Arg<'a>) -> &'a [u8] {
-    match arg {
-        Arg::Bytes(bytes) => bytes,
-        Arg::Large(id) => store.large_slice(&mut LargeCursor::new(id, 0)),
-        Arg::Refused => b"",
-    }
-}
-
-/// What Redis shows of bytes: at most `len_max` of them, and none from a zero byte on, as printf does.
-fn shown(bytes: &[u8], len_max: usize) -> &[u8] {
-    let cut = &bytes[..bytes.len().min(len_max)];
-    cut.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-/// A short name in upper case.
-fn upper<'b>(name: &str, buffer: &'b mut [u8; 16]) -> &'b [u8] {
-    let len = name.len().min(buffer.len());
-    buffer[..len].copy_from_slice(&name.as_bytes()[..len]);
-    buffer[..len].make_ascii_uppercase();
-    &buffer[..len]
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     mutation::NewValue,
     reply::{Error, ErrorKind},
-    store::{BatchExpiry, Value},
+    store::{BatchExpiry, Lookahead, Value},
     time::Millis,
     wire::{arguments::Arg, number::parse_i64},
 };
@@ -27,12 +27,20 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
         }
     };
     let slice_end = next + super::keys::KEYS_PER_SLICE_MIN;
+    let args = call.args;
+    let mut keys = (next..args.end()).map(|at| args.bytes(at));
+    let mut ahead = Lookahead::new(&call.engine.store, call.session.db, &mut keys);
     while next < call.args.end() {
         call.engine.meter.charge(KEY_UNITS);
         let key = call.args.bytes(next);
-        let value = key.and_then(|key| call.engine.lookup(call.session.db, key, call.now));
+        let hint = ahead.step(&call.engine.store, call.session.db, &mut keys);
+        if let (Some(key), Some(hint)) = (key, hint) {
+            call.engine.store.expect(key, &hint);
+        }
+        let value = key.and_then(|key| call.engine.store.get(call.session.db, key, call.now));
+        let is_hit = value.is_some();
         match value.map(|entry| entry.value) {
-            None => call.out.null(),
+            None | Some(Value::Collection(_)) => call.out.null(),
             Some(Value::Inline(bytes)) => {
                 // An empty output takes any value whole; waiting would not make more room.
                 if call.out.room() < bytes.len() + BULK_OVERHEAD && !call.out.is_empty() {
@@ -44,6 +52,9 @@ pub fn mget<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
             }
             Some(Value::Large { id, len }) => call.answer_large(id, len),
         }
+        // Only now: what found no room is looked up again.
+        call.engine.metrics.counters.keyspace_hits += u64::from(is_hit);
+        call.engine.metrics.counters.keyspace_misses += u64::from(!is_hit);
         next += 1;
         let is_full = call.out.room() < BULK_OVERHEAD && !call.out.is_empty();
         if is_full || next >= slice_end && call.engine.meter.is_spent() {

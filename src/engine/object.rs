@@ -2,6 +2,7 @@
 
 use super::{Call, Flow, Outcome};
 use crate::{
+    mutation::CollectionKind,
     reply::{Error, ErrorKind},
     store::Value,
     wire::number::parse_i64,
@@ -19,6 +20,12 @@ fn describe<'a>(call: &Call<'_, 'a, '_>) -> Result<Option<(Option<i64>, &'static
     let key = call.bytes(2)?;
     let entry = call.engine.store.peek(call.session.db, key, call.now);
     Ok(entry.map(|entry| match entry.value {
+        Value::Collection(collection) => match (collection.is_table(), collection.kind()) {
+            (true, _) => (None, "hashtable"),
+            (false, CollectionKind::Hash) if collection.has_times() => (None, "listpackex"),
+            (false, CollectionKind::Hash) => (None, "listpack"),
+            (false, CollectionKind::Set) => (None, "intset"),
+        },
         Value::Large { .. } => (None, "raw"),
         Value::Inline(bytes) => match parse_i64(bytes) {
             Some(number) => (Some(number), "int"),

@@ -56,6 +56,8 @@ pub enum Added {
     Sum(i64, Applied),
     /// The value is no integer; its revision.
     NotAnInteger(Revision),
+    /// The value is no string; its revision.
+    WrongType(Revision),
     /// The sum does not fit; the revision of the value.
     Overflow(Revision),
 }
@@ -163,6 +165,7 @@ impl<'e> Ops<'e> {
             Some(entry) => match entry.value {
                 Value::Inline(text) => (parse_i64(text), entry.revision, entry.expiry),
                 Value::Large { .. } => (None, entry.revision, None),
+                Value::Collection(_) => return Ok(Added::WrongType(entry.revision)),
             },
         };
         let Some(number) = number else { return Ok(Added::NotAnInteger(revision)) };

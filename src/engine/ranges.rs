@@ -2,7 +2,8 @@
 
 use super::{
     Call, Continuation, Flow, Outcome,
-    compose::{self, Part, Written},
+    call::string,
+    compose::{self, Compose, Part, Written},
 };
 use crate::{
     limits::VALUE_BYTES_MAX,
@@ -19,7 +20,7 @@ const COPIED_BYTES_MAX: u64 = 8 * 1024;
 pub fn getrange<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let (start, end) = (call.integer(2)?, call.integer(3)?);
-    let Some(entry) = call.engine.lookup(call.session.db, key, call.now) else {
+    let Some(entry) = string(call.engine.lookup(call.session.db, key, call.now))? else {
         call.out.bulk(b"");
         return Ok(Flow::Done);
     };
@@ -44,9 +45,9 @@ pub fn getrange<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         }
         // It is sent from where it lies: a read takes no memory of the store's.
         Value::Large { id, .. } if call.out.large_part(id, start, end - start) => {
-            call.engine.store.large_retain(id);
+            call.engine.store.large_retain(id).into_raw();
         }
-        Value::Large { .. } => {}
+        Value::Large { .. } | Value::Collection(_) => {}
     }
     Ok(Flow::Done)
 }
@@ -94,11 +95,14 @@ fn write<'a>(
         Arg::Refused => return Err(ErrorKind::Full.plain()),
     };
     let db = call.session.db;
+    let entry = match string(call.engine.store.get(db, key, call.now)) {
+        Ok(entry) => entry,
+        Err(error) => return call.give_up(continuation, error),
+    };
     let work = match continuation {
         Some(Continuation::Compose(work)) => Some(work),
         _ => None,
     };
-    let entry = call.engine.store.get(db, key, call.now);
     let existed = entry.is_some();
     let (value, expiry) = (entry.map(|entry| entry.value), entry.and_then(|entry| entry.expiry));
     let len = value.map_or(0, |value| value.len());
@@ -110,7 +114,7 @@ fn write<'a>(
     if added == 0 && (offset.is_some() || existed) {
         return call.done(len as i64);
     }
-    let at = work.map_or(offset.unwrap_or(len), |work| work.at());
+    let at = work.as_ref().map_or(offset.unwrap_or(len), Compose::at);
     if at > VALUE_BYTES_MAX || at + added > VALUE_BYTES_MAX {
         return Err(ErrorKind::StringTooLong.plain());
     }

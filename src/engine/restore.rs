@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!  payload ─▶ check sum ─▶ header ─▶ number | bytes: copied | packed: unpacked ─▶ the key has it
+//!             │                   └─▶ hash, set: gathered (restore/gather.rs) ─▶ ┘
 //!             └────────── in slices, when the payload or what it makes is long ──────────┘
 //! ```
 //! Until the last step nothing of it is seen, and the last step looks again at whether the key may be replaced.
 
+mod gather;
+
 use super::{Call, Continuation, Engine, Flow, Outcome, expire, meter::Meter, refused};
 use crate::{
     limits::{INLINE_VALUE_BYTES_MAX, SEGMENT_BYTES},
-    mutation::{ChainPosition, LargeId, NewValue},
+    mutation::{ChainPosition, LargeId, LargeRef, Mutation, NewValue},
     reply::{Error, ErrorKind},
     store::{LargeCursor, Store},
     time::Millis,
@@ -21,6 +24,7 @@ use crate::{
         rdb::{self, Header},
     },
 };
+use gather::{Form, Gather, Unwrapping};
 
 /// `RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n]`
 pub fn restore<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
@@ -38,34 +42,27 @@ pub fn restore<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuatio
             Restore::Check { place: Place::START, sum: 0 }
         }
     };
-    loop {
-        let step = match work {
+    let outcome = loop {
+        let step = match &mut work {
             Restore::Check { place, sum } => {
                 check(&call.engine.store, &mut call.engine.meter, payload, (place, sum))
             }
             Restore::Read => read(call, payload),
             Restore::Copy(copy) => copy.resume(call, payload),
             Restore::Unpack(unpack) => unpack.resume(call, payload),
+            Restore::Unwrap(unwrap) => unwrap.resume(call, payload),
+            Restore::Gather(gather) => gather.resume(call, payload),
         };
         match step {
+            // What the step before held has moved on with it.
             Ok(Step::Next(next)) => work = next,
-            Ok(Step::Spent(work)) => return Ok(Flow::Yield(Continuation::Restore(work))),
-            Ok(Step::Short(len)) => return options.put(call, key, Made::Scratch(len)),
-            Ok(Step::Bytes(start, len)) => {
-                let Payload::Bytes(bytes) = payload else { return Err(ErrorKind::RestoreFormat.plain()) };
-                return options.put(call, key, Made::Value(NewValue::Bytes(&bytes[start..start + len])));
-            }
-            Ok(Step::Large(id)) => {
-                let put = options.put(call, key, Made::Value(NewValue::Large(id)));
-                call.engine.store.large_release(id);
-                return put;
-            }
-            Err(error) => {
-                work.release(&mut call.engine.store);
-                return Err(error);
-            }
+            Ok(Step::Unfinished) => return Ok(Flow::Yield(Continuation::Restore(work))),
+            Ok(Step::Made(made)) => break options.put(call, key, made),
+            Err(error) => break Err(error),
         }
-    }
+    };
+    work.release(&mut call.engine.store);
+    outcome
 }
 
 /// The arguments beside the payload.
@@ -79,6 +76,8 @@ enum Made<'v> {
     Value(NewValue<'v>),
     /// So many bytes of the engine's scratch.
     Scratch(usize),
+    /// They are a short collection.
+    Packed(usize),
 }
 
 impl Options {
@@ -138,6 +137,13 @@ impl Options {
             (Some(at), _) if expire::has_passed(at, call.now) => drop(call.delete(key)?),
             (at, Made::Value(value)) => drop(call.put(key, value, at.map(|at| Millis(at as u64)))?),
             (at, Made::Scratch(len)) => call.put_scratch(key, len, at.map(|at| Millis(at as u64)))?,
+            (at, Made::Packed(len)) => {
+                let expiry = at.map(|at| Millis(at as u64));
+                let (db, now) = (call.session.db, call.now);
+                let Engine { store, scratch, .. } = &mut *call.engine;
+                let value = NewValue::Packed(&scratch[..len]);
+                store.apply(&Mutation::Put { db, key, value, expiry }, now).map_err(refused)?;
+            }
         }
         call.ok()
     }
@@ -208,7 +214,7 @@ impl<'a> Payload<'a> {
 }
 
 /// How far a RESTORE has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Restore {
     /// The sum of what is before the place.
     Check {
@@ -219,6 +225,8 @@ pub enum Restore {
     Read,
     Copy(Copying),
     Unpack(Unpacking),
+    Unwrap(Unwrapping),
+    Gather(Gather),
 }
 
 impl Restore {
@@ -226,38 +234,32 @@ impl Restore {
     pub fn release(self, store: &mut Store) {
         match self {
             Restore::Check { .. } | Restore::Read => {}
-            Restore::Copy(Copying { to, .. }) | Restore::Unpack(Unpacking { to: Some(to), .. }) => {
-                store.large_release(to);
-            }
-            Restore::Unpack(_) => {}
+            Restore::Copy(copy) => store.large_release(copy.to),
+            Restore::Unpack(unpack) | Restore::Unwrap(Unwrapping { unpack, .. }) => unpack.release(store),
+            Restore::Gather(gather) => gather.release(store),
         }
     }
 }
 
-/// What came of a step.
-enum Step {
+/// What came of a step. Beside [`Next`](Step::Next), the work still holds what it held.
+enum Step<'a> {
     Next(Restore),
     /// The meter is spent.
-    Spent(Restore),
-    /// The value is so many bytes of the engine's scratch.
-    Short(usize),
-    /// It is bytes of the payload: start, length.
-    Bytes(usize, usize),
-    /// It is this, of which there is one reference.
-    Large(LargeId),
+    Unfinished,
+    /// The value is whole.
+    Made(Made<'a>),
 }
 
-type Stepped<'a> = Result<Step, Error<'a>>;
+type Stepped<'a> = Result<Step<'a>, Error<'a>>;
 
 /// Sums the payload up, and compares.
 fn check<'a>(
     store: &Store,
     meter: &mut Meter,
     payload: Payload<'_>,
-    (place, sum): (Place, u64),
+    (place, sum): (&mut Place, &mut u64),
 ) -> Stepped<'a> {
     let wrong = Err(ErrorKind::RestorePayload.plain());
-    let (mut place, mut sum) = (place, sum);
     let len = payload.len(store);
     if len < rdb::FOOTER_BYTES as u64 {
         return wrong;
@@ -265,32 +267,48 @@ fn check<'a>(
     let end = len - 8;
     while place.offset < end {
         if meter.is_spent() {
-            return Ok(Step::Spent(Restore::Check { place, sum }));
+            return Ok(Step::Unfinished);
         }
-        let piece = payload.piece(store, &mut place);
+        let piece = payload.piece(store, place);
         // Short enough for the meter to be asked in time.
         let len = piece.len().min((end - place.offset) as usize).min(SEGMENT_BYTES);
-        sum = crc64(sum, &piece[..len]);
+        *sum = crc64(*sum, &piece[..len]);
         place.offset += len as u64;
         meter.charge_bytes(2 * len);
     }
-    let mut footer = [0; rdb::FOOTER_BYTES];
-    payload.read(store, Place::at(len - rdb::FOOTER_BYTES as u64), len, &mut footer);
-    let version = u16::from_le_bytes([footer[0], footer[1]]);
-    if version > rdb::VERSION_MAX || footer[2..] != sum.to_le_bytes() {
+    let mut stored = [0; 8];
+    payload.read(store, Place::at(end), len, &mut stored);
+    if version(payload, store) > rdb::VERSION_MAX || stored != sum.to_le_bytes() {
         return wrong;
     }
     Ok(Step::Next(Restore::Read))
 }
 
+/// The version of a payload that has a footer.
+fn version(payload: Payload<'_>, store: &Store) -> u16 {
+    let mut version = [0; 2];
+    let start = payload.len(store) - rdb::FOOTER_BYTES as u64;
+    payload.read(store, Place::at(start), start + 2, &mut version);
+    u16::from_le_bytes(version)
+}
+
 /// Reads type and header, and says how the value is made.
-fn read<'a>(call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
+fn read<'a>(call: &mut Call<'_, 'a, '_>, payload: Payload<'a>) -> Stepped<'a> {
     let malformed = ErrorKind::RestoreFormat.plain();
     let engine = &mut *call.engine;
     let end = payload.len(&engine.store) - rdb::FOOTER_BYTES as u64;
     let mut buffer = [0; 1 + rdb::HEADER_BYTES_MAX];
-    let [rdb::TYPE_STRING, header @ ..] = payload.read(&engine.store, Place::START, end, &mut buffer) else {
-        return Err(malformed);
+    let header = match payload.read(&engine.store, Place::START, end, &mut buffer) {
+        [rdb::TYPE_STRING, header @ ..] => header,
+        // Valkey 9 has given it another layout.
+        [rdb::TYPE_HASH_TIMES_PRE, ..] if version(payload, &engine.store) > rdb::VERSION_FIELD_TIMES => {
+            return Err(ErrorKind::RestoreFieldExpiry.plain());
+        }
+        [form, ..] => {
+            let form = Form::of(*form).ok_or(malformed)?;
+            return gather::read(call, payload, &form);
+        }
+        [] => return Err(malformed),
     };
     let (header, used) = rdb::read_header(header).ok_or(malformed)?;
     let place = Place::at(1 + used as u64);
@@ -300,15 +318,18 @@ fn read<'a>(call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
             let mut digits = [0; INTEGER_BYTES_MAX];
             let digits = write_i64(i64::from(number), &mut digits);
             engine.scratch[..digits.len()].copy_from_slice(digits);
-            Ok(Step::Short(digits.len()))
+            Ok(Step::Made(Made::Scratch(digits.len())))
         }
         Header::Bytes(len) if len > left => Err(malformed),
         Header::Bytes(len) => match payload {
-            Payload::Bytes(_) => Ok(Step::Bytes(place.offset as usize, len as usize)),
+            Payload::Bytes(bytes) => {
+                let bytes = &bytes[place.offset as usize..][..len as usize];
+                Ok(Step::Made(Made::Value(NewValue::Bytes(bytes))))
+            }
             Payload::Large(_) if len <= INLINE_VALUE_BYTES_MAX as u64 => {
                 let end = place.offset + len;
                 payload.read(&engine.store, place, end, &mut engine.scratch[..len as usize]);
-                Ok(Step::Short(len as usize))
+                Ok(Step::Made(Made::Scratch(len as usize)))
             }
             Payload::Large(_) => {
                 let to = engine.store.large_begin(len, call.now).map_err(refused)?;
@@ -316,50 +337,43 @@ fn read<'a>(call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
             }
         },
         Header::Packed { packed_len, len } => {
-            // What is promised beyond what any packing makes is not looked for room for.
-            let most = packed_len.saturating_mul(RUN_BYTES_MAX as u64);
-            if packed_len > left || len > most {
-                return Err(malformed);
-            }
-            let is_short = len <= WINDOW_BYTES as u64;
-            let to =
-                if is_short { None } else { Some(engine.store.large_begin(len, call.now).map_err(refused)?) };
-            let end = place.offset + packed_len;
-            let unpack = Unpacking { place, end, len, to, tail: ChainPosition::NONE };
-            Ok(Step::Next(Restore::Unpack(unpack)))
+            let short_max = WINDOW_BYTES as u64;
+            Unpacking::begin(call, place, (packed_len, left), len, short_max)
+                .map(|unpack| Step::Next(Restore::Unpack(unpack)))
         }
     }
 }
 
 /// Bytes of a large payload on their way into a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Copying {
     place: Place,
     end: u64,
-    to: LargeId,
+    to: LargeRef,
 }
 
 impl Copying {
-    fn resume<'a>(mut self, call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
+    fn resume<'a>(&mut self, call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
         let engine = &mut *call.engine;
         while self.place.offset < self.end {
             if engine.meter.is_spent() {
-                return Ok(Step::Spent(Restore::Copy(self)));
+                return Ok(Step::Unfinished);
             }
             let piece = payload.piece(&engine.store, &mut self.place);
             let left = (self.end - self.place.offset) as usize;
             let len = piece.len().min(left).min(engine.scratch.len());
             engine.scratch[..len].copy_from_slice(&piece[..len]);
-            engine.store.large_append(self.to, &engine.scratch[..len], call.now).map_err(refused)?;
+            let bytes = &engine.scratch[..len];
+            engine.store.large_append(self.to.id(), bytes, call.now).map_err(refused)?;
             self.place.offset += len as u64;
             engine.meter.charge_bytes(2 * len);
         }
-        Ok(Step::Large(self.to))
+        Ok(Step::Made(Made::Value(NewValue::Large(self.to.id()))))
     }
 }
 
 /// Packed bytes on their way into a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Unpacking {
     place: Place,
     end: u64,
@@ -367,22 +381,48 @@ pub struct Unpacking {
     len: u64,
     /// The value, if it is longer than what runs refer back to; else it is what the engine's scratch holds at the end
     /// of the one slice that it takes.
-    to: Option<LargeId>,
+    to: Option<LargeRef>,
     /// In the value, where its last bytes begin.
     tail: ChainPosition,
 }
 
 impl Unpacking {
-    fn resume<'a>(mut self, call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
+    /// Begins with `packed_len` bytes, of which `left` are there, that make `len`; what is no longer than `short_max` goes
+    /// into the engine's scratch.
+    fn begin<'a>(
+        call: &mut Call<'_, 'a, '_>,
+        place: Place,
+        (packed_len, left): (u64, u64),
+        len: u64,
+        short_max: u64,
+    ) -> Result<Unpacking, Error<'a>> {
+        if packed_len > left || len > rdb::unpacked_len_max(packed_len) {
+            return Err(ErrorKind::RestoreFormat.plain());
+        }
+        let to = match len {
+            _ if len <= short_max => None,
+            _ => Some(call.engine.store.large_begin(len, call.now).map_err(refused)?),
+        };
+        Ok(Unpacking { place, end: place.offset + packed_len, len, to, tail: ChainPosition::NONE })
+    }
+
+    fn release(self, store: &mut Store) {
+        if let Some(to) = self.to {
+            store.large_release(to);
+        }
+    }
+
+    fn resume<'a>(&mut self, call: &mut Call<'_, 'a, '_>, payload: Payload<'_>) -> Stepped<'a> {
         let malformed = ErrorKind::RestoreFormat.plain();
         let Engine { store, scratch, meter, .. } = &mut *call.engine;
-        let made = self.to.map_or(0, |to| store.large_len(to));
+        let to = self.to.as_ref().map(LargeRef::id);
+        let made = to.map_or(0, |to| store.large_len(to));
         let mut window = Window::new(scratch, made);
         self.restore_window(store, &mut window);
         let (mut packed, mut unpacked) = ([0; PACKED_RUN_BYTES_MAX], [0; RUN_BYTES_MAX]);
         while self.place.offset < self.end {
-            if self.to.is_some() && meter.is_spent() {
-                return Ok(Step::Spent(Restore::Unpack(self)));
+            if to.is_some() && meter.is_spent() {
+                return Ok(Step::Unfinished);
             }
             // Moves the place's position up to where it is.
             payload.piece(store, &mut self.place);
@@ -392,7 +432,7 @@ impl Unpacking {
             if window.made() > self.len {
                 return Err(malformed);
             }
-            if let Some(to) = self.to {
+            if let Some(to) = to {
                 store.large_append(to, bytes, call.now).map_err(refused)?;
             }
             self.place.offset += used as u64;
@@ -401,12 +441,13 @@ impl Unpacking {
         if window.made() != self.len {
             return Err(malformed);
         }
-        Ok(self.to.map_or(Step::Short(self.len as usize), Step::Large))
+        let made = to.map_or(Made::Scratch(self.len as usize), |to| Made::Value(NewValue::Large(to)));
+        Ok(Step::Made(made))
     }
 
     /// Has the last bytes of the value in the window again, which others have used since the last slice.
     fn restore_window(&mut self, store: &Store, window: &mut Window<'_>) {
-        let Some(to) = self.to else { return };
+        let Some(to) = self.to.as_ref().map(LargeRef::id) else { return };
         let made = window.made();
         let start = made.saturating_sub(WINDOW_BYTES as u64);
         let mut cursor = LargeCursor::follow(to, start, self.tail);
@@ -420,3 +461,6 @@ impl Unpacking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,14 @@
 
 use super::{
     Call, Continuation, Flow, Outcome,
+    keys::type_name,
     meter::{KEY_UNITS, Meter},
 };
 use crate::{
     limits::KEY_BYTES_MAX,
     mutation::{Database, LargeId},
     reply::{Error, ErrorKind},
-    store::Store,
+    store::{Entry, Store},
     time::Millis,
     wire::{
         glob,
@@ -24,22 +25,23 @@ const SCAN_BYTES_MAX: usize = 64 * 1024;
 /// Keys that one slice of KEYS looks at.
 const KEYS_SLICE: usize = 512;
 /// Steps of pattern matching in one slice, at most (unless a single key needs more): about 50 µs.
-const MATCH_STEPS_MAX: usize = 1 << 15;
+pub const MATCH_STEPS_MAX: usize = 1 << 15;
 /// Bytes of encoded names that one slice of KEYS collects, at most: two of the longest keys, or many of the usual.
 pub const NAMES_BYTES: usize = 2 * (KEY_BYTES_MAX + 16);
 
 /// Which keys are wanted.
 struct Filter<'a> {
     pattern: Option<&'a [u8]>,
-    /// There are only strings; with another TYPE nothing matches.
-    nothing: bool,
+    /// The name of a type.
+    kind: Option<&'a [u8]>,
 }
 
 impl Filter<'_> {
     /// Whether a key is wanted; the steps of matching are added to `steps`.
-    fn accepts(&self, key: &[u8], steps: &mut usize) -> bool {
-        let matches = |pattern| glob::matches_counting(pattern, key, false, steps);
-        !self.nothing && self.pattern.is_none_or(matches)
+    fn accepts(&self, entry: &Entry<'_>, steps: &mut usize) -> bool {
+        let is_kind = |name: &[u8]| name.eq_ignore_ascii_case(type_name(&entry.value).as_bytes());
+        let matches = |pattern| glob::matches_counting(pattern, entry.key, false, steps);
+        self.kind.is_none_or(is_kind) && self.pattern.is_none_or(matches)
     }
 }
 
@@ -64,7 +66,7 @@ pub fn scan<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     call.out.array(found.count);
     let out = &mut *call.out;
     call.engine.store.scan(db, cursor, count, now, &mut |entry| {
-        if filter.accepts(entry.key, &mut 0) {
+        if filter.accepts(entry, &mut 0) {
             out.bulk(entry.key);
         }
     });
@@ -72,7 +74,7 @@ pub fn scan<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 }
 
 /// As `strtoul` reads it, which takes a sign: -1 is the largest number.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
+pub fn parse_cursor(text: &[u8]) -> Option<u64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
@@ -93,7 +95,7 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
 }
 
 fn options<'a>(call: &Call<'_, 'a, '_>) -> Result<(Filter<'a>, usize), Error<'a>> {
-    let mut filter = Filter { pattern: None, nothing: false };
+    let mut filter = Filter { pattern: None, kind: None };
     let mut count = 10;
     for at in (2..call.args.len()).step_by(2) {
         if at + 1 == call.args.len() {
@@ -107,7 +109,7 @@ fn options<'a>(call: &Call<'_, 'a, '_>) -> Result<(Filter<'a>, usize), Error<'a>
         } else if call.is_word(at, "MATCH") {
             filter.pattern = Some(call.pattern(at + 1)?);
         } else if call.is_word(at, "TYPE") {
-            filter.nothing = !call.is_word(at + 1, "string");
+            filter.kind = Some(call.args.bytes(at + 1).unwrap_or_default());
         } else {
             return Err(ErrorKind::Syntax.plain());
         }
@@ -156,7 +158,7 @@ fn survey(
             return;
         }
         found.seen += 1;
-        if filter.accepts(entry.key, &mut found.steps) {
+        if filter.accepts(entry, &mut found.steps) {
             found.count += 1;
             found.bytes += entry.key.len();
         }
@@ -172,10 +174,10 @@ fn survey(
 /// names SCAN.
 pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let pattern = call.pattern(1)?;
-    let filter = Filter { pattern: (pattern != b"*").then_some(pattern), nothing: false };
+    let filter = Filter { pattern: (pattern != b"*").then_some(pattern), kind: None };
     let (db, now) = (call.session.db, call.now);
-    let (cursor, id, mut count) = match continuation {
-        Some(Continuation::Keys { cursor, id, count }) => (cursor, id, count),
+    let (cursor, names, mut count) = match continuation {
+        Some(Continuation::Keys { cursor, names, count }) => (cursor, names, count),
         _ => {
             let found = survey(&call.engine.store, (db, 0, KEYS_SLICE), now, &filter);
             found.charge(KEYS_SLICE, &mut call.engine.meter);
@@ -183,31 +185,28 @@ pub fn keys<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>)
                 call.out.array(found.count);
                 let out = &mut *call.out;
                 call.engine.store.scan(db, 0, KEYS_SLICE, now, &mut |entry| {
-                    if filter.accepts(entry.key, &mut 0) {
+                    if filter.accepts(entry, &mut 0) {
                         out.bulk(entry.key);
                     }
                 });
                 return Ok(Flow::Done);
             }
             // This slice has done its work.
-            let begun = call.engine.store.large_begin_spare();
-            let id = begun.map_err(|_| ErrorKind::NoReplyMemory.plain())?;
-            return Ok(Flow::Yield(Continuation::Keys { cursor: 0, id, count: 0 }));
+            let begun = call.engine.store.large_begin_spare(0);
+            let names = begun.map_err(|_| ErrorKind::NoReplyMemory.plain())?;
+            return Ok(Flow::Yield(Continuation::Keys { cursor: 0, names, count: 0 }));
         }
     };
-    match collect(call, cursor, id, &filter, &mut count) {
+    match collect(call, cursor, names.id(), &filter, &mut count) {
         Ok(0) => {}
-        Ok(cursor) => return Ok(Flow::Yield(Continuation::Keys { cursor, id, count })),
+        Ok(cursor) => return Ok(Flow::Yield(Continuation::Keys { cursor, names, count })),
         Err(error) => {
-            call.engine.store.large_release(id);
+            call.engine.store.large_release(names);
             return Err(error);
         }
     }
     call.out.array(count as usize);
-    let len = call.engine.store.large_len(id);
-    if !call.out.large_raw(id, len) {
-        call.engine.store.large_release(id);
-    }
+    call.answer_collected(names);
     Ok(Flow::Done)
 }
 
@@ -235,7 +234,7 @@ fn collect<'a>(
     let mut fits = true;
     engine.store.scan(db, cursor, count, now, &mut |entry| {
         fits &= names.len() + entry.key.len() + 16 <= names.capacity();
-        if fits && filter.accepts(entry.key, &mut 0) {
+        if fits && filter.accepts(entry, &mut 0) {
             let mut digits = [0; INTEGER_BYTES_MAX];
             let parts: [&[u8]; 5] =
                 [b"$", write_u64(entry.key.len() as u64, &mut digits), b"\r\n", entry.key, b"\r\n"];

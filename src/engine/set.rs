@@ -8,7 +8,7 @@ use super::{
     refused,
 };
 use crate::{
-    mutation::{LargeId, NewValue},
+    mutation::{LargeRef, NewValue},
     reply::{Error, ErrorKind},
     store::Value,
     time::Millis,
@@ -122,11 +122,7 @@ enum Old {
     Absent,
     /// So many bytes of the engine's scratch.
     Copied(usize),
-    /// A reference is held.
-    Large {
-        id: LargeId,
-        len: u64,
-    },
+    Large(LargeRef),
 }
 
 fn set_with<'a>(
@@ -135,7 +131,11 @@ fn set_with<'a>(
     (key, value): (&'a [u8], NewValue<'a>),
     options: &Options<'a>,
 ) -> Outcome<'a> {
-    let at = options.deadline.map(|deadline| deadline.resolve(call)).transpose()?;
+    // The clock goes on between two slices of a comparison: what was in range may be no more.
+    let at = match options.deadline.map(|deadline| deadline.resolve(call)).transpose() {
+        Ok(at) => at,
+        Err(error) => return call.give_up(continuation, error),
+    };
     let expiry = match at {
         Some(at) => Expiry::At(Millis(at as u64)),
         None if options.keep_expiry => Expiry::Keep,
@@ -148,6 +148,10 @@ fn set_with<'a>(
         Condition::Equal(wanted) => (Presence::Present, Some((wanted, true))),
         Condition::Unequal(wanted) => (Presence::Any, Some((wanted, false))),
     };
+    let continuation = match wanted {
+        Some(_) => call.check_string(key, continuation)?,
+        None => None,
+    };
     let applies = match wanted {
         None => true,
         Some((wanted, applies_if_equal)) => match compare(call, continuation, key, wanted) {
@@ -155,16 +159,16 @@ fn set_with<'a>(
             Compared::Unfinished(work) => return Ok(Flow::Yield(Continuation::Compare(work))),
         },
     };
-    let old = if options.get { stash(call, key) } else { Old::Absent };
+    let old = if options.get { stash(call, key)? } else { Old::Absent };
     let db = call.session.db;
     let change = call.ops().put((db, key), value, expiry, presence, |_, _| applies).map_err(refused);
     answer(call, old, options.get, change)
 }
 
 /// Keeps the value of a key for its answer.
-fn stash(call: &mut Call<'_, '_, '_>, key: &[u8]) -> Old {
+fn stash<'a>(call: &mut Call<'_, 'a, '_>, key: &[u8]) -> Result<Old, Error<'a>> {
     let engine = &mut *call.engine;
-    match engine.store.get(call.session.db, key, call.now).map(|entry| entry.value) {
+    Ok(match engine.store.get(call.session.db, key, call.now).map(|entry| entry.value) {
         None => {
             engine.metrics.counters.keyspace_misses += 1;
             Old::Absent
@@ -174,12 +178,12 @@ fn stash(call: &mut Call<'_, '_, '_>, key: &[u8]) -> Old {
             engine.scratch[..bytes.len()].copy_from_slice(bytes);
             Old::Copied(bytes.len())
         }
-        Some(Value::Large { id, len }) => {
+        Some(Value::Large { id, .. }) => {
             engine.metrics.counters.keyspace_hits += 1;
-            engine.store.large_retain(id);
-            Old::Large { id, len }
+            Old::Large(engine.store.large_retain(id))
         }
-    }
+        Some(Value::Collection(_)) => return Err(ErrorKind::WrongType.plain()),
+    })
 }
 
 /// Answers with GET the value that the key had, whether it was changed or not; else OK, or null where the condition did
@@ -191,9 +195,8 @@ fn answer<'a>(
     change: Result<Change, Error<'a>>,
 ) -> Outcome<'a> {
     match (old, &change) {
-        // The output takes the reference over.
-        (Old::Large { id, len }, Ok(_)) if call.out.large(id, len) => {}
-        (Old::Large { id, .. }, _) => call.engine.store.large_release(id),
+        (Old::Large(large), Ok(_)) => call.give_large(large),
+        (Old::Large(large), Err(_)) => call.engine.store.large_release(large),
         (_, Err(_)) => {}
         (Old::Copied(len), Ok(_)) => call.out.bulk(&call.engine.scratch[..len]),
         (Old::Absent, Ok(Change::Made(_))) if !get => call.out.ok(),

@@ -26,7 +26,7 @@ const SHOWN_DEFAULT: i64 = 10;
 
 /// An argument's bytes in an entry; `full_len` is what it had.
 #[derive(Clone, Copy, Default)]
-struct Kept {
+struct ShownArg {
     len: u8,
     full_len: u32,
 }
@@ -40,7 +40,7 @@ struct Entry {
     at: Millis,
     micros: u64,
     arg_count: u32,
-    args: [Kept; ARGS_MAX],
+    args: [ShownArg; ARGS_MAX],
     bytes: [[u8; ARG_BYTES_MAX]; ARGS_MAX],
     peer: [u8; PEER_BYTES_MAX],
     peer_len: u8,
@@ -53,7 +53,7 @@ const EMPTY: Entry = Entry {
     at: Millis(0),
     micros: 0,
     arg_count: 0,
-    args: [Kept { len: 0, full_len: 0 }; ARGS_MAX],
+    args: [ShownArg { len: 0, full_len: 0 }; ARGS_MAX],
     bytes: [[0; ARG_BYTES_MAX]; ARGS_MAX],
     peer: [0; PEER_BYTES_MAX],
     peer_len: 0,
@@ -111,7 +111,7 @@ impl Slowlog {
         for (i, bytes) in args.words().iter().enumerate() {
             let len = bytes.len().min(ARG_BYTES_MAX);
             entry.bytes[i][..len].copy_from_slice(&bytes[..len]);
-            entry.args[i] = Kept { len: len as u8, full_len: bytes.len() as u32 };
+            entry.args[i] = ShownArg { len: len as u8, full_len: bytes.len() as u32 };
         }
         entry.peer_len = keep(&mut entry.peer, spent.peer);
         entry.name_len = keep(&mut entry.name, client_name);
@@ -145,7 +145,7 @@ impl Entry {
                 note(out, b"", missing, b" more arguments)");
                 continue;
             }
-            let Kept { len, full_len } = self.args[i];
+            let ShownArg { len, full_len } = self.args[i];
             let bytes = &self.bytes[i][..usize::from(len)];
             match u64::from(full_len) - u64::from(len) {
                 0 => out.bulk(bytes),

@@ -2,6 +2,7 @@
 
 use super::{
     Call, Continuation, Flow, Outcome,
+    call::string,
     compare::{Compared, compare},
     expire::{self, Deadline},
     ops::Change,
@@ -13,14 +14,14 @@ use crate::{mutation::Mutation, reply::ErrorKind, time::Millis, wire::arguments:
 pub fn getrev<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let (db, now) = (call.session.db, call.now);
-    let Some(revision) = call.engine.store.peek(db, key, now).map(|entry| entry.revision) else {
+    let Some(revision) = string(call.engine.store.peek(db, key, now))?.map(|entry| entry.revision) else {
         call.engine.metrics.counters.keyspace_misses += 1;
         call.out.null_array();
         return Ok(Flow::Done);
     };
     call.out.array(2);
     call.out.integer(revision.0 as i64);
-    call.answer_value(key);
+    call.answer_value(key)?;
     Ok(Flow::Done)
 }
 
@@ -28,21 +29,22 @@ pub fn getrev<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 #[inline]
 pub fn get<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    call.answer_value(key);
+    call.answer_value(key)?;
     Ok(Flow::Done)
 }
 
 /// `STRLEN key`
 pub fn strlen<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    let len = call.engine.lookup(call.session.db, key, call.now).map_or(0, |entry| entry.value.len());
+    let entry = string(call.engine.lookup(call.session.db, key, call.now))?;
+    let len = entry.map_or(0, |entry| entry.value.len());
     call.done(len as i64)
 }
 
 /// `GETDEL key`
 pub fn getdel<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     let key = call.bytes(1)?;
-    if call.answer_value(key) {
+    if call.answer_value(key)? {
         call.delete(key)?;
     }
     Ok(Flow::Done)
@@ -73,7 +75,8 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         };
         at += if matches!(change, NewExpiry::Set(_)) { 2 } else { 1 };
     }
-    let Some(expires) = call.engine.store.get(db, key, call.now).map(|entry| entry.expiry.is_some()) else {
+    let entry = string(call.engine.store.get(db, key, call.now))?;
+    let Some(expires) = entry.map(|entry| entry.expiry.is_some()) else {
         call.engine.metrics.counters.keyspace_misses += 1;
         return call.null();
     };
@@ -83,7 +86,7 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
     };
     match deadline {
         Some(at) if expire::has_passed(at, call.now) => {
-            call.answer_value(key);
+            call.answer_value(key)?;
             call.delete(key)?;
             return Ok(Flow::Done);
         }
@@ -95,7 +98,7 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         }
         None => {}
     }
-    call.answer_value(key);
+    call.answer_value(key)?;
     Ok(Flow::Done)
 }
 
@@ -103,6 +106,7 @@ pub fn getex<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
 pub fn delifeq<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let wanted = call.args.get(2).unwrap_or(Arg::Refused);
+    let continuation = call.check_string(key, continuation)?;
     let is_equal = match compare(call, continuation, key, wanted) {
         Compared::Known(is_equal) => is_equal,
         Compared::Unfinished(work) => return Ok(Flow::Yield(Continuation::Compare(work))),
@@ -124,6 +128,10 @@ pub fn delex<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>
         (4, _) if call.ops().get(db, key).is_none() => return call.done(0),
         (4, _) => return Err(ErrorKind::DelexCondition.plain()),
         _ => return Err(ErrorKind::WrongArity.of(call.verb.name.as_bytes())),
+    };
+    let continuation = match wanted {
+        Some(_) => call.check_string(key, continuation)?,
+        None => None,
     };
     let applies = match wanted {
         None => true,

@@ -6,7 +6,7 @@ use crate::{
     buffer::arena::Arena,
     config::ServerOptions,
     limits::MIB,
-    mutation::LargeId,
+    mutation::{LargeId, LargeRef},
     store::{LargeCursor, Store, StoreConfig},
     time::{Millis, Now},
     wire::{
@@ -87,7 +87,10 @@ impl Bench {
                 Step::Body { at, len } => {
                     let now = Millis(self.now);
                     let body: Vec<u8> = bytes.drain(at..at + len as usize).collect();
-                    decoder.body_received(&mut bytes, self.receive(&body, now));
+                    decoder.head(&bytes, &mut self.table);
+                    let head = self.table.args(&bytes);
+                    let begun = self.engine.begin_argument(&self.session, &head, body.len() as u64, now);
+                    decoder.body_received(&mut bytes, self.receive(begun.ok(), &body, now));
                 }
                 step => panic!("{step:?}"),
             }
@@ -96,11 +99,14 @@ impl Bench {
     }
 
     /// A long argument, if there is room for it.
-    fn receive(&mut self, body: &[u8], now: Millis) -> Option<LargeId> {
-        let store = &mut self.engine.store;
-        let id = store.large_begin(body.len() as u64, now).ok()?;
-        let filled = store.large_append(id, body, now);
-        filled.map(|()| id).inspect_err(|_| store.large_release(id)).ok()
+    fn receive(&mut self, begun: Option<LargeRef>, body: &[u8], now: Millis) -> Option<LargeId> {
+        let (store, large) = (&mut self.engine.store, begun?);
+        if store.large_append(large.id(), body, now).is_err() {
+            store.large_release(large);
+            return None;
+        }
+        // The command's, until it has run.
+        Some(large.into_raw())
     }
 
     fn execute(&mut self, bytes: &[u8]) -> Vec<u8> {
@@ -117,7 +123,7 @@ impl Bench {
                 let mut out = Out::new(output, arena, session.protocol);
                 engine.meter = Meter::new(TURN_UNITS);
                 *slices += 1;
-                let flow = engine.execute(session, verb, &args, continuation, &mut out, now);
+                let flow = engine.execute(session, verb, &args, continuation.take(), &mut out, now);
                 assert!(!out.overflowed());
                 *worst_units = engine.meter.used_of(TURN_UNITS).max(*worst_units);
                 drain(engine, output, arena, &mut reply);
@@ -135,7 +141,7 @@ impl Bench {
         drain(engine, output, arena, &mut reply);
         for arg in args.iter() {
             if let Arg::Large(id) = arg {
-                engine.store.large_release(id);
+                engine.store.large_release(LargeRef::from_raw(id));
             }
         }
         engine.store.invariants();
@@ -161,9 +167,8 @@ fn drain(engine: &mut Engine, output: &mut Output, arena: &mut Arena, reply: &mu
                 len
             }
         };
-        let finished: Option<LargeId> = output.consumed(len, arena);
-        if let Some(id) = finished {
-            engine.store.large_release(id);
+        if let Some(large) = output.consumed(len, arena) {
+            engine.store.large_release(large);
         }
     }
 }

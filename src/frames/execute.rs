@@ -31,7 +31,8 @@ pub fn write(engine: &mut Engine, op: Op, frame: &Frame<'_>, now: Millis) -> Cac
     let kept = result.unwrap_or_else(|refused| match refused {
         Refused::Full => kept(Status::Full, Revision(0), 0),
         Refused::TooLarge { limit, .. } => kept(Status::TooLarge, Revision(0), limit),
-        Refused::KeyTooLong { .. } => kept(Status::TooLarge, Revision(0), 0),
+        Refused::KeyTooLong { .. } | Refused::FieldTooLong { .. } => kept(Status::TooLarge, Revision(0), 0),
+        Refused::WrongType => kept(Status::WrongType, Revision(0), 0),
     });
     if matches!(kept.status, Status::Full | Status::TooLarge | Status::WrongType) {
         engine.fail_frame(op);
@@ -103,7 +104,9 @@ fn add(engine: &mut Engine, frame: &Frame<'_>, now: Millis) -> Result<CachedRepl
     let delta = frame.head.argument.cast_signed();
     Ok(match engine.ops(now).add(DATABASE, frame.key, delta)? {
         Added::Sum(sum, applied) => kept(Status::Ok, applied.revision, sum.cast_unsigned()),
-        Added::NotAnInteger(revision) | Added::Overflow(revision) => kept(Status::WrongType, revision, 0),
+        Added::NotAnInteger(revision) | Added::Overflow(revision) | Added::WrongType(revision) => {
+            kept(Status::WrongType, revision, 0)
+        }
     })
 }
 

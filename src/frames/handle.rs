@@ -138,8 +138,12 @@ impl FrameServer {
         self.counters.hits += 1;
         let tag_len = if asked.frame.has_tag() { TAG_LEN } else { 0 };
         let room = reply.len().saturating_sub(frame::FRAME_LEN_MIN + tag_len);
-        let value_len = entry.value.len();
         let argument = entry.revision.0;
+        if matches!(entry.value, Value::Collection(_)) {
+            let kept = CachedReply { status: Status::WrongType, argument, expect: 0 };
+            return self.send(asked, &Answer { kept, cookie }, reply);
+        }
+        let value_len = entry.value.len();
         if value_len > room as u64 {
             let kept = CachedReply { status: Status::UseTcp, argument, expect: value_len };
             return self.send(asked, &Answer { kept, cookie }, reply);
@@ -151,6 +155,7 @@ impl FrameServer {
         let written = match entry.value {
             Value::Inline(bytes) => written.and_then(|mut writer| writer.append(bytes).map(|()| writer)),
             Value::Large { id, .. } => written.and_then(|writer| append_large(&engine.store, id, writer)),
+            Value::Collection(_) => written,
         };
         self.seal(asked, Status::Ok, written)
     }

@@ -112,7 +112,7 @@ impl Rig {
         self.runs.values().sum()
     }
 
-    fn pass(&mut self, ms: u64) {
+    fn advance(&mut self, ms: u64) {
         self.now.monotonic = self.now.monotonic.plus(ms);
     }
 
@@ -259,7 +259,7 @@ fn g_no_copy_from_before_a_session_was_dropped_runs_or_tells_anything() {
     for head in [third.put(1, 1), Head::request(Op::Get, 3, 1), Head::request(Op::Ping, 3, 1)] {
         assert_eq!(rig.status(&third, head), Status::StaleSession, "every request needs a session");
     }
-    rig.pass(UDP_LEASE_MS + 1);
+    rig.advance(UDP_LEASE_MS + 1);
     let third = rig.connect(3, 5003);
     assert_eq!(rig.status(&third, third.put(1, 1)), Status::Ok);
     assert_eq!((rig.datagrams.sessions().dropped(), rig.datagrams.sessions().len()), (2, 1));
@@ -325,9 +325,9 @@ fn i_an_unproved_source_never_gets_more_than_it_sent() {
     let foreign = rig.connect(2, 5001).cookie;
     let elsewhere = rig.connect(1, 5002).cookie;
     let past = peer.cookie;
-    rig.pass(2 * cookie::PERIOD_MS);
+    rig.advance(2 * cookie::PERIOD_MS);
     let mut future_rig = Rig::new(8);
-    future_rig.pass(20 * cookie::PERIOD_MS);
+    future_rig.advance(20 * cookie::PERIOD_MS);
     let future = future_rig.connect(1, 5000).cookie;
     for cookie in [[0; 16], foreign, elsewhere, past, future, [0xFF; 16]] {
         for op in Op::ALL {
@@ -492,7 +492,7 @@ fn at_most_once_under_duplication_and_reordering() {
                         rig.send(from, &bytes);
                     }
                 }
-                _ => rig.pass(random.below(UDP_LEASE_MS / 4)),
+                _ => rig.advance(random.below(UDP_LEASE_MS / 4)),
             }
         }
         assert!(rig.runs.values().all(|runs| *runs == 1), "seed {seed}");

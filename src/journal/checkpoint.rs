@@ -49,7 +49,7 @@ pub struct Checkpoint {
     filling: Option<Buffer>,
     /// Frames that are with the disk.
     writes: usize,
-    began: Millis,
+    started: Millis,
     written_bytes: u64,
     retry_at: Option<Millis>,
 }
@@ -62,7 +62,7 @@ impl Checkpoint {
             free: Vec::new(),
             filling: None,
             writes: 0,
-            began: Millis(0),
+            started: Millis(0),
             written_bytes: 0,
             retry_at: None,
         }
@@ -116,7 +116,7 @@ impl Checkpoint {
             self.free.extend((0..CHECKPOINT_BUFFER_COUNT).map(|_| Buffer::new(self.buffer_bytes)));
         }
         self.phase = Phase::Walking { scan: Scan::new(store), number };
-        (self.began, self.written_bytes, self.retry_at) = (now, 0, None);
+        (self.started, self.written_bytes, self.retry_at) = (now, 0, None);
     }
 
     /// Walks on; what may be done then.
@@ -169,7 +169,7 @@ impl Checkpoint {
     /// It is durable; how many milliseconds it took.
     pub fn end(&mut self, now: Millis) -> u64 {
         self.phase = Phase::Idle;
-        now.since(self.began)
+        now.since(self.started)
     }
 
     /// A buffer comes back from the disk.

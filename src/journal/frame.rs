@@ -35,8 +35,9 @@ pub const FILE_HEADER_BYTES: usize = 64;
 pub const FRAME_HEADER_BYTES: usize = 48;
 /// Bytes of entries in one frame, at most: what a reader must be able to hold.
 pub const FRAME_PAYLOAD_BYTES_MAX: usize = 1 << 20;
-/// The version of both formats, and of the entries in them.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of both formats, and of the entries in them. 2: entries of collections, and times of fields; what an
+/// earlier version has written is read.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The file's first change does not follow the last one of the file before it.
 pub const FLAG_GAP: u32 = 1;
@@ -145,7 +146,7 @@ impl FileHeader {
             _ => return Err(HeaderError::Damaged),
         };
         let version = u32_at(&bytes[file::VERSION]);
-        if version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(HeaderError::Version(version));
         }
         Ok(FileHeader {

@@ -1,9 +1,10 @@
 //! From the entries of frames back into a store.
 
-use crate::mutation::{Change, Effect, LargeId, PublishedValue, Refused};
+use crate::mutation::{Change, Effect, LargeId, LargeRef, PublishedValue, Refused};
 use crate::store::Store;
 use crate::store::feed::stored::{self, STORED_ALIGN_BYTES};
 use crate::time::Millis;
+use std::mem::ManuallyDrop;
 
 /// Before any expiry: what has expired is loaded like everything else, and removed afterwards.
 const BEGINNING: Millis = Millis(0);
@@ -25,14 +26,18 @@ impl From<Refused> for LoadError {
     fn from(refused: Refused) -> LoadError {
         match refused {
             Refused::Full => LoadError::Full,
-            Refused::TooLarge { size, .. } | Refused::KeyTooLong { size } => LoadError::TooLarge { size },
+            Refused::TooLarge { size, .. }
+            | Refused::KeyTooLong { size }
+            | Refused::FieldTooLong { size } => LoadError::TooLarge { size },
+            Refused::WrongType => LoadError::Malformed,
         }
     }
 }
 
 /// A large value whose bytes come.
 struct Coming {
-    id: LargeId,
+    /// After an error it goes with the store, which is of no use then.
+    value: ManuallyDrop<LargeRef>,
     /// Bytes that are still to come, and bytes that fill them up.
     left: u64,
     padding: usize,
@@ -73,7 +78,7 @@ impl Loader {
             if let Some(mut coming) = self.coming.take() {
                 let len = coming.left.min(rest.len() as u64) as usize;
                 let (bytes, behind) = rest.split_at(len);
-                self.append(store, coming.id, bytes)?;
+                self.append(store, coming.value.id(), bytes)?;
                 coming.left -= len as u64;
                 // A frame ends at a multiple of eight: what fills the value up is in the same one as its end.
                 let padding = if coming.left == 0 { coming.padding } else { 0 };
@@ -100,14 +105,21 @@ impl Loader {
     }
 
     fn begin_large(&mut self, store: &mut Store, entry: &[u8], len: u64) -> Result<(), LoadError> {
-        let id = loop {
-            match store.large_begin(len, BEGINNING) {
-                Ok(id) => break id,
+        let change = stored::decode(entry).ok_or(LoadError::Malformed)?;
+        if !belongs(store, &change) {
+            return Err(LoadError::Database);
+        }
+        let (keyspace, key) = change.effect.key().ok_or(LoadError::Malformed)?;
+        let key = (store.database_of(keyspace), key);
+        let value = loop {
+            // It may have replaced a value in a store that was full.
+            match store.large_begin_for(key, len, BEGINNING) {
+                Ok(value) => break ManuallyDrop::new(value),
                 Err(refused) => self.make_room(store, refused)?,
             }
         };
         let padding = (len.next_multiple_of(STORED_ALIGN_BYTES as u64) - len) as usize;
-        let coming = Coming { id, left: len, padding, entry: entry.into() };
+        let coming = Coming { value, left: len, padding, entry: entry.into() };
         if len == 0 {
             return self.finish_large(store, coming);
         }
@@ -127,12 +139,17 @@ impl Loader {
 
     fn finish_large(&mut self, store: &mut Store, coming: Coming) -> Result<(), LoadError> {
         let mut change = stored::decode(&coming.entry).ok_or(LoadError::Malformed)?;
-        if let Effect::Put { value: PublishedValue::Large { id, .. }, .. } = &mut change.effect {
-            *id = coming.id;
+        if let Effect::Put { value, .. } | Effect::PutField { value, .. } = &mut change.effect
+            && let PublishedValue::Large { id, .. } = value
+        {
+            *id = coming.value.id();
         }
         let applied = self.apply(store, &change);
-        if applied != Ok(true) {
-            store.large_release(coming.id);
+        let value = ManuallyDrop::into_inner(coming.value);
+        match applied {
+            // The key has it.
+            Ok(true) => _ = value.into_raw(),
+            _ => store.large_release(value),
         }
         applied.map(drop)
     }
@@ -184,7 +201,10 @@ fn belongs(store: &Store, change: &Change<'_>) -> bool {
 /// Whether a change is of a part of a key that is not there.
 fn builds_on_nothing(store: &Store, change: &Change<'_>) -> bool {
     match change.effect {
-        Effect::Write { keyspace, key, .. } => {
+        Effect::Write { keyspace, key, .. }
+        | Effect::PutField { keyspace, key, .. }
+        | Effect::SetFieldExpiry { keyspace, key, .. }
+        | Effect::RemoveField { keyspace, key, .. } => {
             store.peek(store.database_of(keyspace), key, BEGINNING).is_none()
         }
         _ => false,

@@ -35,7 +35,7 @@
 //! journal since its beginning give what the store had, however both overlap. It is published only when the journal is
 //! durable up to the end of the scan.
 //!
-//! **Revisions do not come twice.** What was shown and not yet durable may be lost, so a start draws its revisions from
+//! **Revisions do not come twice.** What was shown and not yet durable may be lost, so a start takes its revisions from
 //! [`REVISION_GAP`] above the highest one that it found; each file's header, which is durable before anything is written
 //! behind it, bounds how far above it the revisions in it can be.
 //!

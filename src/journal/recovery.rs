@@ -360,7 +360,7 @@ impl<F> Recovery<F> {
     }
 }
 
-/// From where a start draws its revisions.
+/// From where a start takes its revisions.
 #[must_use]
 pub fn first_revision(recovered: &Recovered) -> Revision {
     let gap = if mutant::is_on(Mutant::RevisionReused) { 0 } else { REVISION_GAP };

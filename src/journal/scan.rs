@@ -6,31 +6,40 @@
 //! A key that is there throughout is met exactly once, however the index grows meanwhile. What comes and goes during the
 //! walk is in the journal.
 
+mod collection;
+
 use super::request::Buffer;
 use crate::mutation::{
-    Cause, Change, Database, Effect, GroupMark, KeyspaceId, LargeId, Origin, PublishedValue, Revision,
+    Cause, Change, Database, Effect, GroupMark, KeyspaceId, LargeId, LargeRef, Origin, PublishedValue,
+    Revision,
 };
 use crate::store::feed::stored::{self, STORED_ALIGN_BYTES};
 use crate::store::{Entry, LargeCursor, Store, Value};
+use collection::{CollectionCopy, Copied};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 
 /// The bytes of a large value on their way into buffers; the journal uses this for its own too.
+#[must_use]
 pub struct LargeCopy {
+    /// When the journal ends in the middle, it goes with the store.
+    value: ManuallyDrop<LargeRef>,
     cursor: LargeCursor,
     left: u64,
     padding: usize,
 }
 
 impl LargeCopy {
-    /// All `len` bytes of a value of which the caller has a reference.
-    pub fn new(id: LargeId, len: u64) -> LargeCopy {
+    /// All `len` bytes of a value.
+    pub fn new(value: LargeRef, len: u64) -> LargeCopy {
         let padding = len.next_multiple_of(STORED_ALIGN_BYTES as u64) - len;
-        LargeCopy { cursor: LargeCursor::new(id, 0), left: len, padding: padding as usize }
+        let cursor = LargeCursor::new(value.id(), 0);
+        LargeCopy { value: ManuallyDrop::new(value), cursor, left: len, padding: padding as usize }
     }
 
-    /// The value.
-    pub fn id(&self) -> LargeId {
-        self.cursor.id
+    /// Gives the value back.
+    pub fn release(self, store: &mut Store) {
+        store.large_release(ManuallyDrop::into_inner(self.value));
     }
 
     /// Copies on into `room`, whose length is a multiple of eight: how many bytes, and whether that was the rest. All
@@ -56,10 +65,16 @@ impl LargeCopy {
 }
 
 /// A key that had to wait: for another buffer, or because its value is long.
-struct Pending {
+enum Pending {
+    Whole(PendingEntry),
+    /// A collection is written entry by entry.
+    Collection(CollectionCopy),
+}
+
+struct PendingEntry {
     entry: Box<[u8]>,
     revision: Revision,
-    large: Option<(LargeId, u64)>,
+    large: Option<LargeCopy>,
 }
 
 /// A walk that is under way.
@@ -98,9 +113,15 @@ impl Scan {
             return true;
         }
         let keyspace = KeyspaceId(self.keyspace);
-        let pending = &mut self.pending;
+        // What they hold is taken hold of afterwards, when the store is free for it.
+        let mut found = Vec::new();
         self.cursor = store.scan_while(keyspace, self.cursor, count, &mut |entry| {
-            let (change, large) = change_of(keyspace, entry);
+            let Some((change, large)) = change_of(keyspace, entry) else {
+                if let Value::Collection(collection) = &entry.value {
+                    found.push((Pending::Collection(CollectionCopy::new(keyspace, entry, collection)), None));
+                }
+                return false;
+            };
             let len = stored::encoded_len(&change);
             if large.is_none() && len <= buffer.room().len() {
                 stored::encode(buffer.room(), &change);
@@ -109,11 +130,18 @@ impl Scan {
             }
             let mut bytes = vec![0; len].into_boxed_slice();
             stored::encode(&mut bytes, &change);
-            pending.push_back(Pending { entry: bytes, revision: change.revision, large });
+            let entry = PendingEntry { entry: bytes, revision: change.revision, large: None };
+            found.push((Pending::Whole(entry), large));
             false
         });
-        for (id, _) in self.pending.iter().filter_map(|pending| pending.large) {
-            store.large_retain(id);
+        for (mut pending, large) in found {
+            match &mut pending {
+                Pending::Whole(entry) => {
+                    entry.large = large.map(|(id, len)| LargeCopy::new(store.large_retain(id), len));
+                }
+                Pending::Collection(copy) => copy.retain(store),
+            }
+            self.pending.push_back(pending);
         }
         if self.cursor == 0 {
             self.keyspace += 1;
@@ -149,42 +177,64 @@ impl Scan {
     /// What had to wait. False: some of it still has to.
     fn write_pending(&mut self, store: &mut Store, buffer: &mut Buffer) -> bool {
         loop {
-            if let Some(large) = &mut self.large {
+            if let Some(mut large) = self.large.take() {
                 let (len, is_whole) = large.copy(store, buffer.room());
                 let revision = buffer.head.last_revision;
                 buffer.filled(len, revision, revision);
                 if !is_whole {
+                    self.large = Some(large);
                     return false;
                 }
-                store.large_release(large.id());
-                self.large = None;
+                large.release(store);
             }
-            let Some(pending) = self.pending.front() else { return true };
+            let pending = match self.pending.front_mut() {
+                None => return true,
+                Some(Pending::Whole(pending)) => pending,
+                Some(Pending::Collection(copy)) => {
+                    match copy.copy(store, buffer) {
+                        Copied::NoRoom => return false,
+                        Copied::Large(large) => self.large = Some(large),
+                        Copied::Whole => {
+                            copy.release(store);
+                            self.pending.pop_front();
+                        }
+                    }
+                    continue;
+                }
+            };
             let len = pending.entry.len();
             if len > buffer.room().len() {
                 return false;
             }
             buffer.room()[..len].copy_from_slice(&pending.entry);
             buffer.filled(len, pending.revision, pending.revision);
-            self.large = pending.large.map(|(id, len)| LargeCopy::new(id, len));
+            self.large = pending.large.take();
             self.pending.pop_front();
         }
     }
 
     /// Gives back what it holds of the store.
-    pub fn abandon(mut self, store: &mut Store) {
-        let waiting = self.pending.iter().filter_map(|pending| pending.large).map(|(id, _)| id);
-        for id in waiting.chain(self.large.take().map(|large| large.id())) {
-            store.large_release(id);
+    pub fn abandon(self, store: &mut Store) {
+        for pending in self.pending {
+            match pending {
+                Pending::Whole(PendingEntry { large, .. }) => {
+                    large.into_iter().for_each(|large| large.release(store));
+                }
+                Pending::Collection(copy) => copy.release(store),
+            }
+        }
+        if let Some(large) = self.large {
+            large.release(store);
         }
     }
 }
 
-/// The change that puts a key where it is, and its large value. The one place to be taught another type of value.
-fn change_of<'a>(keyspace: KeyspaceId, entry: &Entry<'a>) -> (Change<'a>, Option<(LargeId, u64)>) {
+/// The change that puts a key where it is, and its large value. `None`: it is a collection, which takes several.
+fn change_of<'a>(keyspace: KeyspaceId, entry: &Entry<'a>) -> Option<(Change<'a>, Option<(LargeId, u64)>)> {
     let (value, large) = match entry.value {
         Value::Inline(bytes) => (PublishedValue::Bytes(bytes), None),
         Value::Large { id, len } => (PublishedValue::Large { id: LargeId(0), len }, Some((id, len))),
+        Value::Collection(_) => return None,
     };
     let effect = Effect::Put { keyspace, key: entry.key, value, expiry: entry.expiry };
     let change = Change {
@@ -194,5 +244,5 @@ fn change_of<'a>(keyspace: KeyspaceId, entry: &Entry<'a>) -> (Change<'a>, Option
         cause: Cause::default(),
         effect,
     };
-    (change, large)
+    Some((change, large))
 }

@@ -275,9 +275,9 @@ impl Journal {
                     return;
                 }
                 CopyEnd::NoRoom => self.seal_filling(),
-                CopyEnd::Large { id, len } => {
+                CopyEnd::Large { value, len } => {
                     let revision = copied.revisions.map_or(Revision(0), |(_, last)| last);
-                    self.large = Some((LargeCopy::new(id, len), revision));
+                    self.large = Some((LargeCopy::new(value, len), revision));
                 }
                 CopyEnd::Lost => {
                     log::warn!(
@@ -294,7 +294,7 @@ impl Journal {
 
     fn drop_large(&mut self, store: &mut Store) {
         if let Some((large, _)) = self.large.take() {
-            store.large_release(large.id());
+            large.release(store);
         }
     }
 

@@ -198,6 +198,10 @@ fn too_small(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{INLINE_VALUE_BYTES_MAX, SEGMENT_BYTES};
+    use crate::mutation::{Database, Mutation, NewValue};
+    use crate::store::{Store, StoreConfig};
+    use crate::time::Millis;
 
     fn options(memory_bytes: usize, max_clients: usize) -> ServerOptions {
         ServerOptions { memory_bytes: memory_bytes as u64, max_clients, ..ServerOptions::default() }
@@ -239,6 +243,52 @@ mod tests {
                 let is_enough = Budget::divide(&asked).is_ok();
                 let divided = Budget::divide(&ServerOptions { max_clients, ..asked });
                 assert_eq!(divided.is_ok(), is_enough, "{mebibytes} MiB, {max_clients} clients");
+            }
+        }
+    }
+
+    /// What is left at the first refusal is less than the refused value takes, and is to be had by shorter ones.
+    #[test]
+    fn the_figure_says_that_a_store_is_full_when_it_refuses_whatever_its_limit_and_its_values() {
+        for mebibytes in [10, 11, 16, 64] {
+            for len in [32, 1024, 10_000, 100_000, 1_000_000] {
+                let asked = ServerOptions {
+                    max_clients: default_max_clients(&options(mebibytes * MIB, 64)),
+                    ..options(mebibytes * MIB, 64)
+                };
+                let budget = Budget::divide(&asked).unwrap();
+                let config = StoreConfig {
+                    memory_bytes: budget.store_bytes,
+                    feed_bytes: budget.feed_bytes,
+                    ..StoreConfig::default()
+                };
+                let mut store = Store::new(config, [1, 2]).unwrap();
+                let mut number = 0_u64;
+                let mut fill = |store: &mut Store, len| {
+                    let value = vec![7; len];
+                    loop {
+                        let (key, value) = (number.to_be_bytes(), NewValue::Bytes(&value));
+                        let put = Mutation::Put { db: Database(0), key: &key, value, expiry: None };
+                        if store.apply(&put, Millis(1)).is_err() {
+                            break;
+                        }
+                        number += 1;
+                    }
+                };
+                fill(&mut store, len);
+                let memory = store.memory();
+                let used = memory.used_of(1000);
+                let taken = len.next_multiple_of(SEGMENT_BYTES) + SEGMENT_BYTES;
+                let least = if len <= INLINE_VALUE_BYTES_MAX { 970 } else { 0 };
+                assert!(
+                    used >= least && (used >= 970 || memory.writable < taken as u64),
+                    "{mebibytes} MiB, {len} bytes: {used} of 1000, {} of {}",
+                    memory.writable,
+                    memory.writable_max
+                );
+                fill(&mut store, len.min(1000));
+                let used = store.memory().used_of(1000);
+                assert!(used >= 990, "{mebibytes} MiB, {len} bytes: {used} of 1000 for short ones");
             }
         }
     }

@@ -14,7 +14,7 @@ pub struct LoopStats {
 }
 
 impl LoopStats {
-    /// A turn that began at `now_ms` (monotonic) took so long: notes it in the facts.
+    /// A turn that began at `now_ms` (monotonic) took so long: notes it in the statistics.
     pub fn record_turn(&mut self, now_ms: u64, micros: u64, process_stats: &mut ProcessStats) {
         let window = now_ms / WINDOW_MS;
         if window != self.window {

@@ -15,6 +15,7 @@ mod listener;
 mod log_level;
 mod loop_stats;
 mod notify;
+mod offline;
 mod peers;
 mod persistence;
 mod process;
@@ -31,6 +32,8 @@ pub use budget::default_max_clients;
 #[doc(hidden)]
 pub use data_dir::{DataDir, Lock};
 pub use handle::Handle;
+#[doc(hidden)]
+pub use offline::Offline;
 #[doc(hidden)]
 pub use process::process_stats as fill_process_stats;
 #[doc(hidden)]

@@ -8,14 +8,15 @@ use super::data_dir::{DataDir, Lock};
 use super::disk::Disk;
 use super::{ServerOptions, StartError};
 use crate::engine::persistence::Stage as Shown;
-use crate::journal::recovery::{self, Recovery, RecoveryError};
+use crate::journal::recovery::{self, Recovered, Recovery, RecoveryError};
 use crate::journal::worker::Worker;
 use crate::journal::{Durability, Journal, JournalConfig};
 use crate::mutation::Revision;
 use crate::server::Server;
-use crate::store::{FIRST_REVISION_MAX, RemovalPolicy};
+use crate::store::{FIRST_REVISION_MAX, RemovalPolicy, Store};
 use crate::time::{Millis, Now};
 use mio::Waker;
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,13 +36,69 @@ pub struct Persistence {
 }
 
 /// What of the options concerns it.
-struct Options {
+pub(super) struct Options {
     path: PathBuf,
     durability: Durability,
     journal_bytes_max: u64,
     buffer_bytes: usize,
     salt_seed: u64,
     first_revision: Revision,
+}
+
+impl Options {
+    pub(super) fn new(path: &Path, options: &ServerOptions, buffer_bytes: usize, salt_seed: u64) -> Options {
+        Options {
+            path: path.to_owned(),
+            durability: options.durability,
+            journal_bytes_max: options.journal_bytes(),
+            buffer_bytes,
+            salt_seed,
+            // Most of the revisions are for the starts to come.
+            first_revision: Revision(salt_seed % (FIRST_REVISION_MAX >> 8)),
+        }
+    }
+
+    pub(super) fn explain(&self, error: impl fmt::Display) -> StartError {
+        StartError(format!("the data directory {} cannot be used: {error}", self.path.display()))
+    }
+
+    /// Changes from now on get revisions that nothing in the directory has.
+    pub(super) fn skip_revisions(&self, recovered: &Recovered, store: &mut Store) {
+        let is_new = recovered.survey.manifest.is_none();
+        store.skip_revisions(if is_new { self.first_revision } else { recovery::first_revision(recovered) });
+    }
+
+    /// Begins a file of the journal behind what was found. Before this nothing in the directory is changed.
+    pub(super) fn begin_journal(
+        &self,
+        mut data_dir: DataDir,
+        recovered: &Recovered,
+        store: &mut Store,
+        now: Now,
+    ) -> Result<(Journal, Worker<DataDir>), StartError> {
+        let predecessor = recovery::prepare(&mut data_dir, recovered).map_err(|error| self.explain(error))?;
+        let config = JournalConfig {
+            durability: self.durability,
+            buffer_bytes: self.buffer_bytes,
+            journal_bytes_max: self.journal_bytes_max,
+            salt_seed: self.salt_seed,
+            next_number: recovered.survey.number_max + 1,
+            is_new: recovered.survey.manifest.is_none(),
+            found_journal_bytes: recovered.journal_bytes,
+            found_checkpoint_bytes: recovered.checkpoint_bytes,
+        };
+        let journal = Journal::new(config, store, now);
+        let mut journal = journal.ok_or_else(|| StartError("the store has no change feed".to_owned()))?;
+        let mut worker = Worker::new(data_dir, predecessor);
+        while let Some(request) = journal.pop_request() {
+            let report = worker.handle(request);
+            if let Err(error) = &report.result {
+                return Err(self.explain(format!("{} failed: {}", error.doing, error.error)));
+            }
+            journal.handle(report, store, now);
+        }
+        Ok((journal, worker))
+    }
 }
 
 enum Stage {
@@ -57,7 +114,7 @@ enum Stage {
 struct Loading {
     data_dir: DataDir,
     recovery: Recovery<File>,
-    began: Option<Millis>,
+    started: Option<Millis>,
     logged: Millis,
     waker: Waker,
 }
@@ -73,19 +130,11 @@ impl Persistence {
         waker: Waker,
     ) -> Result<Persistence, StartError> {
         let (mut data_dir, lock) = DataDir::open_locked(path)?;
-        let failed = |error: RecoveryError| explain(path, &error);
+        let options = Options::new(path, options, buffer_bytes, salt_seed);
+        let failed = |error: RecoveryError| options.explain(error);
         let survey = recovery::survey(&mut data_dir).map_err(failed)?;
         let recovery = Recovery::new(&mut data_dir, survey).map_err(failed)?;
-        let options = Options {
-            path: path.to_owned(),
-            durability: options.durability,
-            journal_bytes_max: options.journal_bytes(),
-            buffer_bytes,
-            salt_seed,
-            // Most of the revisions are for the starts to come.
-            first_revision: Revision(salt_seed % (FIRST_REVISION_MAX >> 8)),
-        };
-        let loading = Loading { data_dir, recovery, began: None, logged: Millis(0), waker };
+        let loading = Loading { data_dir, recovery, started: None, logged: Millis(0), waker };
         Ok(Persistence { options, stage: Stage::Loading(Box::new(loading)), _lock: lock })
     }
 
@@ -148,11 +197,11 @@ impl Persistence {
 
     fn load(&mut self, server: &mut Server, now: Now) -> Result<(), StartError> {
         let Stage::Loading(loading) = &mut self.stage else { return Ok(()) };
-        let began = *loading.began.get_or_insert(now.monotonic);
+        let started = *loading.started.get_or_insert(now.monotonic);
         let store = &mut server.engine_mut().store;
         let step = loading.recovery.step(&mut loading.data_dir, store, LOAD_BYTES_PER_TURN);
         let progress = loading.recovery.progress();
-        let Some(recovered) = step.map_err(|error| explain(&self.options.path, &error))? else {
+        let Some(recovered) = step.map_err(|error| self.options.explain(error))? else {
             let shown = Shown::Loading { done: progress.done, total: progress.total };
             server.engine_mut().persistence.stage = shown;
             if now.monotonic >= loading.logged.plus(LOAD_LOG_MS) {
@@ -165,7 +214,7 @@ impl Persistence {
         };
         let is_new = recovered.survey.manifest.is_none();
         if !is_new {
-            let (ms, records) = (now.monotonic.since(began), recovered.record_count);
+            let (ms, records) = (now.monotonic.since(started), recovered.record_count);
             let (checkpoint_bytes, journal_bytes) = (recovered.checkpoint_bytes, recovered.journal_bytes);
             log::info!(
                 ms, records, checkpoint_bytes, journal_bytes;
@@ -176,50 +225,14 @@ impl Persistence {
     }
 
     /// Everything is loaded: begins a file of the journal, and only then serves.
-    fn serve(
-        &mut self,
-        server: &mut Server,
-        recovered: &recovery::Recovered,
-        now: Now,
-    ) -> Result<(), StartError> {
+    fn serve(&mut self, server: &mut Server, recovered: &Recovered, now: Now) -> Result<(), StartError> {
         let Stage::Loading(loading) = std::mem::replace(&mut self.stage, Stage::Ended) else { return Ok(()) };
-        let Loading { mut data_dir, waker, .. } = *loading;
+        let Loading { data_dir, waker, .. } = *loading;
         let options = &self.options;
-        let failed = |error: RecoveryError| explain(&options.path, &error);
-        let predecessor = recovery::prepare(&mut data_dir, recovered).map_err(failed)?;
-        let is_new = recovered.survey.manifest.is_none();
         let store = &mut server.engine_mut().store;
-        store.skip_revisions(if is_new {
-            options.first_revision
-        } else {
-            recovery::first_revision(recovered)
-        });
+        options.skip_revisions(recovered, store);
         store.set_removal_policy(RemovalPolicy::Own);
-        let config = JournalConfig {
-            durability: options.durability,
-            buffer_bytes: options.buffer_bytes,
-            journal_bytes_max: options.journal_bytes_max,
-            salt_seed: options.salt_seed,
-            next_number: recovered.survey.number_max + 1,
-            is_new,
-            found_journal_bytes: recovered.journal_bytes,
-            found_checkpoint_bytes: recovered.checkpoint_bytes,
-        };
-        let journal = Journal::new(config, store, now);
-        let mut journal = journal.ok_or_else(|| StartError("the store has no change feed".to_owned()))?;
-        let mut worker = Worker::new(data_dir, predecessor);
-        while let Some(request) = journal.pop_request() {
-            let report = worker.handle(request);
-            if let Err(error) = &report.result {
-                return Err(StartError(format!(
-                    "the data directory {} cannot be used: {} failed: {}",
-                    options.path.display(),
-                    error.doing,
-                    error.error
-                )));
-            }
-            journal.handle(report, store, now);
-        }
+        let (mut journal, worker) = options.begin_journal(data_dir, recovered, store, now)?;
         if recovered.journals.len() > JOURNALS_MAX {
             journal.request_checkpoint();
         }
@@ -273,7 +286,3 @@ impl Persistence {
 
 /// With more files than this a checkpoint is written at once, which leaves one.
 const JOURNALS_MAX: usize = 16;
-
-fn explain(path: &Path, error: &RecoveryError) -> StartError {
-    StartError(format!("the data directory {} cannot be used: {error}", path.display()))
-}

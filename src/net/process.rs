@@ -4,7 +4,7 @@ use crate::metrics::ProcessStats;
 use std::fs::File;
 use std::io::Read;
 
-/// Fills in the facts of the process. What cannot be read stays as it was.
+/// Fills in the statistics of the process. What cannot be read stays as it was.
 pub fn process_stats(process_stats: &mut ProcessStats) {
     process_stats.process_id = std::process::id();
     // Since Linux 6.2 the size of this directory is the count of its entries, which else would have to be listed.

@@ -100,7 +100,7 @@ pub(super) fn check(options: &ServerOptions) -> Result<Budget, StartError> {
     Budget::divide(options)
 }
 
-fn build_server(options: &ServerOptions) -> Result<Server, StartError> {
+pub(super) fn build_server(options: &ServerOptions) -> Result<Server, StartError> {
     let budget = Budget::divide(options)?;
     let memory_bytes = options.memory_bytes();
     // Where the system refuses so much, this can say so; an allocator in the midst of things cannot.
@@ -153,7 +153,7 @@ fn build_server(options: &ServerOptions) -> Result<Server, StartError> {
 }
 
 /// A key for the store's hash from the system's random source.
-fn random_secret() -> Result<[u64; 2], StartError> {
+pub(super) fn random_secret() -> Result<[u64; 2], StartError> {
     let number = u128::from_ne_bytes(random_bytes()?);
     Ok([number as u64, (number >> 64) as u64])
 }

@@ -38,10 +38,10 @@ const SLOT_BYTES: usize = DATAGRAM_BYTES_MAX + 1;
 /// Replies that wait for the disk, at most; what is beyond them is not sent, and its client asks again.
 const HELD_MAX: usize = 256;
 /// Bytes that they take.
-pub const HELD_BYTES: usize = HELD_MAX * size_of::<Held>();
+pub const HELD_BYTES: usize = HELD_MAX * size_of::<WaitingReply>();
 
 /// A reply that waits for the disk.
-struct Held {
+struct WaitingReply {
     revision: Revision,
     local: Local,
     target: SockaddrStorage,
@@ -75,7 +75,7 @@ pub struct UdpPort {
     pub readable: bool,
     health: Health,
     /// Replies that wait for the disk; its memory is taken when the first one does.
-    held: VecDeque<Held>,
+    held: VecDeque<WaitingReply>,
 }
 
 impl UdpPort {
@@ -297,7 +297,7 @@ impl UdpPort {
 
 /// Keeps a reply until the disk is done, if there is a place for it.
 fn hold(
-    held: &mut VecDeque<Held>,
+    held: &mut VecDeque<WaitingReply>,
     revision: Revision,
     (local, target): (Local, &SockaddrStorage),
     reply: &[u8],
@@ -308,7 +308,7 @@ fn hold(
     if held.len() < HELD_MAX {
         let mut bytes = [0; DATAGRAM_BYTES_MAX];
         bytes[..reply.len()].copy_from_slice(reply);
-        held.push_back(Held { revision, local, target: *target, len: reply.len(), bytes });
+        held.push_back(WaitingReply { revision, local, target: *target, len: reply.len(), bytes });
     }
 }
 

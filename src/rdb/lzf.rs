@@ -1,43 +1,31 @@
-//! LZF, with which Redis compresses longer strings: literals, and copies of what was written up to 8 KiB before.
-//!
-//! ```text
-//!  000LLLLL  bytes …            L + 1 bytes as they are
-//!  LLLooooo  oooooooo           L + 2 bytes from o + 1 before here
-//!  111ooooo  LLLLLLLL oooooooo  L + 9 bytes
-//! ```
+//! Strings that Redis has compressed, as wholes; [`Run`] has the format.
+
+use crate::wire::lzf::{RUN_BYTES_MAX, Run};
 
 /// Unpacks; `None`: it is damaged, or not `len` bytes long.
 pub(super) fn decompress(packed: &[u8], len: usize) -> Option<Vec<u8>> {
-    // A byte of a copy stands for at most 264: what is claimed beyond that cannot be true.
-    if len / 264 > packed.len() {
+    // What is claimed beyond this many bytes for each packed one cannot be true.
+    if len / RUN_BYTES_MAX > packed.len() {
         return None;
     }
     let mut out = Vec::with_capacity(len);
-    let mut at = 0;
-    while let Some(&control) = packed.get(at) {
-        at += 1;
-        let control = usize::from(control);
-        if control < 32 {
-            let literal = packed.get(at..=at + control)?;
-            out.extend_from_slice(literal);
-            at += literal.len();
-        } else {
-            let mut count = control >> 5;
-            if count == 7 {
-                count += usize::from(*packed.get(at)?);
-                at += 1;
-            }
-            let offset = (control & 31) << 8 | usize::from(*packed.get(at)?);
-            at += 1;
-            let from = out.len().checked_sub(offset + 1)?;
-            // What is copied may reach into itself.
-            for index in from..from + count + 2 {
-                out.push(out[index]);
+    let mut rest = packed;
+    while !rest.is_empty() {
+        let (run, used) = Run::read(rest)?;
+        match run {
+            Run::Literal { len: count } => out.extend_from_slice(&rest[1..=count]),
+            Run::Copy { back, len: count } => {
+                let from = out.len().checked_sub(back)?;
+                // What is copied may reach into itself.
+                for index in from..from + count {
+                    out.push(out[index]);
+                }
             }
         }
         if out.len() > len {
             return None;
         }
+        rest = &rest[used..];
     }
     (out.len() == len).then_some(out)
 }

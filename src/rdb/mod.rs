@@ -4,26 +4,29 @@
 //!  "REDIS0011" | aux fields | SELECTDB n | RESIZEDB | [expiry] [idle, freq] type key value | … | EOF | CRC-64 (8)
 //!               ╰─ one byte says what follows; lengths take 1, 2, 5 or 9 bytes; short strings may be numbers or LZF ─╯
 //! ```
-//! [`RdbReader`] goes through a file piece by piece and yields keys whose values are strings, with their expiry. Values of
-//! other types are passed over and named, so that the importer can say what was left behind. Nothing here trusts a length: a
-//! string grows as its bytes come. Versions 9 to 12 are known (Redis 5 to 7.4, Valkey to 8.1).
+//! [`RdbReader`] goes through a file piece by piece and yields keys whose values are strings, hashes or sets, with their
+//! expiry. Collections that are packed into one string come as they are: RESTORE of the server is the one decoder of those,
+//! and [`dump_payload`] makes its argument. Values of other types are passed over and named, so that the importer can say
+//! what was left behind. Nothing here trusts a length: a string grows as its bytes come. Versions 9 to 12 are known (Redis 5 to 7.4, Valkey to 8.1).
 //!
 //! | file | what lives there |
 //! |---|---|
 //! | `reader.rs` | records, from bytes |
-//! | `values.rs` | values of types that are passed over |
-//! | `writer.rs` | strings into a file that both load |
-//! | `lzf.rs`, `crc64.rs` | the compression of strings; the checksum behind everything |
+//! | `values.rs` | where values end |
+//! | `payload.rs` | what RESTORE takes and DUMP gives, beside what a file has |
+//! | `writer.rs` | values into a file that both load |
+//! | `lzf.rs` | the compression of strings |
 
-mod crc64;
 mod lzf;
+mod payload;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod values;
 mod writer;
 
-pub use reader::{RdbError, RdbReader, Record, STRING_BYTES_MAX};
+pub use payload::{dump_payload, dumped, has_field_times, part_payload};
+pub use reader::{PART_BYTES, Part, RdbError, RdbReader, Record, STRING_BYTES_MAX};
 pub use values::ValueKind;
 pub use writer::RdbWriter;
 

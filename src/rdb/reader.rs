@@ -1,8 +1,9 @@
 //! Records from the bytes of a file.
 
-use super::crc64::crc64;
+use super::payload::{PLAIN_HASH, PLAIN_SET};
 use super::values::ValueKind;
 use super::{MAGIC, VERSION_MAX, VERSION_MIN, lzf, opcode};
+use crate::wire::crc64::crc64;
 use std::fmt;
 use std::io::{self, Read};
 
@@ -10,6 +11,8 @@ use std::io::{self, Read};
 pub const STRING_BYTES_MAX: u64 = 512 << 20;
 /// Bytes that are asked of the file at a time.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of strings after which a part of a collection ends.
+pub const PART_BYTES: usize = 1 << 20;
 
 /// Why a file is not read on.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ impl fmt::Display for RdbError {
             RdbError::NotRdb => formatter.write_str("it is no RDB file"),
             RdbError::Version(version) => write!(
                 formatter,
-                "RDB version {version} is not known: save it anew with Redis 5 to 7.4, or Valkey up to 8.1"
+                "RDB version {version} is not known: save it again with Redis 5 to 7.4, or Valkey up to 8.1"
             ),
             RdbError::Damaged(at) => write!(formatter, "it is damaged at byte {at}"),
             RdbError::OldModule(at) => {
@@ -67,8 +70,35 @@ pub enum Record {
         /// In Unix milliseconds.
         expiry_ms: Option<u64>,
     },
+    /// A part of a hash or a set; a longer one has several, one after the other.
+    Part(Part),
+    /// A hash or a set that is packed, as it stands in the file, its type before it: for [`dump_payload`](super::dump_payload).
+    Packed { database: u64, key: Vec<u8>, kind: ValueKind, value: Vec<u8>, expiry_ms: Option<u64> },
     /// A key of another type: it was passed over.
     Other { database: u64, key: Vec<u8>, kind: ValueKind },
+}
+
+/// Some entries of a collection.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part {
+    pub database: u64,
+    pub key: Vec<u8>,
+    pub kind: ValueKind,
+    /// Members, or fields and values in turn.
+    pub items: Vec<Vec<u8>>,
+    pub is_first: bool,
+    /// In Unix milliseconds.
+    pub expiry_ms: Option<u64>,
+}
+
+/// A collection of which a part was read.
+struct Rest {
+    database: u64,
+    key: Vec<u8>,
+    kind: ValueKind,
+    expiry_ms: Option<u64>,
+    /// Entries that are left.
+    left: u64,
 }
 
 /// A length, or what stands in its place.
@@ -87,6 +117,9 @@ pub struct RdbReader<R> {
     version: u32,
     database: u64,
     is_over: bool,
+    rest: Option<Rest>,
+    /// What is read while a value is passed over is kept here, if it is wanted.
+    kept: Option<Vec<u8>>,
 }
 
 impl<R: Read> RdbReader<R> {
@@ -95,7 +128,16 @@ impl<R: Read> RdbReader<R> {
     /// # Errors
     /// See [`RdbError`].
     pub fn new(source: R) -> Result<RdbReader<R>, RdbError> {
-        let mut reader = RdbReader { source, offset: 0, crc: 0, version: 0, database: 0, is_over: false };
+        let mut reader = RdbReader {
+            source,
+            offset: 0,
+            crc: 0,
+            version: 0,
+            database: 0,
+            is_over: false,
+            rest: None,
+            kept: None,
+        };
         let mut header = [0; 9];
         match reader.read(&mut header) {
             Err(RdbError::Damaged(_)) => return Err(RdbError::NotRdb),
@@ -130,6 +172,9 @@ impl<R: Read> RdbReader<R> {
     /// # Errors
     /// See [`RdbError`].
     pub fn next_record(&mut self) -> Result<Option<Record>, RdbError> {
+        if let Some(rest) = self.rest.take() {
+            return self.part(rest, false).map(Some);
+        }
         let mut expiry_ms = None;
         while !self.is_over {
             let byte = self.byte()?;
@@ -174,8 +219,41 @@ impl<R: Read> RdbReader<R> {
             let value = self.string()?;
             return Ok(Record::String { database, key, value, expiry_ms });
         }
-        self.skip_value(layout)?;
-        Ok(Record::Other { database, key, kind })
+        match (kind, layout) {
+            (_, PLAIN_SET | PLAIN_HASH) => {
+                let left = self.length()?;
+                self.part(Rest { database, key, kind, expiry_ms, left }, true)
+            }
+            (ValueKind::Hash | ValueKind::Set, _) => {
+                self.kept = Some(vec![layout]);
+                let end = self.skip_value(layout);
+                let value = self.kept.take().unwrap_or_default();
+                end?;
+                Ok(Record::Packed { database, key, kind, value, expiry_ms })
+            }
+            _ => {
+                self.skip_value(layout)?;
+                Ok(Record::Other { database, key, kind })
+            }
+        }
+    }
+
+    /// Some entries of a collection; keeps what is left of it.
+    fn part(&mut self, mut rest: Rest, is_first: bool) -> Result<Record, RdbError> {
+        let (mut items, mut len) = (Vec::new(), 0);
+        while rest.left > 0 && len < PART_BYTES {
+            for _ in 0..if rest.kind == ValueKind::Hash { 2 } else { 1 } {
+                let item = self.string()?;
+                len += item.len() + 1;
+                items.push(item);
+            }
+            rest.left -= 1;
+        }
+        let (database, key, kind, expiry_ms) = (rest.database, rest.key.clone(), rest.kind, rest.expiry_ms);
+        if rest.left > 0 {
+            self.rest = Some(rest);
+        }
+        Ok(Record::Part(Part { database, key, kind, items, is_first, expiry_ms }))
     }
 
     fn end(&mut self) -> Result<(), RdbError> {
@@ -192,6 +270,12 @@ impl<R: Read> RdbReader<R> {
             Ok(()) => {
                 self.offset += bytes.len() as u64;
                 self.crc = crc64(self.crc, bytes);
+                if let Some(kept) = &mut self.kept {
+                    kept.extend_from_slice(bytes);
+                    if kept.len() as u64 > STRING_BYTES_MAX {
+                        return Err(self.damaged());
+                    }
+                }
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.damaged()),

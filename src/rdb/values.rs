@@ -1,4 +1,4 @@
-//! Values that are passed over, each to its end: their elements are counted by the file, and each takes bytes of it.
+//! Where values end that are not read: their elements are counted by the file, and each takes bytes of it.
 
 use super::reader::{RdbError, RdbReader};
 use std::io::Read;
@@ -22,7 +22,7 @@ impl ValueKind {
             0 => Some(ValueKind::String),
             1 | 10 | 14 | 18 => Some(ValueKind::List),
             2 | 11 | 20 => Some(ValueKind::Set),
-            4 | 9 | 13 | 16 | 24 | 25 => Some(ValueKind::Hash),
+            4 | 9 | 13 | 16 | 22..=25 => Some(ValueKind::Hash),
             3 | 5 | 12 | 17 => Some(ValueKind::SortedSet),
             15 | 19 | 21 => Some(ValueKind::Stream),
             6 | 7 => Some(ValueKind::Module),
@@ -91,21 +91,26 @@ impl<R: Read> RdbReader<R> {
                 reader.skip_string()
             }),
             15 | 19 | 21 => self.skip_stream(layout),
-            // Hashes with expiries of fields.
-            24 => {
-                self.skip(TIME_BYTES)?;
+            // Hashes with times of fields: the first of them, unless a release candidate wrote it; then string by string, or
+            // a listpack.
+            22 | 24 => {
+                self.skip_first_time(layout)?;
                 self.each(|reader| {
                     reader.length()?;
                     reader.skip_string()?;
                     reader.skip_string()
                 })
             }
-            25 => {
-                self.skip(TIME_BYTES)?;
+            23 | 25 => {
+                self.skip_first_time(layout)?;
                 self.skip_string()
             }
             _ => Err(self.damaged()),
         }
+    }
+
+    fn skip_first_time(&mut self, layout: u8) -> Result<(), RdbError> {
+        if layout >= 24 { self.skip(TIME_BYTES) } else { Ok(()) }
     }
 
     /// A length, and so many of something.

@@ -10,9 +10,14 @@
 //! knows the password waits a second at most, whoever else guesses from that address. Others are served meanwhile.
 //!
 //! The table is fixed: an address has one of four places, and the least recently wrong one gives way. An address that
-//! gave no wrong password for a minute begins afresh.
+//! gave no wrong password for a minute begins at zero again.
 
+use super::Server;
+use crate::command::{Verb, VerbId};
+use crate::connection::ConnectionId;
+use crate::reply::ErrorKind;
 use crate::time::Millis;
+use crate::wire::arguments::Args;
 use std::net::IpAddr;
 
 /// Wrong passwords of an address that cost nothing: clients that try an old password first, or are misspelt once.
@@ -98,51 +103,47 @@ impl AuthThrottle {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
-    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-
-    fn failed(count: u32, now: Millis) -> AuthThrottle {
-        let mut throttle = AuthThrottle::new();
-        (0..count).for_each(|_| throttle.note_failure(PEER, now));
-        throttle
-    }
-
-    #[test]
-    fn delays_double_up_to_a_second_and_are_forgotten_after_a_minute() {
-        let delays =
-            [0, 1, 5, 6, 7, 8, 10, 11, 1_000].map(|count| failed(count, Millis(9)).delay_ms(PEER, Millis(9)));
-        assert_eq!(delays, [0, 0, 0, 50, 100, 200, 800, 1_000, 1_000]);
-        let mut throttle = failed(100, Millis(9));
-        assert_eq!(throttle.delay_ms(PEER, Millis(60_008)), 1_000);
-        assert_eq!(throttle.delay_ms(PEER, Millis(60_009)), 0);
-        throttle.note_failure(PEER, Millis(60_009));
-        assert_eq!(throttle.delay_ms(PEER, Millis(60_009)), 0, "it begins afresh");
-    }
-
-    #[test]
-    fn others_are_not_delayed_and_a_network_is_one_source() {
-        let mut throttle = failed(100, Millis(9));
-        assert_eq!(throttle.delay_ms(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), Millis(9)), 0);
-        let v6 = |host| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, host));
-        (0..50).for_each(|host| throttle.note_failure(v6(host), Millis(9)));
-        assert_eq!(throttle.delay_ms(v6(999), Millis(9)), 1_000);
-        assert_eq!(
-            throttle.delay_ms(IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped()), Millis(9)),
-            1_000
-        );
-    }
-
-    #[test]
-    fn the_table_keeps_those_that_failed_last() {
-        let mut throttle = AuthThrottle::new();
-        for number in 0..10_000_u32 {
-            throttle.note_failure(IpAddr::V4(number.into()), Millis(u64::from(number)));
+impl Server {
+    /// A password was compared: notes it if it was wrong, with a line in the log, which keeps to a few of a kind.
+    #[cold]
+    pub(super) fn note_password(&mut self, id: ConnectionId, count_before: u64, now: Millis) {
+        let is_wrong = self.engine.metrics.errors_of(ErrorKind::WrongPassword) > count_before;
+        let Some(connection) = self.get_mut(id) else { return };
+        connection.held_until = Millis(0);
+        let peer = connection.peer;
+        if is_wrong {
+            log::warn!(peer:%, reason = "wrong-password"; "{peer}: wrong password");
+            self.engine.metrics.counters.auth_failures += 1;
+            self.auth_throttle.note_failure(peer.ip(), now);
         }
-        (0..20).for_each(|_| throttle.note_failure(PEER, Millis(10_000)));
-        assert_eq!(throttle.delay_ms(PEER, Millis(10_000)), 1_000);
+    }
+
+    /// Whether a command with a password has to wait, because wrong ones have come from that address.
+    #[cold]
+    pub(super) fn is_password_held(&mut self, id: ConnectionId, now: Millis) -> bool {
+        let Server { connections, auth_throttle, engine, .. } = self;
+        let connection = &mut connections[id.index as usize];
+        let until = match connection.held_until {
+            until if until != Millis(0) => until,
+            _ => {
+                let delay_ms = auth_throttle.delay_ms(connection.peer.ip(), now);
+                if delay_ms == 0 {
+                    return false;
+                }
+                engine.metrics.counters.auth_delays += 1;
+                now.plus(delay_ms)
+            }
+        };
+        connection.held_until = until;
+        until > now
     }
 }
+
+/// Whether a command of these verbs has a password among its arguments.
+pub(super) fn gives_password(verb: &Verb, args: &Args<'_>) -> bool {
+    let is_auth = |at| args.bytes(at).is_some_and(|word| word.eq_ignore_ascii_case(b"auth"));
+    verb.id == VerbId::Auth || (2..args.len().min(8)).any(is_auth)
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,18 @@
 //! GET; here some thirty of them are in flight at a time.
 //!
 //! ```text
-//!  group of connections   c1: GET a, SET b, INCR c, GET d     c2: GET e     c3: MGET f g     c4: …
+//!  group of connections   c1: GET a, SET b, INCR c, SCAN d    c2: GET e     c3: EVAL f g     c4: …
 //!                          │                                   │             │
 //!  plan    decode, hash    a    b    c    d                    e             f                    up to BATCH
 //!  look    find records    a    b    c    d                    e             f
-//!  run     one by one      GET  SET ┐                          GET           ┐
-//!  finish  one by one               └ step(INCR), GET                        └ step(MGET)
+//!  run     one by one      GET  SET  INCR ┐                    GET           ┐
+//!  finish  one by one                     └ step(SCAN)                       └ step(EVAL)
 //! ```
+//!
+//! What is planned runs in one of two ways. A verb with the flag [`PLANNED`](Flags::PLANNED) is executed by the same function
+//! as everywhere ([`Engine::execute`](crate::engine::Engine::execute)); what it is spared are the checks that hold for the whole
+//! batch. GET and SET without options, which are most of what is sent, are run by [`FastCommand`], which writes their replies straight
+//! into the output's ring.
 //!
 //! The look ahead executes nothing and changes nothing. What it says of a command's *bytes* is final, for they stay in
 //! the ring until the command has run; what it says of the *store* is a hint ([`LookupHint`]), since a command before it
@@ -17,13 +22,13 @@
 //! output) is left to `step`, which knows nothing of all this.
 
 use super::{Progress, Server, backpressure::attach_output};
-use crate::command::VerbId;
+use crate::command::{self, Flags, Verb, VerbId};
 use crate::connection::{Connection, ConnectionId, Phase, StreamProtocol};
 use crate::engine::meter::{BYTES_PER_UNIT, COMMAND_UNITS, Meter, TURN_UNITS};
-use crate::engine::{fast_path::FastCommand, session::ReplyMode};
-use crate::limits::REPLY_ROOM_BYTES;
+use crate::engine::{Flow, fast_path::FastCommand, session::ReplyMode};
+use crate::limits::{KIB, REPLY_ROOM_BYTES};
 use crate::mutation::Origin;
-use crate::store::LookupHint;
+use crate::store::{LookupHint, feed::FEED_BYTES_MIN};
 use crate::time::Now;
 use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out, Protocol};
 use crate::wire::quick::{self, Span};
@@ -34,14 +39,45 @@ const BATCH: usize = 32;
 /// A slow log of commands that take less than this, in microseconds, wants each of them timed by itself.
 const TIMED_BY_ITSELF_US: i64 = 1_000;
 
+/// Bytes of GETs and SETs that run without a look at whether writers must wait: with another command, of a key and a value as long
+/// as they may be here, less than the quarter of the shortest feed at which they do.
+const UNCHECKED_BYTES_MAX: usize = 32 * KIB;
+
+const _: () = assert!(UNCHECKED_BYTES_MAX + 3 * quick::ARGUMENT_BYTES_MAX as usize <= FEED_BYTES_MIN / 4);
 const _: () = assert!(crate::limits::INLINE_VALUE_BYTES_MAX + BULK_OVERHEAD_BYTES <= REPLY_ROOM_BYTES);
+
+/// How a command is run.
+#[derive(Clone, Copy)]
+enum Way {
+    /// GET or SET, with the reply written in place.
+    Fast(FastCommand),
+    /// A verb with the flag [`PLANNED`](Flags::PLANNED), by the function that it has.
+    Verb(&'static Verb),
+    /// By `step`.
+    Step,
+}
+
+impl Way {
+    /// The way of a command that was decoded.
+    #[inline]
+    fn of(command: &quick::Command, bytes: &[u8]) -> Way {
+        if let Some(fast) = FastCommand::of(command.short, command.count) {
+            return Way::Fast(fast);
+        }
+        match command::find(command.word.of(bytes)) {
+            Some(verb) if verb.flags.has(Flags::PLANNED) && verb.admits(command.count.into()) => {
+                Way::Verb(verb)
+            }
+            _ => Way::Step,
+        }
+    }
+}
 
 /// A command that was decoded ahead; its places are in the connection's input as it was then.
 #[derive(Clone, Copy)]
 struct Planned {
     hint: LookupHint,
-    /// `None`: it is left to `step`.
-    fast: Option<FastCommand>,
+    way: Way,
     key: Span,
     value: Span,
     end: usize,
@@ -59,6 +95,8 @@ struct ConnBatch {
     units: u32,
     /// Bytes of the commands that have run.
     done: usize,
+    /// The last of those that have run has made a piece of its reply and goes on later.
+    yielded: bool,
     /// Bytes of the input when it was planned. Input comes only between turns, so as long as `done` of them are
     /// missing, the rest is where it was planned to be.
     input_len: usize,
@@ -67,7 +105,7 @@ struct ConnBatch {
 impl ConnBatch {
     /// Nothing of a connection, whose first item would be number `first`.
     fn new(id: ConnectionId, first: usize) -> ConnBatch {
-        ConnBatch { id, items: first..first, ran: 0, units: 0, done: 0, input_len: 0 }
+        ConnBatch { id, items: first..first, ran: 0, units: 0, done: 0, yielded: false, input_len: 0 }
     }
 }
 
@@ -77,17 +115,19 @@ pub(super) struct Batch {
     conns: Vec<ConnBatch>,
     /// Calls of each [`FastCommand`] that are not counted yet.
     calls: [u64; FastCommand::ALL.len()],
+    /// Other verbs that have run, and whose time is not counted yet.
+    verbs: Vec<VerbId>,
 }
 
 impl Batch {
     pub(super) fn new() -> Batch {
         let (items, conns) = (Vec::with_capacity(2 * BATCH), Vec::with_capacity(BATCH));
-        Batch { items, conns, calls: [0; FastCommand::ALL.len()] }
+        Batch { items, conns, calls: [0; FastCommand::ALL.len()], verbs: Vec::with_capacity(2 * BATCH) }
     }
 
-    /// Whether the next planned command of a connection runs without `step`.
-    fn is_fast(&self, conn: &ConnBatch) -> bool {
-        self.items[conn.items.clone()].first().is_some_and(|item| item.fast.is_some())
+    /// How the next planned command of a connection runs.
+    fn next_way(&self, conn: &ConnBatch) -> Way {
+        self.items[conn.items.clone()].first().map_or(Way::Step, |item| item.way)
     }
 }
 
@@ -160,10 +200,11 @@ impl Server {
     fn run_connection(&mut self, mut conn: ConnBatch, now: Now) -> bool {
         let (id, mark, mut ran) = (conn.id, self.batch.items.len(), conn.ran);
         self.engine.meter = Meter::new(TURN_UNITS.saturating_sub(conn.units));
-        if ran > 0 {
+        if ran > 0 || conn.yielded {
             self.publish_changes(now);
         }
-        let mut more = true;
+        // A piece of a reply waits for the next turn.
+        let mut more = !conn.yielded;
         while more && !self.engine.meter.is_spent() {
             if conn.items.is_empty() {
                 if self.get(id).is_some_and(|connection| connection.input.is_empty()) {
@@ -175,13 +216,17 @@ impl Server {
                 conn = self.plan(id, BATCH);
                 self.prefetch_record(mark);
             }
-            if self.batch.is_fast(&conn) {
+            if !matches!(self.batch.next_way(&conn), Way::Step) {
                 let (before, units, began_us) = (conn.ran, conn.units, (self.resources.clock_us)());
                 self.run_planned(&mut conn, now);
                 self.count(began_us);
                 ran += conn.ran - before;
                 self.engine.meter.charge(conn.units - units);
                 self.publish_changes(now);
+                if conn.yielded {
+                    more = false;
+                    break;
+                }
                 if conn.ran > before {
                     continue;
                 }
@@ -226,10 +271,10 @@ impl Server {
             && let Some(command) = quick::decode(bytes, at)
         {
             at = command.end;
-            let fast = FastCommand::of(command.short, command.count);
+            let way = Way::of(&command, bytes);
             let hint = engine.store.hint(db, command.first.of(bytes));
             let (key, value, end) = (command.first, command.second, command.end);
-            batch.items.push(Planned { hint, fast, key, value, end });
+            batch.items.push(Planned { hint, way, key, value, end });
             conn.items.end += 1;
         }
         conn
@@ -244,12 +289,23 @@ impl Server {
 
     /// Runs the planned commands of a connection up to the first one that is for `step`.
     fn run_planned(&mut self, conn: &mut ConnBatch, now: Now) {
-        if !self.batch.is_fast(conn) || !self.fast_path_enabled() {
-            return;
+        loop {
+            let (ran, way) = (conn.ran, self.batch.next_way(conn));
+            if matches!(way, Way::Step) || !self.fast_path_enabled() || self.is_publishing_behind() {
+                return;
+            }
+            match way {
+                Way::Fast(_) => self.run_fast(conn, now),
+                Way::Verb(_) | Way::Step => self.run_verbs(conn, now),
+            }
+            if conn.ran == ran || conn.yielded {
+                return;
+            }
         }
-        if self.is_publishing_behind() {
-            return;
-        }
+    }
+
+    /// The first of them that are GETs and SETs.
+    fn run_fast(&mut self, conn: &mut ConnBatch, now: Now) {
         let Server { engine, connections, input, output, batch, .. } = self;
         let connection = &mut connections[conn.id.index as usize];
         if !fast_path_ready(connection) {
@@ -266,7 +322,10 @@ impl Server {
         let mut refused = None;
         for item in &batch.items[conn.items.clone()] {
             let sink = &mut sink[written..];
-            let Some(fast) = item.fast.filter(|_| sink.len() >= REPLY_ROOM_BYTES) else { break };
+            let Way::Fast(fast) = item.way else { break };
+            if sink.len() < REPLY_ROOM_BYTES || conn.done - done_before > UNCHECKED_BYTES_MAX {
+                break;
+            }
             let key = (db, item.key.of_rest(bytes, done_before), &item.hint);
             match fast {
                 FastCommand::Get => {
@@ -305,6 +364,60 @@ impl Server {
         self.hold_batch(conn.id, before);
     }
 
+    /// The first of them that are other verbs: one after the other, each with the checks that may turn out differently for it.
+    fn run_verbs(&mut self, conn: &mut ConnBatch, now: Now) {
+        let Server { engine, connections, input, output, args, batch, .. } = self;
+        let connection = &mut connections[conn.id.index as usize];
+        if !fast_path_ready(connection) {
+            return;
+        }
+        attach_output(connection, output);
+        let before = connection.output.pending_len();
+        let Connection { session, output: pending, input: ring, .. } = &mut *connection;
+        let bytes = ring.readable(input);
+        let (done_before, mut last, mut flow) = (conn.done, None, Flow::Done);
+        // What others have left of theirs says nothing here.
+        let units = TURN_UNITS.saturating_sub(conn.units);
+        let meter = std::mem::replace(&mut engine.meter, Meter::new(units));
+        for item in &batch.items[conn.items.clone()] {
+            let Way::Verb(verb) = item.way else { break };
+            // Large values in the output count against what one client may have of them, which `step` knows.
+            if engine.meter.is_spent()
+                || pending.large_pending() > 0
+                || verb.flags.has(Flags::WRITE) && engine.persistence.holds_writers(&engine.store)
+            {
+                break;
+            }
+            let mut out = Out::new(pending, output, session.protocol);
+            if out.room() < REPLY_ROOM_BYTES {
+                break;
+            }
+            quick::fill(bytes, conn.done - done_before, args);
+            engine.store.expect(item.key.of_rest(bytes, done_before), &item.hint);
+            flow = engine.execute(session, verb, &args.args(bytes), None, &mut out, now);
+            batch.verbs.push(verb.id);
+            last = Some(verb);
+            if flow != Flow::Done {
+                break;
+            }
+            conn.ran += 1;
+            conn.items.start += 1;
+            conn.done = item.end;
+        }
+        let used = std::mem::replace(&mut engine.meter, meter).used_of(units);
+        let Some(last) = last else { return };
+        conn.units += (used as usize + (conn.done - done_before) / BYTES_PER_UNIT) as u32;
+        connection.input.consume(conn.done - done_before);
+        connection.last_verb = Some(last);
+        connection.protocol = StreamProtocol::Resp;
+        self.hold_batch(conn.id, before);
+        if flow != Flow::Done {
+            conn.yielded = true;
+            let len = self.batch.items[conn.items.start].end - conn.done;
+            self.finish(conn.id, len, flow, now);
+        }
+    }
+
     /// Tells the store which key the command at the front of the plan asks for: it is hashed already.
     fn expect_key(&mut self, conn: &ConnBatch) {
         let Server { engine, connections, input, batch, .. } = self;
@@ -330,13 +443,18 @@ impl Server {
         }
     }
 
-    /// Counts the quick commands that have run since the clock said `began_us`, each with an equal share of the time.
+    /// Counts the planned commands that have run since the clock said `began_us`, each with an equal share of the time.
     fn count(&mut self, began_us: u64) {
-        let total: u64 = self.batch.calls.iter().sum();
+        let total = self.batch.calls.iter().sum::<u64>() + self.batch.verbs.len() as u64;
         if total == 0 {
             return;
         }
         let spent_us = (self.resources.clock_us)().saturating_sub(began_us);
+        for verbs in self.batch.verbs.chunk_by(|verb, next| verb == next) {
+            let calls = verbs.len() as u64;
+            self.engine.metrics.record_latencies(verbs[0], calls, spent_us * calls / total);
+        }
+        self.batch.verbs.clear();
         for ((_, verb), calls) in FastCommand::ALL.into_iter().zip(std::mem::take(&mut self.batch.calls)) {
             self.engine.metrics.called_many(verb, calls, spent_us * calls / total);
         }

@@ -26,17 +26,17 @@ mod tracking;
 mod watches;
 
 use super::Server;
-use super::pubsub::{Pace, Publication, Published, Pubsub, TopicKind};
+use super::pubsub::{FanOutMode, Publication, Published, Pubsub, TopicKind};
 use crate::config::KeyEvents;
 use crate::engine::Engine;
 use crate::engine::meter::{Meter, TURN_UNITS};
 use crate::limits::KEY_BYTES_MAX;
 use crate::mutant::{self, Mutant};
-use crate::mutation::{Cause, Change, Database, Effect};
+use crate::mutation::{Cause, Change, Database, Effect, GroupMark, RemoveReason};
 use crate::store::Store;
 use crate::store::feed::{FeedCursor, FeedStep, WhenBehind};
 use crate::time::Now;
-use events::Event;
+use events::{EVENTS_MAX, Event};
 use misses::Misses;
 use std::io::Write;
 pub(super) use tracking::Tracking;
@@ -133,14 +133,18 @@ impl Server {
             return true;
         }
         let feed_use = self.engine.store.feed_use();
-        let pace = if feed_use.unread > feed_use.capacity as u64 / 2 { Pace::Whole } else { Pace::Metered };
+        let mode = if feed_use.unread > feed_use.capacity as u64 / 2 {
+            FanOutMode::Whole
+        } else {
+            FanOutMode::Metered
+        };
         loop {
-            if pace == Pace::Metered && self.engine.meter.is_spent() {
+            if mode == FanOutMode::Metered && self.engine.meter.is_spent() {
                 return true;
             }
             // A message in flight comes first, from any publisher.
             if let Some(owner) = self.fan_out_owner() {
-                let Some(receivers) = self.drive_fan_out(pace, now) else { return true };
+                let Some(receivers) = self.drive_fan_out(mode, now) else { return true };
                 self.hand_over_receivers(owner, receivers);
             }
             if !self.publish_next(now) {
@@ -187,11 +191,10 @@ impl Server {
             }
         };
         let part = part_of(&change, &engine.store);
-        let message = if changes.published == 0 && part.is_some() && part == changes.part_of {
-            None
-        } else {
-            messages_of(&change, selected).nth(changes.published)
-        };
+        let is_told = part.is_some() && part == changes.part_of && !is_first_part(&change);
+        let events =
+            if is_told { events::events_of_another_part(&change) } else { events::events_of(&change) };
+        let message = messages_of(events, selected).nth(changes.published);
         let Some((message, (keyspace, key))) = message.zip(change.effect.key()) else {
             (changes.part_of, changes.published) = (part, 0);
             engine.store.feed_advance(cursor);
@@ -242,17 +245,33 @@ fn follow(cursor: &mut Option<FeedCursor>, (wanted, when_behind): (bool, WhenBeh
     }
 }
 
-/// Which value the change writes a part of: several of them by one command are one event.
+/// Which value the change writes, or takes, a part of: several of them by one command are one event.
 fn part_of(change: &Change<'_>, store: &Store) -> Option<(Cause, u64)> {
     match change.effect {
-        Effect::Write { key, .. } => Some((change.cause, store.hash_of(key))),
+        Effect::Put { key, .. }
+        | Effect::Write { key, .. }
+        | Effect::PutField { key, .. }
+        | Effect::SetFieldExpiry { key, .. } => Some((change.cause.command(), store.hash_of(key))),
+        // Another event than that of a part that was put.
+        Effect::RemoveField { key, .. } => Some((change.cause.command(), store.hash_of(key).wrapping_add(1))),
         _ => None,
     }
 }
 
+/// Whether a part begins something new, whatever was before: of fields that expire, those of one visit are one event.
+fn is_first_part(change: &Change<'_>) -> bool {
+    match change.effect {
+        Effect::Put { .. } => true,
+        Effect::RemoveField { reason: RemoveReason::Expired, .. } => {
+            matches!(change.group, GroupMark::Alone | GroupMark::First)
+        }
+        _ => false,
+    }
+}
+
 /// The messages of a change, in Redis's order: of each event first that of the key's channel.
-fn messages_of(change: &Change<'_>, selected: KeyEvents) -> impl Iterator<Item = Message> {
-    let events = events::events_of(change).into_iter().flatten();
+fn messages_of(events: [Option<Event>; EVENTS_MAX], selected: KeyEvents) -> impl Iterator<Item = Message> {
+    let events = events.into_iter().flatten();
     events.filter(move |event| selected.has(event.class)).flat_map(move |event| {
         [(KeyEvents::KEYSPACE, true), (KeyEvents::KEYEVENT, false)]
             .into_iter()

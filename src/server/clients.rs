@@ -342,8 +342,8 @@ impl Server {
         now: Now,
     ) -> Flow {
         let (mut next, lines) = match begun {
-            Some(Continuation::Clients { next, id }) => (next, id),
-            _ => match self.engine.store.large_begin_spare() {
+            Some(Continuation::Clients { next, lines }) => (next, lines),
+            _ => match self.engine.store.large_begin_spare(0) {
                 Ok(lines) => (0, lines),
                 Err(_) => return self.fail(id, VerbId::ClientList, ErrorKind::NoReplyMemory),
             },
@@ -352,7 +352,7 @@ impl Server {
         let mut line = [0; LINE_BYTES_MAX];
         while (next as usize) < self.connections.capacity() {
             if self.engine.meter.is_spent() {
-                return Flow::Yield(Continuation::Clients { next, id: lines });
+                return Flow::Yield(Continuation::Clients { next, lines });
             }
             self.engine.meter.charge(1);
             let connection = self.connections.get(next as usize);
@@ -362,25 +362,25 @@ impl Server {
             let Some(connection) = connection.filter(is_shown) else {
                 continue;
             };
-            let facts = (&self.engine, &self.pubsub, &self.changes);
-            let len = line_of(connection, facts, local, now.monotonic, &mut line);
+            let context = (&self.engine, &self.pubsub, &self.changes);
+            let len = line_of(connection, context, local, now.monotonic, &mut line);
             self.engine.meter.charge(LINE_UNITS);
-            if self.engine.store.large_append_spare(lines, &line[..len], now.unix).is_err() {
+            if self.engine.store.large_append_spare(lines.id(), &line[..len], now.unix).is_err() {
                 self.engine.store.large_release(lines);
                 return self.fail(id, VerbId::ClientList, ErrorKind::NoReplyMemory);
             }
         }
-        let len = self.engine.store.large_len(lines);
-        let mut is_taken = false;
-        self.answer(id, |out| {
+        let len = self.engine.store.large_len(lines.id());
+        let mut left = None;
+        let flow = self.answer(id, |out| {
             out.text_header(*b"txt", len as usize);
-            is_taken = out.large_raw(lines, len);
+            left = out.give_large_raw(lines, len);
             out.raw(b"\r\n");
         });
-        if !is_taken {
+        if let Some(lines) = left {
             self.engine.store.large_release(lines);
         }
-        Flow::Done
+        flow
     }
 
     fn client_kill(&mut self, id: ConnectionId, filter: &Filter, how: (bool, bool), now: Now) -> Flow {
@@ -418,13 +418,13 @@ impl Server {
 /// The letters of a client in its line.
 struct Flags {
     flags: [&'static str; 3],
-    is_plain: bool,
+    has_none: bool,
 }
 
 impl std::fmt::Display for Flags {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.flags.iter().try_for_each(|flag| formatter.write_str(flag))?;
-        formatter.write_str(if self.is_plain { "N" } else { "" })
+        formatter.write_str(if self.has_none { "N" } else { "" })
     }
 }
 
@@ -448,8 +448,8 @@ fn line_of(
     flags[0] = if is_subscribed { "P" } else { "" };
     flags[1] = if transaction.open { "x" } else { "" };
     flags[2] = tracking;
-    let is_plain = flags.iter().all(|flag| flag.is_empty());
-    let flags = Flags { flags, is_plain };
+    let has_none = flags.iter().all(|flag| flag.is_empty());
+    let flags = Flags { flags, has_none };
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or("");
     let mut rest = &mut line[..];
     // A line that does not fit is cut, not lost.

@@ -13,7 +13,10 @@ use super::transaction::queue::QueueMemory;
 use crate::connection::{
     Body, BufferLength, CloseReason, Connection, ConnectionId, PROGRESS_BYTES, Phase, Unfinished,
 };
-use crate::mutation::{LargeId, Refused};
+use crate::engine::{ArgumentRoom, QUOTED_BYTES_MAX};
+use crate::limits::LONG_RING_BYTES;
+use crate::mutation::{LargeId, LargeRef, Refused};
+use crate::store::Store;
 use crate::time::{Millis, Now};
 use crate::wire::resp::Decoder;
 use std::io::IoSliceMut;
@@ -22,6 +25,10 @@ use std::io::IoSliceMut;
 /// fast sender fills many pieces with one read, a slow one holds little that it has not sent.
 const BODY_AHEAD_BYTES_MIN: u64 = 64 * 1024;
 const BODY_AHEAD_BYTES_MAX: u64 = 256 * 1024;
+
+/// Bytes that are read into a ring at once, at most: they are decoded before anybody else has a turn, in a quarter of a
+/// millisecond. Without a bound, a command of tens of megabytes has as much room as it is long already.
+const RING_READ_BYTES_MAX: usize = LONG_RING_BYTES;
 
 /// Where the next bytes of a connection go.
 #[derive(Clone, Copy)]
@@ -39,6 +46,33 @@ fn clamped(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 
+/// Room for `len` bytes more of an argument, at least 1.
+fn make_room(
+    store: &mut Store,
+    (large, room): (LargeId, ArgumentRoom),
+    len: u64,
+    now: Millis,
+) -> Result<(), Refused> {
+    match room {
+        ArgumentRoom::Spare | ArgumentRoom::Quoted => store.large_make_room_spare(large, len, now),
+        ArgumentRoom::Data => store.large_make_room(large, len, now),
+    }
+}
+
+/// The first bytes of an argument, those that came with what precedes it.
+fn fill(
+    store: &mut Store,
+    target: (LargeId, ArgumentRoom),
+    bytes: &[u8],
+    now: Millis,
+) -> Result<(), Refused> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    make_room(store, target, bytes.len() as u64, now)?;
+    store.large_append(target.0, bytes, now)
+}
+
 impl Server {
     /// Where the next bytes of this client go; never empty. `None`: leave them in the socket for now, because
     /// replies wait to be taken, a command is being answered, or the connection is closing.
@@ -47,7 +81,8 @@ impl Server {
             Room::Ring => {
                 let connection = self.connections.get_mut(id.index as usize)?;
                 let space = connection.input.writable(&mut self.input);
-                (!space.is_empty()).then_some(space)
+                let len = space.len().min(RING_READ_BYTES_MAX);
+                (len > 0).then_some(&mut space[..len])
             }
             Room::Large { id: large, len, .. } => {
                 let space = self.engine.store.large_space(large, now.unix).ok()?;
@@ -81,7 +116,8 @@ impl Server {
         let rest = connection.input.writable(input);
         let value_len: usize = spaces[..count].iter().map(|space| space.len()).sum();
         if value_len as u64 == remaining && count < spaces.len() && !rest.is_empty() {
-            spaces[count] = IoSliceMut::new(rest);
+            let len = rest.len().min(RING_READ_BYTES_MAX);
+            spaces[count] = IoSliceMut::new(&mut rest[..len]);
             return count + 1;
         }
         count
@@ -97,8 +133,16 @@ impl Server {
             return;
         };
         let taken = len.min(clamped(body.remaining));
-        if let Some(large) = body.target {
-            self.engine.store.large_filled(large, taken);
+        match &body.target {
+            Some((large, ArgumentRoom::Quoted)) => {
+                let store = &mut self.engine.store;
+                let left = QUOTED_BYTES_MAX.saturating_sub(clamped(store.large_len(large.id())));
+                let quoted = &self.discard[..taken.min(left)];
+                // Without memory for them the error quotes less.
+                let _ = store.large_append_spare(large.id(), quoted, now.unix);
+            }
+            Some((large, _)) => self.engine.store.large_filled(large.id(), taken),
+            None => {}
         }
         body.remaining -= taken as u64;
         body.progress_len += taken as u64;
@@ -131,48 +175,69 @@ impl Server {
         }
     }
 
-    /// An argument of `len` bytes begins `at` bytes into the ring: moves what has come of it out of the ring.
+    /// An argument of `len` bytes begins `at` bytes into the ring: moves what has come of it out of the ring. Nothing is
+    /// kept of it, and no key goes for it, where its command will be refused in any case.
     pub(super) fn begin_body(&mut self, id: ConnectionId, at: usize, len: u64, now: Now) {
-        let connection = &mut self.connections[id.index as usize];
+        let Server { engine, connections, input, args, .. } = self;
+        let connection = &mut connections[id.index as usize];
         // Its bytes go past the ring: what comes into the ring before that is known has to be copied.
         connection.input_length = BufferLength::Usual;
-        connection.input.straighten(&mut self.input);
-        let target = match self.engine.store.large_begin(len, now.unix) {
-            Ok(large) => Some(large),
-            Err(refused) => {
-                connection.request.refused.get_or_insert(refused);
-                None
-            }
+        connection.input.straighten(input);
+        let bytes = connection.input.readable(input);
+        connection.decoder.head(bytes, args);
+        let head = args.args(bytes);
+        let room = engine.argument_room(&connection.session, &head);
+        let begun = match room {
+            None => Err(Refused::Full),
+            // Of several the first fills the quotation.
+            Some(ArgumentRoom::Quoted) if connection.request.refused.is_some() => Err(Refused::Full),
+            Some(ArgumentRoom::Quoted) => engine.store.large_begin_spare(QUOTED_BYTES_MAX as u64),
+            Some(ArgumentRoom::Spare) => engine.store.large_begin_spare(len),
+            Some(ArgumentRoom::Data) => engine.begin_argument(&connection.session, &head, len, now.unix),
         };
-        let bytes = connection.input.readable(&self.input);
-        let here = (bytes.len() - at).min(clamped(len));
-        let (remaining, since) = (len - here as u64, now.monotonic);
-        connection.set_phase(Phase::ReceivingBody(Body { target, remaining, since, progress_len: 0 }));
-        if let Some(large) = target
-            && let Err(refused) = self.engine.store.large_append(large, &bytes[at..at + here], now.unix)
-        {
+        let here = &bytes[at..at + (bytes.len() - at).min(clamped(len))];
+        let (here_len, remaining) = (here.len(), len - here.len() as u64);
+        let target = begun.map(|large| (large, room.unwrap_or(ArgumentRoom::Spare)));
+        let filled = match &target {
+            Ok((large, room)) => {
+                let is_quoted = *room == ArgumentRoom::Quoted;
+                let here = if is_quoted { &here[..here_len.min(QUOTED_BYTES_MAX)] } else { here };
+                fill(&mut engine.store, (large.id(), *room), here, now.unix)
+            }
+            Err(refused) => Err(*refused),
+        };
+        let since = now.monotonic;
+        connection.set_phase(Phase::ReceivingBody(Body {
+            target: target.ok(),
+            remaining,
+            since,
+            progress_len: 0,
+        }));
+        if let Err(refused) = filled {
             self.refuse_body(id, refused);
         }
         let connection = &mut self.connections[id.index as usize];
-        connection.input.remove_range(at, here, &mut self.input);
+        if room == Some(ArgumentRoom::Quoted) {
+            connection.request.refused.get_or_insert(Refused::Full);
+        }
+        connection.input.remove_range(at, here_len, &mut self.input);
         self.end_body_if_whole(id);
     }
 
     /// Gives back all that a connection holds: rings, replies, the transaction, large arguments not yet executed.
     pub(super) fn release_held(&mut self, connection: &mut Connection) {
-        let Server { engine, input, output, queues, queued_in_store_bytes, .. } = self;
-        let Unfinished { body, continuation } = connection.take_unfinished();
-        if let Some(continuation) = continuation {
-            engine.abandon(continuation);
+        let Server { engine, input, output, queues, queued_in_store_bytes, continuations, .. } = self;
+        match connection.take_unfinished() {
+            Unfinished::Reply(continuation) => engine.abandon(continuations.take(continuation)),
+            Unfinished::Argument(large) => engine.store.large_release(large),
+            Unfinished::Nothing => {}
         }
         let store = &mut engine.store;
-        if let Some(Body { target: Some(large), .. }) = body {
-            store.large_release(large);
-        }
         connection.input.straighten(input);
         let bytes = connection.input.readable(input);
         if connection.request.has_large {
-            connection.decoder.large_ids(bytes, |large| store.large_release(large));
+            // The markers go with the input.
+            connection.decoder.large_ids(bytes, |id| store.large_release(LargeRef::from_raw(id)));
         }
         connection.decoder = Decoder::new();
         connection.input.release(input);
@@ -192,39 +257,45 @@ impl Server {
         if !self.wants_input(connection) {
             return None;
         }
-        let Some(body) = connection.body().copied() else {
+        let Some(body) = connection.body() else {
             return self.make_ring_space(id, now.monotonic).then_some(Room::Ring);
         };
-        if let Some(large) = body.target {
+        let remaining = body.remaining;
+        let target = body.target.as_ref().map(|(large, room)| (large.id(), *room));
+        if let Some(target @ (large, room)) = target
+            && room != ArgumentRoom::Quoted
+        {
             let store = &mut self.engine.store;
             let ahead = store.large_len(large).clamp(BODY_AHEAD_BYTES_MIN, BODY_AHEAD_BYTES_MAX);
-            let len = ahead.min(body.remaining);
-            match store.large_make_room(large, len, now.unix) {
-                Ok(()) => return Some(Room::Large { id: large, len, remaining: body.remaining }),
+            let len = ahead.min(remaining);
+            match make_room(store, target, len, now.unix) {
+                Ok(()) => return Some(Room::Large { id: large, len, remaining }),
                 Err(refused) => self.refuse_body(id, refused),
             }
         }
-        Some(Room::Discard { len: self.discard.len().min(clamped(body.remaining)) })
+        Some(Room::Discard { len: self.discard.len().min(clamped(remaining)) })
     }
 
-    /// The value under way found no room: the rest of it is thrown away, and its command will be told.
+    /// The value under way found no room, or is of no use: the rest of it is thrown away, and its command will be refused.
     fn refuse_body(&mut self, id: ConnectionId, refused: Refused) {
         let connection = &mut self.connections[id.index as usize];
+        connection.request.refused.get_or_insert(refused);
         if let Some(body) = connection.body_mut()
-            && let Some(large) = body.target.take()
+            && let Some((large, _)) = body.target.take()
         {
             self.engine.store.large_release(large);
-            connection.request.refused.get_or_insert(refused);
         }
     }
 
     fn end_body_if_whole(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id.index as usize];
-        let Some(&Body { target, remaining: 0, since, .. }) = connection.body() else { return };
+        let Some(Body { target, remaining: 0, since, .. }) = connection.body_mut() else { return };
+        let (target, since) = (target.take(), *since);
         connection.set_phase(Phase::Receiving { since });
         connection.input.straighten(&mut self.input);
         let bytes = connection.input.readable_mut(&mut self.input);
-        connection.decoder.body_received(bytes, target);
+        // The marker is the command's, until it has run.
+        connection.decoder.body_received(bytes, target.map(|(large, _)| large.into_raw()));
     }
 
     /// Takes back all that a connection holds now, replies included, and has the reactor close it.

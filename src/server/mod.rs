@@ -19,6 +19,7 @@
 //! | `input.rs` | from received bytes to whole commands; large arguments into the store |
 //! | `batch.rs` | the common commands of many connections at once: decoded and looked up ahead, then run in order |
 //! | `run.rs` | commands in order, each only when its reply has room |
+//! | `prepare.rs` | whether a decoded command runs now |
 //! | `output.rs` | waiting replies to the socket, large values from the store |
 //! | `frames.rs` | datagrams, and connections that speak frames |
 //! | `transaction.rs` | MULTI, EXEC, DISCARD, WATCH, UNWATCH |
@@ -27,9 +28,10 @@
 //! | `holds.rs` | replies that wait until what they have seen is durable |
 //! | `clients.rs` | CLIENT, RESET, QUIT, SHUTDOWN: commands about connections |
 //! | `request_log.rs` | the line that `--log-requests` writes for each request |
-//! | `ops_rate.rs` | commands a second |
+//! | `process_stats.rs`, `ops_rate.rs` | what INFO shows of process and clients; commands a second |
 //! | `auth_throttle.rs` | guessing passwords is slow |
-//! | `backpressure.rs` | how much is read and made ahead; what happens when buffers run out |
+//! | `backpressure.rs` | how much is read and made ahead |
+//! | `starvation.rs` | what happens when buffers run out |
 //! | `push.rs` | bytes for a client that asked for nothing at this moment |
 //! | `timeouts.rs` | the time limits of a connection |
 
@@ -43,10 +45,15 @@ mod holds;
 mod input;
 mod ops_rate;
 mod output;
+mod prepare;
+mod process_stats;
 mod pubsub;
 mod push;
 mod request_log;
 mod run;
+mod starvation;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -57,7 +64,7 @@ pub use output::Socket;
 
 use crate::buffer::arena::Arena;
 use crate::config::{Durability, TimeLimit};
-use crate::connection::{CloseReason, Connection, ConnectionId};
+use crate::connection::{CloseReason, Connection, ConnectionId, Continuations};
 use crate::engine::{Engine, names::Names, session::Session};
 use crate::frames::FrameServer;
 use crate::limits::{ARGUMENTS_MAX, MIB, RING_BYTES};
@@ -110,6 +117,7 @@ impl Default for Resources {
 pub struct Server {
     engine: Engine,
     connections: Slab<Connection>,
+    continuations: Continuations,
     input: Arena,
     output: Arena,
     /// What transactions queue and watch.
@@ -129,7 +137,7 @@ pub struct Server {
     ops_rate: ops_rate::OpsRate,
     auth_throttle: auth_throttle::AuthThrottle,
     /// Connections that wait for buffers.
-    starved: backpressure::Starved,
+    starved: starvation::Starved,
     /// Bytes of the store that waiting replies pin.
     pinned_bytes: u64,
     pubsub: pubsub::Pubsub,
@@ -169,6 +177,7 @@ impl Server {
     /// Bytes that one allowed client costs besides its buffers, in tables that are touched as clients come.
     pub const CLIENT_BYTES: usize = size_of::<Connection>()
         + size_of::<usize>()
+        + Continuations::CLIENT_BYTES
         + Timers::NODE_BYTES
         + 5 * WakeQueue::SLOT_BYTES
         + Names::CLIENT_BYTES;
@@ -192,6 +201,7 @@ impl Server {
             scheduled_idle_timeout: engine.runtime.idle_timeout,
             engine,
             connections: Slab::with_capacity(max_clients),
+            continuations: Continuations::new(max_clients),
             input: Arena::new(resources.input_bytes),
             output: Arena::new(resources.output_bytes),
             queues: Arena::new(resources.queue_bytes),
@@ -205,7 +215,7 @@ impl Server {
             discard: vec![0; RING_BYTES].into_boxed_slice(),
             ops_rate: ops_rate::OpsRate::default(),
             auth_throttle: auth_throttle::AuthThrottle::new(),
-            starved: backpressure::Starved::new(max_clients),
+            starved: starvation::Starved::new(max_clients),
             pinned_bytes: 0,
             pubsub: pubsub::Pubsub::new(resources.subscription_bytes, max_clients),
             changes: changes::Changes::new(resources.tracking_bytes),
@@ -319,7 +329,7 @@ impl Server {
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_due_pause(now.monotonic);
         self.note_ops_rate(now);
-        // First what happens by itself, so that it is told in the same turn.
+        // First what happens by itself, so that it is published in the same turn.
         let more = self.engine.store.maintain(now.unix, steps);
         self.maintain_subscriptions(now) || more
     }
@@ -397,6 +407,8 @@ impl Server {
             connection.transaction.watched.invariants();
         }
         assert!(self.connections.len() <= self.engine.options().max_clients);
+        let begun = self.connections.iter().filter(|(_, connection)| connection.has_continuation()).count();
+        assert_eq!(self.continuations.len(), begun, "continuations without a connection");
         let counted: u64 = self.connections.iter().map(|(_, connection)| connection.pinned_counted).sum();
         assert_eq!(self.pinned_bytes, counted, "bytes that waiting replies pin");
     }

@@ -1,7 +1,9 @@
 //! The line that `--log-requests` writes for each request and its reply.
 
+use super::Server;
 use crate::command::shown::{REDACTED, SHOWN_ARGS_MAX, ShownArgs};
-use crate::connection::Connection;
+use crate::connection::{Connection, ConnectionId};
+use crate::engine::Flow;
 use crate::wire::arguments::Args;
 use crate::wire::frame::{self, Direction, Op, Status, Step};
 use core::net::SocketAddr;
@@ -9,6 +11,13 @@ use std::fmt;
 
 /// Bytes of a verb or key that are shown; the rest is cut.
 const SHOWN_BYTES: usize = 64;
+
+/// How things stood before a command, for its log line.
+pub(super) struct Before {
+    pub output_len: u64,
+    pub error_count: u64,
+    pub started_us: u64,
+}
 
 /// What a line tells beside who asked for what.
 pub(super) struct Line {
@@ -20,6 +29,27 @@ pub(super) struct Line {
     pub outcome: &'static str,
     /// Microseconds from the decoded request to the written reply.
     pub micros: u64,
+}
+
+impl Server {
+    /// One line for a request and its reply, where the server was started with `--log-requests`.
+    #[cold]
+    pub(super) fn log_request(&self, id: ConnectionId, len: usize, before: &Before, flow: &Flow) {
+        let Some(connection) = self.get(id) else { return };
+        let bytes = connection.input.readable(&self.input);
+        let args = self.args.args(&bytes[..len.min(bytes.len())]);
+        let line = Line {
+            request_len: len,
+            reply_len: connection.output.pending_len().saturating_sub(before.output_len),
+            outcome: match flow {
+                _ if self.engine.metrics.counters.error_replies > before.error_count => "error",
+                Flow::Yield(_) => "unfinished",
+                Flow::Done | Flow::Close => "ok",
+            },
+            micros: (self.resources.clock_us)().saturating_sub(before.started_us),
+        };
+        write(connection, &args, &line);
+    }
 }
 
 /// Writes the line: transport, peer, verb, key, sizes, outcome, time. Never a value.

@@ -1,17 +1,20 @@
 //! One command after the other: decode it, run it when its reply has room, consume its input only once it is answered.
 //! (`batch.rs` runs the most common ones many at a time.)
 
+use super::prepare::Prepared;
 use super::pubsub::PubsubStep;
-use super::{Progress, Server, Source, backpressure::command_bytes_max, clients::Action, request_log::Line};
-use crate::command::{Flags, Verb, VerbId};
+use super::request_log::Before;
+use super::{Progress, Server, Source, backpressure::command_bytes_max, clients::Action};
+use crate::command::{Arguments, Flags, Verb, VerbId};
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase, StreamProtocol};
-use crate::engine::dispatch::{UNCUT_ARGS_MAX, is_one_step, takes_window};
+use crate::engine::dispatch::{UNCUT_ARGS_MAX, is_one_step};
 use crate::engine::{Continuation, Flow, Timing};
 use crate::limits::VALUE_BYTES_MAX;
+use crate::mutation::LargeRef;
 use crate::reply::{ErrorKind, Part};
-use crate::time::{Millis, Now};
+use crate::time::Now;
 use crate::wire::arguments::Args;
-use crate::wire::encode::{Out, Protocol};
+use crate::wire::encode::Out;
 use crate::wire::malformed::Malformed;
 use crate::wire::resp::{Bounds, Decoder, Step};
 use core::net::SocketAddr;
@@ -165,7 +168,7 @@ impl Server {
             }
         };
         if self.engine.options().log_requests {
-            self.log_request(id, len, &before, flow);
+            self.log_request(id, len, &before, &flow);
         }
         let is_config = matches!(flow, Flow::Done) && self.changes_config(id);
         let progress = self.finish(id, len, flow, now);
@@ -183,40 +186,6 @@ impl Server {
         last.is_some_and(|verb| matches!(verb.id, VerbId::ConfigSet | VerbId::Exec))
     }
 
-    /// A password was compared: notes it if it was wrong, with a line in the log, which keeps to a few of a kind.
-    #[cold]
-    fn note_password(&mut self, id: ConnectionId, count_before: u64, now: Millis) {
-        let is_wrong = self.engine.metrics.errors_of(ErrorKind::WrongPassword) > count_before;
-        let Some(connection) = self.get_mut(id) else { return };
-        connection.held_until = Millis(0);
-        let peer = connection.peer;
-        if is_wrong {
-            log::warn!(peer:%, reason = "wrong-password"; "{peer}: wrong password");
-            self.engine.metrics.counters.auth_failures += 1;
-            self.auth_throttle.note_failure(peer.ip(), now);
-        }
-    }
-
-    /// Whether a command with a password has to wait, because wrong ones have come from that address.
-    #[cold]
-    fn is_password_held(&mut self, id: ConnectionId, now: Millis) -> bool {
-        let Server { connections, auth_throttle, engine, .. } = self;
-        let connection = &mut connections[id.index as usize];
-        let until = match connection.held_until {
-            until if until != Millis(0) => until,
-            _ => {
-                let delay_ms = auth_throttle.delay_ms(connection.peer.ip(), now);
-                if delay_ms == 0 {
-                    return false;
-                }
-                engine.metrics.counters.auth_delays += 1;
-                now.plus(delay_ms)
-            }
-        };
-        connection.held_until = until;
-        until > now
-    }
-
     /// The table holds a window of the command's arguments: fills it with all of them, unless the verb works them off one
     /// after another.
     #[cold]
@@ -225,7 +194,7 @@ impl Server {
         let connection = &connections[id.index as usize];
         let bytes = &connection.input.readable(input)[..len];
         let verb = crate::command::resolve(&args.args(bytes));
-        let is_enough = verb.is_some_and(|verb| takes_window(verb.id))
+        let is_enough = verb.is_some_and(|verb| verb.arguments == Arguments::Sliced)
             && !connection.transaction.open
             && !engine.options().log_requests;
         if !is_enough {
@@ -256,121 +225,7 @@ impl Server {
         engine.record_latency(&connection.session, verb, &args.args(bytes), Timing { micros, peer, now });
     }
 
-    /// Brings up to date what only the server knows, where the verb shows it.
-    fn refresh_stats(&mut self, verb: &Verb, now: Now) {
-        if matches!(verb.id, VerbId::Info | VerbId::MemoryStats | VerbId::Lastsave) {
-            self.refresh(now);
-        }
-    }
-
-    /// Brings the engine's facts and counters up to date; reads what the system says of the process.
-    pub fn refresh(&mut self, now: Now) {
-        self.note_ops_rate(now);
-        let buffer_bytes = self.buffer_bytes() as u64;
-        let may_hold = !self.engine.pause.is_off() || self.engine.persistence.has_held;
-        let held = if may_hold { self.connections.iter().filter(|(_, it)| it.is_held()).count() } else { 0 };
-        let process_stats = &mut self.engine.process_stats;
-        process_stats.held_clients = held as u64;
-        process_stats.connected_clients = self.connections.len() as u64;
-        process_stats.buffer_bytes = buffer_bytes;
-        process_stats.uptime_ms = now.monotonic.0;
-        let sessions = self.frames.sessions();
-        process_stats.frame_sessions = sessions.len() as u64;
-        process_stats.frame_sessions_opened = sessions.opened();
-        process_stats.frame_sessions_dropped = sessions.dropped();
-        self.pubsub.fill(process_stats);
-        self.changes.tracking.fill(process_stats);
-        (self.resources.fill_process_stats)(process_stats);
-        self.engine.metrics.datagrams = *self.frames.counters();
-    }
-
-    /// Looks the command up and decides whether it runs now; the argument table stays as it is.
-    fn prepare(&mut self, id: ConnectionId, len: usize, now: Now) -> Prepared {
-        let Server { engine, connections, input, output, args, pubsub, .. } = self;
-        let connection = &mut connections[id.index as usize];
-        let is_replying = connection.is_replying();
-        let Connection {
-            session,
-            output: pending,
-            input: ring,
-            transaction,
-            request,
-            last_verb,
-            subscriber,
-            is_watching,
-            ..
-        } = connection;
-        let args = args.args(&ring.readable(input)[..len]);
-        if is_replying {
-            return crate::command::resolve(&args).map_or(Prepared::Answered, Prepared::Runnable);
-        }
-        let mut out = Out::new(pending, output, session.protocol);
-        out.mute(session.is_muted());
-        let Some(verb) = engine.admit(session, &args, &mut out) else {
-            // Its own refusal has been answered; the next command's arguments are not to blame for this one's.
-            request.refused = None;
-            transaction.dirty |= transaction.open;
-            return Prepared::Answered;
-        };
-        *last_verb = Some(verb);
-        let listens = subscriber.is_some_and(|id| !pubsub.table.has_none(id)) || *is_watching;
-        if listens && session.protocol == Protocol::Resp2 && !super::pubsub::is_allowed(verb) {
-            request.refused = None;
-            transaction.dirty |= transaction.open;
-            let error = ErrorKind::OnlySubscriptions.of(verb.name.as_bytes());
-            engine.refuse(session, Some(verb.id), &error, &mut out);
-            return Prepared::Answered;
-        }
-        if matches!(verb.id, VerbId::Auth | VerbId::Hello)
-            && engine.has_password()
-            && gives_password(verb, &args)
-        {
-            if self.is_password_held(id, now.monotonic) {
-                return Prepared::Held;
-            }
-            return self.prepare_rest(id, verb, len, now);
-        }
-        self.prepare_rest(id, verb, len, now)
-    }
-
-    /// The same for a command that was admitted.
-    #[inline]
-    fn prepare_rest(&mut self, id: ConnectionId, verb: &'static Verb, len: usize, now: Now) -> Prepared {
-        let Server { engine, connections, output, .. } = self;
-        let connection = &mut connections[id.index as usize];
-        let Connection { session, output: pending, transaction, request, .. } = connection;
-        let mut out = Out::new(pending, output, session.protocol);
-        out.mute(session.is_muted());
-        if let Some(error) = engine.persistence.refuses(verb, transaction.flags) {
-            request.refused = None;
-            transaction.dirty |= transaction.open;
-            engine.refuse(session, Some(verb.id), &error.plain(), &mut out);
-            if error == ErrorKind::ExecMisconf {
-                self.drop_transaction(id);
-            }
-            return Prepared::Answered;
-        }
-        if engine.is_held(verb, transaction.flags, now.monotonic) {
-            return Prepared::Held;
-        }
-        if let Some(refused) = request.refused.take() {
-            transaction.dirty |= transaction.open;
-            engine.refuse(session, Some(verb.id), &crate::engine::refused(refused), &mut out);
-            return Prepared::Answered;
-        }
-        if transaction.open && !super::transaction::runs_at_once(verb) {
-            return self.queue_command(id, verb, len, now);
-        }
-        if is_long_in_one_go(verb) && !out.is_empty() {
-            return Prepared::NoRoom;
-        }
-        if verb.id == VerbId::Waitaof && self.waits_for_sync(id, len, now.monotonic) {
-            return Prepared::Held;
-        }
-        Prepared::Runnable(verb)
-    }
-
-    /// Runs the command that the argument table holds.
+    /// Runs the command that the argument table holds, or goes on with it.
     pub(super) fn execute(
         &mut self,
         id: ConnectionId,
@@ -379,9 +234,37 @@ impl Server {
         now: Now,
     ) -> Flow {
         let connection = &mut self.connections[id.index as usize];
-        let continuation = connection.take_continuation();
+        let continuation = connection.take_continuation(&mut self.continuations);
+        self.execute_from(id, verb, source, continuation, now)
+    }
+
+    /// The same from where its caller says. Until it returns the connection keeps its input, whatever is pushed to it: if
+    /// that is too much, it drains.
+    pub(super) fn execute_from(
+        &mut self,
+        id: ConnectionId,
+        verb: &'static Verb,
+        source: Source,
+        continuation: Option<Continuation>,
+        now: Now,
+    ) -> Flow {
+        let before = self.pubsub.running.replace(id);
+        let flow = self.execute_as_running(id, verb, source, continuation, now);
+        self.pubsub.running = before;
+        flow
+    }
+
+    fn execute_as_running(
+        &mut self,
+        id: ConnectionId,
+        verb: &'static Verb,
+        source: Source,
+        continuation: Option<Continuation>,
+        now: Now,
+    ) -> Flow {
+        let connection = &mut self.connections[id.index as usize];
         if verb.flags.has(Flags::PUBSUB) || verb.id == VerbId::Ping && connection.subscriber.is_some() {
-            return self.execute_pubsub(verb, PubsubStep { id, source, job: continuation, now });
+            return self.execute_pubsub(verb, PubsubStep { id, source, now }, continuation);
         }
         let is_begun = continuation.is_none();
         if connection.tracks_reads && is_begun {
@@ -409,10 +292,10 @@ impl Server {
                 return Flow::Done;
             }
             if matches!(verb.id, VerbId::Watchprefix | VerbId::Unwatchprefix) {
-                return self.execute_watch(verb.id, PubsubStep { id, source, job: None, now });
+                return self.execute_watch(verb.id, PubsubStep { id, source, now });
             }
             if is_tracking(verb) {
-                return self.execute_tracking(verb, PubsubStep { id, source, job: None, now });
+                return self.execute_tracking(verb, PubsubStep { id, source, now });
             }
             return match Action::parse(verb, &args) {
                 Ok(action) => {
@@ -435,11 +318,14 @@ impl Server {
     }
 
     /// Settles a command after it ran: input, references, and what its flow asks for.
-    fn finish(&mut self, id: ConnectionId, len: usize, flow: Flow, now: Now) -> Progress {
-        let Some(connection) = self.connections.get_mut(id.index as usize) else { return Progress::Waiting };
-        if connection.generation != id.generation {
+    pub(super) fn finish(&mut self, id: ConnectionId, len: usize, flow: Flow, now: Now) -> Progress {
+        let found = self.connections.get_mut(id.index as usize).filter(|it| it.generation == id.generation);
+        let Some(connection) = found else {
+            if let Flow::Yield(continuation) = flow {
+                self.engine.abandon(continuation);
+            }
             return Progress::Waiting;
-        }
+        };
         if connection.output.overflowed() {
             if let Flow::Yield(continuation) = flow {
                 self.engine.abandon(continuation);
@@ -450,6 +336,13 @@ impl Server {
             return Progress::Waiting;
         }
         if let Flow::Yield(continuation) = flow {
+            if connection.is_draining() {
+                // It was pushed more than it takes while its command ran. Held, as above.
+                self.engine.abandon(continuation);
+                connection.decoder.hold(len);
+                self.wake_queue.push(id.index);
+                return Progress::Waiting;
+            }
             match continuation {
                 Continuation::Count { next, .. } | Continuation::Answered { next } => {
                     let bytes = &connection.input.readable(&self.input)[..len];
@@ -457,7 +350,7 @@ impl Server {
                 }
                 _ => connection.decoder.hold(len),
             }
-            connection.set_phase(Phase::Replying(continuation));
+            connection.put_continuation(continuation, &mut self.continuations);
             // Others have their turn between two pieces of a long reply.
             if connection.output.is_empty() {
                 self.wake_queue.push(id.index);
@@ -474,7 +367,8 @@ impl Server {
         }
         if std::mem::take(&mut connection.request.has_large) {
             let bytes = &connection.input.readable(&self.input)[..len];
-            Decoder::each_large(bytes, |large| self.engine.store.large_release(large));
+            // The markers go with the command.
+            Decoder::each_large(bytes, |id| self.engine.store.large_release(LargeRef::from_raw(id)));
         }
         connection.input.consume(len);
         Progress::Made
@@ -512,38 +406,12 @@ impl Server {
             _ => CloseReason::ProtocolError,
         });
     }
-
-    /// One line for a request and its reply, where the server was started with `--log-requests`.
-    #[cold]
-    fn log_request(&self, id: ConnectionId, len: usize, before: &Before, flow: Flow) {
-        let Some(connection) = self.get(id) else { return };
-        let bytes = connection.input.readable(&self.input);
-        let args = self.args.args(&bytes[..len.min(bytes.len())]);
-        let line = Line {
-            request_len: len,
-            reply_len: connection.output.pending_len().saturating_sub(before.output_len),
-            outcome: match flow {
-                _ if self.engine.metrics.counters.error_replies > before.error_count => "error",
-                Flow::Yield(_) => "unfinished",
-                Flow::Done | Flow::Close => "ok",
-            },
-            micros: (self.resources.clock_us)().saturating_sub(before.started_us),
-        };
-        super::request_log::write(connection, &args, &line);
-    }
 }
 
 /// Whether a verb is about the tracking of keys.
 fn is_tracking(verb: &Verb) -> bool {
     use VerbId::{ClientCaching, ClientGetredir, ClientTracking, ClientTrackinginfo};
     matches!(verb.id, ClientTracking | ClientCaching | ClientGetredir | ClientTrackinginfo)
-}
-
-/// How things stood before a command, for its log line.
-struct Before {
-    output_len: u64,
-    error_count: u64,
-    started_us: u64,
 }
 
 /// Bytes of an address as text, at most.
@@ -556,49 +424,4 @@ pub(super) fn text_of(address: SocketAddr, buffer: &mut [u8; PEER_TEXT_BYTES]) -
     let _ = write!(rest, "{address}");
     let left = rest.len();
     &buffer[..PEER_TEXT_BYTES - left]
-}
-
-/// Whether a verb's reply may be long and is made in one go: it begins with an empty output, so that what one client may
-/// have of the output buffers is there for this reply alone.
-fn is_long_in_one_go(verb: &Verb) -> bool {
-    #[cfg(feature = "scripts")]
-    if matches!(verb.id, VerbId::Eval | VerbId::EvalRo | VerbId::Evalsha | VerbId::EvalshaRo) {
-        return true;
-    }
-    use VerbId::{
-        Command, CommandDocs, CommandInfo, CommandList, ConfigGet, Exec, Info, LatencyHistogram, SlowlogGet,
-    };
-    matches!(
-        verb.id,
-        Command
-            | CommandDocs
-            | CommandInfo
-            | CommandList
-            | ConfigGet
-            | Exec
-            | Info
-            | LatencyHistogram
-            | SlowlogGet
-    )
-}
-
-/// Whether a command of these verbs has a password among its arguments.
-fn gives_password(verb: &Verb, args: &Args<'_>) -> bool {
-    let is_auth = |at| args.bytes(at).is_some_and(|word| word.eq_ignore_ascii_case(b"auth"));
-    verb.id == VerbId::Auth || (2..args.len().min(8)).any(is_auth)
-}
-
-/// What is to be done with a decoded command.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Prepared {
-    /// The server is paused: later, unconsumed.
-    Held,
-    /// Its reply is long and cannot be cut: later, unconsumed, when the replies before it are sent.
-    NoRoom,
-    /// It has been answered, by an error.
-    Answered,
-    /// It waits for EXEC; its references have moved to the queue.
-    Queued,
-    /// It is to be run.
-    Runnable(&'static Verb),
 }

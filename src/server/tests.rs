@@ -2,22 +2,19 @@
 //! thousands of connections. What is counted is work ([`crate::work`]), where it is done, whether or not a verb charges its
 //! meter: a verb that does much of it in one turn fails here, a new one too.
 
+use super::testing::{self, NOW, PEER};
 use super::*;
 use crate::command::{Flags, VERBS, Verb, VerbId};
 use crate::config::ServerOptions;
 use crate::engine::dispatch::is_one_step;
 use crate::engine::meter::TURN_UNITS;
-use crate::frames::{Config, FrameServer};
 use crate::limits::KIB;
 use crate::mutation::{Database, Mutation, NewValue};
-use crate::store::{Store, StoreConfig};
+use crate::store::StoreConfig;
 use crate::time::Millis;
 use crate::work;
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4};
 
-const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
-const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000));
 const ARGUMENTS: usize = 50_000;
 const LARGE_BYTES: usize = 8 * MIB;
 const CLIENTS: usize = 2_000;
@@ -36,11 +33,9 @@ impl Target {
     fn new() -> Target {
         let config = StoreConfig { memory_bytes: 192 * MIB, ..StoreConfig::default() };
         let options = ServerOptions { max_clients: CLIENTS, ..ServerOptions::default() };
-        let engine = Engine::new(Store::new(config, [1, 2]).expect("enough memory"), options);
-        let frames = FrameServer::new(&Config::new(1, [3, 4]));
         let (input_bytes, output_bytes, queue_bytes) = (64 * MIB, 32 * MIB, 16 * MIB);
         let resources = Resources { input_bytes, output_bytes, queue_bytes, ..Resources::default() };
-        let mut server = Server::new(engine, frames, resources);
+        let mut server = testing::server(config, options, resources);
         let id = server.open(PEER, NOW).expect("a free place");
         (1..CLIENTS).for_each(|_| _ = server.open(PEER, NOW).expect("a free place"));
         let mut target = Target { server, id };
@@ -332,3 +327,5 @@ fn numbers_near_the_ends_of_what_64_bits_hold_wrap_nowhere() {
     }
     target.server.invariants();
 }
+
+mod collections;

@@ -42,8 +42,7 @@ impl Server {
             match self.limit(index, connection) {
                 // What has not been read, or looked at, yet may be the rest.
                 Some((at, CloseReason::RequestTimeout))
-                    if at <= now.monotonic
-                        && (connection.readiness.unread || connection.readiness.runnable) =>
+                    if at <= now.monotonic && connection.readiness.waits_for_server() =>
                 {
                     self.timers.schedule(index, now.monotonic.plus(UNREAD_RETRY_MS));
                 }
@@ -159,5 +158,5 @@ impl Server {
 
 /// When a transaction that holds memory of the store loses it, if its client does nothing.
 fn spill_limit(connection: &Connection) -> Option<Millis> {
-    connection.transaction.spill.map(|_| connection.active.plus(STALLED_MS))
+    connection.transaction.spill.is_some().then(|| connection.active.plus(STALLED_MS))
 }

@@ -14,10 +14,11 @@
 //! first (`witness.rs`), which is proof enough, and this one decides where there seems to be none.
 //!
 //! A key may also go by itself: when the server's clock may have reached its expiry, and at any time where the
-//! server evicts. A request without an answer takes effect at most once, and only where that explains an answer.
+//! server evicts. One whose time has run out, and that is not removed yet, is there again when the server's clock is set
+//! back. A request without an answer takes effect at most once, and only where that explains an answer.
 
 use super::history::{Action, If, Operation, Seen};
-use super::state::{ABSENT, State, outcomes};
+use super::state::{ABSENT, State, hidden, outcomes};
 use super::witness::has_witness;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -124,7 +125,9 @@ impl Search<'_> {
                     continue;
                 }
                 let unknown = operation.seen == Seen::Unknown;
-                for next in outcomes(operation, state, self.evicts).into_iter().flatten() {
+                let unseen = hidden(operation, state).filter(|_| !unknown);
+                let outcomes = outcomes(operation, state, self.evicts);
+                for next in outcomes.into_iter().flatten().chain(unseen) {
                     // One that was never answered, and that changes nothing, can as well wait.
                     if !unknown || next != state {
                         todo.push((next, done | 1 << other, unknown));

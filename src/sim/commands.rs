@@ -1,6 +1,9 @@
 //! The RESP commands of the simulated clients: how they are sent, and what they must answer and change.
 
-use super::model::{Effect, Model};
+use super::effect::Effect;
+use super::field_commands::FieldCommand;
+use super::model::Model;
+use super::value::Value;
 use super::violation::show;
 use crate::client::Reply;
 use crate::wire::number::parse_i64;
@@ -53,6 +56,11 @@ pub enum Command {
         from: Vec<u8>,
         to: Vec<u8>,
     },
+    /// Over what `to` has.
+    Copy {
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
     Flushall,
     Scan {
         cursor: Vec<u8>,
@@ -63,6 +71,8 @@ pub enum Command {
     Exec,
     Discard,
     Ping(Vec<u8>),
+    /// On a hash or a set.
+    Fields(FieldCommand),
     /// AUTH, HELLO: any answer but an error is right.
     Handshake(Vec<&'static str>),
 }
@@ -116,6 +126,7 @@ impl Command {
             Command::Persist(key) => vec![text("PERSIST"), key.clone()],
             Command::Del(keys) => many("DEL", keys),
             Command::Rename { from, to } => vec![text("RENAME"), from.clone(), to.clone()],
+            Command::Copy { from, to } => vec![text("COPY"), from.clone(), to.clone(), text("REPLACE")],
             Command::Flushall => vec![text("FLUSHALL")],
             Command::Scan { cursor, count } => {
                 vec![text("SCAN"), cursor.clone(), text("COUNT"), number(i128::from(*count))]
@@ -125,12 +136,16 @@ impl Command {
             Command::Exec => vec![text("EXEC")],
             Command::Discard => vec![text("DISCARD")],
             Command::Ping(payload) => vec![text("PING"), payload.clone()],
+            Command::Fields(command) => command.words(),
             Command::Handshake(words) => words.iter().map(|word| text(word)).collect(),
         }
     }
 
     /// Whether the server may answer that it has no memory left for it.
     pub fn may_be_refused(&self) -> bool {
+        if let Command::Fields(command) = self {
+            return command.may_be_refused();
+        }
         matches!(
             self,
             Command::Set { .. }
@@ -142,6 +157,7 @@ impl Command {
                 | Command::Pexpire { .. }
                 | Command::Persist(_)
                 | Command::Rename { .. }
+                | Command::Copy { .. }
         )
     }
 
@@ -149,9 +165,13 @@ impl Command {
     pub fn predict(&self, model: &Model, unix: u64) -> Prediction {
         let live = |key: &Vec<u8>| model.live(key, unix);
         match self {
-            Command::Get(key) => plain(bulk(live(key).map(|record| &record.value[..]))),
+            Command::Fields(command) => command.predict(model, unix),
+            Command::Get(key) => plain(match live(key).map(|record| record.value.text()) {
+                Some(None) => error("WRONGTYPE"),
+                text => bulk(text.flatten()),
+            }),
             Command::Mget(keys) => {
-                let values = keys.iter().map(|key| bulk(live(key).map(|record| &record.value[..])));
+                let values = keys.iter().map(|key| bulk(live(key).and_then(|record| record.value.text())));
                 plain(Reply::Array(values.collect()))
             }
             Command::Exists(keys) => {
@@ -169,7 +189,10 @@ impl Command {
                 Prediction { reply: Reply::Integer(count), effects }
             }
             Command::Getdel(key) => match live(key) {
-                Some(record) => one(bulk(Some(&record.value)), Effect::Delete { key: key.clone() }),
+                Some(record) => match record.value.text() {
+                    Some(text) => one(bulk(Some(text)), Effect::Delete { key: key.clone() }),
+                    None => plain(error("WRONGTYPE")),
+                },
                 None => plain(Reply::Null),
             },
             Command::Ping(payload) => plain(Reply::Bulk(payload.clone())),
@@ -180,6 +203,13 @@ impl Command {
 
     fn predict_write(&self, model: &Model, unix: u64) -> Prediction {
         let live = |key: &Vec<u8>| model.live(key, unix);
+        if let Command::Append { key, .. } | Command::Setrange { key, .. } | Command::Incrby { key, .. } =
+            self
+            && live(key).is_some_and(|record| record.value.text().is_none())
+        {
+            return plain(error("WRONGTYPE"));
+        }
+        let text = |key: &Vec<u8>| live(key).and_then(|record| record.value.text());
         match self {
             Command::Set { key, value, ttl_ms, when } => {
                 let there = live(key).is_some();
@@ -187,7 +217,7 @@ impl Command {
                     return plain(Reply::Null);
                 }
                 let expiry = ttl_ms.map(|ttl| unix + ttl);
-                one(ok(), Effect::Put { key: key.clone(), value: Rc::clone(value), expiry })
+                one(ok(), Effect::Put { key: key.clone(), value: Value::Text(Rc::clone(value)), expiry })
             }
             Command::Msetnx(pairs) if pairs.iter().any(|(key, _)| live(key).is_some()) => {
                 plain(Reply::Integer(0))
@@ -196,7 +226,7 @@ impl Command {
                 let reply = if matches!(self, Command::Mset(_)) { ok() } else { Reply::Integer(1) };
                 let put = |(key, value): &(Vec<u8>, Rc<[u8]>)| Effect::Put {
                     key: key.clone(),
-                    value: Rc::clone(value),
+                    value: Value::Text(Rc::clone(value)),
                     expiry: None,
                 };
                 // Of a key that is given twice the last value counts.
@@ -207,13 +237,13 @@ impl Command {
                 Prediction { reply, effects }
             }
             Command::Append { key, bytes } => {
-                let before = live(key).map_or(&[][..], |record| &record.value[..]);
+                let before = text(key).unwrap_or_default();
                 let value: Rc<[u8]> = [before, bytes].concat().into();
                 let reply = Reply::Integer(value.len() as i64);
                 one(reply, Effect::Append { key: key.clone(), added: bytes.clone(), value })
             }
             Command::Setrange { key, offset, bytes } => {
-                let mut value = live(key).map_or(Vec::new(), |record| record.value.to_vec());
+                let mut value = text(key).unwrap_or_default().to_vec();
                 value.resize(value.len().max(offset + bytes.len()), 0);
                 value[*offset..offset + bytes.len()].copy_from_slice(bytes);
                 let reply = Reply::Integer(value.len() as i64);
@@ -222,11 +252,11 @@ impl Command {
             }
             Command::Incrby { key, delta } => {
                 let record = live(key);
-                let before = record.map_or(Some(0), |record| parse_i64(&record.value));
+                let before = text(key).map_or(Some(0), parse_i64);
                 let Some(sum) = before.and_then(|before| before.checked_add(*delta)) else {
                     return plain(error("ERR"));
                 };
-                let value = sum.to_string().into_bytes().into();
+                let value = Value::Text(sum.to_string().into_bytes().into());
                 let expiry = record.and_then(|record| record.expiry);
                 one(Reply::Integer(sum), Effect::Put { key: key.clone(), value, expiry })
             }
@@ -238,6 +268,13 @@ impl Command {
                 one(Reply::Integer(1), Effect::SetExpiry { key: key.clone(), expiry: None })
             }
             Command::Pexpire { .. } | Command::Persist(_) => plain(Reply::Integer(0)),
+            Command::Copy { from, to } if from != to => match live(from) {
+                None => plain(Reply::Integer(0)),
+                Some(record) => {
+                    let (key, value, expiry) = (to.clone(), record.value.clone(), record.expiry);
+                    one(Reply::Integer(1), Effect::Put { key, value, expiry })
+                }
+            },
             Command::Rename { from, to } if live(from).is_some() => {
                 one(ok(), Effect::Rename { from: from.clone(), to: to.clone() })
             }
@@ -246,7 +283,7 @@ impl Command {
     }
 }
 
-fn plain(reply: Reply) -> Prediction {
+pub fn plain(reply: Reply) -> Prediction {
     Prediction { reply, effects: Vec::new() }
 }
 

@@ -60,7 +60,7 @@ faults! {
     Rebinding = "rebinding", [0, 0, 1_000, 10_000];
     /// A TCP segment arrives in pieces of a few bytes.
     Trickle = "trickle", [0, 20_000, 200_000];
-    /// A TCP connection is reset, whatever is on its way.
+    /// A TCP connection is reset, whatever is in flight.
     Reset = "reset", [0, 0, 2_000, 20_000];
     /// A TCP client closes its sending side behind its last request and waits for the answers.
     HalfClose = "half-close", [0, 10_000, 50_000];

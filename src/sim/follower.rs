@@ -1,10 +1,11 @@
 //! A second store that is made of what the first one publishes, and of nothing else. What it has must be what the first
 //! one has, values, expiries and revisions, after each step: then a journal or a replica can be built on the feed.
 
-use super::violation::{Violation, show, violation};
+use super::value;
+use super::violation::{Violation, violation};
 use crate::limits::MIB;
 use crate::mutation::{Change, Database, Effect, GroupMark, KeyspaceId, LargeId, PublishedValue};
-use crate::store::{Entry, LargeCursor, OnFull, RemovalPolicy, Store, StoreConfig, Value};
+use crate::store::{Collection, Entry, LargeCursor, OnFull, RemovalPolicy, Store, StoreConfig, Value};
 use crate::time::Millis;
 
 /// Before any expiry: what has expired and was not removed is shown.
@@ -44,16 +45,19 @@ impl Follower {
         self.changed.extend(change.effect.key().map(|(keyspace, key)| (keyspace, key.to_vec())));
         let mut change = *change;
         let mut large = None;
-        if let Effect::Put {
-            value: value @ (PublishedValue::Large { .. } | PublishedValue::Passed { .. }),
-            ..
-        } = &mut change.effect
+        if let Effect::Put { value, .. } | Effect::PutField { value, .. } = &mut change.effect
+            && matches!(value, PublishedValue::Large { .. } | PublishedValue::Passed { .. })
         {
             let bytes = published_bytes(first, *value);
-            let id = self.store.large_begin(bytes.len() as u64, BEGINNING).expect("there is room");
-            self.store.large_append(id, &bytes, BEGINNING).expect("there is room");
+            let begun = self.store.large_begin(bytes.len() as u64, BEGINNING).expect("there is room");
+            self.store.large_append(begun.id(), &bytes, BEGINNING).expect("there is room");
+            // The key's.
+            let id = begun.into_raw();
             *value = PublishedValue::Large { id, len: bytes.len() as u64 };
             large = Some(id);
+        }
+        if let Effect::Put { value: PublishedValue::Tree(tree), .. } = &mut change.effect {
+            *tree = self.store.tree_copied(first, tree, BEGINNING).expect("there is room");
         }
         match (self.store.apply_at(&change, BEGINNING), large) {
             (Ok(true), _) => Ok(()),
@@ -67,7 +71,9 @@ impl Follower {
         if self.in_group {
             return Err(violation(b"", "a group was published without its end"));
         }
-        let changed = std::mem::take(&mut self.changed);
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort();
+        changed.dedup();
         changed.iter().try_for_each(|(keyspace, key)| self.compare_key(first, *keyspace, key))?;
         self.compare_sums(first)
     }
@@ -107,19 +113,14 @@ impl Follower {
         let of = |store: &Store| {
             let entry = store.peek(store.database_of(keyspace), key, BEGINNING)?;
             let Entry { value, revision, expiry, .. } = entry;
-            Some((bytes_of(store, value), expiry, revision))
+            let is_table = matches!(&value, Value::Collection(collection) if collection.is_table());
+            Some((value::Value::of(store, value), is_table, expiry, revision))
         };
         let (has, followed) = (of(first), of(&self.store));
         if has == followed {
             return Ok(());
         }
-        let show_state = |what: &Option<(Vec<u8>, Option<Millis>, _)>| {
-            what.as_ref().map(|(value, expiry, revision)| (show(value), *expiry, *revision))
-        };
-        Err(violation(
-            key,
-            format!("has {:?}, and at the follower {:?}", show_state(&has), show_state(&followed)),
-        ))
+        Err(violation(key, format!("has {has:?}, and at the follower {followed:?}")))
     }
 }
 
@@ -128,6 +129,7 @@ pub fn bytes_of(store: &Store, value: Value<'_>) -> Vec<u8> {
     match value {
         Value::Inline(bytes) => bytes.to_vec(),
         Value::Large { id, .. } => large_bytes(store, id),
+        Value::Collection(collection) => store.collection_text(&collection),
     }
 }
 
@@ -136,7 +138,11 @@ pub fn published_bytes(store: &Store, value: PublishedValue<'_>) -> Vec<u8> {
     match value {
         PublishedValue::Bytes(bytes) => bytes.to_vec(),
         PublishedValue::Large { id, .. } => large_bytes(store, id),
-        PublishedValue::Passed { .. } => unreachable!("the cursor is before it"),
+        PublishedValue::Packed(bytes) => store.collection_text(&Collection::read(bytes)),
+        PublishedValue::Tree(tree) => store.collection_text(&Collection::Tree(tree)),
+        PublishedValue::Passed { .. } | PublishedValue::PassedTree(_) => {
+            unreachable!("the cursor is before it")
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Every frame that reaches a server is accounted for: it is rejected for a reason, refused, answered from the table,
 //! read, or run; what runs was asked for in just these bytes, by that client, of this run of the server, and runs once.
 
-use super::model::{Effect, Model};
+use super::effect::Effect;
+use super::model::Model;
+use super::value::Value;
 use super::violation::{Violation, show, violation};
 use crate::frames::counters::Counters;
 use crate::limits::DATAGRAM_BYTES_MAX;
@@ -327,15 +329,18 @@ fn predict(frame: &Frame<'_>, op: Op, model: &Model, unix: u64) -> Wanted {
             }
             let keeps = wants(flags::KEEP_TTL);
             let expiry = if keeps { record.and_then(|record| record.expiry) } else { ttl };
-            done(u64::from(record.is_some()), Effect::Put { key, value: frame.value.into(), expiry })
+            done(
+                u64::from(record.is_some()),
+                Effect::Put { key, value: Value::Text(frame.value.into()), expiry },
+            )
         }
         Op::Add => {
-            let before = record.map_or(Some(0), |record| parse_i64(&record.value));
+            let before = record.map_or(Some(0), |record| parse_i64(record.value.text()?));
             let Some(sum) = before.and_then(|before| before.checked_add(head.argument.cast_signed())) else {
                 return refused(Status::WrongType, standing);
             };
             let (value, expiry) =
-                (sum.to_string().into_bytes().into(), record.and_then(|record| record.expiry));
+                (Value::Text(sum.to_string().into_bytes().into()), record.and_then(|record| record.expiry));
             done(sum.cast_unsigned(), Effect::Put { key, value, expiry })
         }
         _ if record.is_none() => refused(Status::NotFound, 0),
@@ -390,15 +395,18 @@ fn explain_get(
     loop {
         let agrees = match model.live(request.key, place.unix) {
             None => (kept.status, kept.argument, kept.expect) == (Status::NotFound, 0, 0),
-            Some(record) if record.value.len() > room => {
-                (kept.status, kept.argument, kept.expect)
-                    == (Status::UseTcp, record.revision, record.value.len() as u64)
-            }
-            Some(record) => {
-                let left = record.expiry.map_or(0, |at| at - place.unix);
-                (kept.status, kept.argument, kept.expect) == (Status::Ok, record.revision, left)
-                    && reply.value[..] == record.value[..]
-            }
+            Some(record) => match record.value.text() {
+                None => kept.status == Status::WrongType,
+                Some(value) if value.len() > room => {
+                    (kept.status, kept.argument, kept.expect)
+                        == (Status::UseTcp, record.revision, value.len() as u64)
+                }
+                Some(value) => {
+                    let left = record.expiry.map_or(0, |at| at - place.unix);
+                    (kept.status, kept.argument, kept.expect) == (Status::Ok, record.revision, left)
+                        && reply.value[..] == *value
+                }
+            },
         };
         if agrees {
             return Ok(());

@@ -287,7 +287,7 @@ impl Rig {
     }
 
     fn take_attention(&mut self) {
-        while let Some(id) = self.node.attention() {
+        while let Some(id) = self.node.poll_wake() {
             self.queue.extend(self.clients.iter().position(|client| client.id == Some(id)));
         }
     }

@@ -13,17 +13,17 @@
 //!
 //! - **the model** computes what each request must answer and change, and compares both with the answer that the server
 //!   gave and the change that its store published, in the order of the store's own list; SCAN, WATCH and transactions among them;
-//! - **the account of frames** holds every datagram to one end (run, repeated, read, refused, rejected), and every
+//! - **the frame ledger** holds every datagram to one end (run, repeated, read, refused, rejected), and every
 //!   write to one run, in just the bytes that its client sent, in the run of the server that it was meant for;
 //! - **the checker** knows only what the clients were answered and when, and looks for an order that explains it.
 //!
 //! | file | what lives there |
 //! |---|---|
 //! | `faults`, `clock` | what goes wrong and how often; time and what is to happen |
-//! | `node` | the one place that knows how a server is called |
-//! | `packet`, `link` | datagrams on their way; TCP connections |
+//! | `node`, `change`, `follower` | the one place that knows how a server is called; what its store published; a store made of that |
+//! | `packet`, `link` | datagrams in flight; TCP connections |
 //! | `udp_client`, `tcp_client`, `rogue`, `hostile`, `workload` | who asks, and for what |
-//! | `model`, `commands`, `peer`, `frames` | what must be answered and changed |
+//! | `model`, `effect`, `value`, `commands`, `field_commands`, `slices`, `peer`, `frames` | what must be answered and changed |
 //! | `history`, `state`, `witness`, `checker` | what clients were answered, and whether that can be |
 //! | `world` | the loop, and in the files below it what each event does |
 //! | `listen` | those who wait for a change: subscribers, caches in clients, watches on prefixes |
@@ -32,11 +32,14 @@
 //! | `shrink`, `report`, `violation` | smaller failures, figures, words |
 
 mod acknowledged;
+mod change;
 mod checker;
 mod clock;
 mod commands;
 mod disk;
+mod effect;
 mod faults;
+mod field_commands;
 mod follower;
 mod frames;
 mod history;
@@ -51,9 +54,11 @@ mod remember;
 mod report;
 mod rogue;
 mod shrink;
+mod slices;
 mod state;
 mod tcp_client;
 mod udp_client;
+mod value;
 mod violation;
 mod witness;
 mod workload;

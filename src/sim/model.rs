@@ -6,56 +6,27 @@
 //! themselves (expiry, eviction) are in that list too, between the effects, and are taken up no earlier than an answer
 //! or an effect calls for them. What the server answers, what it changes, and in which order, has to fit together.
 
-use super::node::{Change, Logged, Node};
+mod past;
+mod walk;
+
+use super::change::{Change, Logged};
+use super::effect::Effect;
+use super::node::Node;
+use super::value::{Field, Fields, Value};
 use super::violation::{Violation, show, violation};
-use crate::mutation::{Database, GroupMark};
+use crate::mutation::{CollectionKind, Database, GroupMark};
 use crate::time::Now;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use walk::Walk;
 
 /// What a key has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    pub value: Rc<[u8]>,
+    pub value: Value,
     /// Unix milliseconds.
     pub expiry: Option<u64>,
     pub revision: u64,
-}
-
-/// A change that a command must bring about.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    Put {
-        key: Vec<u8>,
-        value: Rc<[u8]>,
-        expiry: Option<u64>,
-    },
-    /// `value` is the whole value afterwards.
-    Append {
-        key: Vec<u8>,
-        added: Vec<u8>,
-        value: Rc<[u8]>,
-    },
-    SetExpiry {
-        key: Vec<u8>,
-        expiry: Option<u64>,
-    },
-    Delete {
-        key: Vec<u8>,
-    },
-    Rename {
-        from: Vec<u8>,
-        to: Vec<u8>,
-    },
-    Flush,
-}
-
-/// A walk through all keys by SCAN.
-#[derive(Debug, Default)]
-struct Walk {
-    /// Keys that were there when it began, and ever since.
-    throughout: BTreeSet<Vec<u8>>,
-    seen: BTreeSet<Vec<u8>>,
 }
 
 /// The model of one life of a server.
@@ -77,6 +48,7 @@ pub struct Model {
     /// Removals so far.
     pub expired: u64,
     pub evicted: u64,
+    pub expired_fields: u64,
     /// Walks that came to their end, and keys that they had to show.
     pub walks_ended: u64,
     pub walked_keys: u64,
@@ -97,6 +69,7 @@ impl Model {
             unit: None,
             expired: 0,
             evicted: 0,
+            expired_fields: 0,
             walks_ended: 0,
             walked_keys: 0,
         }
@@ -144,6 +117,7 @@ impl Model {
         let (key, expired) = match change {
             Change::Expire { key } => (key.clone(), true),
             Change::Evict { key } => (key.clone(), false),
+            Change::RemoveField { expired: true, .. } => return self.take_expired_field(unix),
             _ => return Ok(false),
         };
         let revision = *revision;
@@ -166,29 +140,127 @@ impl Model {
         Ok(true)
     }
 
+    /// The next change is the removal of a field whose time has come.
+    fn take_expired_field(&mut self, unix: u64) -> Result<bool, Violation> {
+        let Some(Logged { revision, change: Change::RemoveField { key, kind, field, is_last, .. }, .. }) =
+            self.pop()
+        else {
+            return Ok(false);
+        };
+        self.advance(revision, &key)?;
+        let (fields, _) = self.fields_of(&key, kind)?;
+        match fields.get(&field[..]) {
+            Some(had) if !had.is_live(unix) => {}
+            had => {
+                let until = had.map(|had| had.expiry);
+                let text = format!("a field expired at {unix} that has until {until:?}: {}", show(&field));
+                return Err(violation(&key, text));
+            }
+        }
+        self.remember(&key);
+        self.remove_field((&key, kind, &field), revision)?;
+        self.is_gone_with_the_last(&key, is_last)?;
+        self.expired_fields += 1;
+        Ok(true)
+    }
+
     /// The next change must be this one, after removals; the revision that it got.
     pub fn expect(&mut self, effect: &Effect, unix: u64) -> Result<u64, Violation> {
         while self.take_removal(unix)? {}
         if let Effect::Rename { from, to } = effect {
             return self.expect_rename(from, to);
         }
+        self.gather_fields(effect)?;
+        let is_last = match self.waiting.front() {
+            Some(Logged { change: Change::RemoveField { is_last, .. }, .. }) => Some(*is_last),
+            _ => None,
+        };
         let revision = self.expect_change(effect, |change| effect.is(change))?;
         self.apply(effect, revision)?;
+        if let Some(is_last) = is_last {
+            self.is_gone_with_the_last(effect.key(), is_last)?;
+        }
         Ok(revision)
     }
 
+    fn is_gone_with_the_last(&self, key: &[u8], is_last: bool) -> Result<(), Violation> {
+        if is_last == self.records.contains_key(key) {
+            return Err(violation(key, format!("a field was published with is_last: {is_last}")));
+        }
+        Ok(())
+    }
+
+    /// A short collection with long values in it is published without those fields, and they behind it, in one group: makes
+    /// one change of them, if that comes next.
+    fn gather_fields(&mut self, effect: &Effect) -> Result<(), Violation> {
+        let Effect::Put { key, value: Value::Fields(_, wanted), .. } = effect else { return Ok(()) };
+        let Some(Logged { change: Change::Put { value: Value::Fields(_, has), .. }, .. }) =
+            self.waiting.front()
+        else {
+            return Ok(());
+        };
+        if has.len() >= wanted.len() {
+            return Ok(());
+        }
+        let mut fields = has.as_ref().clone();
+        let Some(mut begun) = self.waiting.pop_front() else { return Ok(()) };
+        for _ in fields.len()..wanted.len() {
+            let Some(Logged { revision, group, change, .. }) = self.waiting.pop_front() else { break };
+            match change {
+                Change::PutField { key: of, field, value, expiry, .. } if of == *key => {
+                    fields.insert(field.into(), Field { value: value.into(), expiry })
+                }
+                change => {
+                    return Err(violation(key, format!("{} among the fields of a collection", cut(&change))));
+                }
+            };
+            begun.revision = revision;
+            begun.group = match (begun.group, group) {
+                (GroupMark::First, GroupMark::Last) => GroupMark::Alone,
+                (GroupMark::First | GroupMark::Within, GroupMark::Within) => begun.group,
+                (GroupMark::Within, GroupMark::Last) => GroupMark::Last,
+                _ => return Err(violation(key, "a collection was published in several groups")),
+            };
+        }
+        if let Change::Put { value: Value::Fields(_, had), .. } = &mut begun.change {
+            *had = Rc::new(fields);
+        }
+        self.waiting.push_front(begun);
+        Ok(())
+    }
+
+    /// The next change behind removals, if this client has asked for it.
+    pub fn next_of(&self, client: u64) -> Option<&Change> {
+        let asked = self.waiting.iter().find(|logged| !logged.change.is_removal())?;
+        (asked.client == Some(client)).then_some(&asked.change)
+    }
+
+    /// Takes up the removals before a change that is there.
+    pub fn take_removals(&mut self, unix: u64) -> Result<(), Violation> {
+        while self.take_removal(unix)? {}
+        Ok(())
+    }
+
+    /// The set that the next change gives a key, if it does.
+    pub fn next_set(&self, to: &[u8]) -> Option<Fields> {
+        match &self.waiting.front()?.change {
+            Change::Put { key, value: Value::Fields(CollectionKind::Set, members), .. } if key == to => {
+                Some(members.as_ref().clone())
+            }
+            _ => None,
+        }
+    }
+
     /// A rename is published as the end of one key and a put of the other, in one group.
-    fn expect_rename(&mut self, from: &Vec<u8>, to: &Vec<u8>) -> Result<u64, Violation> {
-        let effect = Effect::Rename { from: from.clone(), to: to.clone() };
+    fn expect_rename(&mut self, from: &[u8], to: &[u8]) -> Result<u64, Violation> {
+        let effect = Effect::Rename { from: from.to_vec(), to: to.to_vec() };
         let had = self.records.get(from).cloned();
         self.expect_change(&effect, |change| matches!(change, Change::Delete { key } if key == from))?;
         let group = self.groups;
-        let revision = self.expect_change(&effect, |change| match (change, &had) {
-            (Change::Put { key, value, expiry }, Some(had)) => {
-                (key, &value[..], *expiry) == (to, &had.value[..], had.expiry)
-            }
-            _ => false,
-        })?;
+        let Some(had) = had else { return Err(violation(from, "a key was renamed that is not there")) };
+        let put = Effect::Put { key: to.to_vec(), value: had.value, expiry: had.expiry };
+        self.gather_fields(&put)?;
+        let revision = self.expect_change(&put, |change| put.is(change))?;
         if self.groups != group {
             return Err(violation(from, "was renamed in two groups"));
         }
@@ -254,13 +326,30 @@ impl Model {
         }
         match effect {
             Effect::Put { key, value, expiry } => {
-                let record = Record { value: Rc::clone(value), expiry: *expiry, revision };
+                let record = Record { value: value.clone(), expiry: *expiry, revision };
                 self.records.insert(key.clone(), record);
             }
             Effect::Append { key, value, .. } => {
                 let expiry = self.records.get(key).and_then(|record| record.expiry);
-                let record = Record { value: Rc::clone(value), expiry, revision };
+                let record = Record { value: Value::Text(Rc::clone(value)), expiry, revision };
                 self.records.insert(key.clone(), record);
+            }
+            Effect::PutField { key, kind, field, value, expiry } => {
+                let (mut fields, key_expiry) = self.fields_of(key, *kind)?;
+                let value = Field { value: Rc::clone(value), expiry: *expiry };
+                fields.insert(field.clone().into(), value);
+                let value = Value::Fields(*kind, Rc::new(fields));
+                self.records.insert(key.clone(), Record { value, expiry: key_expiry, revision });
+            }
+            Effect::RemoveField { key, kind, field } => self.remove_field((key, *kind, field), revision)?,
+            Effect::SetFieldExpiry { key, field, expiry } => {
+                let (mut fields, key_expiry) = self.fields_of(key, CollectionKind::Hash)?;
+                let Some(had) = fields.get_mut(&field[..]) else {
+                    return Err(violation(key, "a time was set on a field that is not there"));
+                };
+                had.expiry = *expiry;
+                let value = Value::Fields(CollectionKind::Hash, Rc::new(fields));
+                self.records.insert(key.clone(), Record { value, expiry: key_expiry, revision });
             }
             Effect::SetExpiry { key, expiry } => match self.records.get_mut(key) {
                 Some(record) => (record.expiry, record.revision) = (*expiry, revision),
@@ -288,30 +377,34 @@ impl Model {
         Ok(())
     }
 
-    fn remember(&mut self, key: &[u8]) {
-        self.past.push((key.to_vec(), self.records.get(key).cloned()));
+    fn remove_field(
+        &mut self,
+        (key, kind, field): (&[u8], CollectionKind, &[u8]),
+        revision: u64,
+    ) -> Result<(), Violation> {
+        let (mut fields, expiry) = self.fields_of(key, kind)?;
+        if fields.remove(field).is_none() {
+            return Err(violation(key, "a field was removed that is not there"));
+        }
+        if fields.is_empty() {
+            self.records.remove(key);
+            self.left(key);
+        } else {
+            let value = Value::Fields(kind, Rc::new(fields));
+            self.records.insert(key.to_vec(), Record { value, expiry, revision });
+        }
+        Ok(())
     }
 
-    /// Now, for [`could_have_read`](Model::could_have_read).
-    pub fn mark(&self) -> usize {
-        self.past.len()
-    }
-
-    /// Nobody is in the middle of a long answer: what was is of no more use, and no mark holds any longer.
-    pub fn forget_past(&mut self) {
-        self.past.clear();
-    }
-
-    /// Whether a key had this value (`None`: was not there) at any time between a mark and now.
-    pub fn could_have_read(&self, key: &[u8], value: Option<&[u8]>, mark: usize, unix: u64) -> bool {
-        let now = self.records.get(key);
-        let before = self.past[mark..].iter().filter(|(changed, _)| changed == key);
-        let mut states = before.map(|(_, had)| had.as_ref()).chain([now]);
-        states.any(|had| match (had, value) {
-            (Some(record), Some(value)) => record.value[..] == *value,
-            (Some(record), None) => record.expiry.is_some_and(|at| at <= unix),
-            (None, value) => value.is_none(),
-        })
+    /// The fields that a key has, and its expiry.
+    fn fields_of(&self, key: &[u8], kind: CollectionKind) -> Result<(Fields, Option<u64>), Violation> {
+        match self.records.get(key) {
+            None => Ok((Fields::new(), None)),
+            Some(Record { value: Value::Fields(had, fields), expiry, .. }) if *had == kind => {
+                Ok((fields.as_ref().clone(), *expiry))
+            }
+            Some(_) => Err(violation(key, "a field was changed of a value of another type")),
+        }
     }
 
     /// The server has done something that may remove keys, and nothing else.
@@ -328,63 +421,10 @@ impl Model {
     /// Revisions only grow, for clients that rely on them to see changes.
     fn advance(&mut self, revision: u64, key: &[u8]) -> Result<(), Violation> {
         if revision <= self.revision {
-            return Err(violation(key, format!("drew revision {revision} after {}", self.revision)));
+            return Err(violation(key, format!("took revision {revision} after {}", self.revision)));
         }
         self.revision = revision;
         Ok(())
-    }
-
-    fn left(&mut self, key: &[u8]) {
-        for walk in self.walks.values_mut() {
-            walk.throughout.remove(key);
-        }
-    }
-
-    /// A client's SCAN from cursor 0.
-    pub fn begin_walk(&mut self, client: usize) {
-        let lasting = self.records.iter().filter(|(_, record)| record.expiry.is_none());
-        let throughout = lasting.map(|(key, _)| key.clone()).collect();
-        self.walks.insert(client, Walk { throughout, seen: BTreeSet::new() });
-    }
-
-    /// A page of a client's SCAN showed these keys; `last`: the cursor came back to 0.
-    pub fn walk_page(
-        &mut self,
-        client: usize,
-        keys: &[Vec<u8>],
-        last: bool,
-        unix: u64,
-    ) -> Result<(), Violation> {
-        for key in keys {
-            if self.live(key, unix).is_none() {
-                return Err(violation(key, "SCAN showed a key that is not there"));
-            }
-        }
-        let Some(walk) = self.walks.get_mut(&client) else { return Ok(()) };
-        for key in keys {
-            let again = !walk.seen.insert(key.clone());
-            if again && walk.throughout.contains(key) {
-                return Err(violation(key, "SCAN showed a key twice that was there throughout"));
-            }
-        }
-        if last {
-            // What it did not show may have been driven out by a command just before.
-            while let Some(key) = self.missed(client) {
-                if !self.take_removal(unix)? {
-                    return Err(violation(&key, "SCAN missed a key that was there throughout"));
-                }
-            }
-            self.walks_ended += 1;
-            self.walked_keys += self.walks.remove(&client).map_or(0, |walk| walk.throughout.len() as u64);
-        }
-        Ok(())
-    }
-
-    /// A key that a client's walk had to show and has not.
-    fn missed(&self, client: usize) -> Option<Vec<u8>> {
-        let walk = self.walks.get(&client)?;
-        let lasting = |key: &&Vec<u8>| self.records.get(*key).is_some_and(|record| record.expiry.is_none());
-        walk.throughout.difference(&walk.seen).find(lasting).cloned()
     }
 
     /// Compares every key with what the store shows.
@@ -399,19 +439,19 @@ impl Model {
             let same = match (&shown, live) {
                 (None, None) => true,
                 (Some(shown), Some(live)) => {
-                    (&shown.value[..], shown.expiry, shown.revision)
-                        == (&live.value[..], live.expiry, live.revision)
+                    (&shown.value, shown.expiry, shown.revision) == (&live.value, live.expiry, live.revision)
                 }
                 _ => false,
             };
             if !same {
-                let value = shown.map(|shown| (show(&shown.value), shown.expiry, shown.revision));
-                let want = (show(&record.value), record.expiry, record.revision);
+                let value = shown.map(|shown| (shown.value, shown.expiry, shown.revision));
+                let want = (&record.value, record.expiry, record.revision);
                 return Err(violation(key, format!("the store has {value:?} and the model {want:?}")));
             }
         }
         let counters = node.store().statistics();
-        let (published, counted) = ((self.expired, self.evicted), (counters.expired, counters.evicted));
+        let published = (self.expired, self.evicted, self.expired_fields);
+        let counted = (counters.expired, counters.evicted, counters.expired_fields);
         if published != counted {
             return Err(violation(b"", format!("removals: published {published:?}, counted {counted:?}")));
         }
@@ -419,57 +459,7 @@ impl Model {
     }
 }
 
-impl Change {
-    /// The key that changes; empty where it is none or many.
-    pub fn key(&self) -> &[u8] {
-        match self {
-            Change::Put { key, .. }
-            | Change::Write { key, .. }
-            | Change::SetExpiry { key, .. }
-            | Change::Delete { key }
-            | Change::Expire { key }
-            | Change::Evict { key } => key,
-            Change::Flush | Change::Other => b"",
-        }
-    }
-}
-
-impl Effect {
-    /// The key that changes.
-    pub fn key(&self) -> &[u8] {
-        match self {
-            Effect::Put { key, .. }
-            | Effect::Append { key, .. }
-            | Effect::SetExpiry { key, .. }
-            | Effect::Delete { key }
-            | Effect::Rename { from: key, .. } => key,
-            Effect::Flush => b"",
-        }
-    }
-
-    /// Whether the change is just that.
-    fn is(&self, change: &Change) -> bool {
-        match (self, change) {
-            (Effect::Put { key, value, expiry }, Change::Put { key: changed, value: bytes, expiry: at }) => {
-                key == changed && expiry == at && bytes[..] == value[..]
-            }
-            (Effect::Append { key, added, .. }, Change::Write { key: changed, bytes, .. }) => {
-                key == changed && added == bytes
-            }
-            (Effect::Append { key, value, .. }, Change::Put { key: changed, value: bytes, .. }) => {
-                key == changed && bytes[..] == value[..]
-            }
-            (Effect::SetExpiry { key, expiry }, Change::SetExpiry { key: changed, expiry: at }) => {
-                key == changed && expiry == at
-            }
-            (Effect::Delete { key }, Change::Delete { key: changed }) => key == changed,
-            (Effect::Flush, Change::Flush) => true,
-            _ => false,
-        }
-    }
-}
-
 /// A change in a few words.
 fn cut(what: &impl std::fmt::Debug) -> String {
-    format!("{what:?}").chars().take(100).collect()
+    format!("{what:?}").chars().take(200).collect()
 }

@@ -1,15 +1,17 @@
 //! A server of the simulated world: the shipped [`Server`], driven as the reactor drives it, and the list of what its
 //! store has published. This file alone knows how a `Server` is called.
 
-use super::follower::{Follower, bytes_of, published_bytes};
+use super::change::{Logged, log, owned};
+use super::follower::Follower;
+use super::value::Value;
 use super::violation::{Violation, violation};
 use crate::config::{KeyEvents, ServerOptions};
 use crate::connection::{CloseReason, Connection, ConnectionId, Phase};
 use crate::engine::Engine;
 use crate::frames::{self, FrameServer, counters::Counters, sessions::Sessions};
-use crate::limits::{DATAGRAM_BYTES_MAX, INLINE_VALUE_BYTES_MAX, KIB, MIB};
+use crate::limits::{DATAGRAM_BYTES_MAX, KIB, MIB};
 use crate::metrics::Closes;
-use crate::mutation::{self, Database, Effect, GroupMark, Mutation, RemoveReason, Revision};
+use crate::mutation::{Database, Mutation, Origin, Revision};
 use crate::server::{Resources, Server, Socket};
 use crate::store::feed::{FeedCursor, FeedStep, WhenBehind};
 use crate::store::{OnFull, Store, StoreConfig, TooSmall};
@@ -59,101 +61,10 @@ pub struct NodeConfig {
     pub hash_secret: [u64; 2],
 }
 
-/// A change as the store published it, owned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    Put {
-        key: Vec<u8>,
-        value: Vec<u8>,
-        expiry: Option<u64>,
-    },
-    Write {
-        key: Vec<u8>,
-        offset: u64,
-        bytes: Vec<u8>,
-    },
-    SetExpiry {
-        key: Vec<u8>,
-        expiry: Option<u64>,
-    },
-    Delete {
-        key: Vec<u8>,
-    },
-    Expire {
-        key: Vec<u8>,
-    },
-    Evict {
-        key: Vec<u8>,
-    },
-    Flush,
-    /// What no client of this world asks for.
-    Other,
-}
-
-/// A change, its revision, and how it stands to its neighbours.
-#[derive(Clone, Debug)]
-pub struct Logged {
-    pub revision: u64,
-    pub group: GroupMark,
-    pub change: Change,
-}
-
-fn owned(store: &Store, change: &mutation::Change<'_>) -> Change {
-    let effect = change.effect;
-    if effect.key().is_some_and(|(keyspace, _)| store.database_of(keyspace) != Database(0)) {
-        return Change::Other;
-    }
-    match effect {
-        Effect::Put { key, value, expiry, .. } => {
-            let value = published_bytes(store, value);
-            Change::Put { key: key.to_vec(), value, expiry: expiry.map(|at| at.0) }
-        }
-        Effect::Write { key, offset, bytes, .. } => {
-            Change::Write { key: key.to_vec(), offset, bytes: bytes.to_vec() }
-        }
-        Effect::SetExpiry { key, expiry, .. } => {
-            Change::SetExpiry { key: key.to_vec(), expiry: expiry.map(|at| at.0) }
-        }
-        Effect::Remove { key, reason, .. } => {
-            let key = key.to_vec();
-            match reason {
-                RemoveReason::Deleted => Change::Delete { key },
-                RemoveReason::Expired => Change::Expire { key },
-                RemoveReason::Evicted => Change::Evict { key },
-            }
-        }
-        Effect::Flush { .. } => Change::Flush,
-        Effect::Swap { .. } => Change::Other,
-    }
-}
-
-/// Adds a change to a list; the pieces in which a long write is published become one again.
-fn log(list: &mut Vec<Logged>, logged: Logged) {
-    if let (
-        Some(Logged { revision, group, change: Change::Write { key, offset, bytes } }),
-        Change::Write { key: same, offset: at, bytes: more },
-    ) = (list.last_mut(), &logged.change)
-        && logged.group != GroupMark::Alone
-        && bytes.len().is_multiple_of(INLINE_VALUE_BYTES_MAX)
-        && !bytes.is_empty()
-        && (&*key, *offset + bytes.len() as u64) == (same, *at)
-    {
-        bytes.extend_from_slice(more);
-        *group = match (*group, logged.group) {
-            (GroupMark::First, GroupMark::Last) => GroupMark::Alone,
-            (GroupMark::First, _) => GroupMark::First,
-            (_, mark) => mark,
-        };
-        *revision = logged.revision;
-        return;
-    }
-    list.push(logged);
-}
-
 /// What a key has, as a look from outside shows it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Shown {
-    pub value: Vec<u8>,
+    pub value: Value,
     pub expiry: Option<u64>,
     pub revision: u64,
 }
@@ -229,7 +140,8 @@ impl Node {
                 FeedStep::Change(change) => {
                     follower.follow(store, &change)?;
                     let (revision, group) = (change.revision.0, change.group);
-                    log(&mut list, Logged { revision, group, change: owned(store, &change) });
+                    let client = if let Origin::Client(id) = change.origin { Some(id) } else { None };
+                    log(&mut list, Logged { revision, group, client, change: owned(store, &change) });
                 }
                 FeedStep::End => break,
                 FeedStep::Lost(_) => return Err(violation(b"", "the feed's ring is too short for one turn")),
@@ -330,6 +242,11 @@ impl Node {
         self.server.can_go_on(id, socket)
     }
 
+    /// The number by which the store's changes name the client of a connection.
+    pub fn client_id(&self, id: ConnectionId) -> u64 {
+        self.server.get(id).map_or(0, |connection| connection.session.id)
+    }
+
     /// Whether a reply has begun that goes on later.
     pub fn is_replying(&self, id: ConnectionId) -> bool {
         self.server.is_replying(id)
@@ -399,7 +316,7 @@ impl Node {
     }
 
     /// A connection that wants to be looked at although nothing came from its socket.
-    pub fn attention(&mut self) -> Option<ConnectionId> {
+    pub fn poll_wake(&mut self) -> Option<ConnectionId> {
         self.server.poll_wake()
     }
 
@@ -434,7 +351,7 @@ impl Node {
     pub fn show(&self, key: &[u8], now: Now) -> Option<Shown> {
         let store = self.store();
         let entry = store.peek(Database(0), key, now.unix)?;
-        let value = bytes_of(store, entry.value);
+        let value = Value::of(store, entry.value);
         Some(Shown { value, expiry: entry.expiry.map(|at| at.0), revision: entry.revision.0 })
     }
 
@@ -444,7 +361,7 @@ impl Node {
         self.sessions().invariants();
     }
 
-    /// Nobody is connected any more: nothing may be held for anybody.
+    /// No client is connected any more: nothing may be held for one.
     pub fn nothing_is_held(&self) {
         assert_eq!(self.server.connection_count(), 0, "connections are still open");
         assert_eq!(self.server.buffer_bytes(), 0, "buffers are still held");

@@ -12,7 +12,7 @@ pub enum To {
     Client,
 }
 
-/// A datagram on its way.
+/// A datagram in flight.
 #[derive(Clone, Debug)]
 pub struct Packet {
     pub to: To,

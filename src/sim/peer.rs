@@ -2,9 +2,15 @@
 //! next in line, and by how the model stands.
 
 use super::commands::{Command, describe, describe_reply, error, ok, same};
-use super::model::Model;
+use super::effect::Effect;
+use super::field_commands::FieldCommand;
+use super::model::{Model, Record};
+use super::slices::{Asked, Begun};
+use super::value::{Fields, Value};
 use super::violation::{Violation, violation};
 use crate::client::Reply;
+use crate::mutation::CollectionKind;
+use std::rc::Rc;
 
 /// What the server says where memory for watched keys is used up.
 const WATCH_FULL: &str = "too many watched keys";
@@ -28,8 +34,19 @@ pub struct Peer {
     queued: Option<Vec<Command>>,
     /// A command could not be queued.
     broken: bool,
-    /// Since when the answer to an MGET is being made, piece by piece: the model's mark.
-    reading: Option<usize>,
+    /// An answer that is being made, piece by piece.
+    reading: Option<Reading>,
+    /// What a command on many fields has done, which goes on later.
+    begun: Option<Begun>,
+}
+
+/// An answer that is being made, piece by piece.
+#[derive(Clone, Debug)]
+struct Reading {
+    /// The model's mark from when it began.
+    mark: usize,
+    /// When pieces of it were made, in Unix milliseconds.
+    times: Vec<u64>,
 }
 
 impl Peer {
@@ -38,8 +55,24 @@ impl Peer {
     }
 
     /// An answer has begun that goes on later, no earlier than the model's mark.
-    pub fn reads_since(&mut self, mark: usize) {
-        self.reading.get_or_insert(mark);
+    pub fn reads_since(&mut self, mark: usize, unix: u64) {
+        self.reading.get_or_insert(Reading { mark, times: Vec::new() }).times.push(unix);
+    }
+
+    /// A slice of the command next in line has run, if it is one that runs in slices.
+    pub fn take_slice(
+        &mut self,
+        command: &Command,
+        model: &mut Model,
+        (client, unix): (u64, u64),
+    ) -> Result<bool, Violation> {
+        match command {
+            Command::Fields(command) if command.is_sliced() && self.queued.is_none() => {
+                Asked { command, client, unix }.take_slice(&mut self.begun, model)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Whether an answer is under way.
@@ -53,25 +86,15 @@ impl Peer {
         command: &Command,
         reply: &Reply,
         model: &mut Model,
-        unix: u64,
+        (client, unix): (u64, u64),
     ) -> Result<(), Violation> {
-        let wrong = |want: &Reply| {
-            Err(violation(
-                &key_of(command),
-                format!(
-                    "{} was answered {} instead of {}",
-                    describe(command),
-                    describe_reply(reply),
-                    describe_reply(want)
-                ),
-            ))
-        };
+        let wrong = |want: &Reply| Err(wrong_answer(command, reply, want));
         match command {
             Command::Handshake(_) => match reply {
                 Reply::Error { .. } => wrong(&ok()),
                 _ => Ok(()),
             },
-            Command::Exec => self.explain_exec(reply, model, unix),
+            Command::Exec => self.explain_exec(reply, model, (client, unix)),
             // What all clients watch has a bound together; a client that gets this error watches nothing.
             Command::Watch(_) if self.queued.is_none() && is_watch_full(reply) => Ok(()),
             Command::Discard | Command::Multi | Command::Watch(_) => {
@@ -97,7 +120,7 @@ impl Peer {
             }
             Command::Mget(keys) if self.reading.is_some() => {
                 let Reply::Array(values) = reply else { return wrong(&Reply::Array(Vec::new())) };
-                let mark = self.reading.take().unwrap_or_default();
+                let Some(Reading { mark, .. }) = self.reading.take() else { return Ok(()) };
                 let fits = |model: &Model| {
                     keys.len() == values.len()
                         && keys.iter().zip(values).all(|(key, value)| could_be(key, value, mark, model, unix))
@@ -108,6 +131,37 @@ impl Peer {
                     }
                 }
                 Ok(())
+            }
+            Command::Fields(fields) if fields.may_be_answered_in_pieces() && self.reading.is_some() => {
+                // As it was at one moment since it began, whole.
+                let Some(Reading { mark, mut times }) = self.reading.take() else { return Ok(()) };
+                times.push(unix);
+                times.dedup();
+                let given = fields.in_order(reply);
+                let is_answer = |had: Option<&Record>| {
+                    let value = had.map(|record| &record.value);
+                    times.iter().any(|unix| fields.answer_of(value, *unix) == given)
+                };
+                let fits = |model: &Model| model.states_since(fields.key(), mark).any(is_answer);
+                while !fits(model) {
+                    if !model.take_removal(unix)? {
+                        return wrong(&command.predict(model, unix).reply);
+                    }
+                }
+                Ok(())
+            }
+            Command::Fields(FieldCommand::Sunionstore { to, from }) if self.reading.is_some() => {
+                let Some(Reading { mark, .. }) = self.reading.take() else { return Ok(()) };
+                match explain_union((to, from), reply, model, (mark, unix))? {
+                    true => Ok(()),
+                    false => wrong(&command.predict(model, unix).reply),
+                }
+            }
+            Command::Fields(fields) if fields.is_sliced() => {
+                let begun = self.begun.take();
+                self.reading = None;
+                let asked = Asked { command: fields, client, unix };
+                asked.explain(reply, begun, model)?.or_else(|want| wrong(&want))
             }
             Command::Scan { cursor, .. } => self.explain_scan((&cursor[..], command), reply, model, unix),
             _ => explain_key(command, reply, model, unix),
@@ -130,7 +184,12 @@ impl Peer {
         }
     }
 
-    fn explain_exec(&mut self, reply: &Reply, model: &mut Model, unix: u64) -> Result<(), Violation> {
+    fn explain_exec(
+        &mut self,
+        reply: &Reply,
+        model: &mut Model,
+        (client, unix): (u64, u64),
+    ) -> Result<(), Violation> {
         let state = std::mem::replace(self, Peer::new(self.number));
         let watched_key = state.watched.first().map(|watched| watched.key.clone()).unwrap_or_default();
         let wrong = |why: &str| {
@@ -177,10 +236,14 @@ impl Peer {
                     return wrong("a watched key has changed");
                 }
                 model.begin_unit();
-                let explained = queued
-                    .iter()
-                    .zip(replies)
-                    .try_for_each(|(command, reply)| explain_key(command, reply, model, unix));
+                let explained = queued.iter().zip(replies).try_for_each(|(command, reply)| match command {
+                    Command::Fields(fields) if fields.is_sliced() => {
+                        let explained =
+                            Asked { command: fields, client, unix }.explain(reply, None, model)?;
+                        explained.map_err(|want| wrong_answer(command, reply, &want))
+                    }
+                    _ => explain_key(command, reply, model, unix),
+                });
                 model.end_unit();
                 explained
             }
@@ -225,6 +288,61 @@ fn could_be(key: &[u8], value: &Reply, mark: usize, model: &Model, unix: u64) ->
     }
 }
 
+/// Whether this is the union of two sets that others changed while it was made, piece by piece: all that was there
+/// throughout is in it, and nothing that never was. The key `to` has it now.
+fn explain_union(
+    (to, from): (&[u8], &[Vec<u8>; 2]),
+    reply: &Reply,
+    model: &mut Model,
+    (mark, unix): (usize, u64),
+) -> Result<bool, Violation> {
+    while model.take_removal(unix)? {}
+    let states = |model: &Model| -> Vec<Vec<Fields>> {
+        let of = |key: &Vec<u8>| {
+            let states = model.states_since(key, mark);
+            states
+                .map(|had| match had.map(|record| &record.value) {
+                    Some(Value::Fields(CollectionKind::Set, members)) => members.as_ref().clone(),
+                    _ => Fields::new(),
+                })
+                .collect()
+        };
+        from.iter().map(of).collect()
+    };
+    let states = states(model);
+    let published = match model.next_set(to) {
+        Some(union) => union,
+        None if *reply == Reply::Integer(0) => Fields::new(),
+        // It found a string.
+        None => {
+            return Ok(matches!(reply, Reply::Error { code, .. } if code == "WRONGTYPE" || code == "OOM"));
+        }
+    };
+    let may_be = |member| states.iter().flatten().any(|state| state.contains_key(member));
+    let must_be = states.iter().flat_map(|states| {
+        let (first, others) = states.split_first().expect("a key is in a state");
+        first.keys().filter(move |member| others.iter().all(|state| state.contains_key(*member)))
+    });
+    let fits =
+        published.keys().all(may_be) && must_be.into_iter().all(|member| published.contains_key(member));
+    if !fits || *reply != Reply::Integer(published.len() as i64) {
+        return Ok(false);
+    }
+    let key = to.to_vec();
+    if !published.is_empty() {
+        let value = Value::Fields(CollectionKind::Set, Rc::new(published));
+        model.expect(&Effect::Put { key, value, expiry: None }, unix)?;
+    } else if model.live(to, unix).is_some() {
+        model.expect(&Effect::Delete { key }, unix)?;
+    }
+    Ok(true)
+}
+
+fn wrong_answer(command: &Command, reply: &Reply, want: &Reply) -> Violation {
+    let (reply, want) = (describe_reply(reply), describe_reply(want));
+    violation(&key_of(command), format!("{} was answered {reply} instead of {want}", describe(command)))
+}
+
 /// The first key of a command.
 fn key_of(command: &Command) -> Vec<u8> {
     command.words().get(1).cloned().unwrap_or_default()
@@ -239,16 +357,23 @@ fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -
         // Nothing has changed, not even a part of an MSET: a change that was published would answer for itself next.
         return Ok(());
     }
+    let given = match command {
+        Command::Fields(command) => &command.in_order(reply),
+        _ => reply,
+    };
     loop {
         let prediction = command.predict(model, unix);
-        if same(&prediction.reply, reply) {
+        if same(&prediction.reply, given) {
             // What departed before the change may have been the key itself: SETRANGE beyond a value's end answers the same
             // with the value and without it.
             if !prediction.effects.is_empty() && model.take_removal(unix)? {
                 continue;
             }
             // Commands like DEL may be cut in pieces.
-            let is_whole = matches!(command, Command::Mset(_) | Command::Msetnx(_));
+            let is_whole = matches!(
+                command,
+                Command::Mset(_) | Command::Msetnx(_) | Command::Fields(FieldCommand::Smove { .. })
+            );
             let begins = is_whole && model.begin_unit();
             for effect in &prediction.effects {
                 model.expect(effect, unix)?;
@@ -259,14 +384,7 @@ fn explain_key(command: &Command, reply: &Reply, model: &mut Model, unix: u64) -
             return Ok(());
         }
         if !model.take_removal(unix)? {
-            let want = &prediction.reply;
-            let text = format!(
-                "{} was answered {} instead of {}",
-                describe(command),
-                describe_reply(reply),
-                describe_reply(want)
-            );
-            return Err(violation(&key_of(command), text));
+            return Err(wrong_answer(command, reply, &prediction.reply));
         }
     }
 }

@@ -62,6 +62,8 @@ sums! {
     /// Writes of which the socket took a part, and MGETs that were answered piece by piece.
     partial_writes;
     answers_in_pieces;
+    /// Slices of commands on many fields that went on later.
+    slices;
     /// Transactions that ran, and that found a watched key changed.
     exec_done;
     exec_aborted;
@@ -79,6 +81,7 @@ sums! {
     sessions_opened;
     sessions_dropped;
     expired;
+    expired_fields;
     evicted;
     refused;
     cleaned_segments;
@@ -131,6 +134,7 @@ impl Report {
             ("batches of several connections", self.shared_batches),
             ("partial writes", self.partial_writes),
             ("answers in pieces", self.answers_in_pieces),
+            ("slices of commands on many fields", self.slices),
             ("transactions that ran", self.exec_done),
             ("transactions that found a change", self.exec_aborted),
             ("new source ports", self.client_ports),
@@ -138,6 +142,7 @@ impl Report {
             ("reordered datagrams", self.reordered),
             ("dropped sessions", self.sessions_dropped),
             ("expired keys", self.expired),
+            ("expired fields", self.expired_fields),
             ("evicted keys", self.evicted),
             ("cleaned segments", self.cleaned_segments),
             ("walks by SCAN", self.walks),
@@ -202,8 +207,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "\nstore: {} expiries, {} evictions, {} refusals, {} segments cleaned",
-            self.expired, self.evicted, self.refused, self.cleaned_segments
+            "\nstore: {} expiries, {} of fields, {} evictions, {} refusals, {} segments cleaned",
+            self.expired, self.expired_fields, self.evicted, self.refused, self.cleaned_segments
         )?;
         writeln!(f, "sessions driven out: {} of {}", self.sessions_dropped, self.sessions_opened)?;
         writeln!(
@@ -219,8 +224,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "answers: {} partial writes, {} made piece by piece",
-            self.partial_writes, self.answers_in_pieces
+            "answers: {} partial writes, {} made piece by piece; {} slices of commands on many fields",
+            self.partial_writes, self.answers_in_pieces, self.slices
         )?;
         writeln!(
             f,

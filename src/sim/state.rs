@@ -24,6 +24,16 @@ pub fn outcomes(operation: &Operation, state: State, evicts: bool) -> [Option<St
     [stays, goes]
 }
 
+/// The state after this operation if it found the key's time run out, and the key is still stored: a look-up does not
+/// remove. It may be seen again once the wall clock is set back, and not before: until then the clock shows at least what
+/// this operation saw.
+pub fn hidden(operation: &Operation, state: State) -> Option<State> {
+    let (earliest, latest) = state.expiry?;
+    let shown = operation.wall.1;
+    let is_untouched = earliest <= shown && after(operation, ABSENT) == Some(ABSENT);
+    is_untouched.then_some(State { expiry: Some((earliest, latest.min(shown))), ..state })
+}
+
 /// The state after this operation with this answer; `None`: it cannot have that answer here.
 fn after(operation: &Operation, state: State) -> Option<State> {
     let (from, to) = operation.wall;

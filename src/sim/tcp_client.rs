@@ -19,6 +19,8 @@ pub enum Role {
     Busy,
     /// Fills the memory.
     Bulk,
+    /// Fills hashes and sets, copies them and empties them again.
+    Fields,
     /// Walks through all keys.
     Scanner,
 }
@@ -56,10 +58,17 @@ pub struct TcpClient {
 impl TcpClient {
     pub fn new(number: usize, root: &mut Random) -> TcpClient {
         let mut random = root.split();
-        let any =
-            random.pick(&[Role::Plain, Role::Careful, Role::Busy, Role::Busy, Role::Bulk, Role::Scanner]);
-        // The first two make sure that most runs have memory that is short, and a client that looks at it.
-        let role = [Role::Bulk, any, Role::Plain].get(number).copied().unwrap_or(any);
+        let any = random.pick(&[
+            Role::Plain,
+            Role::Careful,
+            Role::Busy,
+            Role::Busy,
+            Role::Bulk,
+            Role::Fields,
+            Role::Scanner,
+        ]);
+        // These make sure that most runs have memory that is short, and clients that look at it.
+        let role = [Role::Bulk, any, Role::Plain, Role::Fields].get(number).copied().unwrap_or(any);
         TcpClient {
             role,
             link: None,
@@ -99,6 +108,10 @@ impl TcpClient {
             Role::Bulk => {
                 let count = random.pick(&[1, 4, 16]);
                 ((0..count).map(|_| workload.bulk_command(random)).collect(), None)
+            }
+            Role::Fields => {
+                let count = random.pick(&[1, 4, 16]);
+                ((0..count).map(|_| workload.field_command(random)).collect(), None)
             }
             Role::Scanner if random.below(4) > 0 => {
                 (vec![Command::Scan { cursor: cursor.clone(), count: random.pick(&[3, 10, 100]) }], None)

@@ -1,6 +1,7 @@
 //! What clients ask for next: a few hot keys that all clients compete for, and many others that fill the memory.
 
 use super::commands::{Command, When};
+use super::field_commands::{Condition, FieldCommand};
 use super::history::{Content, text};
 use crate::random::Random;
 use std::rc::Rc;
@@ -99,7 +100,8 @@ impl Workload {
                 Command::Set { key: register, value, ttl_ms, when }
             }
             9..12 => Command::Incrby { key: self.counter(random).to_vec(), delta: self.delta(random) },
-            12 => Command::Mget(self.hot_keys(random, 4)),
+            12 if random.below(2) == 0 => Command::Mget(self.hot_keys(random, 4)),
+            12 => self.field_command(random),
             13 => Command::Mset(self.pairs(random)),
             // One alone: a sum over several would not tell clients which of them were there.
             14 => Command::Del(self.hot_keys(random, 1)),
@@ -144,7 +146,8 @@ impl Workload {
                 let key = if random.below(2) == 0 { self.favourite(random) } else { self.filler(random) };
                 Command::Set { key, value, ttl_ms, when: When::Always }
             }
-            24..27 => Command::Get(self.filler(random)),
+            24 => Command::Get(self.filler(random)),
+            25 | 26 => self.field_command(random),
             27 => Command::Getdel(self.filler(random)),
             28..31 => {
                 let mut keys: Vec<_> = (0..8).map(|_| self.filler(random)).collect();
@@ -163,9 +166,116 @@ impl Workload {
                 if from == to { Command::Get(from) } else { Command::Rename { from, to } }
             }
             36 => Command::Pexpire { key: self.filler(random), ttl_ms: self.ttl_ms(random) },
-            37 | 38 => self.long_mget(random),
+            37 => self.long_mget(random),
+            38 => self.field_command(random),
             39 if random.below(8) == 0 => Command::Flushall,
             _ => Command::Get(self.filler(random)),
+        }
+    }
+
+    /// A key that mostly holds a hash or a set; now and then one that holds something else.
+    fn collection(&self, kind: u8, random: &mut Random) -> Vec<u8> {
+        match random.below(30) {
+            0 => self.filler(random),
+            number => vec![kind, b'0' + (number % 3) as u8],
+        }
+    }
+
+    /// A command on a hash or a set of a few dozen entries: short ones become pages and are used up again.
+    pub fn field_command(&mut self, random: &mut Random) -> Command {
+        let is_hash = random.below(2) == 0;
+        let key = self.collection(if is_hash { b'h' } else { b's' }, random);
+        if random.below(6) == 0 {
+            return self.key_command(key, random);
+        }
+        Command::Fields(if is_hash { self.hash_command(key, random) } else { self.set_command(key, random) })
+    }
+
+    /// Names of fields or members: one, a few, or as many as are cut into slices, of few or of many. Those of a command that
+    /// may be cut are distinct: else a change does not tell which entry has made it.
+    fn names(random: &mut Random) -> Vec<Vec<u8>> {
+        let range = random.pick(&[4, 60, 300]);
+        let count = random.pick(&[1, 1, 3, 20, 150]);
+        let name = |random: &mut Random| format!("field:{}", random.below(range)).into_bytes();
+        let mut names: Vec<_> = (0..count).map(|_| name(random)).collect();
+        if count > 20 {
+            distinct(&mut names, Clone::clone);
+        }
+        names
+    }
+
+    fn hash_command(&mut self, key: Vec<u8>, random: &mut Random) -> FieldCommand {
+        let fields = Workload::names(random);
+        let field = fields[0].clone();
+        let ttl_ms = self.ttl_ms(random);
+        let answered_each = || {
+            let mut fields = fields.clone();
+            distinct(&mut fields, Clone::clone);
+            fields
+        };
+        match random.below(20) {
+            0..5 => FieldCommand::Hset { key, pairs: self.field_values(fields, random) },
+            5 => FieldCommand::Hsetnx { key, field, value: self.value(random, 300).1 },
+            6..8 => FieldCommand::Hdel { key, fields },
+            8 => FieldCommand::Hincrby { key, field: b"number".to_vec(), delta: self.delta(random) },
+            9 | 10 => FieldCommand::Hgetall(key),
+            11 => FieldCommand::Hlen(key),
+            12 => FieldCommand::Hget { key, field },
+            13 | 14 => {
+                let condition = random.pick(&[Condition::Always, Condition::Nx, Condition::Gt]);
+                // Now and then all at once, which removes them.
+                let ttl_ms = if random.below(8) == 0 { 0 } else { ttl_ms };
+                FieldCommand::Hpexpire { key, ttl_ms, condition, fields: answered_each() }
+            }
+            15 => FieldCommand::Hpersist { key, fields: answered_each() },
+            16 => FieldCommand::Hpttl { key, fields },
+            17 => FieldCommand::Hgetex { key, ttl_ms, fields: answered_each() },
+            18 => FieldCommand::Hgetdel { key, fields: answered_each() },
+            _ => {
+                let ttl_ms = if random.below(3) == 0 { None } else { Some(ttl_ms) };
+                FieldCommand::Hsetex { key, ttl_ms, pairs: self.field_values(fields, random) }
+            }
+        }
+    }
+
+    fn field_values(&mut self, names: Vec<Vec<u8>>, random: &mut Random) -> Vec<(Vec<u8>, Rc<[u8]>)> {
+        let len_max = if names.len() > 20 { 300 } else { random.pick(&[20, 300, 5_000]) };
+        names.into_iter().map(|field| (field, self.value(random, len_max).1)).collect()
+    }
+
+    fn set_command(&mut self, key: Vec<u8>, random: &mut Random) -> FieldCommand {
+        let members = Workload::names(random);
+        let member = members[0].clone();
+        match random.below(11) {
+            0..3 => FieldCommand::Sadd { key, members },
+            3 | 4 => FieldCommand::Srem { key, members },
+            5 => FieldCommand::Smembers(key),
+            6 => FieldCommand::Sismember { key, member },
+            7 | 8 => FieldCommand::Smove { from: key, to: self.collection(b's', random), member },
+            9 => FieldCommand::Spop { key, count: random.pick(&[None, Some(2), Some(100), Some(1_000)]) },
+            _ => {
+                let from = [self.collection(b's', random), self.collection(b's', random)];
+                FieldCommand::Sunionstore { to: key, from }
+            }
+        }
+    }
+
+    /// A command of keys of every type.
+    fn key_command(&self, key: Vec<u8>, random: &mut Random) -> Command {
+        match random.below(9) {
+            6.. => {
+                let to = vec![key[0], b'0' + random.below(3) as u8];
+                Command::Copy { from: key, to }
+            }
+            0 => Command::Del(vec![key]),
+            1 => Command::Pexpire { key, ttl_ms: self.ttl_ms(random) },
+            2 => Command::Persist(key),
+            3 => Command::Get(key),
+            4 => Command::Exists(vec![key]),
+            _ => {
+                let to = vec![key[0], b'2'];
+                if to == key { Command::Pttl(key) } else { Command::Rename { from: key, to } }
+            }
         }
     }
 

@@ -329,7 +329,7 @@ impl World {
         }
     }
 
-    /// Nothing is left to ask: what is still on its way arrives, all clients hang up, and the books are closed.
+    /// Nothing is left to ask: what is still in flight arrives, all clients hang up, and the books are closed.
     fn finish(&mut self) -> Result<(), Violation> {
         let mut events = 0;
         while let Some((at, event)) = self.agenda.next(u64::MAX) {
@@ -378,6 +378,7 @@ impl World {
         self.report.sessions_opened += sessions.opened();
         self.report.sessions_dropped += sessions.dropped();
         self.report.expired += self.model.expired;
+        self.report.expired_fields += self.model.expired_fields;
         self.report.evicted += self.model.evicted;
         self.report.walks += self.model.walks_ended;
         self.report.walked_keys += self.model.walked_keys;

@@ -1,11 +1,13 @@
 //! The one door for changes: a mutation comes through [`Store::apply`] (several puts at once: [`Store::put_all`]). Room is
 //! found before anything is changed, and what has changed is [committed](Store::commit).
 
+use super::collection::{Collection, tree_bytes};
 use super::place::{Key, NewRecord, Publish, Target};
 use super::record::{self, Content, LARGE_BYTES};
 use super::{OnFull, Store};
 use crate::mutation::{
-    Applied, Database, Effect, KeyspaceId, LargeId, Mutation, NewValue, Refused, RemoveReason, Revision,
+    Applied, CollectionKind, Database, Effect, FieldExpiry, KeyspaceId, LargeId, Mutation, NewValue, Refused,
+    RemoveReason, Revision,
 };
 use crate::time::Millis;
 
@@ -14,13 +16,19 @@ const NOTHING: Applied = Applied { revision: Revision(0), existed: false, value_
 /// About how many bytes a change appends to the log.
 fn appended(mutation: &Mutation<'_>) -> usize {
     match mutation {
-        Mutation::Put { key, value: NewValue::Bytes(bytes), .. } | Mutation::Write { key, bytes, .. } => {
-            record::size(key.len(), bytes.len(), true)
-        }
+        Mutation::Put { key, value: NewValue::Bytes(bytes) | NewValue::Packed(bytes), .. }
+        | Mutation::Write { key, bytes, .. } => record::size(key.len(), bytes.len(), true),
         Mutation::Put { key, .. } | Mutation::SetExpiry { key, .. } => {
             record::size(key.len(), LARGE_BYTES, true)
         }
         Mutation::Rename { to, .. } | Mutation::Copy { to, .. } => record::size(to.len(), LARGE_BYTES, true),
+        Mutation::PutField { key, field, value: NewValue::Bytes(bytes), .. }
+        | Mutation::PutTimedField { key, field, value: NewValue::Bytes(bytes), .. } => {
+            record::size(key.len(), field.len() + bytes.len(), true)
+        }
+        Mutation::PutField { key, field, .. }
+        | Mutation::PutTimedField { key, field, .. }
+        | Mutation::SetFieldExpiry { key, field, .. } => record::size(key.len(), field.len(), true),
         _ => 0,
     }
 }
@@ -30,11 +38,33 @@ fn source_key<'a>(mutation: &Mutation<'a>) -> Option<(Database, &'a [u8])> {
     match *mutation {
         Mutation::Put { db, key, .. }
         | Mutation::Write { db, key, .. }
+        | Mutation::PutField { db, key, .. }
+        | Mutation::PutTimedField { db, key, .. }
+        | Mutation::SetFieldExpiry { db, key, .. }
+        | Mutation::RemoveField { db, key, .. }
         | Mutation::SetExpiry { db, key, .. }
         | Mutation::Delete { db, key }
         | Mutation::Rename { db, from: key, .. }
         | Mutation::Copy { db, from: key, .. } => Some((db, key)),
         Mutation::Flush { .. } | Mutation::Swap { .. } => None,
+    }
+}
+
+/// Whether a change needs room while it holds what the key has: a hash, perhaps, of which fields expire.
+fn builds_on_fields(mutation: &Mutation<'_>) -> bool {
+    match mutation {
+        Mutation::PutField { .. }
+        | Mutation::PutTimedField { .. }
+        | Mutation::SetFieldExpiry { .. }
+        | Mutation::RemoveField { .. }
+        | Mutation::SetExpiry { .. }
+        | Mutation::Rename { .. }
+        | Mutation::Copy { .. } => true,
+        Mutation::Put { .. }
+        | Mutation::Write { .. }
+        | Mutation::Delete { .. }
+        | Mutation::Flush { .. }
+        | Mutation::Swap { .. } => false,
     }
 }
 
@@ -46,8 +76,9 @@ impl Store {
     /// [`Refused`]; every key is then as it was, except those that expired (or, in evict mode, went) for want of room.
     pub fn apply(&mut self, mutation: &Mutation<'_>, now: Millis) -> Result<Applied, Refused> {
         // The caller may have looked at the key before, and a consumer of the feed must be able to apply the change to
-        // what it was shown so far: the key is not evicted until the change is made.
-        if self.config.on_full == OnFull::Evict {
+        // what it was shown so far: until the change is made, the key is not evicted, and the sweep removes no field of
+        // it. That would also change the pages and the record that the change has found.
+        if self.config.on_full == OnFull::Evict || builds_on_fields(mutation) {
             let key = source_key(mutation).map(|(db, key)| self.key(db, key));
             self.protected = key.map(|key| (key.space, key.hash));
         }
@@ -75,14 +106,30 @@ impl Store {
             Mutation::Put { db, key, value, expiry } => {
                 self.check_key(key)?;
                 let key = self.key(db, key);
-                let NewValue::Large(id) = value else { return self.put(key, (value, expiry), now) };
-                self.larges.retain(id);
+                if let NewValue::Bytes(_) = value {
+                    return self.put(key, (value, expiry), now);
+                }
+                self.retain_value(value);
                 let applied = self.put(key, (value, expiry), now);
-                self.or_release(id, applied)
+                self.or_release_value(value, applied)
             }
             Mutation::Write { db, key, offset, bytes } => {
                 self.check_key(key)?;
                 self.write(self.key(db, key), (offset, bytes), now)
+            }
+            Mutation::PutField { db, key, kind, field, value } => {
+                let put = (kind, field, value, FieldExpiry::Set(None));
+                self.put_retained_field(db, key, put, now)
+            }
+            Mutation::PutTimedField { db, key, field, value, expiry } => {
+                let put = (CollectionKind::Hash, field, value, expiry);
+                self.put_retained_field(db, key, put, now)
+            }
+            Mutation::SetFieldExpiry { db, key, field, expiry } => {
+                self.set_field_expiry(self.key(db, key), (field, expiry), now)
+            }
+            Mutation::RemoveField { db, key, kind, field } => {
+                self.remove_field(self.key(db, key), (kind, field), now)
             }
             Mutation::SetExpiry { db, key, expiry } => self.set_expiry(self.key(db, key), expiry, now),
             Mutation::Rename { db, from, to_db, to } => {
@@ -100,6 +147,20 @@ impl Store {
                 Ok(self.swap((a, KeyspaceId(b_space as u8)), (b, KeyspaceId(a_space as u8))))
             }
         }
+    }
+
+    fn put_retained_field(
+        &mut self,
+        db: Database,
+        key: &[u8],
+        put: (CollectionKind, &[u8], NewValue<'_>, FieldExpiry),
+        now: Millis,
+    ) -> Result<Applied, Refused> {
+        self.check_key(key)?;
+        let (key, value) = (self.key(db, key), put.2);
+        self.retain_value(value);
+        let applied = self.put_field(key, put, now);
+        self.or_release_value(value, applied)
     }
 
     pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Refused> {
@@ -122,7 +183,19 @@ impl Store {
         let existed = found.0.at.is_some();
         let new = |content| NewRecord { key, content, expiry };
         let (revision, value_len) = match value {
-            NewValue::Large(id) => (self.place(&new(Content::Large(id)), found, now)?, self.larges.len(id)),
+            NewValue::Tree(tree) => {
+                let bytes = tree_bytes(&tree);
+                let placed = self.place(&new(Content::Collection(&bytes)), found, now)?;
+                (placed, u64::from(tree.len))
+            }
+            NewValue::Packed(bytes) => {
+                let placed = self.place(&new(Content::Collection(bytes)), found, now)?;
+                (placed, Collection::read(bytes).len() as u64)
+            }
+            NewValue::Large(id) => {
+                self.check_replacing(id, found.0.at, now)?;
+                (self.place(&new(Content::Large(id)), found, now)?, self.larges.len(id))
+            }
             NewValue::Bytes(bytes) if self.is_inline(key.bytes, bytes.len()) => {
                 (self.place(&new(Content::Inline(bytes)), found, now)?, bytes.len() as u64)
             }
@@ -141,10 +214,29 @@ impl Store {
             && record::size(key.len(), value_len, true) <= self.config.segment_bytes
     }
 
+    /// One reference more to what a new value refers to.
+    fn retain_value(&mut self, value: NewValue<'_>) {
+        match value {
+            NewValue::Bytes(_) | NewValue::Packed(_) => {}
+            NewValue::Large(id) => self.larges.retain(id),
+            NewValue::Tree(tree) => self.tree_retain(&tree),
+        }
+    }
+
+    /// Takes that back if what it was for failed.
+    fn or_release_value<T>(&mut self, value: NewValue<'_>, result: Result<T, Refused>) -> Result<T, Refused> {
+        match (&result, value) {
+            (Ok(_), _) | (_, NewValue::Bytes(_) | NewValue::Packed(_)) => {}
+            (Err(_), NewValue::Large(id)) => self.large_drop(id),
+            (Err(_), NewValue::Tree(tree)) => self.tree_release(&tree),
+        }
+        result
+    }
+
     /// Drops a reference if what it was for failed.
     pub(super) fn or_release<T>(&mut self, id: LargeId, result: Result<T, Refused>) -> Result<T, Refused> {
         if result.is_err() {
-            self.large_release(id);
+            self.large_drop(id);
         }
         result
     }
@@ -216,9 +308,11 @@ impl Store {
             self.keyspace_of[usize::from(db.0)] = keyspace.0;
         }
         let revision = self.commit(Effect::Swap { a, b });
-        // A database has other keys from now on: what was watched as absent in one of them may have come and gone.
-        for (_, keyspace) in [a, b] {
-            self.removals.note_all(usize::from(keyspace.0), revision);
+        // Each has had the other's keyspace until now. A database that is swapped with itself keeps its own.
+        if a.1 != b.1 {
+            for ((db, _), (_, keyspace)) in [(a, b), (b, a)] {
+                self.removals.note_swap(usize::from(db.0), usize::from(keyspace.0), revision);
+            }
         }
         self.swapped = revision;
         Applied { revision, existed: true, value_len: 0 }

@@ -9,6 +9,7 @@
 //! The victim is the sealed segment with the most dead bytes; one is cleaned at a time, and a victim's records fit in one
 //! segment, so a reserve of one is enough.
 
+use super::collection::{Collection, Referenced};
 use super::feed::{self, entry};
 use super::index::Address;
 use super::pool::SegmentId;
@@ -40,23 +41,28 @@ pub(super) struct RecordMeta {
     pub dead: bool,
     pub revision: Revision,
     pub expiry: Option<Millis>,
-    pub large: Option<LargeId>,
+    /// When fields of the hash in it may have expired.
+    pub fields_due: Option<Millis>,
+    pub held: Referenced,
 }
 
 impl RecordMeta {
     pub fn of(record: &Record<'_>) -> RecordMeta {
-        let large = match record.content {
-            Content::Inline(_) => None,
-            Content::Large(id) => Some(id),
-        };
+        let (held, fields_due) = Referenced::of_content(record.content);
         RecordMeta {
             space: usize::from(record.space),
             size: record.size(),
             dead: record.dead,
             revision: record.revision,
             expiry: record.expiry,
-            large,
+            fields_due,
+            held,
         }
+    }
+
+    /// When the sweep has something to do with it.
+    pub fn times(&self) -> impl Iterator<Item = Millis> + use<> {
+        self.expiry.into_iter().chain(self.fields_due)
     }
 }
 
@@ -108,14 +114,37 @@ impl Store {
         }
     }
 
-    /// A record that is in no index (any more) dies, and so may its large value.
+    /// A record that is in no index (any more) dies, and so may its large value or its pages.
     pub(super) fn free_record(&mut self, segment: SegmentId, offset: usize) {
         let meta = self.meta(segment, offset);
         self.uncharge(&meta);
+        self.release_held(meta.held, (segment, offset));
         self.mark_record_dead(segment, offset, meta.size);
-        if let Some(id) = meta.large {
-            self.larges.detach(id, &mut self.pool, &mut self.table);
+    }
+
+    /// Drops the references of the record at this place, which is still as it was.
+    pub(super) fn release_held(&mut self, held: Referenced, at: (SegmentId, usize)) {
+        match held {
+            Referenced::Nothing => {}
+            Referenced::Large(id) => self.larges.detach(id, &mut self.pool, &mut self.table),
+            Referenced::Root(root) => self.release_root(root),
+            Referenced::PackedLarges => {
+                let mut index = 0;
+                while let Some(id) = self.packed_large(at, index) {
+                    self.larges.detach(id, &mut self.pool, &mut self.table);
+                    index += 1;
+                }
+            }
         }
+    }
+
+    /// One of the large values of the short collection in a record.
+    fn packed_large(&self, (segment, offset): (SegmentId, usize), index: usize) -> Option<LargeId> {
+        let Content::Collection(bytes) = Record::read(&self.pool.bytes(segment)[offset..]).content else {
+            return None;
+        };
+        let Collection::Packed(packed) = Collection::read(bytes) else { return None };
+        packed.entries().flat_map(|entry| entry.larges()).nth(index)
     }
 
     /// Takes a key out of its index, publishes why, and frees its record.
@@ -271,9 +300,7 @@ impl Store {
     /// Takes room for a record in an open segment that has it. Returns its offset.
     pub(super) fn append(&mut self, segment: SegmentId, meta: &RecordMeta) -> usize {
         let offset = self.table.appended(segment, meta.size, meta.expiry.map(|expiry| expiry.0));
-        if let Some(expiry) = meta.expiry {
-            self.expires(segment, expiry);
-        }
+        meta.times().for_each(|time| self.expires(segment, time));
         offset
     }
 }

@@ -4,10 +4,15 @@
 //!  table:   seg 0   seg 1   seg 2   seg 3 ...      a row knows the earliest and the latest expiry of its records
 //!                     ^ due: walked, up to 64 records a step, and the bounds are drawn again
 //! ```
+//! What is said here of a record's expiry is also said of the earliest time of a field in it
+//! ([`field_expiry`](super::field_expiry)).
+//!
 //! A round begins when the earliest segment is due, or when a flush left records behind; it ends with the time at which
 //! the next one will be. A record is removed about a second after its time. Before a write is refused, a round walks
 //! every segment in which anything has expired. Records with similar times to live lie together (classes), so most of a due segment goes at once.
 
+use super::clean::RecordMeta;
+use super::field_expiry::Swept;
 use super::index::Address;
 use super::pool::SegmentId;
 use super::segments::State;
@@ -33,6 +38,8 @@ pub(super) struct Sweep {
     /// Bounds of the expiries seen in this walk, and added behind its back.
     min: u64,
     max: u64,
+    /// In this walk, fields that are due were left to a later round: their key is being changed.
+    put_off: bool,
     /// When a segment is due again, as far as this round has come and writes since have said.
     next_due: u64,
     /// No record expires before this, as the last round has left it and writes since have said.
@@ -50,6 +57,7 @@ impl Default for Sweep {
             offset: 0,
             min: u64::MAX,
             max: 0,
+            put_off: false,
             next_due: u64::MAX,
             earliest: u64::MAX,
             next_earliest: u64::MAX,
@@ -146,7 +154,7 @@ impl Store {
             let first = if row.min_expiry > row.max_expiry { u64::MAX } else { row.min_expiry };
             let walks = due <= now.0 || self.sweep.urgent && first <= now.0;
             if holds && row.used > 0 && (self.pending_free_bytes > 0 || walks) {
-                (self.sweep.min, self.sweep.max) = (u64::MAX, 0);
+                (self.sweep.min, self.sweep.max, self.sweep.put_off) = (u64::MAX, 0, false);
                 self.walk_step(now);
                 return true;
             }
@@ -157,6 +165,40 @@ impl Store {
             self.sweep.segment += 1;
         }
         true
+    }
+
+    /// Notes when a record that stays is due, and removes some of its fields if it is.
+    fn sweep_fields(&mut self, id: SegmentId, offset: usize, meta: &RecordMeta, now: Millis) {
+        let mut fields_due = meta.fields_due;
+        let is_due = fields_due.is_some_and(|due| due <= now) && self.removal_policy == RemovalPolicy::Own;
+        let at = address(&self.pool, id, offset);
+        if is_due && self.is_changing(at, meta) {
+            self.sweep.put_off = true;
+        } else if is_due {
+            match self.expire_fields(at, now) {
+                Swept::Gone => return,
+                Swept::More => {
+                    self.table.expires(id, now.0);
+                    self.sweep.offset = offset;
+                    return;
+                }
+                Swept::Until(due) => fields_due = due,
+            }
+            // The segment knew of the earliest time only. Its bounds hold before the walk is at its end, too.
+            if let Some(due) = fields_due {
+                self.table.expires(id, due.0);
+            }
+        }
+        for time in meta.expiry.into_iter().chain(fields_due) {
+            self.sweep.min = self.sweep.min.min(time.0);
+            self.sweep.max = self.sweep.max.max(time.0);
+        }
+    }
+
+    /// Whether the record is that of the key for whose change room is made.
+    fn is_changing(&self, at: Address, meta: &RecordMeta) -> bool {
+        let key = self.record(at).key;
+        self.protected.is_some_and(|protected| protected == (meta.space, self.hasher.hash(key)))
     }
 
     /// Looks at the next records of the segment where the sweep is.
@@ -176,9 +218,12 @@ impl Store {
                 self.free_record(id, offset);
             } else if self.is_due(&meta, now) {
                 self.remove_record(address(&self.pool, id, offset), RemoveReason::Expired);
-            } else if let Some(expiry) = meta.expiry {
-                self.sweep.min = self.sweep.min.min(expiry.0);
-                self.sweep.max = self.sweep.max.max(expiry.0);
+            } else {
+                self.sweep_fields(id, offset, &meta, now);
+            }
+            if self.sweep.offset == offset {
+                // There is more to do here, in the next step.
+                return;
             }
             if self.sweep.offset == 0 {
                 // The last record has left and the segment is free.
@@ -188,8 +233,13 @@ impl Store {
         }
         if self.sweep.offset >= self.table.get(id).used as usize {
             self.table.expiry_bounds(id, self.sweep.min, self.sweep.max);
-            self.sweep.next_due = self.sweep.next_due.min(self.table.due(id));
-            self.sweep.next_earliest = self.sweep.next_earliest.min(self.sweep.min);
+            let (mut due, mut earliest) = (self.table.due(id), self.sweep.min);
+            if std::mem::take(&mut self.sweep.put_off) {
+                // No other round is worth it before the change is made.
+                (due, earliest) = (due.max(now.0 + 1), earliest.max(now.0 + 1));
+            }
+            self.sweep.next_due = self.sweep.next_due.min(due);
+            self.sweep.next_earliest = self.sweep.next_earliest.min(earliest);
             self.sweep.segment += 1;
             self.sweep.offset = 0;
         }

@@ -31,16 +31,15 @@ use super::Store;
 use super::large::Larges;
 use crate::limits::KIB;
 use crate::mutant::{self, Mutant};
-use crate::mutation::{
-    Cause, Change, Effect, GroupMark, LargeId, Origin, PublishedValue, RemoveReason, Revision,
-};
+use crate::mutation::{Cause, Change, Effect, GroupMark, Origin, RemoveReason, Revision};
+use entry::Retained;
 
 /// Cursors at once, at most: a journal, key events, invalidations, watches, and replicas.
 pub const CURSORS_MAX: usize = 16;
-/// Bytes of a ring, at least: a few changes of the longest key and value.
+/// Bytes of a ring, at least: changes of the longest key, field and value.
 pub const FEED_BYTES_MIN: usize = 256 * KIB;
 
-const _: () = assert!(FEED_BYTES_MIN >= 3 * entry::ENTRY_BYTES_MAX);
+const _: () = assert!(FEED_BYTES_MIN >= 2 * entry::ENTRY_BYTES_MAX);
 
 /// What a consumer wants when it falls so far behind that the ring would overwrite what it has not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +138,8 @@ pub(super) struct Feed {
     /// Who asks for the changes that come now, and by which command.
     origin: Origin,
     cause: Cause,
+    /// It has made a change.
+    cause_is_used: bool,
     /// The next value is that of a key that was not there.
     pub(super) is_new: bool,
 }
@@ -164,6 +165,7 @@ impl Feed {
             lost_count: 0,
             origin: Origin::Unknown,
             cause: Cause::default(),
+            cause_is_used: false,
             is_new: false,
         }
     }
@@ -194,42 +196,41 @@ impl Feed {
 
     /// Drops the oldest entry, or the oldest reference, as long as there is no room for an entry of `size` bytes that
     /// refers to `large` bytes. `None`: there is room; else the reference, if one is to be released.
-    fn drop_oldest(&mut self, size: usize, large: u64) -> Option<Option<LargeId>> {
+    fn drop_oldest(&mut self, size: usize, large: u64) -> Option<Option<Retained>> {
         let needed = (self.filler(size) + size) as u64;
         if self.head + needed - self.tail > self.ring.len() as u64 {
             let at = self.tail;
-            let reference = entry::large(self.at(at));
-            let id = reference.map(|reference| self.passed(at, reference));
+            let retained = entry::retained(self.at(at)).map(|retained| self.passed(at, retained));
             self.tail = at + entry::len(self.at(at)) as u64;
             self.released = self.released.max(self.tail);
             self.floor = entry::revision(self.at(at)).unwrap_or(self.floor);
             self.lose_before(self.tail);
-            return Some(id);
+            return Some(retained);
         }
         // What the open group refers to stays: it is what the store has taken in anyway.
         let in_group = self.group.as_ref().map_or(0, |group| group.large_count);
         let is_too_much = self.large_bytes + large > self.large_bytes_max;
         if large > 0 && is_too_much && self.large_count > in_group {
-            let id = self.release_next();
+            let retained = self.release_next();
             self.lose_before(self.released);
-            return Some(id);
+            return Some(retained);
         }
         None
     }
 
     /// Steps over the next entry that may have a reference; which it had.
-    fn release_next(&mut self) -> Option<LargeId> {
+    fn release_next(&mut self) -> Option<Retained> {
         let at = self.released;
         self.released = at + entry::len(self.at(at)) as u64;
-        entry::large(self.at(at)).map(|reference| self.passed(at, reference))
+        entry::retained(self.at(at)).map(|retained| self.passed(at, retained))
     }
 
-    fn passed(&mut self, at: u64, (id, len): (LargeId, u64)) -> LargeId {
+    fn passed(&mut self, at: u64, retained: Retained) -> Retained {
         let index = self.index(at);
         entry::set_passed(&mut self.ring[index..]);
         self.large_count -= 1;
-        self.large_bytes -= len;
-        id
+        self.large_bytes -= retained.bytes();
+        retained
     }
 
     /// Cursors before a position cannot be served any more.
@@ -256,11 +257,14 @@ impl Feed {
     /// Encodes a change for which there is room.
     fn push(&mut self, revision: Revision, effect: Effect<'_>, larges: &mut Larges) {
         let mut large_count = 0;
-        if let Effect::Put { value: PublishedValue::Large { id, len }, .. } = effect {
-            larges.retain(id);
+        if let Some(retained) = Retained::of(&effect) {
+            match retained {
+                Retained::Large(id, _) => larges.retain(id),
+                Retained::Root(root) => larges.pages_mut().retain(root),
+            }
             large_count = 1;
             self.large_count += 1;
-            self.large_bytes += len;
+            self.large_bytes += retained.bytes();
         }
         let filler = self.filler(entry::effect_size(&effect));
         if filler > 0 {
@@ -269,10 +273,13 @@ impl Feed {
             self.head += filler as u64;
         }
         let (origin, cause) = match effect {
-            Effect::Remove { reason: RemoveReason::Expired | RemoveReason::Evicted, .. } => {
+            Effect::Remove { reason: RemoveReason::Expired | RemoveReason::Evicted, .. }
+            | Effect::RemoveField { reason: RemoveReason::Expired, .. } => {
                 (Origin::Unknown, Cause::default())
             }
-            Effect::Put { .. } | Effect::Write { .. } if std::mem::take(&mut self.is_new) => {
+            Effect::Put { .. } | Effect::Write { .. } | Effect::PutField { .. }
+                if std::mem::take(&mut self.is_new) =>
+            {
                 (self.origin, self.cause.with_new())
             }
             _ => (self.origin, self.cause),
@@ -282,6 +289,7 @@ impl Feed {
             (None, _) => GroupMark::First,
             (Some(_), _) => GroupMark::Within,
         };
+        self.cause_is_used = true;
         let (at, index) = (self.head, self.index(self.head));
         let len = entry::write(&mut self.ring[index..], &Change { revision, group, origin, cause, effect });
         self.head += len as u64;
@@ -377,10 +385,10 @@ impl Feed {
                 assert!(revision > before, "revisions rise");
                 before = revision;
             }
-            if let Some((_, len)) = entry::large(here) {
+            if let Some(retained) = entry::retained(here) {
                 assert!(at >= self.released);
                 count += 1;
-                bytes += len;
+                bytes += retained.bytes();
             }
             at += entry::len(here) as u64;
         }
@@ -416,19 +424,23 @@ impl Store {
     /// Makes room for a change in the ring; the oldest go.
     #[cold]
     pub(super) fn feed_room(&mut self, effect: &Effect<'_>) {
-        let large = match effect {
-            Effect::Put { value: PublishedValue::Large { len, .. }, .. } => *len,
-            _ => 0,
-        };
+        let large = Retained::of(effect).map_or(0, |retained| retained.bytes());
         self.feed_room_for(entry::effect_size(effect), large);
     }
 
     /// Makes room for an entry of `size` bytes that refers to `large` bytes.
     pub(super) fn feed_room_for(&mut self, size: usize, large: u64) {
         while let Some(reference) = self.feed.drop_oldest(size, large) {
-            if let Some(id) = reference {
-                self.larges.release(id, &mut self.pool, &mut self.table);
+            if let Some(retained) = reference {
+                self.release_retained(retained);
             }
+        }
+    }
+
+    fn release_retained(&mut self, retained: Retained) {
+        match retained {
+            Retained::Large(id, _) => self.larges.release(id, &mut self.pool, &mut self.table),
+            Retained::Root(root) => self.release_root(root),
         }
     }
 
@@ -438,8 +450,8 @@ impl Store {
         while self.feed.released < until {
             if self.feed.large_count == 0 {
                 self.feed.released = until;
-            } else if let Some(id) = self.feed.release_next() {
-                self.larges.release(id, &mut self.pool, &mut self.table);
+            } else if let Some(retained) = self.feed.release_next() {
+                self.release_retained(retained);
             }
         }
     }
@@ -447,8 +459,8 @@ impl Store {
     /// Forgets everything that is in the ring; cursors that are open are lost.
     fn feed_clear(&mut self) {
         while self.feed.large_count > 0 {
-            if let Some(id) = self.feed.release_next() {
-                self.larges.release(id, &mut self.pool, &mut self.table);
+            if let Some(retained) = self.feed.release_next() {
+                self.release_retained(retained);
             }
         }
         let feed = &mut self.feed;
@@ -474,7 +486,15 @@ pub(super) fn commit(
 #[cold]
 #[inline(never)]
 fn publish(revision: Revision, feed: &mut Feed, larges: &mut Larges, effect: Effect<'_>) {
-    if mutant::is_on(Mutant::ChangeNotPublished) && matches!(effect, Effect::SetExpiry { .. }) {
+    let is_lost = match effect {
+        Effect::SetExpiry { .. } => mutant::is_on(Mutant::ChangeNotPublished),
+        Effect::SetFieldExpiry { .. } => mutant::is_on(Mutant::FieldTimeNotPublished),
+        Effect::RemoveField { reason: RemoveReason::Expired, .. } => {
+            mutant::is_on(Mutant::FieldExpiryNotPublished)
+        }
+        _ => false,
+    };
+    if is_lost {
         return;
     }
     feed.push(revision, effect, larges);

@@ -4,6 +4,7 @@
 //! then flood one leaf. SipHash-1-3 is of known strength and short enough for short keys.
 
 use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
 
 /// Bytes of the longest key whose hash is remembered: beyond, comparing costs as much as it saves.
 const REMEMBERED_BYTES_MAX: usize = 32;
@@ -44,6 +45,13 @@ impl KeyHasher {
         }
         self.hasher.hash(key)
     }
+
+    /// The hash of bytes that come in pieces, however they are cut. It is not that of [`hash`](KeyHasher::hash).
+    pub fn hash_pieces<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> u64 {
+        let mut hasher = self.hasher;
+        pieces.for_each(|piece| hasher.write(piece));
+        hasher.finish()
+    }
 }
 
 #[cfg(test)]
@@ -69,5 +77,14 @@ mod tests {
         assert_eq!(a.hash(b"key"), KeyHasher::new([1, 2]).hash(b"key"));
         assert_ne!(a.hash(b"key"), KeyHasher::new([1, 3]).hash(b"key"));
         assert_ne!(a.hash(b"key"), a.hash(b"kez"));
+    }
+
+    #[test]
+    fn pieces_are_hashed_as_a_whole() {
+        let (hasher, bytes) = (KeyHasher::new([1, 2]), [7; 100]);
+        let whole = hasher.hash_pieces([&bytes[..]].into_iter());
+        for len in 1..100 {
+            assert_eq!(hasher.hash_pieces(bytes.chunks(len)), whole);
+        }
     }
 }

@@ -69,6 +69,8 @@ pub struct NoRoom;
 /// Methods that find or change one entry take the key's hash; all take the [`Leaves`] that the databases share.
 pub struct Index {
     shards: [Directory; SHARDS],
+    /// What is in the directories: as much room for each shard, in their order.
+    entries: Box<[u32]>,
     /// The list of its leaves.
     head: u32,
     tail: u32,
@@ -88,8 +90,9 @@ impl Index {
         let slack = if leaves.leaf_buckets() >= 256 { 4 } else { 16 };
         let entries_max = leaves.capacity().div_ceil(SHARDS).max(16).next_power_of_two() * slack;
         let entries_max = entries_max.min(1 << HASH_BITS);
-        let shards = std::array::from_fn(|_| Directory::new(entries_max));
-        Index { shards, head: NONE, tail: NONE, leaf_count: 0, len: 0 }
+        let shards = std::array::from_fn(|shard| Directory::new(shard * entries_max, entries_max));
+        let entries = vec![0; SHARDS * entries_max].into_boxed_slice();
+        Index { shards, entries, head: NONE, tail: NONE, leaf_count: 0, len: 0 }
     }
 
     /// Entries.
@@ -114,7 +117,20 @@ impl Index {
 
     #[inline]
     fn leaf_id(&self, hash: u64) -> u32 {
-        self.shards[shard_of(hash)].find(kept(hash))
+        let (directory, entries) = self.directory(shard_of(hash));
+        directory.find(entries, kept(hash))
+    }
+
+    /// A shard's directory, and the entries of all.
+    #[inline]
+    fn directory(&self, shard: usize) -> (&Directory, &[u32]) {
+        (&self.shards[shard], &self.entries)
+    }
+
+    /// The same, to change it.
+    #[inline]
+    fn directory_mut(&mut self, shard: usize) -> (&mut Directory, &mut [u32]) {
+        (&mut self.shards[shard], &mut self.entries)
     }
 
     /// The address under this hash of which `is` says that it is the key's.
@@ -202,13 +218,14 @@ impl Index {
     #[inline]
     pub fn insert(&mut self, leaves: &mut Leaves, hash: u64, address: Address) -> Result<(), NoRoom> {
         let (shard, entry) = (shard_of(hash), Entry::new(address, kept(hash), 0));
-        let mut id = self.shards[shard].find(kept(hash));
+        let mut id = self.leaf_id(hash);
         if id == NONE || !leaves.get(id).has_room() {
             id = self.make_room(leaves, shard, kept(hash))?;
         }
         leaves.get_mut(id).insert(entry);
         self.len += 1;
-        self.shards[shard].advance();
+        let (directory, entries) = self.directory_mut(shard);
+        directory.advance(entries);
         Ok(())
     }
 
@@ -217,10 +234,11 @@ impl Index {
     fn make_room(&mut self, leaves: &mut Leaves, shard: usize, hash: u32) -> Result<u32, NoRoom> {
         // One leaf planted, or one purged and then split at every bit.
         for _ in 0..HASH_BITS + 3 {
-            let id = self.shards[shard].find(hash);
+            let (directory, entries) = self.directory_mut(shard);
+            let id = directory.find(entries, hash);
             if id == NONE {
                 let id = leaves.create(shard as u8, 0, 0)?;
-                self.shards[shard].plant(id);
+                directory.plant(entries, id);
                 self.link(leaves, id);
             } else if leaves.get(id).has_room() {
                 return Ok(id);
@@ -236,13 +254,13 @@ impl Index {
     fn split(&mut self, leaves: &mut Leaves, id: u32) -> Result<(), NoRoom> {
         let leaf = leaves.get(id);
         let (shard, depth, prefix) = (leaf.shard, leaf.depth, leaf.prefix | 1 << leaf.depth);
-        let directory = &mut self.shards[shard as usize];
-        if leaf.is_uniform() || leaves.free_blocks() == 0 || !directory.can_split(depth) {
+        let (directory, entries) = self.directory_mut(shard as usize);
+        if leaf.is_uniform() || leaves.free_blocks() == 0 || !directory.can_split(entries, depth) {
             return Err(NoRoom);
         }
         let upper = leaves.create(shard, depth + 1, prefix)?;
         leaves.share(id, upper);
-        directory.split(depth, upper, prefix);
+        directory.split(entries, depth, upper, prefix);
         self.link(leaves, upper);
         Ok(())
     }
@@ -267,10 +285,10 @@ impl Index {
     fn merge(&mut self, leaves: &mut Leaves, id: u32) {
         for _ in 0..HASH_BITS {
             let leaf = leaves.get(id);
-            let directory = &mut self.shards[leaf.shard as usize];
+            let (directory, entries) = self.directory_mut(leaf.shard as usize);
             let depth = leaf.depth;
             if depth == 0 && leaf.len() == 0 {
-                directory.reset();
+                directory.reset(entries);
                 self.unlink(leaves, id);
                 leaves.free(id);
                 return;
@@ -279,13 +297,13 @@ impl Index {
                 return;
             }
             let prefix = leaf.prefix ^ 1 << (depth - 1);
-            let buddy_id = directory.find(prefix);
+            let buddy_id = directory.find(entries, prefix);
             let buddy = leaves.get(buddy_id);
             if buddy.depth != depth || (leaf.len() + buddy.len()) * 2 >= leaves.leaf_entries() {
                 return;
             }
             leaves.join(id, buddy_id);
-            directory.merge(depth, id, prefix);
+            directory.merge(entries, depth, id, prefix);
             self.unlink(leaves, buddy_id);
             leaves.free(buddy_id);
         }
@@ -297,7 +315,10 @@ impl Index {
         if self.head != NONE {
             leaves.condemn(self.head, self.tail, self.leaf_count);
         }
-        self.shards.iter_mut().for_each(Directory::reset);
+        for shard in 0..SHARDS {
+            let (directory, entries) = self.directory_mut(shard);
+            directory.reset(entries);
+        }
         (self.head, self.tail, self.leaf_count, self.len) = (NONE, NONE, 0, 0);
     }
 
@@ -328,14 +349,15 @@ impl Index {
     /// Asserts that directories, leaves, list and counts agree; gives the number of leaves.
     pub fn invariants(&self, leaves: &Leaves) -> usize {
         let (mut len, mut leaf_count) = (0, 0);
-        for (shard, directory) in self.shards.iter().enumerate() {
-            directory.invariants(|id, covered| {
+        for shard in 0..SHARDS {
+            let (directory, entries) = self.directory(shard);
+            directory.invariants(entries, |id, covered| {
                 let leaf = leaves.get(id);
                 assert_eq!(leaf.shard as usize, shard);
                 assert!(leaf.prefix >> leaf.depth == 0 && covered(leaf.prefix, leaf.depth) > 0);
                 for entry in leaf.entries() {
                     assert_eq!(entry.hash() & ((1 << leaf.depth) - 1), leaf.prefix);
-                    assert_eq!(directory.find(entry.hash()), id);
+                    assert_eq!(directory.find(entries, entry.hash()), id);
                     assert!(leaf.find(entry.hash(), |address| address == entry.address()).is_some());
                 }
                 len += leaf.len();

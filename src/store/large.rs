@@ -12,18 +12,27 @@
 //! Pieces are named by their first block's number in the pool. Links and owners are tables beside the pool, and so is
 //! the table of objects; all are reserved at start and touched as they fill.
 //!
+//! Pages of collections are blocks too ([`Pages`]), so that both share the slabs, and are moved in the same way.
+//!
 //! References are counted: the record's, each reader's, the writer's. A value that others than records refer to is *held*:
 //! evicting its keys would free nothing, and how many blocks such values have is known at any time. When the last
 //! reference is dropped the object waits to be freed, and its pieces go back a few at a time ([`Larges::release_step`]).
 
+use super::collection::pages::Pages;
 use super::pool::{Pool, SegmentId};
 use super::segments::{BLOCKS, NONE, Segments, State};
 use crate::mutation::{ChainPosition, LargeId};
 
+mod blocks;
 mod cursor;
+mod invariants;
 
 pub use cursor::LargeCursor;
 
+/// Set in the bytes announced of a value that is to replace one at least as long. No value is longer than this.
+const REPLACING_BIT: u32 = 1 << 31;
+/// Set in the owner of a block that is a page; the rest is the page's number.
+const PAGE_BIT: u32 = 1 << 31;
 /// Blocks behind the last span, at most.
 const TAIL_BLOCKS_MAX: u32 = BLOCKS as u32 - 1;
 /// A value of up to this many pieces is freed at once.
@@ -34,7 +43,7 @@ const PIECES_AT_ONCE: u32 = 16;
 struct Object {
     /// Bytes filled.
     len: u32,
-    /// Bytes announced.
+    /// Bytes announced, and [`REPLACING_BIT`].
     hint: u32,
     first_span: u32,
     last_span: u32,
@@ -43,7 +52,7 @@ struct Object {
     last_block: u32,
     block_count: u32,
     /// The span that the next byte goes to, or the last one before the blocks.
-    fill_trail: ChainPosition,
+    fill_position: ChainPosition,
     references: u32,
     /// Of those, records.
     record_references: u32,
@@ -61,7 +70,7 @@ impl Object {
         first_block: NONE,
         last_block: NONE,
         block_count: 0,
-        fill_trail: ChainPosition::NONE,
+        fill_position: ChainPosition::NONE,
         references: 0,
         record_references: 0,
         next: NONE,
@@ -70,6 +79,10 @@ impl Object {
     /// Blocks of its pieces, a span being as many as a segment has.
     fn blocks(&self) -> u32 {
         self.span_count * BLOCKS as u32 + self.block_count
+    }
+
+    fn announced(&self) -> u32 {
+        self.hint & !REPLACING_BIT
     }
 
     fn is_held(&self) -> bool {
@@ -101,20 +114,29 @@ pub struct Larges {
     used_blocks: u32,
     /// Blocks of values that are held.
     held_blocks: u32,
-    /// The piece after each piece, and the object of each block.
+    /// The piece after each piece, and the object or page of each block.
     next: Vec<u32>,
     owner: Vec<u32>,
+    pages: Pages,
 }
 
 impl Larges {
-    /// Objects for a pool of `segments` segments: a value in a record has at least three blocks.
+    /// Objects for a pool of `segments` segments: the value of a record has at least three blocks; those of a collection
+    /// may have one, but then the pages that refer to them take their share.
     fn objects_max(segments: u32) -> usize {
-        segments as usize * BLOCKS / 3 + 64
+        segments as usize * BLOCKS / 2 + 64
+    }
+
+    /// Pages for a pool of `segments` segments.
+    fn pages_max(segments: u32) -> usize {
+        segments as usize * BLOCKS
     }
 
     /// Bytes of the tables for a pool of `segments` segments.
     pub fn table_bytes(segments: u32) -> usize {
-        Self::objects_max(segments) * size_of::<Object>() + segments as usize * BLOCKS * 2 * size_of::<u32>()
+        Self::objects_max(segments) * size_of::<Object>()
+            + segments as usize * BLOCKS * 2 * size_of::<u32>()
+            + Pages::table_bytes(Self::pages_max(segments))
     }
 
     /// No values yet, tables for a pool of `segments` segments.
@@ -134,6 +156,7 @@ impl Larges {
             held_blocks: 0,
             next: vec![0; segments as usize * BLOCKS],
             owner: vec![0; segments as usize * BLOCKS],
+            pages: Pages::new(Self::pages_max(segments)),
         }
     }
 
@@ -151,6 +174,7 @@ impl Larges {
 
     /// A new, empty value with one reference, for `hint` bytes. `None`: the table is full.
     pub fn create(&mut self, hint: u32) -> Option<LargeId> {
+        debug_assert_eq!(hint & REPLACING_BIT, 0, "no value is so long");
         let object = Object { references: 1, hint, ..Object::EMPTY };
         self.object_count += 1;
         if self.free != NONE {
@@ -183,14 +207,31 @@ impl Larges {
         self.object(id).references
     }
 
+    /// Of those, records'.
+    pub fn record_references(&self, id: LargeId) -> u32 {
+        self.object(id).record_references
+    }
+
     /// Takes one more reference.
     pub fn retain(&mut self, id: LargeId) {
         self.recount(id, |object| object.references += 1);
     }
 
-    /// A record has taken over a reference.
+    /// A record has taken over a reference: what the value was to replace, if anything, is replaced.
     pub fn attach(&mut self, id: LargeId) {
         self.recount(id, |object| object.record_references += 1);
+        self.object_mut(id).hint &= !REPLACING_BIT;
+    }
+
+    /// The value is to replace one that is at least as long as was announced of this one.
+    pub fn set_replacing(&mut self, id: LargeId) {
+        self.object_mut(id).hint |= REPLACING_BIT;
+    }
+
+    /// Whether the value, made `len` bytes long, is to replace one that is at least as long.
+    pub fn is_replacing(&self, id: LargeId, len: u64) -> bool {
+        let object = self.object(id);
+        object.hint & REPLACING_BIT != 0 && len <= u64::from(object.announced())
     }
 
     /// Blocks of values that somebody but records refers to: no eviction frees them.
@@ -219,7 +260,7 @@ impl Larges {
         if len <= capacity {
             return Need::Nothing;
         }
-        let remaining = u64::from(object.hint).max(len) - capacity;
+        let remaining = u64::from(object.announced()).max(len) - capacity;
         let many = remaining > u64::from(TAIL_BLOCKS_MAX) * self.block_bytes as u64;
         if object.block_count == TAIL_BLOCKS_MAX || object.block_count == 0 && many {
             Need::Span
@@ -257,12 +298,7 @@ impl Larges {
 
     /// Adds a block of a slab. False: none is free.
     pub fn add_block(&mut self, id: LargeId, table: &mut Segments) -> bool {
-        let Some(segment) = table.fullest_carved(None) else { return false };
-        let Some(block) = table.take_block(segment) else { return false };
-        let piece = segment.0 * BLOCKS as u32 + block as u32;
-        self.used_blocks += 1;
-        self.next[piece as usize] = NONE;
-        self.owner[piece as usize] = id.0;
+        let Some(piece) = self.take_block(id.0, table) else { return false };
         match self.object(id).last_block {
             NONE => self.object_mut(id).first_block = piece,
             last => self.next[last as usize] = piece,
@@ -272,21 +308,6 @@ impl Larges {
             object.block_count += 1;
         });
         true
-    }
-
-    /// The segment of a piece and its offset there.
-    fn place(&self, piece: u32) -> (SegmentId, usize) {
-        let (segment, block) = (piece / BLOCKS as u32, piece as usize % BLOCKS);
-        (SegmentId(segment), block * self.block_bytes)
-    }
-
-    fn free_block(&mut self, piece: u32, pool: &mut Pool, table: &mut Segments) {
-        let (segment, offset) = self.place(piece);
-        self.used_blocks -= 1;
-        if table.give_back_block(segment, offset / self.block_bytes) {
-            table.freed(segment);
-            pool.give_back(segment);
-        }
     }
 
     /// Says that `n` bytes of the space were filled.
@@ -299,7 +320,7 @@ impl Larges {
         self.object_mut(id).len = len as u32;
         let mut cursor = self.fill_cursor(id);
         self.advance_position(&mut cursor);
-        self.object_mut(id).fill_trail = cursor.position();
+        self.object_mut(id).fill_position = cursor.position();
     }
 
     /// Gives the pages of a value's spans back to the system; its bytes are gone.
@@ -378,119 +399,5 @@ impl Larges {
     /// Whether values that are to be freed wait for [`release_step`](Self::release_step).
     pub fn has_pending_free(&self) -> bool {
         self.pending_free != NONE
-    }
-
-    /// Moves up to `blocks_max` blocks out of the slab with the fewest, if the others have room for all of
-    /// them, so that it falls free. True: something was moved.
-    pub fn compact_step(&mut self, blocks_max: usize, pool: &mut Pool, table: &mut Segments) -> bool {
-        let free = table.totals().count(State::BlockSlab) * BLOCKS as u32 - self.used_blocks;
-        if free < BLOCKS as u32 {
-            return false;
-        }
-        let Some(from) = table.emptiest_carved() else { return false };
-        let mut moved = false;
-        for _ in 0..blocks_max {
-            let used = table.get(from).blocks;
-            if table.get(from).state != State::BlockSlab || used == 0 {
-                break;
-            }
-            let Some(to) = table.fullest_carved(Some(from)) else { break };
-            let Some(block) = table.take_block(to) else { break };
-            self.used_blocks += 1;
-            let old = from.0 * BLOCKS as u32 + used.trailing_zeros();
-            let new = to.0 * BLOCKS as u32 + block as u32;
-            self.move_block(old, new, pool);
-            self.free_block(old, pool, table);
-            moved = true;
-        }
-        moved
-    }
-
-    /// Copies a block and mends the chain that it is in.
-    fn move_block(&mut self, old: u32, new: u32, pool: &mut Pool) {
-        let ((from, source), (to, target)) = (self.place(old), self.place(new));
-        let (bytes, target_bytes) = pool.pair_mut(from, to);
-        target_bytes[target..target + self.block_bytes]
-            .copy_from_slice(&bytes[source..source + self.block_bytes]);
-        let owner = self.owner[old as usize];
-        self.owner[new as usize] = owner;
-        self.next[new as usize] = self.next[old as usize];
-        let object = &mut self.objects[owner as usize];
-        if object.last_block == old {
-            object.last_block = new;
-        }
-        if object.first_block == old {
-            object.first_block = new;
-            return;
-        }
-        let mut at = object.first_block;
-        for _ in 0..TAIL_BLOCKS_MAX {
-            if self.next[at as usize] == old {
-                self.next[at as usize] = new;
-                return;
-            }
-            at = self.next[at as usize];
-        }
-        unreachable!("a block is in its owner's chain");
-    }
-
-    /// Segments that all values need at least, without those that wait to be freed.
-    pub fn segments_needed(&self, table: &Segments) -> u64 {
-        let spans = table.totals().count(State::Span) - self.pending_free_spans;
-        u64::from(spans) + u64::from((self.used_blocks - self.pending_free_blocks).div_ceil(BLOCKS as u32))
-    }
-
-    /// Blocks of segments for blocks that are free, or that only values to be freed use.
-    pub fn spare_blocks(&self) -> u64 {
-        let used = self.used_blocks - self.pending_free_blocks;
-        u64::from(used.next_multiple_of(BLOCKS as u32) - used)
-    }
-
-    /// Bytes of the pieces of all values.
-    pub fn memory_bytes(&self, table: &Segments) -> u64 {
-        u64::from(table.totals().count(State::Span)) * self.segment_bytes as u64
-            + u64::from(self.used_blocks) * self.block_bytes as u64
-    }
-
-    /// Asserts that chains, owners, bitmaps and counts agree.
-    pub fn invariants(&self, table: &Segments) {
-        let list = |head: u32| {
-            std::iter::successors(Some(head).filter(|id| *id != NONE), |id| {
-                Some(self.objects[*id as usize].next).filter(|id| *id != NONE)
-            })
-        };
-        let free = list(self.free).count();
-        assert_eq!(self.objects.len() - free, self.object_count as usize);
-        let mut is_free = vec![false; self.objects.len()];
-        list(self.free).for_each(|id| is_free[id as usize] = true);
-        let chain = |head: u32| {
-            std::iter::successors(Some(head).filter(|p| *p != NONE), |piece| {
-                Some(self.next[*piece as usize]).filter(|p| *p != NONE)
-            })
-        };
-        let (mut spans, mut blocks) = (0, 0);
-        for (id, object) in self.objects.iter().enumerate().filter(|(id, _)| !is_free[*id]) {
-            assert_eq!(chain(object.first_span).count(), object.span_count as usize);
-            assert_eq!(chain(object.first_block).count(), object.block_count as usize);
-            assert!(u64::from(object.len) <= self.capacity(object) || object.references == 0);
-            assert!(object.block_count <= TAIL_BLOCKS_MAX);
-            for piece in chain(object.first_span) {
-                assert_eq!(table.get(self.place(piece).0).state, State::Span);
-                spans += 1;
-            }
-            for piece in chain(object.first_block) {
-                let (segment, offset) = self.place(piece);
-                assert!(table.get(segment).blocks >> (offset / self.block_bytes) & 1 == 1);
-                assert_eq!(self.owner[piece as usize] as usize, id);
-                blocks += 1;
-            }
-        }
-        let held: u32 = self.objects.iter().filter(|object| object.is_held()).map(Object::blocks).sum();
-        assert_eq!(held, self.held_blocks, "blocks of values that are held");
-        assert!(self.objects.iter().all(|object| object.record_references <= object.references));
-        assert_eq!((spans, blocks), (table.totals().count(State::Span), self.used_blocks));
-        let pending_free = list(self.pending_free).map(|id| &self.objects[id as usize]);
-        let sums = pending_free.fold((0, 0), |sum, o| (sum.0 + o.span_count, sum.1 + o.block_count));
-        assert_eq!(sums, (self.pending_free_spans, self.pending_free_blocks));
     }
 }

@@ -32,6 +32,49 @@ pub struct LookupHint {
     layout_epoch: u64,
 }
 
+/// Keys whose look-ups are under way before it is their turn, for commands of many keys: what each waits for memory, the
+/// others do not wait for again. As many as a core has requests to memory under way, about.
+pub struct Lookahead {
+    hints: [Option<LookupHint>; Lookahead::KEYS],
+    next: usize,
+}
+
+impl Lookahead {
+    /// How many turns ahead of its own a key's look-up begins; half of them later its record is asked for.
+    const KEYS: usize = 16;
+    /// A longer key is not looked up ahead: hashing it once more costs as much as the waits that it would save.
+    const KEY_BYTES_MAX: usize = 256;
+
+    /// Begins with the first of `keys`, which [`step`](Lookahead::step) goes on with; an argument that is no key is `None`.
+    pub fn new<'a>(
+        store: &Store,
+        db: Database,
+        keys: &mut impl Iterator<Item = Option<&'a [u8]>>,
+    ) -> Lookahead {
+        let mut ahead = Lookahead { hints: [None; Lookahead::KEYS], next: 0 };
+        (0..Lookahead::KEYS).for_each(|_| _ = ahead.step(store, db, keys));
+        ahead
+    }
+
+    /// The next key's turn begins: what is known of it, for [`Store::expect`]. The look-up of one further on begins.
+    #[inline]
+    pub fn step<'a>(
+        &mut self,
+        store: &Store,
+        db: Database,
+        keys: &mut impl Iterator<Item = Option<&'a [u8]>>,
+    ) -> Option<LookupHint> {
+        let at = self.next % Lookahead::KEYS;
+        self.next += 1;
+        let key = keys.next().flatten().filter(|key| key.len() <= Lookahead::KEY_BYTES_MAX);
+        let begun = key.map(|key| store.hint(db, key));
+        if let Some(hint) = &mut self.hints[(at + Lookahead::KEYS / 2) % Lookahead::KEYS] {
+            store.prefetch_record(hint);
+        }
+        std::mem::replace(&mut self.hints[at], begun)
+    }
+}
+
 impl Store {
     /// Hashes a key and asks memory for the lines of the index in which it must be.
     #[inline]

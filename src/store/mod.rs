@@ -12,25 +12,35 @@
 //! long goes in bounded steps: [`clean`] packs what lives, [`expiry`] sweeps what is due, [`evict`] picks what goes when the
 //! store is a cache. [`apply`] is the one door for changes, and [`staged`] a door for several at once, all or nothing;
 //! [`place`] gives a key its record, [`feed`] publishes what has changed, [`replay`] applies what another store has
-//! published. [`lookup`] looks the keys of a batch of requests up at once.
+//! published. [`room`] finds a record its place within what [`fill`] permits, and [`reclaim`] makes room. [`lookup`] looks the keys of a batch of requests up at once.
+//! Hashes and sets are [`collection`]s, short ones in their records and longer ones in pages of the pool; [`fields`] changes
+//! them one entry at a time, and [`field_expiry`] removes fields whose time has come.
 //!
-//! A flush draws a revision and notes it for the keyspace: records that are not younger are dead from then on, wherever
+//! A flush takes a revision and notes it for the keyspace: records that are not younger are dead from then on, wherever
 //! they lie, and a walk that meets them clears them away. So a flush costs the same however much it takes.
 
 mod apply;
 pub mod bitset;
 mod clean;
+pub mod collection;
 mod evict;
 mod expiry;
 pub mod feed;
+mod field_expiry;
+mod field_removal;
+mod fields;
+mod fill;
 pub mod hash;
 pub mod index;
 mod invariants;
 mod large;
 mod lookup;
+mod packed;
+mod packing;
 mod place;
 pub mod pool;
 mod prefetch;
+mod reclaim;
 mod record;
 mod removal_sketch;
 mod replay;
@@ -50,13 +60,17 @@ use crate::mutation::{Database, KeyspaceId, Revision};
 use crate::time::Millis;
 use crate::work;
 use clean::Victim;
+pub use collection::Collection;
+use collection::WorkBuffer;
+use collection::entry::TIME_BYTES;
 use expiry::Sweep;
 use feed::Feed;
 use hash::KeyHasher;
 use index::{Address, Index, Leaves};
 pub use large::LargeCursor;
 use large::Larges;
-pub use lookup::LookupHint;
+pub use lookup::{Lookahead, LookupHint};
+pub use packing::Packing;
 use pool::{Pool, SegmentId};
 use record::{Content, Record};
 use removal_sketch::RemovalSketch;
@@ -118,12 +132,19 @@ pub struct Store {
     kept: u64,
     /// Grows whenever a record moves or goes: what was looked up before may be elsewhere.
     layout_epoch: u64,
-    /// Space and hash of the key whose value a change builds on: eviction passes it by until the change is made.
+    /// Keyspace and hash of the key whose value a change builds on: until the change is made, eviction passes it by, and so
+    /// does the sweep over fields that have expired.
     protected: Option<(usize, u64)>,
     /// Bytes of a value in a record, at most. A longer one is a large value, which `--max-value` may refuse.
     inline_bytes_max: usize,
     /// Where values are put together that a write changes in part.
     scratch: Box<[u8]>,
+    /// Where entries of collections are put together, and pages copied.
+    work: WorkBuffer,
+    /// A copy of a field that expires, with room for the longest.
+    field_buffer: Vec<u8>,
+    /// Pages that were copied because others refer to them, for those who meter a change.
+    copied_pages: u32,
 }
 
 /// The segment of an address and the offset in it.
@@ -156,7 +177,8 @@ fn table_bytes(segments: u32, config: &StoreConfig) -> usize {
     let pages = (leaves * 16).min(36 * limits::KIB);
     let directories = leaves * 4 * size_of::<u32>() + usize::from(config.databases) * pages;
     let rows = count * size_of::<segments::Segment>();
-    let (larges, scratch) = (Larges::table_bytes(segments), config.segment_bytes / 8);
+    let (larges, scratch) =
+        (Larges::table_bytes(segments), config.segment_bytes / 2 + limits::FIELD_BYTES_MAX);
     rows + handles + directories + larges + scratch + config.feed_bytes + 16 * limits::KIB
 }
 
@@ -214,10 +236,14 @@ impl Store {
             kept: 0,
             protected: None,
             layout_epoch: 0,
-            scratch: vec![0; config.segment_bytes / 8].into_boxed_slice(),
+            // A collection is put together here with a field's time before it is found to be too long for a record.
+            scratch: vec![0; config.segment_bytes / 8 + TIME_BYTES].into_boxed_slice(),
             inline_bytes_max: (config.segment_bytes / 8)
                 .min(limits::INLINE_VALUE_BYTES_MAX)
                 .min(usize::try_from(config.max_value_bytes).unwrap_or(usize::MAX)),
+            work: WorkBuffer::new(config.segment_bytes / segments::BLOCKS),
+            field_buffer: Vec::with_capacity(limits::FIELD_BYTES_MAX),
+            copied_pages: 0,
             pool,
             leaves,
             config,
@@ -274,6 +300,7 @@ impl Store {
         let value = match record.content {
             Content::Inline(bytes) => Value::Inline(bytes),
             Content::Large(id) => Value::Large { id, len: self.larges.len(id) },
+            Content::Collection(bytes) => Value::Collection(Collection::read(bytes)),
         };
         Entry { key: record.key, value, revision: record.revision, expiry: record.expiry }
     }
@@ -294,6 +321,19 @@ impl Store {
         (!self.record(address).expired(now)).then(|| self.entry(address))
     }
 
+    /// As [`get`](Store::get), with the store beside the entry, to read on in what the entry refers to.
+    pub fn read(&mut self, db: Database, key: &[u8], now: Millis) -> Option<(&Store, Entry<'_>)> {
+        let (space, hash) = (self.space(db), self.hasher.hash(key));
+        let is = |address| record::has_key(bytes_at(&self.pool, address), key);
+        let index = &self.keyspaces[space].index;
+        let address = match self.config.on_full {
+            OnFull::Refuse => index.find(&self.leaves, hash, is),
+            OnFull::Evict => index.find_and_count(&mut self.leaves, hash, is),
+        }?;
+        let store: &Store = self;
+        (!store.record(address).expired(now)).then(|| (store, store.entry(address)))
+    }
+
     /// Looks a key up without side effects.
     pub fn peek(&self, db: Database, key: &[u8], now: Millis) -> Option<Entry<'_>> {
         let address = self.locate(self.space(db), self.hasher.hash(key), key)?;
@@ -308,7 +348,14 @@ impl Store {
 
     /// Whether a key may have gone from a database after that revision; yes is certain for one that has.
     pub fn maybe_removed_since(&self, db: Database, key: &[u8], revision: Revision) -> bool {
-        self.removals.since((self.space(db), self.hasher.hash(key)), revision)
+        self.removals.since(usize::from(db.0), (self.space(db), self.hasher.hash(key)), revision)
+    }
+
+    /// Whether a key that was absent from a database at that revision, and is absent now, may have been there in between;
+    /// yes is certain for one that was.
+    pub fn maybe_came_and_went_since(&self, db: Database, key: &[u8], revision: Revision) -> bool {
+        let key = (self.space(db), self.hasher.hash(key));
+        self.removals.came_and_went_since(usize::from(db.0), key, revision)
     }
 
     /// Keys of a database; expired ones count until they are met.

@@ -9,12 +9,15 @@
 //! ```
 
 use super::clean::RecordMeta;
+use super::collection::{Collection, Referenced, tree_bytes};
 use super::index::Address;
 use super::record::{self, Content, EXPIRY_MAX, Record};
 use super::room::{Fill, Want};
 use super::{Store, address, split};
 use crate::limits::INLINE_VALUE_BYTES_MAX;
-use crate::mutation::{Effect, KeyspaceId, LargeId, PublishedValue, Refused, RemoveReason, Revision};
+use crate::mutation::{
+    CollectionKind, Effect, KeyspaceId, LargeId, PublishedValue, Refused, RemoveReason, Revision, Tree,
+};
 use crate::time::Millis;
 
 /// Where a key's record was, and when that was: it holds until some record moves or goes.
@@ -56,17 +59,15 @@ impl NewRecord<'_> {
     }
 
     pub fn meta(&self, revision: Revision) -> RecordMeta {
-        let large = match self.content {
-            Content::Inline(_) => None,
-            Content::Large(id) => Some(id),
-        };
+        let (held, fields_due) = Referenced::of_content(self.content);
         RecordMeta {
             space: self.key.space,
             size: self.size(),
             dead: false,
             revision,
             expiry: self.expiry,
-            large,
+            fields_due,
+            held,
         }
     }
 
@@ -92,6 +93,23 @@ pub(super) enum Publish<'a> {
         offset: u64,
         bytes: &'a [u8],
     },
+    /// One entry of the collection.
+    PutField {
+        kind: CollectionKind,
+        field: &'a [u8],
+        value: PublishedValue<'a>,
+        expiry: Option<Millis>,
+    },
+    /// The time of one field of the hash.
+    FieldExpiry {
+        field: &'a [u8],
+        expiry: Option<Millis>,
+    },
+    RemoveField {
+        kind: CollectionKind,
+        field: &'a [u8],
+        reason: RemoveReason,
+    },
     Expiry,
 }
 
@@ -110,6 +128,10 @@ pub(super) struct Target<'a> {
 pub(super) enum SavedValue {
     Scratch(usize),
     Large(LargeId),
+    /// A short collection: so many bytes in the scratch buffer, with one reference more to each of its large values.
+    Packed(usize),
+    /// With one reference more to its root.
+    Tree(Tree),
 }
 
 impl Store {
@@ -123,6 +145,11 @@ impl Store {
             at = None;
         }
         Found { at, layout_epoch: self.layout_epoch }
+    }
+
+    /// The record of a key, expired or not.
+    pub(super) fn found(&self, key: Key<'_>) -> Found {
+        Found { at: self.locate(key.space, key.hash, key.bytes), layout_epoch: self.layout_epoch }
     }
 
     /// Where the record is now.
@@ -149,8 +176,8 @@ impl Store {
             Publish::Rename { from, found } => {
                 (self.again(from, found).map_or(0, |at| self.record(at).size()), Fill::Reserve)
             }
-            Publish::Expiry => (0, Fill::Reserve),
-            Publish::Put | Publish::Write { .. } => (0, Fill::Data),
+            Publish::Expiry | Publish::FieldExpiry { .. } | Publish::RemoveField { .. } => (0, Fill::Reserve),
+            Publish::Put | Publish::Write { .. } | Publish::PutField { .. } => (0, Fill::Data),
         };
         match old {
             Some(at) if replaced_bytes == size => return Ok(self.overwrite(at, new, publish)),
@@ -160,7 +187,15 @@ impl Store {
         let (found, class) =
             (Found { at: old, layout_epoch: self.layout_epoch }, Store::class_of(new.expiry, now));
         let replaced_bytes = replaced_bytes + given_away;
-        let segment = self.acquire(Want::Record { class, size, replaced_bytes, fill }, now)?;
+        let want = |fill| Want::Record { class, size, replaced_bytes, fill };
+        // A string that is no longer than the one before is not refused for the time to live that it gets.
+        let fill = match old {
+            Some(at) if fill == Fill::Data && !self.permitted(want(fill)) && self.is_as_long(at, new) => {
+                Fill::Reserve
+            }
+            _ => fill,
+        };
+        let segment = self.acquire(want(fill), now)?;
         // Making room may have moved the old record, or evicted it.
         let old = self.again(key, found);
         // The record gets its revision when nothing can fail any more.
@@ -184,7 +219,21 @@ impl Store {
         self.charge(&meta);
         let revision = self.commit_placed(new, publish);
         record::set_revision(&mut self.pool.bytes_mut(segment)[offset..], revision);
+        if old.is_none() {
+            self.removals.note_new((key.space, key.hash), revision);
+        }
         Ok(revision)
+    }
+
+    /// Whether a record has a string that is at least as long as the new one.
+    fn is_as_long(&self, at: Address, new: &NewRecord<'_>) -> bool {
+        let string_len = |content| match content {
+            Content::Inline(bytes) => Some(bytes.len() as u64),
+            Content::Large(id) => Some(self.larges.len(id)),
+            Content::Collection(_) => None,
+        };
+        let old_len = string_len(self.record(at).content);
+        string_len(new.content).is_some_and(|len| old_len.is_some_and(|old| old >= len))
     }
 
     /// Writes a record over one of the same size and key.
@@ -194,13 +243,9 @@ impl Store {
         let meta = new.meta(self.commit_placed(new, publish));
         self.uncharge(&old);
         self.charge(&meta);
+        self.release_held(old.held, (segment, offset));
         new.write(meta.revision, &mut self.pool.bytes_mut(segment)[offset..]);
-        if let Some(expiry) = meta.expiry {
-            self.expires(segment, expiry);
-        }
-        if let Some(id) = old.large {
-            self.larges.detach(id, &mut self.pool, &mut self.table);
-        }
+        meta.times().for_each(|time| self.expires(segment, time));
         meta.revision
     }
 
@@ -208,27 +253,62 @@ impl Store {
     fn commit_placed(&mut self, new: &NewRecord<'_>, publish: Publish<'_>) -> Revision {
         let NewRecord { key, content, expiry } = *new;
         let keyspace = key.keyspace();
-        let value = match content {
-            Content::Inline(bytes) => PublishedValue::Bytes(bytes),
-            Content::Large(id) => {
-                self.larges.attach(id);
-                PublishedValue::Large { id, len: self.larges.len(id) }
-            }
-        };
-        let put = Effect::Put { keyspace, key: key.bytes, value, expiry };
+        self.attach_content(content);
         match publish {
-            Publish::Put => self.commit(put),
+            Publish::Put => self.commit_put(key, content, expiry),
+            Publish::PutField { kind, field, value, expiry } => {
+                self.commit(Effect::PutField { keyspace, key: key.bytes, kind, field, value, expiry })
+            }
+            Publish::FieldExpiry { field, expiry } => {
+                self.commit(Effect::SetFieldExpiry { keyspace, key: key.bytes, field, expiry })
+            }
+            Publish::RemoveField { kind, field, reason } => {
+                let (key, is_last) = (key.bytes, false);
+                self.commit(Effect::RemoveField { keyspace, key, kind, field, is_last, reason })
+            }
             Publish::Expiry => self.commit(Effect::SetExpiry { keyspace, key: key.bytes, expiry }),
             Publish::Write { offset, bytes } => self.commit_write(key, offset, bytes),
             Publish::Rename { from, found } => {
                 self.begin_group();
                 let at = self.again(from, found).expect("the key that is renamed is there until it is");
                 self.remove_record(at, RemoveReason::Deleted);
-                let revision = self.commit(put);
+                let revision = self.commit_put(key, content, expiry);
                 self.end_group();
                 revision
             }
         }
+    }
+
+    /// What a record has taken over is a record's from now on.
+    fn attach_content(&mut self, content: Content<'_>) {
+        match content {
+            Content::Inline(_) => {}
+            Content::Large(id) => self.larges.attach(id),
+            Content::Collection(bytes) => {
+                if let Collection::Packed(packed) = Collection::read(bytes)
+                    && packed.has_large
+                {
+                    let larges = packed.entries().flat_map(|entry| entry.larges());
+                    larges.for_each(|id| self.larges.attach(id));
+                }
+            }
+        }
+    }
+
+    /// Commits a whole value.
+    fn commit_put(&mut self, key: Key<'_>, content: Content<'_>, expiry: Option<Millis>) -> Revision {
+        let value = match content {
+            Content::Inline(bytes) => PublishedValue::Bytes(bytes),
+            Content::Large(id) => PublishedValue::Large { id, len: self.larges.len(id) },
+            Content::Collection(bytes) => match Collection::read(bytes) {
+                Collection::Tree(tree) => PublishedValue::Tree(tree),
+                Collection::Packed(packed) if packed.has_large => {
+                    return self.commit_packed(key, &packed, expiry);
+                }
+                Collection::Packed(_) => PublishedValue::Packed(bytes),
+            },
+        };
+        self.commit(Effect::Put { keyspace: key.keyspace(), key: key.bytes, value, expiry })
     }
 
     /// Commits bytes written into a value, in pieces that the feed takes; the last one's revision.
@@ -260,6 +340,17 @@ impl Store {
                 self.larges.retain(id);
                 SavedValue::Large(id)
             }
+            Content::Collection(bytes) => match Collection::read(bytes) {
+                Collection::Tree(tree) => {
+                    self.larges.pages_mut().retain(tree.root);
+                    SavedValue::Tree(tree)
+                }
+                Collection::Packed(packed) => {
+                    self.scratch[..bytes.len()].copy_from_slice(bytes);
+                    packed.entries().flat_map(|entry| entry.larges()).for_each(|id| self.larges.retain(id));
+                    SavedValue::Packed(bytes.len())
+                }
+            },
         }
     }
 
@@ -279,7 +370,7 @@ impl Store {
                 Ok((revision, self.larges.len(id)))
             }
             SavedValue::Scratch(len) if !self.is_inline(key.bytes, len) => {
-                let id = self.large_begin(len as u64, now)?;
+                let id = self.large_create(len as u64, now)?;
                 let scratch = std::mem::take(&mut self.scratch);
                 let filled = self.large_append(id, &scratch[..len], now);
                 self.scratch = scratch;
@@ -292,6 +383,21 @@ impl Store {
                 let placed = self.place(&NewRecord { key, content, expiry }, (found, publish), now);
                 self.scratch = scratch;
                 Ok((placed?, len as u64))
+            }
+            SavedValue::Packed(len) => {
+                let scratch = std::mem::take(&mut self.scratch);
+                let placed = self.place_packed(target, &scratch[..len], now);
+                self.scratch = scratch;
+                placed
+            }
+            SavedValue::Tree(tree) => {
+                let bytes = tree_bytes(&tree);
+                let content = Content::Collection(&bytes);
+                let placed = self.place(&NewRecord { key, content, expiry }, (found, publish), now);
+                if placed.is_err() {
+                    self.release_root(tree.root);
+                }
+                Ok((placed?, u64::from(tree.len)))
             }
         }
     }

@@ -14,9 +14,13 @@
 //! empty and go back. Nothing is allocated after [`Pool::new`].
 #![allow(unsafe_code)]
 
+mod blocks;
+#[cfg(test)]
+mod tests;
+
 use super::prefetch;
-use crate::store::bitset::BitSet;
 use allocator_api2::alloc::{AllocError, Allocator};
+use blocks::Blocks;
 use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::io::IoSliceMut;
@@ -29,8 +33,6 @@ const PAGE_BYTES: usize = 4096;
 const BLOCK_ALIGN: usize = 64;
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
-/// The widest group of control bytes that `hashbrown` reads at once, on any machine.
-const GROUP_BYTES_MAX: usize = 16;
 /// The tag of a block that no leaf has.
 pub const NO_TAG: u32 = u32::MAX;
 
@@ -123,136 +125,6 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: `reserved` came from alloc_zeroed with this layout, and is given back once.
         unsafe { std::alloc::dealloc(self.reserved.as_ptr(), self.layout) }
-    }
-}
-
-/// The blocks for leaves in the segments that were given over to them.
-struct Blocks {
-    /// From one block to the next.
-    stride_bytes: usize,
-    per_segment: usize,
-    words_per_segment: usize,
-    /// One bit for each block, set while it is free.
-    free_bits: Vec<u64>,
-    /// Free blocks of each segment.
-    free_in: Vec<u32>,
-    /// Whose each block is.
-    tags: Vec<u32>,
-    next_tag: u32,
-    /// The first byte of the block that was handed out last, in units of BLOCK_ALIGN.
-    latest: u32,
-    free_count: usize,
-    used_count: usize,
-    /// Leaf segments by state; a segment is in `partial` or in `idle` or in neither.
-    partial: BitSet,
-    idle: BitSet,
-    used: BitSet,
-}
-
-impl Blocks {
-    fn new(segment_bytes: usize, segment_count: usize, leaf_buckets: usize) -> Blocks {
-        // The layout of a hashbrown table of u64: the entries, one control byte for each, one more group of them.
-        let table_bytes = leaf_buckets * (size_of::<u64>() + 1) + GROUP_BYTES_MAX;
-        let stride_bytes = table_bytes.next_multiple_of(BLOCK_ALIGN);
-        let per_segment = segment_bytes / stride_bytes;
-        assert!(per_segment > 0, "a segment holds at least one leaf");
-        let words_per_segment = per_segment.div_ceil(64);
-        Blocks {
-            stride_bytes,
-            per_segment,
-            words_per_segment,
-            free_bits: vec![0; words_per_segment * segment_count],
-            free_in: vec![0; segment_count],
-            tags: vec![0; per_segment * segment_count],
-            next_tag: NO_TAG,
-            latest: 0,
-            free_count: 0,
-            used_count: 0,
-            partial: BitSet::new(segment_count),
-            idle: BitSet::new(segment_count),
-            used: BitSet::new(segment_count),
-        }
-    }
-
-    /// Puts a segment into the sets where its count of free blocks belongs.
-    fn refile(&mut self, segment: usize) {
-        let free = self.free_in[segment] as usize;
-        put(&mut self.idle, segment, free == self.per_segment);
-        put(&mut self.partial, segment, free > 0 && free < self.per_segment);
-        put(&mut self.used, segment, free < self.per_segment);
-    }
-
-    fn add(&mut self, segment: usize) {
-        for block in 0..self.per_segment {
-            self.free_bits[segment * self.words_per_segment + block / 64] |= 1 << (block % 64);
-            self.tags[segment * self.per_segment + block] = NO_TAG;
-        }
-        self.free_in[segment] = self.per_segment as u32;
-        self.free_count += self.per_segment;
-        self.refile(segment);
-    }
-
-    /// Takes away a segment whose blocks are all free.
-    fn withdraw(&mut self) -> Option<usize> {
-        let segment = self.idle.last()?;
-        self.idle.remove(segment);
-        let from = segment * self.words_per_segment;
-        self.free_bits[from..from + self.words_per_segment].fill(0);
-        self.free_in[segment] = 0;
-        self.free_count -= self.per_segment;
-        Some(segment)
-    }
-
-    fn take(&mut self) -> Option<(usize, usize)> {
-        let segment = self.partial.first().or_else(|| self.idle.first())?;
-        let from = segment * self.words_per_segment;
-        let words = &mut self.free_bits[from..from + self.words_per_segment];
-        let (at, word) = words.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
-        let block = at * 64 + word.trailing_zeros() as usize;
-        *word &= *word - 1;
-        self.tags[segment * self.per_segment + block] = self.next_tag;
-        self.free_in[segment] -= 1;
-        self.free_count -= 1;
-        self.used_count += 1;
-        self.refile(segment);
-        Some((segment, block))
-    }
-
-    fn give_back(&mut self, segment: usize, block: usize) {
-        let word = &mut self.free_bits[segment * self.words_per_segment + block / 64];
-        assert!(*word >> (block % 64) & 1 == 0, "a block is given back once");
-        *word |= 1 << (block % 64);
-        self.tags[segment * self.per_segment + block] = NO_TAG;
-        self.free_in[segment] += 1;
-        self.free_count += 1;
-        self.used_count -= 1;
-        self.refile(segment);
-    }
-
-    fn invariants(&self, kinds: &[Cell<Kind>]) {
-        let (mut free, mut used) = (0, 0);
-        for (segment, kind) in kinds.iter().enumerate() {
-            let from = segment * self.words_per_segment;
-            let words = &self.free_bits[from..from + self.words_per_segment];
-            let free_here = words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
-            assert_eq!(free_here, self.free_in[segment] as usize);
-            let given = kind.get() == Kind::Leaves;
-            assert!(given || free_here == 0);
-            assert_eq!(self.idle.contains(segment), given && free_here == self.per_segment);
-            assert_eq!(self.partial.contains(segment), free_here > 0 && free_here < self.per_segment);
-            assert_eq!(self.used.contains(segment), given && free_here < self.per_segment);
-            free += free_here;
-            used += if given { self.per_segment - free_here } else { 0 };
-        }
-        assert_eq!((free, used), (self.free_count, self.used_count));
-    }
-}
-
-fn put(set: &mut BitSet, number: usize, member: bool) {
-    if member {
-        set.insert(number);
-    } else {
-        set.remove(number);
     }
 }
 
@@ -580,6 +452,3 @@ unsafe impl Allocator for LeafAllocator {
         blocks.give_back(segment, block);
     }
 }
-
-#[cfg(test)]
-mod tests;

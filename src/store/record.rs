@@ -8,7 +8,8 @@
 //! +------+------+---------+--------------+----------------+-----------+----------+----------+---------+
 //! ```
 //! Little-endian; a record begins on a multiple of four bytes. The expiry (Unix milliseconds) is there when its
-//! flag is set. A large value is four bytes here: its id. `space` names the keyspace, not the database: SWAPDB
+//! flag is set. A large value is four bytes here: its id. A collection is its entries, or where its pages are
+//! ([`collection`](super::collection)). `space` names the keyspace, not the database: SWAPDB
 //! exchanges two entries of a map, and every record stays as it is.
 
 use crate::mutation::{LargeId, Revision};
@@ -31,6 +32,7 @@ const EXPIRY_FLAG: u8 = 1;
 const LARGE_FLAG: u8 = 2;
 const DEAD_FLAG: u8 = 4;
 const PINNED_FLAG: u8 = 8;
+const COLLECTION_FLAG: u8 = 16;
 
 const _: () = assert!(size(16, 32, false) == 64 && size(16, 32, true) == 68);
 const _: () = assert!(size(crate::limits::KEY_BYTES_MAX, LARGE_BYTES, true) <= crate::limits::SEGMENT_BYTES);
@@ -47,6 +49,8 @@ pub const fn size(key_len: usize, value_len: usize, expires: bool) -> usize {
 pub enum Content<'a> {
     Inline(&'a [u8]),
     Large(LargeId),
+    /// To be read by [`Collection::read`](super::collection::Collection::read).
+    Collection(&'a [u8]),
 }
 
 impl Content<'_> {
@@ -54,7 +58,7 @@ impl Content<'_> {
     #[inline]
     pub fn stored_len(&self) -> usize {
         match self {
-            Content::Inline(bytes) => bytes.len(),
+            Content::Inline(bytes) | Content::Collection(bytes) => bytes.len(),
             Content::Large(_) => LARGE_BYTES,
         }
     }
@@ -93,8 +97,10 @@ impl<'a> Record<'a> {
             (Some(Millis(u48(body))), &body[EXPIRY_BYTES..])
         };
         let (key, value) = body[..key_len + value_len].split_at(key_len);
-        let content = if flags & LARGE_FLAG == 0 {
+        let content = if flags & (LARGE_FLAG | COLLECTION_FLAG) == 0 {
             Content::Inline(value)
+        } else if flags & LARGE_FLAG == 0 {
+            Content::Collection(value)
         } else {
             Content::Large(LargeId(u32::from_le_bytes([value[0], value[1], value[2], value[3]])))
         };
@@ -126,6 +132,10 @@ impl<'a> Record<'a> {
         bytes[body..value].copy_from_slice(self.key);
         match self.content {
             Content::Inline(inline) => bytes[value..value + inline.len()].copy_from_slice(inline),
+            Content::Collection(collection) => {
+                flags |= COLLECTION_FLAG;
+                bytes[value..value + collection.len()].copy_from_slice(collection);
+            }
             Content::Large(id) => {
                 flags |= LARGE_FLAG;
                 bytes[value..value + LARGE_BYTES].copy_from_slice(&id.0.to_le_bytes());
@@ -158,13 +168,13 @@ fn are_same(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// The value of the record at `bytes[0]`, which has a key of this length; `None`: it is a large one.
+/// The value of the record at `bytes[0]`, which has a key of this length; `None`: it is a large one, or a collection.
 #[inline(always)]
 pub fn inline_value(bytes: &[u8], key_len: usize) -> Option<&[u8]> {
     let flags = bytes[0];
     let at = OVERHEAD_BYTES + key_len + if flags & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_BYTES };
     let len = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
-    (flags & LARGE_FLAG == 0).then(|| &bytes[at..at + len])
+    (flags & (LARGE_FLAG | COLLECTION_FLAG) == 0).then(|| &bytes[at..at + len])
 }
 
 /// Whether the record at `bytes[0]` is no more at `now`.
@@ -186,6 +196,20 @@ pub fn rewrite(bytes: &mut [u8], key_len: usize, (revision, value): (Revision, &
     bytes[HEAD_BYTES..OVERHEAD_BYTES].copy_from_slice(&revision.0.to_le_bytes()[..REVISION_BYTES]);
     let at = OVERHEAD_BYTES + key_len;
     bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+/// Puts another revision and value of the same length into the record at `bytes[0]`, whatever it is.
+pub fn rewrite_value(bytes: &mut [u8], revision: Revision, value: &[u8]) {
+    set_revision(bytes, revision);
+    content_mut(bytes).copy_from_slice(value);
+}
+
+/// The value in the record at `bytes[0]`, to be changed in place.
+pub fn content_mut(bytes: &mut [u8]) -> &mut [u8] {
+    let key_len = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
+    let at = OVERHEAD_BYTES + key_len + if bytes[0] & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_BYTES };
+    let len = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
+    &mut bytes[at..at + len]
 }
 
 /// Marks the record at `bytes[0]` dead.
@@ -227,9 +251,12 @@ mod tests {
     fn what_was_written_is_read() {
         let mut bytes = [0xEE; 256];
         for expiry in [None, Some(Millis(EXPIRY_MAX)), Some(Millis(0))] {
-            for content in
-                [Content::Inline(b""), Content::Inline(b"value"), Content::Large(LargeId(0x0102_0304))]
-            {
+            for content in [
+                Content::Inline(b""),
+                Content::Inline(b"value"),
+                Content::Large(LargeId(0x0102_0304)),
+                Content::Collection(b"packed"),
+            ] {
                 for key in [&b""[..], b"key"] {
                     let record = Record {
                         space: 15,

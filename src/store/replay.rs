@@ -9,11 +9,14 @@
 //! So changes can be applied over a copy of the store that was taken while they happened, in any order of copy and
 //! change: the end is the same, revisions included.
 
+use super::fields::FieldTarget;
 use super::place::Key;
 use super::pool::SegmentId;
 use super::segments::State;
 use super::{RemovalPolicy, Store, address};
-use crate::mutation::{Change, Effect, GroupMark, KeyspaceId, NewValue, PublishedValue, Refused, Revision};
+use crate::mutation::{
+    Change, Effect, FieldExpiry, GroupMark, KeyspaceId, NewValue, PublishedValue, Refused, Revision,
+};
 use crate::time::Millis;
 
 impl Store {
@@ -25,7 +28,7 @@ impl Store {
     /// [`Refused`]; nothing was changed, and the change can be applied again.
     ///
     /// # Panics
-    /// When the store removes keys by itself ([`RemovalPolicy::Own`]), when a value was
+    /// When the store removes keys by itself ([`RemovalPolicy::Own`]), when a value or a collection was
     /// [passed](PublishedValue::Passed), or a keyspace or database is not the store's.
     pub fn apply_at(&mut self, change: &Change<'_>, now: Millis) -> Result<bool, Refused> {
         assert!(
@@ -62,12 +65,18 @@ impl Store {
             return Ok(false);
         }
         match change.effect {
+            Effect::Put { keyspace, key, value: PublishedValue::Packed(bytes), expiry } => {
+                let key = self.key_in(keyspace, key);
+                self.check_key(key.bytes)?;
+                self.put_packed(key, (bytes, expiry), now)?;
+            }
             Effect::Put { keyspace, key, value, expiry } => {
                 let key = self.key_in(keyspace, key);
                 let value = match value {
+                    PublishedValue::Tree(tree) => NewValue::Tree(tree),
                     PublishedValue::Bytes(bytes) => NewValue::Bytes(bytes),
                     PublishedValue::Large { id, .. } => NewValue::Large(id),
-                    PublishedValue::Passed { .. } => panic!("a value that was passed cannot be applied"),
+                    _ => panic!("a value that was passed cannot be applied"),
                 };
                 self.check_key(key.bytes)?;
                 self.put(key, (value, expiry), now)?;
@@ -75,6 +84,29 @@ impl Store {
             Effect::Write { keyspace, key, offset, bytes } => {
                 self.check_key(key)?;
                 self.write(self.key_in(keyspace, key), (offset, bytes), now)?;
+            }
+            Effect::PutField { keyspace, key, kind, field, value, expiry } => {
+                self.check_key(key)?;
+                let value = match value {
+                    PublishedValue::Bytes(bytes) => NewValue::Bytes(bytes),
+                    PublishedValue::Large { id, .. } => NewValue::Large(id),
+                    _ => panic!("a value that was passed cannot be applied"),
+                };
+                let put = (kind, field, value, FieldExpiry::Set(expiry));
+                let applied = self.put_field(self.key_in(keyspace, key), put, now)?;
+                return Ok(applied.revision.0 > 0);
+            }
+            Effect::SetFieldExpiry { keyspace, key, field, expiry } => {
+                let applied = self.set_field_expiry(self.key_in(keyspace, key), (field, expiry), now)?;
+                return Ok(applied.revision.0 > 0);
+            }
+            Effect::RemoveField { keyspace, key, kind, field, is_last, reason } => {
+                let key = self.key_in(keyspace, key);
+                if is_last {
+                    return Ok(self.remove_last(key, (kind, field, reason)));
+                }
+                let target = FieldTarget { key, found: self.found(key), kind, field };
+                return Ok(self.remove_found(&target, reason, now)?.revision.0 > 0);
             }
             Effect::SetExpiry { keyspace, key, expiry } => {
                 self.set_expiry(self.key_in(keyspace, key), expiry, now)?;

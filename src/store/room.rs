@@ -1,4 +1,5 @@
-//! Finding room: what may be taken at all, where a record goes, and what is done when nothing is left.
+//! Finding room: where a record or a block goes, and what is done when nothing is left. (What may be taken at all, `fill.rs`
+//! says; how room is made, `reclaim.rs`.)
 //!
 //! ```text
 //!  acquire:  permitted? --yes--> a place? --yes--> taken
@@ -9,25 +10,15 @@
 //!               v                  v
 //!            sweep all that has expired ---nothing has---> Refused
 //! ```
-//! In refuse mode a change is permitted when, after it, live records fill at most 90 % of the segments that
-//! the log can have: then cleaning always gains. A few segments are in reserve for cleaning itself.
 
 use super::pool::SegmentId;
 use super::segments::{BLOCKS, CLASSES, MOVED, State};
 use super::{OnFull, RESERVE_SEGMENTS, RemovalPolicy, Store};
-use crate::mutation::{Database, Refused};
+use crate::mutation::Refused;
 use crate::time::Millis;
 
-/// Hundredths of the log that live records may fill.
-const FILL_MAX: u64 = 90;
-/// The same for what a full store is to take all the same: a time to live, another name.
-const FILL_MAX_OF_RESERVE: u64 = 97;
-/// Segments that stay taken however many keys are evicted: the reserve, open segments, the index.
-pub(super) const UNEVICTABLE_SEGMENTS: u64 = 8;
 /// Steps that one change may have to wait for, at most; a few are the rule.
-const STEPS_MAX: usize = 4096;
-/// Steps of freeing what is of no use that one write takes on, at most.
-const RECLAIM_STEPS_MAX: usize = 4;
+pub(super) const STEPS_MAX: usize = 4096;
 /// The longest remaining time of the first class with expiry, in milliseconds; each further class has four times that.
 const CLASS_MS: u64 = 4000;
 
@@ -48,6 +39,9 @@ pub(super) enum Want {
 pub(super) enum Fill {
     /// As full as data may make it.
     Data,
+    /// Beyond that, for a large value that is to replace one at least as long. It takes what data leaves free for the time
+    /// that both are there.
+    Replacing,
     /// What is spare, for the reply of a read: nothing is evicted for it, and garbage alone is collected.
     Spare,
     /// A little more, and out of the segments in reserve: so EXPIRE and RENAME, which only grow a record by some bytes,
@@ -59,7 +53,7 @@ impl Fill {
     /// Free segments that stay for cleaning.
     fn segments_left(self) -> u32 {
         match self {
-            Fill::Data => RESERVE_SEGMENTS,
+            Fill::Data | Fill::Replacing => RESERVE_SEGMENTS,
             Fill::Reserve | Fill::Spare => 1,
         }
     }
@@ -96,98 +90,6 @@ impl Store {
     pub(super) fn refuse<T>(&mut self) -> Result<T, Refused> {
         self.counters.refused += 1;
         Err(Refused::Full)
-    }
-
-    pub(super) fn check_value_len(&self, len: u64) -> Result<(), Refused> {
-        let pool = u64::from(self.pool.segment_count()) * self.config.segment_bytes as u64;
-        let limit = self.config.max_value_bytes.min(pool).min(u64::from(u32::MAX));
-        if len > limit { Err(Refused::TooLarge { size: len, limit }) } else { Ok(()) }
-    }
-
-    /// Bytes of live records that the log may hold when large values have `extra` segments more.
-    fn log_limit(&self, extra: u64) -> u64 {
-        (self.log_bytes(extra).saturating_sub(self.withheld_bytes())) / 100 * FILL_MAX
-    }
-
-    fn withheld_bytes(&self) -> u64 {
-        u64::from(self.withheld.wanted) * self.config.segment_bytes as u64
-    }
-
-    fn limit_of(&self, fill: Fill, extra: u64) -> u64 {
-        match fill {
-            Fill::Data => self.log_limit(extra),
-            Fill::Reserve | Fill::Spare => self.log_bytes(extra) / 100 * FILL_MAX_OF_RESERVE,
-        }
-    }
-
-    /// Bytes of the segments that the log can have when large values have `extra` segments more.
-    fn log_bytes(&self, extra: u64) -> u64 {
-        let totals = self.table.totals();
-        let taken = u64::from(totals.count(State::Leaves) + RESERVE_SEGMENTS)
-            + self.larges.segments_needed(&self.table)
-            + extra;
-        let segments = u64::from(self.pool.segment_count()).saturating_sub(taken);
-        segments * self.config.segment_bytes as u64
-    }
-
-    fn live(&self) -> u64 {
-        self.table.totals().live - self.pending_free_bytes
-    }
-
-    /// Whether so many segments more can be had when every key goes that may go: whether evicting is of any use.
-    fn evicting_helps(&self, segments: u64) -> bool {
-        let held = u64::from(self.larges.held_blocks().div_ceil(BLOCKS as u32));
-        let taken = u64::from(self.withheld.taken);
-        segments + held + taken + UNEVICTABLE_SEGMENTS < u64::from(self.pool.segment_count())
-    }
-
-    fn permitted(&self, want: Want) -> bool {
-        if self.on_full() == OnFull::Evict {
-            let segments = u64::from(matches!(want, Want::Segment { .. }));
-            // Where there is room without eviction it is taken, whatever others hold.
-            return self.spare_segments() > self.low_watermark() || self.evicting_helps(segments);
-        }
-        match want {
-            Want::Record { size, replaced_bytes, fill, .. } => {
-                size <= replaced_bytes
-                    || self.live() + (size - replaced_bytes) as u64 <= self.limit_of(fill, 0)
-            }
-            Want::Staged { size, staged, replaced_bytes, .. } => {
-                staged + size <= replaced_bytes
-                    || self.live() + size as u64 <= self.log_limit(0) + replaced_bytes as u64
-            }
-            Want::Segment { fill } => self.live() <= self.limit_of(fill, 1),
-        }
-    }
-
-    /// Bytes of records that may be added before a change is refused (in evict mode: before keys go), and how many that
-    /// were if the store were empty.
-    pub(super) fn writable(&self) -> (u64, u64) {
-        let segment = self.config.segment_bytes as u64;
-        let segments = (self.pool.segment_count() - RESERVE_SEGMENTS).saturating_sub(self.withheld.wanted);
-        let all = u64::from(segments) * segment / 100 * FILL_MAX;
-        let left = match self.on_full() {
-            OnFull::Refuse => self.log_limit(0).saturating_sub(self.live()),
-            OnFull::Evict => {
-                let free = self.spare_segments().saturating_sub(self.low_watermark());
-                u64::from(free) * segment / 100 * FILL_MAX
-            }
-        };
-        (left.min(all), all)
-    }
-
-    /// Whether a write batch may be staged at all: `needed` bytes, `replaced` bytes of older ones will die.
-    pub(super) fn batch_fits(&self, needed: u64, replaced: u64) -> bool {
-        match self.on_full() {
-            OnFull::Refuse => needed <= replaced || self.live() + needed <= self.log_limit(0) + replaced,
-            // All else may go.
-            OnFull::Evict => {
-                let held = self.larges.held_blocks().div_ceil(BLOCKS as u32);
-                let taken = RESERVE_SEGMENTS + self.withheld.taken;
-                let segments = u64::from(self.pool.segment_count().saturating_sub(taken + held));
-                needed <= segments * self.config.segment_bytes as u64 / 100 * FILL_MAX
-            }
-        }
     }
 
     /// Gets what is wanted, reclaiming memory in bounded steps as long as it takes; records may move, expired
@@ -310,140 +212,37 @@ impl Store {
         }
     }
 
-    /// Whether a large value of `len` bytes can be had, as far as can be told before its bytes arrive.
-    pub(super) fn large_room(&mut self, len: u64, now: Millis) -> Result<(), Refused> {
-        self.settle_until(now, |store| {
-            let block = store.config.segment_bytes as u64 / 16;
-            let blocks = len.div_ceil(block).saturating_sub(store.larges.spare_blocks());
-            let extra = blocks.div_ceil(16);
-            match store.on_full() {
-                OnFull::Refuse => extra == 0 || store.live() <= store.log_limit(extra),
-                OnFull::Evict => store.evicting_helps(extra),
-            }
-        })
-    }
-
-    /// Whether `needed` bytes of new records fit when `replaced` bytes of older ones go; what has expired goes first.
+    /// Sees to it that so many blocks are free, for pages.
     ///
     /// # Errors
     /// [`Refused::Full`].
-    pub fn check_room(&mut self, needed: u64, replaced: u64, now: Millis) -> Result<(), Refused> {
-        self.settle_until(now, |store| store.batch_fits(needed, replaced))
-    }
-
-    /// Bytes of the record of a key, expired or not; 0 without one.
-    pub fn record_bytes(&self, db: Database, key: &[u8]) -> u64 {
-        let key = self.key(db, key);
-        self.locate(key.space, key.hash, key.bytes).map_or(0, |at| self.record(at).size() as u64)
-    }
-
-    /// Does work that is due, in bounded steps, until `fits` says that there is room.
-    pub(super) fn settle_until(&mut self, now: Millis, fits: impl Fn(&Store) -> bool) -> Result<(), Refused> {
-        let mut steps = 0;
-        loop {
-            if fits(self) {
+    pub(super) fn reserve_blocks(&mut self, count: u32, fill: Fill, now: Millis) -> Result<(), Refused> {
+        // Each round adds a segment's worth, or finds that making room has freed enough.
+        for _ in 0..=count / BLOCKS as u32 + 1 {
+            if self.larges.free_blocks(&self.table) >= count {
                 return Ok(());
             }
-            steps += 1;
-            let progress = steps <= STEPS_MAX && self.reclaim_due(now);
-            if !progress && !self.sweep_expired(now) {
-                return self.refuse();
+            self.gc_assist(self.config.segment_bytes, now);
+            let acquired = self.acquire(Want::Segment { fill }, now);
+            match acquired {
+                Ok(segment) if self.larges.free_blocks(&self.table) >= count => self.pool.give_back(segment),
+                Ok(segment) => self.table.taken(segment, State::BlockSlab),
+                Err(refused) => {
+                    self.drop_empty_slabs();
+                    return Err(refused);
+                }
             }
         }
+        if self.larges.free_blocks(&self.table) >= count { Ok(()) } else { self.refuse() }
     }
 
-    /// One step of work that is due whether memory is short or not. False: nothing is.
-    pub(super) fn reclaim_due(&mut self, now: Millis) -> bool {
-        if self.larges.has_pending_free() {
-            return self.larges.release_step(16, &mut self.pool, &mut self.table);
-        }
-        if self.leaves.has_pending_free() {
-            // Records that were flushed are known by their revision, so their addresses are not needed.
-            self.leaves.drain_pending_free(4, |_| {});
-            return true;
-        }
-        let keep = self.leaves.blocks_per_segment();
-        if let Some(segment) = self.pool.reclaim_from_leaves(keep) {
+    /// Makes segments free that were reserved for blocks and not needed.
+    pub(super) fn drop_empty_slabs(&mut self) {
+        while let Some(segment) = self.table.emptiest_slab()
+            && self.table.get(segment).blocks == 0
+        {
             self.table.freed(segment);
-            return true;
-        }
-        self.sweep_step(now)
-    }
-
-    /// One step towards more free segments while there are few. False: there are enough, or no more can be had.
-    pub(super) fn compact_ahead(&mut self, now: Millis) -> bool {
-        self.spare_segments() < self.low_watermark()
-            && (self.compact_step() || self.clean_step(now, 2).is_some())
-    }
-
-    /// Whether [`maintain`](Store::maintain) has something to do.
-    pub(super) fn has_work(&self, now: Millis) -> bool {
-        let short = self.spare_segments() < self.low_watermark();
-        self.larges.has_pending_free()
-            || self.leaves.has_pending_free()
-            || self.sweep_is_due(now)
-            || self.has_to_withhold()
-            || short && (self.victim.is_some() || self.table.most_garbage(2).is_some())
-    }
-
-    /// Packs blocks of large values and leaves of the index, so that whole segments fall free. False: they are packed.
-    fn compact_step(&mut self) -> bool {
-        self.larges.compact_step(8, &mut self.pool, &mut self.table) || self.leaves.compact_step(4)
-    }
-
-    /// One step towards a free segment, whatever it takes. False: there is none to be had.
-    pub(super) fn reclaim_step(&mut self, now: Millis, dead_steps: usize) -> bool {
-        if self.larges.has_pending_free() {
-            return self.reclaim_due(now);
-        }
-        // A segment with a fair share of dead records gives more than going on with a sweep.
-        if self.clean_step(now, 4).is_some() || self.reclaim_due(now) || self.compact_step() {
-            return true;
-        }
-        match self.on_full() {
-            OnFull::Refuse => self.clean_step(now, dead_steps).is_some(),
-            // Cleaning costs copies and gives little; a key that is not used costs a miss.
-            OnFull::Evict => self.evict_step(now).is_some(),
-        }
-    }
-
-    /// Does the cleaning that `bytes` of new records owe: the more, the fewer segments are free, so that it never comes
-    /// all at once.
-    pub(super) fn gc_assist(&mut self, bytes: usize, now: Millis) {
-        let low_watermark = u64::from(self.low_watermark());
-        let mut free = u64::from(self.spare_segments());
-        if free >= low_watermark {
-            self.gc_debt = 0;
-            return;
-        }
-        self.note_growth();
-        // What is of no use any more comes first: nothing is evicted, or moved, while that gives enough.
-        for _ in 0..RECLAIM_STEPS_MAX {
-            let has_garbage = self.larges.has_pending_free()
-                || self.leaves.has_pending_free()
-                || self.pending_free_bytes > 0;
-            if free >= low_watermark || !has_garbage {
-                break;
-            }
-            self.reclaim_due(now);
-            free = u64::from(self.spare_segments());
-        }
-        if free >= low_watermark {
-            self.gc_debt = 0;
-            return;
-        }
-        self.gc_debt += bytes as u64 * (low_watermark - free) * 16 / low_watermark;
-        self.gc_debt = self.gc_debt.min(self.config.segment_bytes as u64);
-        while self.gc_debt >= self.config.segment_bytes as u64 / 16 {
-            let done = match self.on_full() {
-                OnFull::Refuse => self.clean_step(now, 2),
-                OnFull::Evict => self.clean_step(now, 4).or_else(|| self.evict_step(now)),
-            };
-            let Some(done) = done else {
-                self.gc_debt = 0;
-                return;
-            };
-            self.gc_debt = self.gc_debt.saturating_sub(done as u64);
+            self.pool.give_back(segment);
         }
     }
 }

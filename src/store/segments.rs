@@ -32,8 +32,8 @@ const ROWS_PER_LATE_MS: u32 = 2;
 
 const DEAD: usize = 0;
 const AGE: usize = 1;
-const CARVED_LISTS: usize = DEAD_STEPS + 1;
-const AGE_LISTS: usize = CARVED_LISTS + BLOCKS + 1;
+const SLAB_LISTS: usize = DEAD_STEPS + 1;
+const AGE_LISTS: usize = SLAB_LISTS + BLOCKS + 1;
 const LISTS: usize = AGE_LISTS + 2;
 
 /// What a segment is used for.
@@ -201,7 +201,7 @@ impl Segments {
         *row = Segment { state, ..Segment::EMPTY };
         self.totals.counts[state as usize] += 1;
         if state == State::BlockSlab {
-            self.link(id, DEAD, CARVED_LISTS);
+            self.link(id, DEAD, SLAB_LISTS);
         }
     }
 
@@ -327,17 +327,17 @@ impl Segments {
     }
 
     /// The slab with the most blocks in use that has a free one, `not` excepted.
-    pub fn fullest_carved(&self, not: Option<SegmentId>) -> Option<SegmentId> {
+    pub fn fullest_slab(&self, not: Option<SegmentId>) -> Option<SegmentId> {
         (0..BLOCKS).rev().find_map(|used| {
-            let first = self.lists[CARVED_LISTS + used].0;
+            let first = self.lists[SLAB_LISTS + used].0;
             let second = if first == NONE { NONE } else { self.rows[first as usize].links[DEAD].next };
             [first, second].into_iter().map(SegmentId).find(|id| id.0 != NONE && Some(*id) != not)
         })
     }
 
     /// The slab with the fewest blocks in use, if it has a free one.
-    pub fn emptiest_carved(&self) -> Option<SegmentId> {
-        let lists = &self.lists[CARVED_LISTS..CARVED_LISTS + BLOCKS];
+    pub fn emptiest_slab(&self) -> Option<SegmentId> {
+        let lists = &self.lists[SLAB_LISTS..SLAB_LISTS + BLOCKS];
         lists.iter().map(|list| list.0).find(|id| *id != NONE).map(SegmentId)
     }
 
@@ -349,7 +349,7 @@ impl Segments {
             return None;
         }
         row.blocks |= 1 << block;
-        self.relist_carved(id);
+        self.relist_slab(id);
         Some(block)
     }
 
@@ -359,14 +359,14 @@ impl Segments {
         let row = &mut self.rows[id.0 as usize];
         assert!(row.state == State::BlockSlab && row.blocks >> block & 1 == 1, "a block is given back once");
         row.blocks &= !(1 << block);
-        self.relist_carved(id);
+        self.relist_slab(id);
         self.get(id).blocks == 0
     }
 
-    fn relist_carved(&mut self, id: SegmentId) {
+    fn relist_slab(&mut self, id: SegmentId) {
         let row = *self.get(id);
         self.unlink(id, DEAD, usize::from(row.list));
-        self.link(id, DEAD, CARVED_LISTS + row.blocks.count_ones() as usize);
+        self.link(id, DEAD, SLAB_LISTS + row.blocks.count_ones() as usize);
     }
 
     fn dead_list(&self, id: SegmentId) -> usize {
@@ -430,7 +430,7 @@ impl Segments {
                 listed[DEAD] -= 1;
                 match row.state {
                     State::Sealed => assert_eq!(self.dead_list(SegmentId(id)), list),
-                    State::BlockSlab => assert_eq!(CARVED_LISTS + row.blocks.count_ones() as usize, list),
+                    State::BlockSlab => assert_eq!(SLAB_LISTS + row.blocks.count_ones() as usize, list),
                     state => panic!("{state:?} is on a list"),
                 }
             }

@@ -31,8 +31,10 @@
 //! any number of replacements of the same size, and others up to about a tenth of the log at once. The same goes for
 //! large values that the store itself has to put together.
 
+use super::collection::Referenced;
 use super::feed::{self, entry};
 use super::index::Address;
+use super::lookup::Lookahead;
 use super::place::{Key, NewRecord, Publish};
 use super::pool::Pool;
 use super::record::{self, Content, LARGE_BYTES, Record};
@@ -43,6 +45,8 @@ use crate::mutation::{
     Database, Effect, Mutation, NewValue, PublishedValue, Refused, RemoveReason, Revision,
 };
 use crate::time::Millis;
+
+const BATCH_HAS_STRINGS: &str = "a batch gives its keys strings";
 
 /// What expiry the keys of a batch get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub enum BatchExpiry {
 
 /// How far staging has come.
 struct WriteBatch {
-    /// The latest revision before it. A staged record has this and its pair's number, from 1 on, until it draws its own.
+    /// The latest revision before it. A staged record has this and its pair's number, from 1 on, until it gets its own.
     base: Revision,
     /// Bytes of staged records.
     staged: usize,
@@ -108,7 +112,12 @@ impl Store {
         }
         self.batch_room(db, pairs.clone(), expiry, now)?;
         let mut batch = WriteBatch { base: self.revision, staged: 0, replaced_bytes: 0, expiry };
+        let mut keys = pairs.clone().map(|(key, _)| Some(key));
+        let mut ahead = Lookahead::new(self, db, &mut keys);
         for (pair, number) in pairs.clone().zip(1..) {
+            if let Some(hint) = ahead.step(self, db, &mut keys) {
+                self.expect(pair.0, &hint);
+            }
             let pair = self.pair(db, pair, number);
             if let Err(refused) = self.stage(&mut batch, pair, now) {
                 pairs
@@ -179,7 +188,7 @@ impl Store {
             self.locate(key.space, key.hash, key.bytes).map(|at| self.record(at).size() as u64)
         });
         let replaced = old.sum();
-        self.settle_until(now, |store| store.batch_fits(needed, replaced))
+        self.reclaim_until(now, |store| store.batch_fits(needed, replaced))
     }
 
     fn pair_size(&self, key: &[u8], value: NewValue<'_>, expires: bool) -> usize {
@@ -207,6 +216,7 @@ impl Store {
                 Some(Content::Inline(bytes))
             }
             NewValue::Bytes(_) => None,
+            NewValue::Tree(_) | NewValue::Packed(_) => unreachable!("{BATCH_HAS_STRINGS}"),
         }
     }
 
@@ -254,13 +264,15 @@ impl Store {
                 Content::Large(id)
             }
             (Some(content), _) => content,
-            (None, NewValue::Bytes(bytes)) => Content::Large(self.large_of(bytes, now)?),
-            (None, NewValue::Large(_)) => unreachable!("a large value is made"),
+            (None, NewValue::Bytes(bytes)) => Content::Large(self.large_of_over(old, bytes, now)?),
+            (None, NewValue::Large(_) | NewValue::Tree(_) | NewValue::Packed(_)) => {
+                unreachable!("a large value is made")
+            }
         };
         let new = NewRecord { key: pair.key, content, expiry };
         let staged = self.stage_record(batch, (pair.number, new, old_size), now);
         if let (Err(_), Content::Large(id)) = (&staged, content) {
-            self.large_release(id);
+            self.large_drop(id);
         }
         staged
     }
@@ -289,7 +301,7 @@ impl Store {
         }
         self.layout_epoch += 1;
         self.charge(&meta);
-        if let Some(id) = meta.large {
+        if let Referenced::Large(id) = meta.held {
             self.larges.attach(id);
         }
         (batch.staged, batch.replaced_bytes) = (batch.staged + size, credits);
@@ -349,6 +361,9 @@ impl Store {
             self.unlink(pair.key, old);
         }
         let revision = self.commit_staged(pair.key, at);
+        if old_and_staged.old.is_none() {
+            self.removals.note_new((pair.key.space, pair.key.hash), revision);
+        }
         let (segment, offset) = split(&self.pool, at);
         let bytes = &mut self.pool.bytes_mut(segment)[offset..];
         record::unpin(bytes);
@@ -357,8 +372,8 @@ impl Store {
 
     fn commit_staged(&mut self, key: Key<'_>, at: Address) -> Revision {
         let large_len = match self.record(at).content {
-            Content::Inline(_) => 0,
             Content::Large(id) => self.larges.len(id),
+            Content::Inline(_) | Content::Collection(_) => 0,
         };
         if self.feed.is_on() {
             let value_len = self.record(at).content.stored_len();
@@ -369,6 +384,7 @@ impl Store {
         let value = match content {
             Content::Inline(bytes) => PublishedValue::Bytes(bytes),
             Content::Large(id) => PublishedValue::Large { id, len: large_len },
+            Content::Collection(_) => unreachable!("{BATCH_HAS_STRINGS}"),
         };
         let effect = Effect::Put { keyspace: key.keyspace(), key: key.bytes, value, expiry };
         feed::commit((&mut self.revision, &mut self.feed, &mut self.larges), effect)

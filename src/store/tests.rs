@@ -3,6 +3,8 @@
 mod basics;
 mod brim;
 mod capacity;
+mod field_expiry;
+mod fields;
 mod figures;
 mod held;
 mod lowered;

@@ -1,5 +1,6 @@
 //! What the store's callers give it and get from it: configuration, entries, figures.
 
+use super::collection::Collection;
 use super::{OnFull, index};
 use crate::limits;
 use crate::mutation::{LargeId, Revision};
@@ -24,14 +25,17 @@ pub enum Value<'a> {
         id: LargeId,
         len: u64,
     },
+    /// To be read by [`Store::field`](super::Store::field) and its like.
+    Collection(Collection<'a>),
 }
 
 impl Value<'_> {
-    /// Bytes of the value.
+    /// Bytes of the value; of a collection its entries.
     pub fn len(&self) -> u64 {
         match self {
             Value::Inline(bytes) => bytes.len() as u64,
             Value::Large { len, .. } => *len,
+            Value::Collection(collection) => collection.len() as u64,
         }
     }
 
@@ -138,6 +142,8 @@ impl MemoryUse {
 pub struct StoreCounters {
     /// Keys whose time had passed.
     pub expired: u64,
+    /// Fields of hashes that expired.
+    pub expired_fields: u64,
     /// Keys that went because memory was needed.
     pub evicted: u64,
     /// Changes that were refused for want of memory.

@@ -1,10 +1,11 @@
 //! Large values as the store's callers see them: begun, filled piece by piece, published by a
 //! [`Put`](crate::mutation::Mutation::Put), read piece by piece under a reference.
 
+use super::index::Address;
 use super::large::{LargeCursor, Need};
 use super::segments::State;
 use super::{Store, room};
-use crate::mutation::{LargeId, Refused};
+use crate::mutation::{Database, LargeId, LargeRef, Refused};
 use crate::time::Millis;
 use std::io::IoSliceMut;
 
@@ -18,10 +19,46 @@ impl Store {
     ///
     /// # Errors
     /// [`Refused`] when so many bytes cannot be had.
-    pub fn large_begin(&mut self, len_hint: u64, now: Millis) -> Result<LargeId, Refused> {
-        self.check_value_len(len_hint)?;
-        self.large_room(len_hint, now)?;
-        match self.larges.create(len_hint as u32) {
+    pub fn large_begin(&mut self, len_hint: u64, now: Millis) -> Result<LargeRef, Refused> {
+        self.large_create(len_hint, now).map(LargeRef::from_raw)
+    }
+
+    /// The same for the store itself, whose records and pages keep references as bytes.
+    pub(super) fn large_create(&mut self, len_hint: u64, now: Millis) -> Result<LargeId, Refused> {
+        self.large_create_with(len_hint, room::Fill::Data, now)
+    }
+
+    /// Begins a large value that is to become a key's. Where the key has one that is at least as long, a store that is full of
+    /// data takes the new one all the same, as far as [`room`] leaves memory for the two of them.
+    ///
+    /// # Errors
+    /// As [`large_begin`](Self::large_begin).
+    pub fn large_begin_for(
+        &mut self,
+        (db, key): (Database, &[u8]),
+        len: u64,
+        now: Millis,
+    ) -> Result<LargeRef, Refused> {
+        let key = self.key(db, key);
+        let old = self.locate(key.space, key.hash, key.bytes);
+        let old = old.filter(|at| !self.record(*at).expired(now));
+        self.large_create_over(old, len, now).map(LargeRef::from_raw)
+    }
+
+    /// The same for the key of a record.
+    fn large_create_over(&mut self, old: Option<Address>, len: u64, now: Millis) -> Result<LargeId, Refused> {
+        if !old.is_some_and(|at| self.replaces_as_long(at, len)) {
+            return self.large_create(len, now);
+        }
+        let id = self.large_create_with(len, room::Fill::Replacing, now)?;
+        self.larges.set_replacing(id);
+        Ok(id)
+    }
+
+    fn large_create_with(&mut self, len: u64, fill: room::Fill, now: Millis) -> Result<LargeId, Refused> {
+        self.check_value_len(len)?;
+        self.large_room(len, fill, now)?;
+        match self.larges.create(len as u32) {
             Some(id) => Ok(id),
             None => self.refuse(),
         }
@@ -77,13 +114,25 @@ impl Store {
         Ok(())
     }
 
-    /// Begins such a value.
+    /// Sees to it that the next `len` bytes of such a value (at least 1) can be filled, or as many as a value may have.
     ///
     /// # Errors
-    /// There are too many large values.
-    pub fn large_begin_spare(&mut self) -> Result<LargeId, Refused> {
-        match self.larges.create(0) {
-            Some(id) => Ok(id),
+    /// As [`large_space`](Self::large_space).
+    pub fn large_make_room_spare(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
+        let filled = self.larges.len(id);
+        self.check_value_len(filled + 1)?;
+        let len = filled + len.min(self.config.max_value_bytes - filled);
+        self.large_reserve_of(id, len, room::Fill::Spare, now)
+    }
+
+    /// Begins such a value, of about `len_hint` bytes (0: unknown).
+    ///
+    /// # Errors
+    /// No value may be so long, or there are too many large values.
+    pub fn large_begin_spare(&mut self, len_hint: u64) -> Result<LargeRef, Refused> {
+        self.check_value_len(len_hint)?;
+        match self.larges.create(len_hint as u32) {
+            Some(id) => Ok(LargeRef::from_raw(id)),
             None => self.refuse(),
         }
     }
@@ -106,7 +155,17 @@ impl Store {
 
     /// A large value of these bytes, with one reference.
     pub(super) fn large_of(&mut self, bytes: &[u8], now: Millis) -> Result<LargeId, Refused> {
-        let id = self.large_begin(bytes.len() as u64, now)?;
+        self.large_of_over(None, bytes, now)
+    }
+
+    /// The same for the key of a record.
+    pub(super) fn large_of_over(
+        &mut self,
+        old: Option<Address>,
+        bytes: &[u8],
+        now: Millis,
+    ) -> Result<LargeId, Refused> {
+        let id = self.large_create_over(old, bytes.len() as u64, now)?;
         let filled = self.large_append(id, bytes, now);
         self.or_release(id, filled)?;
         Ok(id)
@@ -123,12 +182,18 @@ impl Store {
     }
 
     /// Takes one more reference.
-    pub fn large_retain(&mut self, id: LargeId) {
+    pub fn large_retain(&mut self, id: LargeId) -> LargeRef {
         self.larges.retain(id);
+        LargeRef::from_raw(id)
     }
 
-    /// Drops a reference; with the last one the value's memory comes back bit by bit.
-    pub fn large_release(&mut self, id: LargeId) {
+    /// Takes a reference back; with the last one the value's memory comes back bit by bit.
+    pub fn large_release(&mut self, large: LargeRef) {
+        self.large_drop(large.into_raw());
+    }
+
+    /// The same for a reference that the store itself has, before a record or a page keeps it.
+    pub(super) fn large_drop(&mut self, id: LargeId) {
         self.larges.release(id, &mut self.pool, &mut self.table);
     }
 
@@ -146,7 +211,7 @@ impl Store {
         &mut bytes[..len]
     }
 
-    /// Moves a cursor's trail up to its offset, so that following it takes few steps however long the value is.
+    /// Moves a cursor's position up to its offset, so that following it takes few steps however long the value is.
     pub fn advance_position(&self, cursor: &mut LargeCursor) {
         self.larges.advance_position(cursor);
     }
@@ -156,19 +221,21 @@ impl Store {
     ///
     /// # Errors
     /// [`Refused`] when so many cannot be had.
-    pub fn lend(&mut self, bytes: u32, now: Millis) -> Result<LargeId, Refused> {
+    pub fn lend(&mut self, bytes: u32, now: Millis) -> Result<LargeRef, Refused> {
         let bytes = bytes.next_multiple_of(self.config.segment_bytes as u32);
-        self.large_room(u64::from(bytes), now)?;
+        self.large_room(u64::from(bytes), room::Fill::Data, now)?;
         let Some(id) = self.larges.create(bytes) else { return self.refuse() };
         let reserved = self.large_reserve(id, u64::from(bytes), now);
         self.or_release(id, reserved)?;
         self.larges.discard_pages(id, &mut self.pool);
-        Ok(id)
+        Ok(LargeRef::from_raw(id))
     }
 
     /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.
     pub(super) fn large_reserve(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
-        self.large_reserve_of(id, len, room::Fill::Data, now)
+        let replacing = self.larges.is_replacing(id, len);
+        let fill = if replacing { room::Fill::Replacing } else { room::Fill::Data };
+        self.large_reserve_of(id, len, fill, now)
     }
 
     fn large_reserve_of(
@@ -184,7 +251,7 @@ impl Store {
             match self.larges.need(id, len) {
                 Need::Nothing => return Ok(()),
                 Need::Span => {
-                    if fill == room::Fill::Data {
+                    if fill != room::Fill::Spare {
                         self.gc_assist(self.config.segment_bytes, now);
                     }
                     let segment = self.acquire(room::Want::Segment { fill }, now)?;
@@ -194,7 +261,7 @@ impl Store {
                 Need::Block => {
                     let segment = self.acquire(room::Want::Segment { fill }, now)?;
                     // Making room may have freed a block elsewhere.
-                    match self.table.fullest_carved(None) {
+                    match self.table.fullest_slab(None) {
                         Some(_) => self.pool.give_back(segment),
                         None => self.table.taken(segment, State::BlockSlab),
                     }

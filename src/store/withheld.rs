@@ -3,7 +3,7 @@
 //! Where writes are refused when memory is full, the lower limit holds at once: what is above it stays, and nothing comes
 //! to it. Where keys are evicted, they go in the slices between turns, so that no write waits for all of them.
 
-use super::room::UNEVICTABLE_SEGMENTS;
+use super::fill::UNEVICTABLE_SEGMENTS;
 use super::{OnFull, RESERVE_SEGMENTS, Store};
 use crate::time::Millis;
 

@@ -1,10 +1,11 @@
 //! Changing a part of a value: [`Write`](crate::mutation::Mutation::Write). A value in a record is
 //! put together again; a large one is written in place, unless another record or a reader has it too.
 
-use super::Store;
 use super::large::LargeCursor;
 use super::place::{Found, Key, Publish, SavedValue, Target};
 use super::record::{self, Content, LARGE_BYTES};
+use super::room::Fill;
+use super::{Store, Value};
 use crate::mutant::{self, Mutant};
 use crate::mutation::{Applied, LargeId, Refused, Revision};
 use crate::time::Millis;
@@ -18,6 +19,9 @@ impl Store {
     ) -> Result<Applied, Refused> {
         let found = self.locate_live(key, now);
         let old = found.at.map(|at| self.entry(at));
+        if matches!(old.map(|entry| entry.value), Some(Value::Collection(_))) {
+            return Err(Refused::WrongType);
+        }
         let (old_len, expiry) = old.map_or((0, None), |entry| (entry.value.len(), entry.expiry));
         let existed = old.is_some();
         let target = Target { key, found, expiry, publish: Publish::Write { offset, bytes } };
@@ -27,6 +31,7 @@ impl Store {
         let saved = found.at.map_or(SavedValue::Scratch(0), |at| self.save_value(at));
         let (revision, value_len) = match saved {
             SavedValue::Large(id) => self.write_large(target, id, (offset, bytes, len), now)?,
+            SavedValue::Packed(_) | SavedValue::Tree(_) => unreachable!("a collection was refused"),
             SavedValue::Scratch(_) if self.is_inline(key.bytes, len as usize) => {
                 let (old_len, len, at) = (old_len as usize, len as usize, offset.min(len) as usize);
                 self.scratch[old_len..len].fill(0);
@@ -34,7 +39,7 @@ impl Store {
                 self.store_saved(target, SavedValue::Scratch(len), now)?
             }
             SavedValue::Scratch(old_len) => {
-                let id = self.large_begin(len, now)?;
+                let id = self.large_create(len, now)?;
                 let scratch = std::mem::take(&mut self.scratch);
                 let filled = self.large_append(id, &scratch[..old_len], now);
                 self.scratch = scratch;
@@ -59,7 +64,7 @@ impl Store {
         let own = if shared { self.copy_large(id, len, now) } else { Ok(id) };
         let own = self.or_release(id, own)?;
         if shared {
-            self.large_release(id);
+            self.large_drop(id);
         }
         let filled = self.fill_large(own, (offset, bytes, len), now);
         self.or_release(own, filled)?;
@@ -67,8 +72,8 @@ impl Store {
     }
 
     /// A large value of these bytes, with one reference for the caller, for a key that has an expiry or not. A value of the
-    /// same length that only the key's record has is written over, for which a full store has room. The record is as long
-    /// as the new one then, so that placing it cannot fail.
+    /// same length that only the key's record has is written over. The record is as long as the new one then, so that
+    /// placing it cannot fail.
     pub(super) fn large_for(
         &mut self,
         (key, expires): (Key<'_>, bool),
@@ -86,12 +91,12 @@ impl Store {
             self.write_within(id, 0, bytes);
             return Ok(id);
         }
-        self.large_of(bytes, now)
+        self.large_of_over(found.at, bytes, now)
     }
 
     /// A copy of a large value, to become `len` bytes long.
     fn copy_large(&mut self, id: LargeId, len: u64, now: Millis) -> Result<LargeId, Refused> {
-        let copy = self.large_begin(len, now)?;
+        let copy = self.large_create(len, now)?;
         let copied = self.copy_into(id, copy, now);
         self.or_release(copy, copied)?;
         Ok(copy)
@@ -135,7 +140,7 @@ impl Store {
     ) -> Result<(), Refused> {
         let old_len = self.larges.len(id);
         if len > old_len {
-            self.large_room(len - old_len, now)?;
+            self.large_room(len - old_len, Fill::Data, now)?;
             self.large_reserve(id, len, now)?;
         }
         // Nothing but zero bytes up to where the bytes begin, if that is behind the end.

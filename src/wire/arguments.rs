@@ -107,6 +107,12 @@ impl ArgTable {
         (self.skipped, self.count) = (first - HEAD_ARGS, count);
     }
 
+    /// The command has `count` arguments, of which the table holds the first; the others are yet to come.
+    pub(super) fn is_part_of(&mut self, count: usize) {
+        debug_assert!(self.spans.len() <= HEAD_ARGS.min(count));
+        self.count = count;
+    }
+
     /// One more argument: `length` bytes, at most `BUFFERED_BULK_BYTES_MAX`, from position `offset` on.
     #[inline]
     pub fn push(&mut self, offset: usize, length: usize) {

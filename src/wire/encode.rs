@@ -3,7 +3,7 @@
 use crate::{
     buffer::arena::Arena,
     limits::RING_BYTES,
-    mutation::LargeId,
+    mutation::{LargeId, LargeRef},
     wire::{
         malformed::Malformed,
         number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, write_double, write_i64, write_u64},
@@ -131,6 +131,15 @@ pub fn null(protocol: Protocol) -> &'static [u8] {
         Protocol::Resp2 => b"$-1\r\n",
         Protocol::Resp3 => b"_\r\n",
     }
+}
+
+/// The reference of a marker in the output is the output's.
+fn left_to_output(large: LargeRef, is_held: bool) -> Option<LargeRef> {
+    if is_held {
+        large.into_raw();
+        return None;
+    }
+    Some(large)
 }
 
 /// `+OK`, as [`Out::ok`] writes it.
@@ -283,9 +292,9 @@ impl<'a> Out<'a> {
         self.write([first, second, b""]);
     }
 
-    /// A bulk string that is a large value of `len` bytes. `true`: the output now holds a reference, so retain it (or
-    /// leave it to the output); it comes back from [`Output::consumed`] or [`Output::release`]. `false`: it does not, for
-    /// the output overflowed, is muted, or `len` is 0.
+    /// A bulk string that is a large value of `len` bytes. `true`: the output now holds a reference, so take one for it;
+    /// it comes back from [`Output::consumed`] or [`Output::release`]. `false`: it does not, for the output overflowed, is
+    /// muted, or `len` is 0.
     #[must_use]
     pub fn large(&mut self, id: LargeId, len: u64) -> bool {
         self.large_part(id, 0, len)
@@ -305,11 +314,25 @@ impl<'a> Out<'a> {
         held
     }
 
+    /// The same with a reference that the output takes over; it comes back if the output holds none.
+    #[must_use]
+    pub fn give_large(&mut self, large: LargeRef, len: u64) -> Option<LargeRef> {
+        let is_held = self.large(large.id(), len);
+        left_to_output(large, is_held)
+    }
+
     /// `len` bytes of a large value that holds encoded replies, without a header. The result as for
     /// [`large`](Out::large).
     #[must_use]
     pub fn large_raw(&mut self, id: LargeId, len: u64) -> bool {
         self.large_marker(id, 0, len)
+    }
+
+    /// The same with a reference, as [`give_large`](Out::give_large).
+    #[must_use]
+    pub fn give_large_raw(&mut self, large: LargeRef, len: u64) -> Option<LargeRef> {
+        let is_held = self.large_raw(large.id(), len);
+        left_to_output(large, is_held)
     }
 
     fn large_marker(&mut self, id: LargeId, offset: u64, len: u64) -> bool {
@@ -348,6 +371,19 @@ impl<'a> Out<'a> {
     /// The header of a set of `count` replies, which follow.
     pub fn set(&mut self, count: usize) {
         self.header(if self.protocol == Protocol::Resp2 { b'*' } else { b'~' }, count);
+    }
+
+    /// The header of a pair among an array's replies, where the protocol has it ([`has_pairs`](Out::has_pairs)).
+    pub fn pair(&mut self) {
+        if self.has_pairs() {
+            self.array(2);
+        }
+    }
+
+    /// Whether pairs are arrays of their own, as in RESP3, rather than two replies one after the other.
+    #[must_use]
+    pub fn has_pairs(&self) -> bool {
+        self.protocol == Protocol::Resp3
     }
 
     /// The header of a push of `count` replies, which follow.

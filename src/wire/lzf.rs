@@ -20,7 +20,7 @@ pub enum Run {
     /// The bytes behind its first one.
     Literal { len: usize },
     /// Bytes that were made before.
-    Again { back: usize, len: usize },
+    Copy { back: usize, len: usize },
 }
 
 impl Run {
@@ -37,7 +37,7 @@ impl Run {
             len => (len + 2, 1),
         };
         let back = (first & 0x1f) << 8 | usize::from(*packed.get(used)?);
-        Some((Run::Again { back: back + 1, len }, used + 1))
+        Some((Run::Copy { back: back + 1, len }, used + 1))
     }
 }
 
@@ -86,7 +86,7 @@ impl<'b> Window<'b> {
                 made[..len].iter().for_each(|byte| self.push(*byte));
                 len
             }
-            Run::Again { back, len } => {
+            Run::Copy { back, len } => {
                 if back as u64 > self.made {
                     return None;
                 }
@@ -166,7 +166,7 @@ mod tests {
         let mut window = Window::new(&mut memory, 10_000);
         window.restore(text.len() as u64, text);
         let mut made = [0; RUN_BYTES_MAX];
-        let again = window.make(Run::Again { back: text.len(), len: 9 }, b"", &mut made).unwrap();
+        let again = window.make(Run::Copy { back: text.len(), len: 9 }, b"", &mut made).unwrap();
         assert_eq!(again, b"the quick");
         assert_eq!(window.made(), 10_009);
     }

@@ -68,7 +68,7 @@ impl Malformed {
         }
     }
 
-    /// What the log says to whoever runs the client, where the name of the reason is not enough.
+    /// What the log says to the operator of the client, where the name of the reason is not enough.
     #[must_use]
     pub const fn advice(self) -> Option<&'static str> {
         match self {

@@ -13,7 +13,7 @@
 //! | `output` | what waits to be sent on one connection: replies, and large values uncopied |
 //! | `frame` | checked frames of the datagram protocol, over UDP and TCP; shared with the client library |
 //! | `tag` | a frame's proof of the password; shared with the client library |
-//! | `rdb`, `lzf`, `crc64` | strings as DUMP and RESTORE have them |
+//! | `rdb`, `packed`, `lzf`, `crc64` | values as DUMP and RESTORE have them |
 //! | `glob` | the patterns of KEYS, SCAN and CONFIG GET |
 
 #[cfg(feature = "server")]
@@ -37,6 +37,8 @@ pub mod malformed;
 pub mod number;
 #[cfg(feature = "server")]
 pub mod output;
+#[cfg(feature = "server")]
+pub mod packed;
 #[cfg(feature = "server")]
 pub mod quick;
 #[cfg(feature = "server")]

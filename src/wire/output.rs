@@ -11,7 +11,7 @@ use crate::{
     buffer::{arena::Arena, ring::Ring},
     limits::{RING_BYTES, VALUE_BYTES_MAX},
     mutant::{self, Mutant},
-    mutation::{ChainPosition, LargeId},
+    mutation::{ChainPosition, LargeId, LargeRef},
 };
 
 /// Bytes of a marker.
@@ -149,19 +149,19 @@ impl Output {
         self.position = position;
     }
 
-    /// `n` bytes of what [`next`](Output::next) gave are sent. If that was the last of a large value, its id comes
-    /// back: release the output's reference. The buffer is given back when nothing is left.
+    /// `n` bytes of what [`next`](Output::next) gave are sent. If that was the last of a large value, the output's
+    /// reference comes back. The buffer is given back when nothing is left.
     ///
     /// # Panics
     /// If `next` gave fewer.
-    pub fn consumed(&mut self, n: u64, arena: &mut Arena) -> Option<LargeId> {
+    pub fn consumed(&mut self, n: u64, arena: &mut Arena) -> Option<LargeRef> {
         let mut finished = None;
         if self.first == 0 {
             let marker = self.marker(arena);
             assert!(n <= u64::from(marker.left));
             if n == u64::from(marker.left) {
                 self.drop_marker(&marker);
-                finished = Some(marker.id);
+                finished = Some(LargeRef::from_raw(marker.id));
             } else {
                 let sent = if mutant::is_on(Mutant::SentTwice) { 0 } else { n as u32 };
                 self.large_pending -= n;
@@ -186,14 +186,14 @@ impl Output {
         }
     }
 
-    /// Drops everything and gives the buffer back; `unpin` gets the id of each large value that was not sent to its
-    /// end, once for each reference. An overflow is forgotten.
-    pub fn release(&mut self, arena: &mut Arena, mut unpin: impl FnMut(LargeId)) {
+    /// Drops everything and gives the buffer back; `unpin` gets the reference to each large value that was not sent to
+    /// its end. An overflow is forgotten.
+    pub fn release(&mut self, arena: &mut Arena, mut unpin: impl FnMut(LargeRef)) {
         while self.first != NONE {
             self.ring.consume(self.first as usize);
             self.advance(self.first);
             let marker = self.marker(arena);
-            unpin(marker.id);
+            unpin(LargeRef::from_raw(marker.id));
             self.drop_marker(&marker);
         }
         self.ring.release(arena);

@@ -3,12 +3,21 @@
 //! [`Decoder`](super::resp::Decoder), with which it agrees on all that it takes.
 //!
 //! ```text
-//!  *3\r\n  $3\r\nSET\r\n  $16\r\nkey:000000000042\r\n  $5\r\nvalue\r\n     up to nine arguments, each of up to 999 bytes
+//!  *3\r\n  $3\r\nSET\r\n  $16\r\nkey:000000000042\r\n  $5\r\nvalue\r\n     up to 16 arguments, each of up to 8 KiB
 //!   count   word           first                     second
 //! ```
 
-/// Arguments of a command that is taken, at most: their count is one digit.
-const ARGUMENTS_MAX: u8 = 9;
+use super::arguments::ArgTable;
+use crate::limits::{BUFFERED_BULK_BYTES_MAX, INLINE_VALUE_BYTES_MAX};
+
+/// Arguments of a command that is taken, at most.
+pub const ARGUMENTS_MAX: u8 = 16;
+/// The same of one whose verb has three letters: their count is one digit.
+const SHORT_ARGUMENTS_MAX: u8 = 9;
+/// Bytes of an argument, at most: what a record holds, and a number of up to four digits.
+pub const ARGUMENT_BYTES_MAX: u16 = INLINE_VALUE_BYTES_MAX as u16;
+
+const _: () = assert!(ARGUMENT_BYTES_MAX <= 9_999 && INLINE_VALUE_BYTES_MAX <= BUFFERED_BULK_BYTES_MAX);
 
 /// Where an argument lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +78,18 @@ pub fn decode(bytes: &[u8], at: usize) -> Option<Command> {
     Some(Command { count, word, short, first, second, end })
 }
 
+/// Fills a table with the arguments of a command that [`decode`] has found at `at`, as places in `bytes`.
+#[inline]
+pub fn fill(bytes: &[u8], at: usize, table: &mut ArgTable) {
+    table.reset();
+    let Some((count, mut end)) = number(bytes, at, b'*') else { return };
+    for _ in 0..count.min(ARGUMENTS_MAX.into()) {
+        let Some((span, next)) = argument(bytes, end) else { return };
+        table.push(span.at as usize, span.len.into());
+        end = next;
+    }
+}
+
 /// The count, the verb, and where the next thing begins.
 struct Head {
     count: u8,
@@ -97,7 +118,7 @@ fn short_head(bytes: &[u8], at: usize) -> Option<Head> {
     let behind = u64::from_le_bytes(*behind.first_chunk()?);
     let count = (before >> 8) as u8;
     let known = before & !COUNT == BEFORE
-        && (b'1'..=b'0' + ARGUMENTS_MAX).contains(&count)
+        && (b'1'..=b'0' + SHORT_ARGUMENTS_MAX).contains(&count)
         && (behind >> 24) as u16 == CRLF;
     let word = Span { at: at as u32 + 8, len: 3 };
     let short = behind as u32 & 0x00FF_FFFF | FOLD;
@@ -107,13 +128,13 @@ fn short_head(bytes: &[u8], at: usize) -> Option<Head> {
 /// A bulk string, and where the next thing begins.
 #[inline]
 fn argument(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
-    let (len, at) = number(bytes, at, b'$')?;
+    let (len, at) = number(bytes, at, b'$').filter(|(len, _)| *len <= ARGUMENT_BYTES_MAX)?;
     let end = at + usize::from(len);
     let closed = bytes.get(end..end + 2)? == b"\r\n";
     closed.then_some((Span { at: at as u32, len }, end + 2))
 }
 
-/// A type byte and a number of up to three digits on a line of its own, and what begins behind it.
+/// A type byte and a number of up to four digits on a line of its own, and what begins behind it.
 #[inline]
 fn number(bytes: &[u8], at: usize, kind: u8) -> Option<(u16, usize)> {
     const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
@@ -135,7 +156,15 @@ fn number(bytes: &[u8], at: usize, kind: u8) -> Option<(u16, usize)> {
         return Some((first * 10 + second, at + 5));
     }
     let third = digit(3);
-    (third <= 9 && ends(4)).then(|| (first * 100 + second * 10 + third, at + 6))
+    if third > 9 {
+        return None;
+    }
+    let three = first * 100 + second * 10 + third;
+    if ends(4) {
+        return Some((three, at + 6));
+    }
+    let fourth = digit(4);
+    (fourth <= 9 && ends(5)).then(|| (three * 10 + fourth, at + 7))
 }
 
 /// Eight bytes at once; behind the last one there are zeros.

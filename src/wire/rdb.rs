@@ -1,4 +1,4 @@
-//! A string as Redis serializes it for DUMP and in its files, as far as the header of it: what follows is the caller's to
+//! Values as Redis serializes them for DUMP and in its files, as far as their headers go: what follows is the caller's to
 //! read or write.
 //!
 //! ```text
@@ -8,7 +8,17 @@
 //!           10000000 length of 4 bytes,  the bytes          (10000001: of 8)             big-endian
 //!           11000000 1 byte | 11000001 2 bytes | 11000010 4 bytes: a number              little-endian
 //!           11000011 packed length, length, the bytes packed by LZF
+//!
+//!  set:     type 2 | length | string …                    hash:  type 4 | length | field | value | …
+//!  packed:  type 11 (set, intset), 13 (hash, ziplist), 16 (hash, listpack), 20 (set, listpack) | string
+//!
+//!  hash with times of fields, in Unix milliseconds:
+//!           type 24 | the first time (8 bytes) | length | time | field | value | …      each time: a length; 0: none,
+//!                                                                             else milliseconds from the first one on, and 1
+//!           type 25 | the first time (8 bytes) | string: a listpack of field, value, time, …         a time of 0: none
+//!           types 22, 23: the same without the first time; times are whole ones
 //! ```
+//! `wire/packed.rs` reads what a packed collection's string has.
 
 /// The version of the format that is written: that of Redis 7.0, which later ones read too.
 pub const VERSION: u16 = 10;
@@ -16,6 +26,22 @@ pub const VERSION: u16 = 10;
 pub const VERSION_MAX: u16 = 80;
 /// The type of a string.
 pub const TYPE_STRING: u8 = 0;
+/// The types of collections: string by string, and packed into one string.
+pub const TYPE_SET: u8 = 2;
+pub const TYPE_HASH: u8 = 4;
+pub const TYPE_SET_INTSET: u8 = 11;
+pub const TYPE_HASH_ZIPLIST: u8 = 13;
+pub const TYPE_HASH_LISTPACK: u8 = 16;
+pub const TYPE_SET_LISTPACK: u8 = 20;
+/// Hashes of which some fields have times: as the release candidates of Redis 7.4 wrote them, and as all do since.
+pub const TYPE_HASH_TIMES_PRE: u8 = 22;
+pub const TYPE_HASH_LISTPACK_TIMES_PRE: u8 = 23;
+pub const TYPE_HASH_TIMES: u8 = 24;
+pub const TYPE_HASH_LISTPACK_TIMES: u8 = 25;
+/// The version that has them: that of Redis 7.4. Valkey's own later ones give the first of these types another layout.
+pub const VERSION_FIELD_TIMES: u16 = 12;
+/// The latest time that a field can have, in Unix milliseconds (Redis, `ebuckets.h`).
+pub const FIELD_TIME_MAX: u64 = (1 << 48) - 1;
 /// Bytes of the version and the check sum.
 pub const FOOTER_BYTES: usize = 10;
 /// Bytes of the longest header: a byte that says LZF, and two lengths.
@@ -52,6 +78,12 @@ pub fn read_header(bytes: &[u8]) -> Option<(Header, usize)> {
         }
         _ => None,
     }
+}
+
+/// Bytes that so many bytes of LZF make, at most: what is promised beyond that is not looked for room for.
+#[must_use]
+pub fn unpacked_len_max(packed_len: u64) -> u64 {
+    packed_len.saturating_mul(super::lzf::RUN_BYTES_MAX as u64)
 }
 
 /// A length, and how many bytes it takes.

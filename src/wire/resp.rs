@@ -19,7 +19,10 @@
 //!
 //! No peer can forge one: the walk covers only what has passed the machine, which takes `$` alone.
 
-use super::arguments::{HEAD_ARGS, WINDOW_ARGS};
+#[cfg(test)]
+mod tests;
+mod walk;
+
 use super::inline;
 pub use super::{
     arguments::{Arg, ArgTable, Args},
@@ -32,6 +35,7 @@ use crate::{
     },
     mutation::LargeId,
 };
+use walk::Walk;
 
 /// Bytes of a marker.
 const MARKER_BYTES: usize = 7;
@@ -233,100 +237,14 @@ impl Decoder {
         self.stage = Stage::Body;
     }
 
-    /// Calls `visit` for every large value that the incomplete or held command holds, for a close in the middle of it.
-    pub fn large_ids(&self, bytes: &[u8], mut visit: impl FnMut(LargeId)) {
-        if bytes.first() != Some(&b'*') {
-            return;
-        }
-        let end = match self.stage {
-            Stage::Start | Stage::Inline | Stage::Count => return,
-            Stage::Size | Stage::Large => self.line,
-            Stage::Type | Stage::Body | Stage::Held => self.scanned,
-        };
-        let mut walk = Walk { bytes, at: 0 };
-        walk.number();
-        while walk.at < end as usize {
-            if let Found::Large(Some(id)) = walk.argument() {
-                visit(id);
-            }
-        }
-    }
-
-    /// Fills the table again for a command for which `decode` has said [`Step::Ready`], from the bytes that it
-    /// consumed: for a reply that is made in several turns, between which the table serves others.
-    pub fn again(bytes: &[u8], table: &mut ArgTable) {
-        table.reset();
-        if bytes.first() != Some(&b'*') {
-            // It was split without an error before.
-            let _ = inline::split(inline::without_end(bytes), table);
-            return;
-        }
-        let mut walk = Walk { bytes, at: 0 };
-        for _ in 0..walk.number() {
-            match walk.argument() {
-                Found::Bytes { at, len } => table.push(at, len),
-                Found::Large(id) => table.push_large(id),
-            }
-        }
-    }
-
-    /// The same for the first arguments, as many as a window has.
-    pub fn begin_again(bytes: &[u8], table: &mut ArgTable) {
-        Decoder::window(bytes, (0, 0), table);
-    }
-
-    /// The same for a window: the first arguments, and those from number `first` on, which begins at `at` (0: the first of
-    /// all). All of them, where they are few.
-    fn window(bytes: &[u8], (at, first): (usize, usize), table: &mut ArgTable) {
-        if bytes.first() != Some(&b'*') {
-            return Decoder::again(bytes, table);
-        }
-        table.reset();
-        let mut walk = Walk { bytes, at: 0 };
-        let count = walk.number();
-        let push = |walk: &mut Walk<'_>, table: &mut ArgTable| match walk.argument() {
-            Found::Bytes { at, len } => table.push(at, len),
-            Found::Large(id) => table.push_large(id),
-        };
-        // So few that all of them are no more work.
-        let is_window = count > HEAD_ARGS + WINDOW_ARGS;
-        let head_count = if is_window { HEAD_ARGS } else { count };
-        for _ in 0..head_count {
-            push(&mut walk, table);
-        }
-        if is_window {
-            let mut next = HEAD_ARGS;
-            if first > HEAD_ARGS {
-                (walk.at, next) = (at, first);
-            }
-            table.begin_window(next, count);
-            for _ in next..count.min(next + WINDOW_ARGS) {
-                push(&mut walk, table);
-            }
-        }
-    }
-
-    /// Calls `visit` for every large value among the arguments of a whole command.
-    pub fn each_large(bytes: &[u8], mut visit: impl FnMut(LargeId)) {
-        if bytes.first() != Some(&b'*') {
-            return;
-        }
-        let mut walk = Walk { bytes, at: 0 };
-        for _ in 0..walk.number() {
-            if let Found::Large(Some(id)) = walk.argument() {
-                visit(id);
-            }
-        }
-    }
-
     /// A line of text. `scanned` says how much of it holds no line end.
     fn inline(&mut self, bytes: &[u8], table: &mut ArgTable) -> Result<Step, Malformed> {
         let Some(end) = inline::find_end(bytes, self.scanned as usize)? else {
-            look(bytes.len() - self.scanned as usize);
+            count_looked(bytes.len() - self.scanned as usize);
             self.scanned = bytes.len() as u32;
             return Ok(Step::NeedMore);
         };
-        look(end + 1 - self.scanned as usize);
+        count_looked(end + 1 - self.scanned as usize);
         *self = Decoder::new();
         table.reset();
         let consumed = end + 1;
@@ -335,7 +253,7 @@ impl Decoder {
     }
 
     fn begin_line(&mut self, stage: Stage, at: usize) {
-        look(1);
+        count_looked(1);
         self.stage = stage;
         self.line = at as u32;
         self.scanned = at as u32 + 1;
@@ -392,7 +310,7 @@ impl Decoder {
                     let Some(end) = bytes.get(at + len..at + len + 2) else {
                         return Ok(Some(Step::NeedMore));
                     };
-                    look(2);
+                    count_looked(2);
                     if end != b"\r\n" {
                         return Err(Malformed::ExpectedCrlf);
                     }
@@ -438,16 +356,16 @@ impl Decoder {
             // One or two digits and all four bytes are here: almost every line.
             match bytes[at..] {
                 [a @ b'0'..=b'9', b'\r', b'\n', ..] => {
-                    look(3);
+                    count_looked(3);
                     self.scanned += 3;
                     return Line::Whole(u64::from(a - b'0'));
                 }
                 [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
-                    look(4);
+                    count_looked(4);
                     self.scanned += 4;
                     return Line::Whole(u64::from(a - b'0') * 10 + u64::from(b - b'0'));
                 }
-                [_, _, _, ..] => look(3),
+                [_, _, _, ..] => count_looked(3),
                 _ => {}
             }
         }
@@ -459,7 +377,7 @@ impl Decoder {
         let from = self.scanned as usize;
         let mut number = self.number;
         for byte in &bytes[from..bytes.len().min(too_big)] {
-            look(1);
+            count_looked(1);
             self.scanned += 1;
             match byte {
                 b'\n' if number.ending => return number.finish(),
@@ -507,55 +425,12 @@ impl Number {
     }
 }
 
-/// A walk over the headers of arguments that the machine has passed.
-struct Walk<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-enum Found {
-    Bytes { at: usize, len: usize },
-    Large(Option<LargeId>),
-}
-
-impl Walk<'_> {
-    /// The number on a line with a type byte.
-    fn number(&mut self) -> usize {
-        let mut number = 0;
-        self.at += 1;
-        while let Some(byte) = self.bytes.get(self.at).filter(|byte| byte.is_ascii_digit()) {
-            number = number * 10 + usize::from(byte - b'0');
-            self.at += 1;
-            look(1);
-        }
-        self.at += 2;
-        look(3);
-        number
-    }
-
-    fn argument(&mut self) -> Found {
-        if let Some([0, header_len, has_id, a, b, c, d]) = self.bytes.get(self.at..self.at + MARKER_BYTES) {
-            look(MARKER_BYTES);
-            self.at += usize::from(*header_len) + 2;
-            let id = LargeId(u32::from_le_bytes([*a, *b, *c, *d]));
-            return Found::Large((*has_id == 1).then_some(id));
-        }
-        let len = self.number();
-        let at = self.at;
-        self.at += len + 2;
-        Found::Bytes { at, len }
-    }
-}
-
 /// Tests count the bytes that are looked at.
 #[cfg(test)]
-fn look(count: usize) {
+fn count_looked(count: usize) {
     tests::LOOKED.with(|looked| looked.set(looked.get() + count as u64));
 }
 
 #[cfg(not(test))]
 #[inline(always)]
-fn look(_: usize) {}
-
-#[cfg(test)]
-mod tests;
+fn count_looked(_: usize) {}

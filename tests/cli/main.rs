@@ -6,6 +6,7 @@ mod bench;
 #[path = "../common/mod.rs"]
 mod common;
 mod demo;
+mod directory;
 #[path = "../common/fake_server.rs"]
 mod fake;
 mod listen;

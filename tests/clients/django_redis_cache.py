@@ -1,7 +1,9 @@
-"""django-redis in its default settings (all but incr, which runs a script): python django_redis_cache.py PORT"""
+"""django-redis in its default settings, its lock among them: python django_redis_cache.py PORT"""
 import sys
+import time
 
 import django
+import redis
 from django.conf import settings
 
 settings.configure(
@@ -24,6 +26,33 @@ cache.set_many({f"many:{i}": i for i in range(300)})
 assert cache.get_many(["many:1", "many:2", "none"]) == {"many:1": 1, "many:2": 2}
 assert len(cache.keys("many:*")) == 300 and len(list(cache.iter_keys("many:*"))) == 300
 assert cache.delete_pattern("many:*") == 300 and cache.delete("k") and not cache.delete("k")
+
+# incr and decr keep the time to live by a script.
+cache.set("n", 5, timeout=60)
+assert cache.incr("n") == 6 and cache.decr("n", 2) == 4 and 55 <= cache.ttl("n") <= 60 and cache.get("n") == 4
+try:
+    cache.incr("none")
+except ValueError:
+    pass
+else:
+    raise AssertionError("incr of no key")
+with cache.lock("job", timeout=30):
+    assert not cache.lock("job", timeout=30).acquire(blocking=False)
+lock = cache.lock("job", timeout=0.1)
+assert lock.acquire(blocking=False)
+time.sleep(0.3)
+assert cache.lock("job", timeout=30).acquire(blocking=False)
+try:
+    lock.release()
+except redis.exceptions.LockNotOwnedError:
+    pass
+else:
+    raise AssertionError("an expired lock was released")
+
+# Sets and hashes of django-redis.
+assert cache.sadd("s", "a", "b") == 2 and cache.sismember("s", "a") and cache.smembers("s") == {"a", "b"}
+assert cache.hset("h", "field", {"x": 1}) == 1 and cache.hexists("h", "field") and cache.hlen("h") == 1
+assert cache.hdel("h", "field") == 1 and cache.srem("s", "a") == 1 and cache.scard("s") == 1
 
 session = SessionStore()
 session["user"] = "ada"

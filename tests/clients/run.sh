@@ -1,10 +1,11 @@
 #!/bin/bash
-# Session tests with real clients in their default settings.
+# Session tests with real clients and frameworks in their default settings; docs/frameworks.md has a row for each.
 #
 #   tests/clients/run.sh BINARY        starts `BINARY serve` on a free port and tests that
 #   tests/clients/run.sh --at PORT     tests the server that listens on 127.0.0.1:PORT (its databases are emptied!)
 #
-# Clients are installed in pinned versions under target/clients. What cannot be installed is said and counted as skipped.
+# Those in Python, Node and Rust are installed in pinned versions under target/clients, those in PHP and Ruby are Debian's
+# packages. What cannot be installed is said and counted as skipped.
 # The last line reads `N passed, N failed, N skipped`; the exit code is 0 when none failed and at least one passed.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -32,10 +33,10 @@ start() {
 
 # run NAME COMMAND...
 run() {
-    local name=$1 out=$work/$1.out
+    local name=$1 out=$work/$1.out from=$SECONDS
     shift
     if timeout 180 "$@" >"$out" 2>&1; then
-        echo "ok      $name"
+        echo "ok      $name ($((SECONDS - from)) s)"
         passed=$((passed + 1))
     else
         echo "FAILED  $name"
@@ -55,7 +56,9 @@ skip() {
 }
 
 python_clients() {
-    local names="redis_py redis_py_async redis_py_pubsub django_cache django_redis_cache flask_session_app" python=$work/venv/bin/python
+    local names python=$work/venv/bin/python
+    names="redis_py redis_py_async redis_py_pubsub redis_py_lock django_cache django_redis_cache flask_session_app"
+    names="$names dogpile_cache flask_limiter_app limits_library slowapi_app needs_lists"
     if ! { [ -x "$python" ] || python3 -m venv "$work/venv"; } >"$work/venv.out" 2>&1; then
         skip "python3 -m venv does not work here ($work/venv.out)" $names
         return
@@ -69,6 +72,7 @@ python_clients() {
 
 node_clients() {
     local names="node_redis node_redis_pubsub ioredis ioredis_pubsub iovalkey connect_redis" major packages
+    names="$names redlock rate_limit_redis rate_limiter_flexible fastify_rate_limit"
     if ! command -v npm >/dev/null; then
         skip "there is no npm here" $names
         return
@@ -76,10 +80,13 @@ node_clients() {
     major=$(node -p 'process.versions.node.split(".")[0]')
     packages="iovalkey@0.4.0 connect-redis@9.0.0 express@5.1.0 express-session@1.19.0"
     packages="$packages socket.io@4.8.1 socket.io-client@4.8.1 @socket.io/redis-adapter@8.3.0"
+    packages="$packages redlock@4.2.0 rate-limit-redis@6.0.1 express-rate-limit@8.7.5 rate-limiter-flexible@11.4.0"
     if [ "$major" -ge 20 ]; then
-        packages="$packages redis@6.3.1 ioredis@6.0.0"
+        packages="$packages redis@6.3.1 ioredis@6.0.0 fastify@5.12.8 @fastify/rate-limit@11.2.0"
     else
         packages="$packages redis@5.10.0 ioredis@5.8.2"
+        skip "Fastify 5 needs Node 20" fastify_rate_limit
+        names=${names% fastify_rate_limit}
     fi
     mkdir -p "$work/npm" && cp "$here"/*.mjs "$work/npm/"
     if ! (cd "$work/npm" && echo '{"private":true}' >package.json &&
@@ -88,6 +95,54 @@ node_clients() {
         return
     fi
     for name in $names; do run "$name" node "$work/npm/$name.mjs" "$port"; done
+}
+
+php_clients() {
+    local names="phpredis_session symfony_cache laravel_cache needs_sorted_sets"
+    if ! command -v php >/dev/null || ! php -m | grep -qx redis; then
+        skip "php-cli and php-redis are not installed" $names
+        return
+    fi
+    run phpredis_session php "$here/phpredis_session.php" "$port"
+    php_library symfony_cache Symfony/Component/Cache php-symfony-cache
+    php_library laravel_cache Illuminate/Redis "php-illuminate-cache, -container and -redis"
+    php_library needs_sorted_sets Symfony/Component/Lock php-symfony-lock
+}
+
+# php_library NAME DIRECTORY PACKAGES: a test whose library Debian installs in DIRECTORY.
+php_library() {
+    if [ -e "/usr/share/php/$2/autoload.php" ]; then
+        run "$1" php "$here/$1.php" "$port"
+    else
+        skip "$3 is not installed" "$1"
+    fi
+}
+
+ruby_clients() {
+    local names="rails_cache"
+    if ! command -v ruby >/dev/null || ! ruby -e 'require "redis"; require "active_support"' >"$work/ruby.out" 2>&1; then
+        skip "ruby, ruby-redis and ruby-activesupport are not installed" $names
+        return
+    fi
+    for name in $names; do run "$name" ruby "$here/$name.rb" "$port"; done
+}
+
+rust_clients() {
+    local names="redis_rs fred tower_sessions" manifest=$here/rust/Cargo.toml from=$SECONDS
+    if ! command -v cargo >/dev/null; then
+        skip "there is no cargo here" $names
+        return
+    fi
+    if ! cargo fetch --locked --manifest-path "$manifest" >"$work/cargo.out" 2>&1; then
+        skip "cargo could not get the crates ($work/cargo.out)" $names
+        return
+    fi
+    if ! cargo build --quiet --locked --manifest-path "$manifest" --target-dir "$work/rust" >"$work/cargo.out" 2>&1; then
+        for name in $names; do run "$name" bash -c 'cat "$0"; exit 1' "$work/cargo.out"; done
+        return
+    fi
+    echo "built the crates ($((SECONDS - from)) s)"
+    for name in $names; do run "$name" "$work/rust/debug/$name" "$port"; done
 }
 
 redis_tools() {
@@ -102,7 +157,7 @@ redis_tools() {
 case ${1:-} in
 --at) port=${2:?a port} ;;
 "" | -*)
-    sed -n '2,9p' "$0"
+    sed -n '2,10p' "$0"
     exit 2
     ;;
 *) start "$1" ;;
@@ -110,5 +165,9 @@ esac
 redis_tools
 python_clients
 node_clients
+php_clients
+ruby_clients
+rust_clients
+echo "took $SECONDS s"
 echo "clients: $passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -3,8 +3,9 @@
     python3 tests/container/figures.py BINARY
 
 The binary runs on a free port of loopback, outside of any container: what a container adds is not the server's. With
-the goals that are in GOALS below, the exit code is 1 where one is missed by more than half: a machine that is busy is
-no reason to fail, a server that touches its memory at the start is.
+the goals that are in GOALS below, each that is missed is named, and the exit code is 1 where one is missed by more than
+LATITUDE: a machine that is busy is no reason to fail; a server that
+touches its memory at the start is.
 """
 
 import os
@@ -15,6 +16,8 @@ import sys
 import time
 
 GOALS = {"start_ms": 4.0, "idle_kib": 4096, "connection_bytes": 400}
+# What is missed by more has to be mended, not allowed for.
+LATITUDE = 1.5
 STARTS = 20
 CONNECTIONS = 5_000
 QUIET = ["--log-level", "off", "--udp", "off", "--admin", "off"]
@@ -101,10 +104,10 @@ def main():
     print(f"idle process: {resident} KiB resident, of them {own} KiB not the binary's")
     print(f"idle connection: {each:.0f} bytes of the process ({CONNECTIONS} connections)")
     measured = {"start_ms": min(times), "idle_kib": resident, "connection_bytes": each}
-    missed = [name for name, goal in GOALS.items() if measured[name] > goal * 1.5]
-    for name in missed:
-        print(f"MISSED {name}: {measured[name]:.2f}, the goal is {GOALS[name]}")
-    sys.exit(1 if missed else 0)
+    missed = {name: measured[name] / goal for name, goal in GOALS.items() if measured[name] > goal}
+    for name, ratio in missed.items():
+        print(f"MISSED {name}: {measured[name]:.2f}, the goal is {GOALS[name]} ({ratio:.2f} times)")
+    sys.exit(1 if any(ratio > LATITUDE for ratio in missed.values()) else 0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 //!
 //! A pattern is words; a word of one capital letter stands for an argument of that kind:
 //! K key, V value, S value that is not empty, I integer, F float, T seconds to live, P milliseconds to live, A unix seconds, B unix milliseconds,
-//! O position of a bit, Q type of an integer for BITFIELD, R payload for RESTORE, N small number, D database, G glob, W a client's name, X any text. `[a|b c]` draws none, one or more of the alternatives.
+//! O position of a bit, Q type of an integer for BITFIELD, R payload for RESTORE, L script of two keys and two arguments, N small number, D database, G glob, W a client's name, X any text. `[a|b c]` draws none, one or more of the alternatives.
 //!
 //! U seconds that hardly come twice, Y and Z as A and B but none of the past: Redis counts a key that SET has given such
 //! a time until it comes across it.
@@ -135,14 +135,53 @@ const DATA: &[(&str, Tolerance)] = &[
     ("RESTORE K Z R [REPLACE|IDLETIME N|FREQ N|X]", Exact),
     ("RESTORE K T000 R REPLACE [IDLETIME N]", Exact),
     ("RESTORE K B R ABSTTL REPLACE", Exact),
-    ("SORT K [ASC|DESC|ALPHA|LIMIT N N|BY X|GET X|STORE K|X]", Exact),
-    ("SORT_RO K [ASC|ALPHA|LIMIT I N|BY X|GET X|STORE K]", Exact),
+    ("HSET K X V [X V|X V]", Exact),
+    ("HSET K X V [X V|X V]", Exact),
+    ("HSET K X I", Exact),
+    ("HSETNX K X V", Exact),
+    ("HMSET K X V X V", Exact),
+    ("HGET K X", Exact),
+    ("HMGET K X X X", Exact),
+    ("HDEL K X X", Exact),
+    ("HEXISTS K X", Exact),
+    ("HLEN K", Exact),
+    ("HSTRLEN K X", Exact),
+    ("HINCRBY K X I", Exact),
+    ("SADD K X X I", Exact),
+    ("SADD K I I", Exact),
+    ("SREM K X I", Exact),
+    ("SISMEMBER K X", Exact),
+    ("SMISMEMBER K X I", Exact),
+    ("SCARD K", Exact),
+    ("SMOVE K K X", Exact),
+    ("EVAL L 2 K K X I", Exact),
+    ("EVAL L 2 K K X X", Exact),
+    ("EVAL_RO L 2 K K X I", Exact),
+    ("SINTERCARD [1|2] K K [LIMIT N]", Exact),
+    ("SINTERSTORE K K K", Exact),
+    ("SUNIONSTORE K K K", Exact),
+    ("SDIFFSTORE K K K", Exact),
+    ("SORT none [ASC|DESC|ALPHA|LIMIT N N|BY X|GET X|STORE K|X]", Exact),
 ];
 
 /// Commands that stand alone.
 const ALONE: &[(&str, Tolerance)] = &[
+    ("HGETALL K", Unordered),
+    ("HKEYS K", Unordered),
+    ("HVALS K", Unordered),
+    ("SMEMBERS K", Unordered),
+    ("SORT K [ASC|DESC|ALPHA|LIMIT N N|BY X|GET X|X]", Bounded("-WRONGTYPE")),
+    ("SORT_RO K [ASC|ALPHA|LIMIT I N|BY X|GET X|STORE K]", Bounded("-WRONGTYPE")),
     ("KEYS G", Unordered),
     ("SCAN 0 [MATCH G|TYPE string|TYPE list] COUNT 100000", Unordered),
+    ("HSCAN K 0 [MATCH G] COUNT 100000", Unordered),
+    ("SSCAN K 0 [MATCH G] COUNT 100000", Unordered),
+    ("SINTER K K", Unordered),
+    ("SUNION K K", Unordered),
+    ("SDIFF K K", Unordered),
+    ("SCAN 0 TYPE hash COUNT 100000", Unordered),
+    ("HRANDFIELD K N", Kind),
+    ("SRANDMEMBER K N", Kind),
     ("SCAN X", Kind),
     ("SCAN 0 COUNT I", Kind),
     ("SCAN 0 X", Exact),
@@ -399,6 +438,34 @@ const TEXTS: &[&str] = &[
     "\\n41",
 ];
 
+/// What locks and limiters send, conversions of collections in both protocols, errors caught and not.
+const SCRIPTS: &[&str] = &[
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end",
+    "local n = redis.call('INCR', KEYS[1]) if n == 1 then redis.call('PEXPIRE', KEYS[1], 100000) end return n",
+    "return redis.call('SET', KEYS[1], ARGV[1], 'PX', 100000, 'NX')",
+    "redis.call('RENAME', KEYS[1], KEYS[2]) return redis.call('TYPE', KEYS[2])",
+    "return {redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], 'f', 1), redis.call('HGET', KEYS[1], ARGV[1])}",
+    "return redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])",
+    "return redis.pcall('HINCRBY', KEYS[1], ARGV[1], ARGV[2])",
+    "return redis.call('HMGET', KEYS[1], unpack(ARGV))",
+    "local h = redis.call('HGETALL', KEYS[1]) local n = 0 for i = 2, #h, 2 do n = n + #h[i] end return {#h, n}",
+    "redis.setresp(3) local h = redis.call('HGETALL', KEYS[1]).map local n = 0 \
+     for f, v in pairs(h) do n = n + #f + #v end return n",
+    "return {redis.call('SADD', KEYS[1], ARGV[1], ARGV[2]), redis.call('SCARD', KEYS[1])}",
+    "redis.setresp(3) local s = redis.pcall('SMEMBERS', KEYS[1]) if s.err then return s end local n = 0 \
+     for member in pairs(s.set) do n = n + #member end return n",
+    "local moved = 0 for _, member in ipairs(redis.call('SMEMBERS', KEYS[1])) do \
+     moved = moved + redis.call('SMOVE', KEYS[1], KEYS[2], member) end return moved",
+    "local s = redis.pcall('SUNION', KEYS[1], KEYS[2]) if s.err then return {err = s.err} end return #s",
+    "return {type(redis.pcall('SISMEMBER', KEYS[1], ARGV[1])), redis.call('EXISTS', KEYS[1], KEYS[2])}",
+    "redis.call('HDEL', KEYS[1], 'f') redis.call('SREM', KEYS[2], ARGV[1]) return redis.status_reply('DONE')",
+    "redis.setresp(3) return redis.call('HGET', KEYS[1], 'f')",
+    "redis.setresp(3) return redis.call('SISMEMBER', KEYS[1], ARGV[2])",
+    "return {KEYS[2], ARGV[1], ARGV[2], false, true, {1, nil, 2}}",
+    "return ARGV[2] + 1",
+    "return cjson.encode({KEYS[1] == KEYS[2], tonumber(ARGV[2]) == nil})",
+];
+
 /// The steps of a seed.
 pub fn steps(seed: u64, count: usize) -> Vec<Step> {
     let mut random = Random(seed);
@@ -485,12 +552,20 @@ fn command(pattern: &str, tolerance: Tolerance, random: &mut Random) -> Command 
         "HELLO",
         "CLIENT KILL",
         "SCAN",
+        "HSCAN",
+        "SSCAN",
         "APPEND",
         "SAVE",
         "BGSAVE",
         "BGREWRITEAOF",
         "CLUSTER",
         "LCS",
+        "SORT",
+        "DUMP",
+        // Any text as a script: compile errors are in transcripts.
+        "EVAL",
+        // Without its last words, a time long past is a short time to live.
+        "RESTORE K B",
     ]
     .iter()
     .any(|verb| pattern.starts_with(verb));
@@ -558,6 +633,7 @@ fn argument(word: &str, random: &mut Random) -> Vec<u8> {
         "O" => number(OFFSETS, random),
         "Q" => random.pick(TYPES).into(),
         "R" => payload(random),
+        "L" => random.pick(SCRIPTS).into(),
         "#N" => [b"#", random.pick(NUMBERS).as_bytes()].concat(),
         "T000" => (random.pick(&["100", "1000", "0", "-1"]).to_owned() + "000").into_bytes(),
         "W" => random.pick(&["short", "", "two words", "line\nbreak", "\u{7f}", "~!"]).into(),
@@ -576,6 +652,14 @@ fn payload(random: &mut Random) -> Vec<u8> {
         b"\x00\x00\n\x00]\x9b\\@\x0f\x7f\xa2\xda",
         b"\x00\xc3\t<\x01aa\xe0/\x00\x01aa\n\x00\xa6~\x08\xb2\x17\xd0\x97\x80",
         b"\x00\xc3\x1a \x02aba\xa0\x01\x01cd@\x01\x01ef@\x01\x01gh@\x01\x031234\n\x00\xb8j\x10\x96)o\xf3\xd6",
+        b"\x0b\x0e\x02\x00\x00\x00\x03\x00\x00\x00\xd4\xfe\x01\x00\x03\x00\n\x00\xbb\xbey\xca\xd0\xe5\t\x91",
+        b"\x0b\x10\x04\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00p\x11\x01\x00\n\x00'5Cn\xfdfV\xc4",
+        b"\x0b\x18\x08\x00\x00\x00\x02\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\x00\xf2\x05*\x01\x00\x00\x00\n\x00|\\&\xb4nV\xfeb",
+        b"\x02\x03\x01b\xc0\x0c\x01a\n\x00\x94&\x9e\x95]\x19\xeax",
+        b", ",
+        b"\x10\xc3:@s\x1fs\x00\x00\x00\n\x00\x81f\x02\x81v\x02\x81n\x02\xc1,\x02\x83neg\x04\xdf\xff\x02\x83big\x04\xf4\x04\x00\xf2\x05*\x01 #\t\t\x84long\x05\xe0@x\xe06\x00\x01B\xff\n\x00+\xe0,\xe3\xfa\xac\xc9s",
+        b"\x04\x02\xc3\t@F\x01aa\xe09\x00\x01aa\xc0\x05\x01f\xc3\t@d\x01vv\xe0W\x00\x01vv\n\x00\x9f\xd15\xef.\xa5_X",
+        b"\r@RR\x00\x00\x00N\x00\x00\x00\x10\x00\x00\x01f\x03\x01v\x03\x01n\x03\xc0,\x01\x04\x03neg\x05\xfe\xff\x03\x04five\x06\xf6\x02\x03big\x05\xe0\x00\xf2\x05*\x01\x00\x00\x00\n\x01m\x03\xf0\x90\xee\xfe\x05\x01t\x03\xd0\x00\x00\x00@\x06\x05after\x07\x01y\xff\t\x00\x9dQ\x1ca\xd1E\x9eK",
     ];
     let mut payload = random.pick(PAYLOADS).to_vec();
     if random.one_in(4) {

@@ -93,6 +93,15 @@ fn vectors() -> Vec<Vector> {
             (b"", b"value"),
             Some(&keys.reply),
         ),
+        vector(
+            "BAD_OP, to a damaged frame over TCP, whose checksum did not match",
+            &Head {
+                argument: Reject::BadCrc as u64,
+                ..Head::request(Op::Ping, 0, 0).reply(Status::BadOp, EPOCH)
+            },
+            none,
+            None,
+        ),
         vector("MISCONF, to a PUT with sequence 4", &refused(Op::Put, 4, Status::Misconf), none, None),
         vector("LOADING, to a GET with sequence 5", &refused(Op::Get, 5, Status::Loading), none, None),
     ]
@@ -138,8 +147,11 @@ fn the_tables_name_everything() {
     };
     Op::ALL.iter().for_each(|op| row(op.name(), *op as u8));
     Status::ALL.iter().for_each(|status| row(status.name(), *status as u8));
+    let dropped = &page[page.find("| counter | what |").expect("the table")..];
+    let rows: Vec<&str> = dropped.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
     for reason in Reject::ALL {
-        assert!(page.contains(&format!("| `{}` |", reason.name())), "{} is not in the page", reason.name());
+        let row = rows.get(*reason as usize).copied().unwrap_or_default();
+        assert!(row.starts_with(&format!("| `{}` |", reason.name())), "{} is not in its row", reason.name());
     }
     for direction in [Direction::Request, Direction::Reply] {
         assert!(page.contains(&format!("F5 {:02X}", direction as u8)));
@@ -423,4 +435,73 @@ fn misconf_is_the_last_word_on_a_write_and_loading_is_not() {
     assert_eq!(write(&mut rig), Status::Misconf, "a late copy does not run");
     assert_eq!(rig.ask(Op::Get, b"k", b"", |head| head.sequence = 4).0, Status::Ok);
     assert_eq!(rig.ask(Op::Delete, b"k", b"", |head| head.sequence = 5).0, Status::Ok);
+}
+
+/// Two faults in one request: the answer is that of the check that comes first.
+#[test]
+fn the_checks_come_in_the_order_of_the_page_and_cookies_with_the_answers_that_it_names() {
+    let mut rig = Rig::open();
+    let cookie = rig.cookie;
+    assert_eq!(rig.ask(Op::Put, b"k", b"v", |head| head.sequence = 1).0, Status::Ok);
+    // Each row mends the first fault of the one before.
+    let faulty = |head: &mut Head, row: usize| {
+        head.epoch = if row < 2 { 5 } else { EPOCH };
+        head.flags = if row < 3 { 0x80 } else { 0 };
+        head.sequence = if row < 5 { 1 } else { 2 };
+    };
+    let mut challenge = NONE;
+    let expected = [
+        (Status::Challenge, true),
+        (Status::WrongEpoch, false),
+        (Status::BadOp, false),
+        (Status::StaleSession, false),
+        (Status::IdReused, true),
+        (Status::Misconf, true),
+    ];
+    rig.engine.persistence.stage = Stage::Serving;
+    rig.engine.persistence.gate = WriteGate::Refuse;
+    for (row, (status, has_cookie)) in expected.into_iter().enumerate() {
+        rig.cookie = match row {
+            0 => NONE,
+            // Good for HELLO alone: it names no session.
+            1..=3 => challenge,
+            _ => cookie,
+        };
+        let mut head = Head::request(Op::Delete, CLIENT, 1);
+        faulty(&mut head, row);
+        let reply = rig.raw(head, b"k", b"").expect("an answer");
+        assert_eq!((reply.status(), reply.cookie != NONE), (Some(status), has_cookie), "row {row}");
+        if row == 0 {
+            challenge = reply.cookie;
+        }
+    }
+    rig.frames.set_password(b"secret");
+    let untagged = rig.raw(Head { epoch: 5, ..Head::request(Op::Put, CLIENT, 3) }, b"k", b"");
+    let denied = untagged.expect("an answer");
+    assert_eq!((denied.status(), denied.cookie), (Some(Status::Denied), NONE), "before the epoch");
+}
+
+#[test]
+fn what_an_operation_has_no_use_for_is_not_looked_at() {
+    let mut rig = Rig::open();
+    let if_absent = |head: &mut Head| (head.flags, head.expect) = (flags::IF_REVISION, 0);
+    assert_eq!(rig.ask(Op::Delete, b"k", b"", if_absent), (Status::NotFound, 0, 0));
+    assert_eq!(rig.ask(Op::Expire, b"k", b"", if_absent), (Status::NotFound, 0, 0));
+    assert_eq!(rig.ask(Op::Ping, b"key", b"value", |head| head.argument = 5), (Status::Ok, 0, 0));
+    assert_eq!(rig.ask(Op::Put, b"", b"of the empty key", |_| {}).0, Status::Ok);
+    assert_eq!(rig.ask(Op::Get, b"", b"value", |head| (head.argument, head.expect) = (5, 6)).0, Status::Ok);
+    for (op, flag) in [(Op::Get, flags::IF_REVISION), (Op::Delete, flags::KEEP_TTL), (Op::Add, 0x20)] {
+        assert_eq!(rig.ask(op, b"", b"", |head| head.flags = flag).0, Status::BadOp, "{op:?}");
+    }
+    let (field, value) = (b"f".as_slice(), pannier::mutation::NewValue::Bytes(b"v"));
+    let put = pannier::mutation::Mutation::PutField {
+        db: pannier::mutation::Database(0),
+        key: b"hash",
+        kind: pannier::mutation::CollectionKind::Hash,
+        field,
+        value,
+    };
+    let revision = rig.engine.store.apply(&put, rig.now.unix).expect("room").revision.0;
+    assert_eq!(rig.ask(Op::Get, b"hash", b"", |_| {}), (Status::WrongType, revision, 0));
+    assert_eq!(rig.ask(Op::Put, b"hash", b"v", |_| {}).0, Status::Ok);
 }

@@ -1,6 +1,6 @@
-//! The look ahead over a pipeline gives hints and never answers: the same commands, sent one at a time to one server
-//! and as pipelines of many connections to another, are answered alike, whatever a command changes of what was seen
-//! for those behind it.
+//! The look ahead over a pipeline gives hints and never answers: the same commands, sent one at a time to a server that
+//! plans none of them and as pipelines of many connections to another, are answered alike, whatever a command changes of what
+//! was seen for those behind it.
 
 use crate::common::{MIB, Random};
 use crate::in_process::InProcess;
@@ -53,10 +53,9 @@ fn exchange_together(
 fn command(random: &mut Random, client: usize) -> Vec<u8> {
     let key = format!("{client}:{}", random.below(6)).into_bytes();
     let value = vec![b'v'; random.below(40)];
-    let long = vec![b'l'; 9_000];
     let other = format!("{client}:{}", random.below(6)).into_bytes();
     let db = (2 * client + random.below(2)).to_string().into_bytes();
-    match random.below(24) {
+    match random.below(48) {
         0..8 => encode(&[b"GET", &key]),
         8..14 => encode(&[b"set", &key, &value]),
         14 => encode(&[b"PUT", &key, b"7"]),
@@ -66,15 +65,65 @@ fn command(random: &mut Random, client: usize) -> Vec<u8> {
         18 => encode(&[b"RENAME", &key, &other]),
         19 => encode(&[b"SET", &key, &value, b"PX", b"100000"]),
         20 => encode(&[b"MGET", &key, &other]),
-        21 => encode(&[b"SET", &key, &long]),
+        21 => encode(&[b"SET", &key, &[b'l'; 9_000]]),
         22 => [encode(&[b"MULTI"]), encode(&[b"SET", &key, &value]), encode(&[b"EXEC"])].concat(),
-        _ => match random.below(4) {
+        23 => match random.below(4) {
             0 => encode(&[b"FLUSHDB"]),
             1 => encode(&[b"GET"]),
             2 => b"PING\r\n".to_vec(),
             _ => encode(&[b"GET", &key, &key]),
         },
+        _ => planned(random, &key, &other),
     }
+}
+
+/// One of the other verbs that are planned, with options, errors and long values among them.
+fn planned(random: &mut Random, key: &[u8], other: &[u8]) -> Vec<u8> {
+    let value = vec![b'p'; [0, 5, 40, 999, 1_024, 8_192][random.below(6)]];
+    let (number, field) = (random.below(200).to_string().into_bytes(), [b'a' + random.below(4) as u8]);
+    let commands: [&[&[u8]]; 40] = [
+        &[b"SETEX", key, b"100", &value],
+        &[b"SETEX", key, b"0", &value],
+        &[b"PSETEX", key, &number, &value],
+        &[b"SETNX", key, &value],
+        &[b"SET", key, &value, b"NX", b"GET"],
+        &[b"SET", key, &value, b"XX", b"KEEPTTL"],
+        &[b"SET", key, &value, b"IFEQ", b"ppppp"],
+        &[b"SET", key, &value, b"EX"],
+        &[b"GETSET", key, &value],
+        &[b"GETEX", key, b"EX", b"100"],
+        &[b"GETEX", key, b"PERSIST"],
+        &[b"GETDEL", key],
+        &[b"STRLEN", key],
+        &[b"APPEND", key, &value],
+        &[b"SET", key, &number],
+        &[b"INCRBY", key, &number],
+        &[b"DECRBY", key, b"9223372036854775807"],
+        &[b"INCRBYFLOAT", key, b"0.5"],
+        &[b"MGET", key, other, key, other, key, other, key, other, key, other],
+        &[b"UNLINK", key, other],
+        &[b"EXISTS", key, other, key],
+        &[b"TOUCH", key],
+        &[b"TYPE", key],
+        &[b"EXPIRE", key, b"100", b"NX"],
+        &[b"EXPIRE", key, b"-1"],
+        &[b"PEXPIREAT", key, b"99999999999999"],
+        &[b"TTL", key],
+        &[b"PEXPIRETIME", key],
+        &[b"PERSIST", key],
+        &[b"HSET", key, &field, &value, b"f", &number],
+        &[b"HSETNX", key, &field, &value],
+        &[b"HGET", key, &field],
+        &[b"HMGET", key, &field, b"f", b"g", &field],
+        &[b"HDEL", key, &field, b"f"],
+        &[b"HINCRBY", key, b"f", &number],
+        &[b"HLEN", key],
+        &[b"SADD", key, &field, &number],
+        &[b"SREM", key, &field],
+        &[b"SMISMEMBER", key, &field, &number],
+        &[b"SCARD", key],
+    ];
+    encode(commands[random.below(commands.len())])
 }
 
 #[test]
@@ -87,6 +136,10 @@ fn pipelines_of_many_are_answered_as_commands_one_by_one() {
             let select = encode(&[b"SELECT", (2 * client).to_string().as_bytes()]);
             assert_eq!(one.send(*a, &select), all.send(*b, &select));
         }
+        // What is to be timed by itself is not planned.
+        let timed = encode(&[b"CONFIG", b"SET", b"slowlog-log-slower-than", b"900"]);
+        assert_eq!(one.send(one_clients[0], &timed), b"+OK\r\n");
+        all.send(all_clients[0], &encode(&[b"CONFIG", b"SET", b"slowlog-log-slower-than", b"10000"]));
         for _ in 0..20 {
             let mut requests = vec![Vec::new(); CLIENTS];
             let mut expected = vec![Vec::new(); CLIENTS];

@@ -148,6 +148,47 @@ fn those_that_are_being_closed_hold_up_nobody() {
 }
 
 #[test]
+fn however_long_a_command_is_little_of_it_is_read_at_once() {
+    let mut process = with_resources(4, Resources { input_bytes: 64 * MIB, ..Resources::default() });
+    let id = process.connect();
+    let command = [&b"*1000001\r\n$3\r\nDEL\r\n"[..], &b"$1\r\nk\r\n".repeat(1_000_000)].concat();
+    let (mut at, mut len_max) = (0, 0);
+    while at < command.len() {
+        let len = process.server.input_space(id, process.now).expect("room").len().min(command.len() - at);
+        len_max = len_max.max(len);
+        at += process.receive(id, &command[at..at + len]);
+        process.server.run(id, process.now);
+    }
+    assert_eq!(len_max, 128 * KIB, "what is read in a turn is decoded in it");
+}
+
+#[test]
+fn a_command_that_waited_for_memory_is_not_late_when_there_is_some() {
+    let mut process = with_resources(40, Resources { output_bytes: 64 * KIB, ..Resources::default() });
+    let late = process.connect();
+    assert_eq!(process.send(late, b"PIN"), b"");
+    process.advance(9_990);
+    let answered: Vec<_> = (0..4).map(|_| process.connect()).collect();
+    for &id in &answered {
+        process.receive(id, &b"PING\r\n".repeat(100));
+        process.server.run(id, process.now);
+    }
+    // It comes whole within its ten seconds, and finds no room for its reply.
+    process.receive(late, b"G\r\n");
+    process.server.run(late, process.now);
+    process.advance(20);
+    process.take_output(answered[0], usize::MAX, &mut Vec::new());
+    // There is room, and a deadline is looked at before the command.
+    assert_eq!(process.server.poll_wake(), Some(late));
+    process.advance(20);
+    assert!(!process.is_closing(late), "closed for a command that is whole");
+    process.server.run(late, process.now);
+    let mut answer = Vec::new();
+    process.take_output(late, usize::MAX, &mut answer);
+    assert_eq!(show(&answer), show(b"+PONG\r\n"));
+}
+
+#[test]
 fn clients_that_wait_for_their_turn_are_not_closed_for_the_input_of_others() {
     let mut process = with_resources(60, Resources { input_bytes: 64 * KIB, ..Resources::default() });
     // Each has more to say than its share, and all of it comes before anybody is run.
@@ -351,6 +392,36 @@ fn a_stranger_that_others_crowd_is_read_when_they_are_gone() {
     assert!(woken, "nobody reads it again");
     let answer = process.send(stranger, &long[taken..]);
     assert!(answer.starts_with(b"-WRONGPASS"), "{}", show(&answer));
+}
+
+/// They are read on a few at a time; those that are not among the first need no buffer to come back.
+#[test]
+fn all_that_others_crowd_are_read_in_their_turn() {
+    let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
+    let resources = Resources { input_bytes: 128 * KIB, ..Resources::default() };
+    let mut process = InProcess::new(config, 16, resources, Some(b"secret"));
+    let holder = process.connect();
+    process.send(holder, b"AUTH secret\r\n");
+    let half = encode(&[b"SET".as_slice(), b"k", &[b'x'; 60_000]]);
+    process.send(holder, &half[..50_000]);
+    let long = encode(&[b"AUTH".as_slice(), &[b'x'; 3_000]]);
+    let mut waiting: Vec<_> = (0..10).map(|_| process.connect()).collect();
+    for &stranger in &waiting {
+        let taken = process.receive(stranger, &long);
+        process.server.run(stranger, process.now);
+        assert!(taken < long.len(), "nobody crowds it");
+        assert!(
+            !process.server.can_go_on(stranger, Socket { readable: true, writable: true, sent_any: false })
+        );
+    }
+    process.server.close(holder);
+    for _ in 0..waiting.len() {
+        process.server.maintain(process.now, 64);
+        let woken: Vec<_> = std::iter::from_fn(|| process.server.poll_wake()).collect();
+        assert!(waiting.is_empty() || !woken.is_empty(), "{} are forgotten", waiting.len());
+        waiting.retain(|id| !woken.contains(id));
+    }
+    assert!(waiting.is_empty());
 }
 
 /// The same for one that sends a whole pipeline before it reads: what fits is soaked up, when it fits.

@@ -3,6 +3,10 @@
 #![cfg(feature = "cli")]
 
 mod batch;
+#[path = "../common/brim.rs"]
+mod brim;
+#[path = "brim.rs"]
+mod brim_rules;
 mod buffers;
 mod clients;
 #[path = "../common/mod.rs"]
@@ -11,9 +15,11 @@ mod gate;
 mod holds;
 #[path = "../common/in_process.rs"]
 mod in_process;
+mod midway;
 mod random_clients;
 mod rules;
 mod split_replay;
 mod transactions;
 #[path = "../common/transcript.rs"]
 mod transcript;
+mod types;

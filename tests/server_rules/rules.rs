@@ -33,6 +33,59 @@ fn a_refused_argument_is_the_fault_of_its_own_command_only() {
 }
 
 #[test]
+fn a_member_too_long_for_any_field_is_none_and_the_type_is_looked_at() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let id = process.connect();
+    process.send(id, b"SET text v\r\nSADD set a\r\nHSET hash f v\r\n");
+    for len in [40_000, 100_000] {
+        let long = vec![b'x'; len];
+        for (verb, key) in [("SREM", "set"), ("HDEL", "hash"), ("SISMEMBER", "set"), ("HEXISTS", "hash")] {
+            let mut ask =
+                |key: &str| show(&process.send(id, &encode(&[verb.as_bytes(), key.as_bytes(), &long])));
+            assert_eq!(ask(key), show(b":0\r\n"), "{verb} of {len} bytes");
+            assert!(ask("text").starts_with("-WRONGTYPE"), "{verb} of {len} bytes");
+            assert_eq!(ask("absent"), show(b":0\r\n"), "{verb} of {len} bytes");
+        }
+    }
+}
+
+/// A body is taken in only where it may be stored: what will be refused anyway takes nothing, and what only a reply is
+/// made of takes what is spare.
+#[test]
+fn a_long_argument_that_is_stored_nowhere_drives_out_nothing() {
+    let config = StoreConfig { memory_bytes: 4 * MIB, on_full: OnFull::Evict, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, 4, Resources::default(), None);
+    let id = process.connect();
+    for number in 0..6_000 {
+        let key = format!("key:{number}");
+        process.send(id, &encode(&[b"SET".as_slice(), key.as_bytes(), &[b'v'; 1000]]));
+    }
+    let evicted = |process: &InProcess| process.server.engine().store.statistics().evicted;
+    let before = evicted(&process);
+    assert!(before > 0, "the store is not full");
+    let large = vec![b'x'; 2_000_000];
+    let refused: [&[&[u8]]; 8] = [
+        &[b"NONSENSE", &large],
+        &[&large, b"a"],
+        &[b"SET", &large],
+        &[b"APPEND", b"a", &large, b"b"],
+        &[b"CONFIG", b"NONSENSE", &large],
+        &[b"CONFIG", &large],
+        &[b"GET", &large],
+        &[b"ECHO", &large],
+    ];
+    for words in refused {
+        let answer = process.send(id, &encode(words));
+        assert!(matches!(answer.first(), Some(b'-' | b'$')), "{}", show(&answer[..100]));
+        assert_eq!(evicted(&process), before, "{}", show(words[0].get(..20).unwrap_or(words[0])));
+    }
+    assert_eq!(process.server.engine().store.large_count(), 0);
+    let answer = process.send(id, &encode(&[b"SET".as_slice(), b"k", &large]));
+    assert_eq!(show(&answer), show(b"+OK\r\n"));
+    assert!(evicted(&process) > before, "a value has its room");
+}
+
+#[test]
 fn client_reply_skip_skips_one_command_of_any_kind() {
     let mut process = InProcess::with_memory(8 * MIB);
     for skipped in ["UNWATCH", "WATCH k", "CLIENT INFO", "CLIENT UNPAUSE", "GET k", "NONSENSE"] {
@@ -386,4 +439,41 @@ fn listings_at_the_brim_take_spare_memory_and_evict_nothing() {
         process.advance(1);
         assert_eq!(process.server.engine().store.large_count(), 0);
     }
+}
+
+/// Redis quotes the first 128 bytes of what it was given: so do we, of arguments that never come into the ring.
+#[test]
+fn the_error_of_an_unknown_command_quotes_the_beginning_of_long_arguments() {
+    let mut process = InProcess::with_memory(8 * MIB);
+    let id = process.connect();
+    let (long, other) = (vec![b'x'; 100_000], vec![b'y'; 200_000]);
+    let (x, a) = ("x".repeat(128), "x".repeat(124));
+    let unknown = |name: &str, args: &str| {
+        format!("-ERR unknown command '{name}', with args beginning with: {args}\\r\\n")
+    };
+    let cases: [(&[&[u8]], String); 6] = [
+        (&[b"NOSUCH", &long, b"b"], unknown("NOSUCH", &format!("'{x}' "))),
+        (&[b"NOSUCH", b"a", &long, &other], unknown("NOSUCH", &format!("'a' '{a}' "))),
+        (&[&long, b"b"], unknown(&x, "'b' ")),
+        (&[b"CLIENT", &long], format!("-ERR unknown subcommand '{x}'. Try CLIENT HELP.\\r\\n")),
+        (&[b"CLIENT", &long, &other], format!("-ERR unknown subcommand '{x}'. Try CLIENT HELP.\\r\\n")),
+        (&[b"NOSUCH", b"a", b"b"], unknown("NOSUCH", "'a' 'b' ")),
+    ];
+    for (words, expected) in &cases {
+        let expected = expected.replace('\'', "\\'");
+        assert_eq!(show(&process.send(id, &encode(words))), expected);
+        // However it arrives.
+        let (bytes, mut answer) = (encode(words), Vec::new());
+        for piece in [&bytes[..1], &bytes[1..40.min(bytes.len())], &bytes[40.min(bytes.len())..]] {
+            answer.extend(process.send(id, piece));
+        }
+        assert_eq!(show(&answer), expected);
+        assert_eq!(show(&process.send(id, b"PING\r\n")), "+PONG\\r\\n");
+    }
+    // One that leaves in the middle of it leaves nothing behind.
+    let leaver = process.connect();
+    process.send(leaver, &encode(&[b"NOSUCH".as_slice(), &long])[..50_000]);
+    process.half_close(leaver);
+    process.advance(1);
+    assert_eq!(process.server.engine().store.large_count(), 0);
 }

@@ -190,8 +190,8 @@ fn a_key_that_goes_in_another_database_fails_no_exec() {
         (b"FLUSHDB\r\n", true),
         (b"SWAPDB 1 2\r\n", true),
         (b"SELECT 0\r\nSET absent 1\r\nDEL absent\r\nSELECT 1\r\n", false),
-        (b"SELECT 0\r\nFLUSHDB\r\nSELECT 1\r\n", false),
-        (b"FLUSHALL\r\n", false),
+        (b"SELECT 0\r\nFLUSHDB\r\nSELECT 1\r\n", true),
+        (b"FLUSHALL\r\n", true),
         (b"SELECT 1\r\nSET absent 1\r\nSWAPDB 0 1\r\nSWAPDB 0 1\r\n", false),
     ] {
         process.send(id, b"WATCH absent\r\n");
@@ -220,4 +220,48 @@ fn a_transaction_that_waits_in_the_store_loses_it_after_its_time_without_pressur
     assert_eq!(process.server.engine().store.large_count(), 0);
     let answer = process.send(id, b"EXEC\r\nDBSIZE\r\n");
     assert!(answer.starts_with(b"-EXECABORT ") && answer.ends_with(b"\r\n:0\r\n"), "{}", show(&answer));
+}
+
+/// As redis-server 7.0.15 answers, case by case: what was done before WATCH, what was done after it, whether EXEC runs.
+#[test]
+fn a_flush_and_a_swap_fail_an_exec_only_where_the_watched_key_was_there() {
+    let cases: &[(&str, &[&str], &[&str], bool)] = &[
+        ("absent, other keys flushed", &["SET o 1"], &["FLUSHDB"], true),
+        ("absent, nothing flushed", &[], &["FLUSHDB"], true),
+        ("absent, all flushed", &["SET o 1"], &["FLUSHALL"], true),
+        ("absent, another database flushed", &["SELECT 1", "SET k 1"], &["SELECT 1", "FLUSHDB"], true),
+        ("came and was flushed", &[], &["SET k 1", "FLUSHDB"], false),
+        ("came and went", &[], &["SET k 1", "DEL k"], false),
+        ("came by MSET and was flushed", &[], &["MSET k 1 o 1", "FLUSHALL"], false),
+        ("came and went elsewhere", &[], &["SELECT 1", "SET k 1", "DEL k"], true),
+        ("absent in both", &["SELECT 1", "SET o 1"], &["SWAPDB 0 1"], true),
+        ("both empty", &[], &["SWAPDB 0 1"], true),
+        ("swapped in", &["SELECT 1", "SET k 1"], &["SWAPDB 0 1"], false),
+        ("swapped in and gone", &["SELECT 1", "SET k 1"], &["SWAPDB 0 1", "DEL k"], false),
+        ("swapped in and out", &["SELECT 1", "SET k 1"], &["SWAPDB 0 1", "SWAPDB 0 1"], false),
+        ("came and was swapped out", &[], &["SET k 1", "SWAPDB 0 1"], false),
+        ("swapped with itself", &[], &["SWAPDB 0 0"], true),
+        ("others swapped", &["SELECT 1", "SET k 1"], &["SWAPDB 1 2"], true),
+        ("present, swapped out", &["SET k 1"], &["SWAPDB 0 1"], false),
+        ("present in both", &["SET k 1", "SELECT 1", "SET k 1"], &["SWAPDB 0 1"], false),
+        ("present, others swapped", &["SET k 1"], &["SWAPDB 1 2"], true),
+        ("present, another database flushed", &["SET k 1"], &["SELECT 1", "SET k 1", "FLUSHDB"], true),
+        ("present and flushed", &["SET k 1"], &["FLUSHDB"], false),
+    ];
+    for (name, before, after, runs) in cases {
+        let mut process = InProcess::with_memory(4 * MIB);
+        let (watcher, other) = (process.connect(), process.connect());
+        let run = |process: &mut InProcess, lines: &[&str]| {
+            process.send(other, b"SELECT 0\r\n");
+            for line in lines {
+                let answer = process.send(other, format!("{line}\r\n").as_bytes());
+                assert!(!answer.starts_with(b"-"), "{name}: {line}: {}", show(&answer));
+            }
+        };
+        run(&mut process, before);
+        process.send(watcher, b"WATCH k\r\n");
+        run(&mut process, after);
+        let answer = process.send(watcher, b"MULTI\r\nPING\r\nEXEC\r\n");
+        assert_eq!(answer.ends_with(b"*1\r\n+PONG\r\n"), *runs, "{name}: {}", show(&answer));
+    }
 }

@@ -7,6 +7,8 @@
 //! $ cargo test --release --test sockets attacks:: -- --include-ignored --nocapture
 //! ```
 
+mod full;
+
 use crate::common::{Client, KIB, MIB, PATIENCE, Server, encode};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -2,7 +2,7 @@
 //! no write may run twice, and the client may say of none that it ran when it did not.
 //!
 //! ```text
-//!  client::Udp ──▶ front │ lane: lose? flip a bit? copy? hold back? │ back ──▶ pannier serve
+//!  client::Udp ──▶ front │ link: lose? flip a bit? copy? hold back? │ back ──▶ pannier serve
 //!              ◀──       │            the same the other way          │      ◀──
 //! ```
 //! `PANNIER_LOSSY_ADDS` sets the number of additions (20,000 unless set); `-- --nocapture` shows the goodput.
@@ -21,7 +21,7 @@ use pannier::wire::frame::Status;
 const KEY_COUNT: usize = 7;
 const ADDS_DEFAULT: usize = 20_000;
 
-/// What a lane does to datagrams; in parts of 1,000.
+/// What a link does to datagrams; in parts of 1,000.
 #[derive(Clone, Copy)]
 struct Faults {
     loss: usize,
@@ -48,20 +48,20 @@ enum Way {
 }
 
 /// One datagram that is held back for so many more rounds.
-struct Held {
+struct Delayed {
     bytes: Vec<u8>,
     way: Way,
     rounds: usize,
 }
 
 /// Decides what becomes of each datagram; seeded.
-struct Lane {
+struct FaultyLink {
     random: Random,
     faults: Faults,
-    held: Vec<Held>,
+    held: Vec<Delayed>,
 }
 
-impl Lane {
+impl FaultyLink {
     fn happens(&mut self, of_1000: usize) -> bool {
         self.random.below(1000) < of_1000
     }
@@ -77,10 +77,10 @@ impl Lane {
         }
         if self.happens(self.faults.duplication) {
             let rounds = self.random.below(8);
-            self.held.push(Held { bytes: bytes.clone(), way, rounds });
+            self.held.push(Delayed { bytes: bytes.clone(), way, rounds });
         }
         let rounds = if self.happens(self.faults.reordering) { 1 + self.random.below(4) } else { 0 };
-        self.held.push(Held { bytes, way, rounds });
+        self.held.push(Delayed { bytes, way, rounds });
     }
 
     /// What may go on now.
@@ -115,20 +115,20 @@ impl Proxy {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut lane = Lane { random: Random(seed), faults, held: Vec::new() };
+            let mut link = FaultyLink { random: Random(seed), faults, held: Vec::new() };
             let mut client = None;
             let mut bytes = [0; 2000];
             while !stopped.load(Ordering::Relaxed) {
-                let mut idle = lane.held.is_empty();
+                let mut idle = link.held.is_empty();
                 while let Ok((len, from)) = front.recv_from(&mut bytes) {
                     (client, idle) = (Some(from), false);
-                    lane.pass(&bytes[..len], Way::ToServer);
+                    link.pass(&bytes[..len], Way::ToServer);
                 }
                 while let Ok(len) = back.recv(&mut bytes) {
                     idle = false;
-                    lane.pass(&bytes[..len], Way::ToClient);
+                    link.pass(&bytes[..len], Way::ToClient);
                 }
-                lane.release(|bytes, way| {
+                link.release(|bytes, way| {
                     // What the system does not take is one more that is lost.
                     let _ = match (way, client) {
                         (Way::ToServer, _) => back.send(bytes),

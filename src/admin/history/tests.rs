@@ -30,7 +30,7 @@ fn a_sample_holds_what_happened_since_the_one_before() {
     history.tick(&mut server, at(0));
     for _ in 0..7 {
         server.engine_mut().metrics.called(VerbId::Set);
-        server.engine_mut().metrics.took(VerbId::Set, 3);
+        server.engine_mut().metrics.record_latency(VerbId::Set, 3);
     }
     server.engine_mut().metrics.counters.received_bytes += 70;
     history.tick(&mut server, at(999));

@@ -1,6 +1,7 @@
 //! Tests of the arena.
 
 use super::*;
+use crate::limits::{KIB, MIB};
 use crate::random::Random;
 
 const UNIT: usize = BUFFER_UNIT_BYTES;
@@ -17,7 +18,15 @@ fn agrees_with_a_model() {
         arena.invariants();
         let mut held: Vec<(Buffer, u8)> = Vec::new();
         for step in 0..1_500u32 {
-            if random.below(100) < 55 {
+            if random.below(100) < 10 && !held.is_empty() {
+                let at = random.below(held.len());
+                let (buffer, mark) = &mut held[at];
+                let (unit, len) = (buffer.unit, buffer.len());
+                let is_extended = arena.extend(buffer);
+                assert_eq!((buffer.unit, buffer.len()), (unit, if is_extended { 2 * len } else { len }));
+                assert!(arena.bytes(buffer)[..len].iter().all(|byte| byte == mark), "its bytes stay");
+                arena.bytes_mut(buffer).fill(*mark);
+            } else if random.below(100) < 55 {
                 let len = LENGTHS[random.below(LENGTHS.len())];
                 let (mark, had_ring) = (step as u8, arena.has_ring());
                 match arena.take(len) {
@@ -109,6 +118,65 @@ fn short_buffers_lie_together_in_low_memory() {
     arena.give_back(ring);
     let end = short.iter().map(|buffer| (buffer.unit as usize + 1) * UNIT).max();
     assert_eq!(end, Some(2 * RING_BYTES));
+}
+
+#[test]
+fn a_buffer_is_extended_into_memory_that_is_free_and_its_buddy() {
+    let mut arena = Arena::new(4 * RING_BYTES);
+    let [mut a, mut b, mut c] = [(); 3].map(|()| arena.take(RING_BYTES).expect("room"));
+    assert!(!arena.extend(&mut a), "the next one has its memory");
+    assert!(!arena.extend(&mut b), "what is behind an upper half is another's buddy");
+    assert!(arena.extend(&mut c) && c.len() == 2 * RING_BYTES && arena.used() == arena.capacity());
+    arena.invariants();
+    arena.give_back(c);
+    arena.give_back(b);
+    // The one before waits as a spare, for another ring.
+    assert!(!arena.extend(&mut a));
+    let longer = arena.take(2 * RING_BYTES).expect("room");
+    arena.give_back(longer);
+    arena.invariants();
+    arena.give_back(a);
+    let mut whole = arena.take(4 * RING_BYTES).expect("one piece");
+    assert!(!arena.extend(&mut whole));
+}
+
+/// What a ring does on its way to tens of megabytes: a longer buffer is taken while the one before is still held, unless it
+/// can be extended. The buffer, and how many times it was copied once it was longer than 256 KiB.
+fn grow_like_a_ring(arena: &mut Arena, len: usize) -> (Buffer, usize) {
+    let (mut buffer, mut copies) = (arena.take(RING_BYTES).expect("room"), 0);
+    for wanted in [128 * KIB, 256 * KIB] {
+        let longer = arena.take(wanted).expect("room");
+        arena.give_back(std::mem::replace(&mut buffer, longer));
+    }
+    while buffer.len() < len {
+        if !arena.extend(&mut buffer) {
+            let longer = arena.take(2 * buffer.len()).expect("room");
+            arena.give_back(std::mem::replace(&mut buffer, longer));
+            copies += 1;
+        }
+    }
+    (buffer, copies)
+}
+
+#[test]
+fn a_long_buffer_grows_in_place() {
+    // The most that a server has for one direction.
+    let mut arena = Arena::new(64 * MIB);
+    let other = arena.take(RING_BYTES).expect("room");
+    let (first, copies) = grow_like_a_ring(&mut arena, 16 * MIB);
+    assert_eq!(copies, 0);
+    // Another finds its way to as much, copied once or twice; and a half is there for one that needs it.
+    let (second, copies) = grow_like_a_ring(&mut arena, 8 * MIB);
+    assert!(copies <= 5, "{copies}");
+    arena.invariants();
+    arena.give_back(second);
+    let half = arena.take(32 * MIB).expect("half of it");
+    [first, half, other].into_iter().for_each(|buffer| arena.give_back(buffer));
+    arena.invariants();
+    // A small arena is used from its beginning.
+    let mut small = Arena::new(8 * MIB);
+    let (buffer, _) = grow_like_a_ring(&mut small, 256 * KIB);
+    assert_eq!(buffer.unit, 256);
 }
 
 #[test]

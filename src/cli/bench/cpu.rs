@@ -89,9 +89,13 @@ mod tests {
     #[test]
     fn a_process_that_works_uses_time() {
         let before = Process::own().cpu().unwrap();
-        let sum = (0..5_000_000u64).fold(0, |sum, number| std::hint::black_box(sum ^ number));
-        assert!(std::hint::black_box(sum) < u64::MAX);
-        assert!(Process::own().cpu().unwrap().since(before).total_ns > 0);
+        // The kernel may bring the sum up to date at its ticks alone, every 1 to 10 ms.
+        let is_counted = (0..1000).any(|_| {
+            let sum = (0..1_000_000u64).fold(0, |sum, number| std::hint::black_box(sum ^ number));
+            assert!(std::hint::black_box(sum) < u64::MAX);
+            Process::own().cpu().unwrap().since(before).total_ns > 0
+        });
+        assert!(is_counted);
         assert!(Process::of(u32::MAX).cpu().is_err());
     }
 }

@@ -47,7 +47,7 @@ use memcached::Memcached;
 use progress::{Progress, Until};
 use report::Report;
 use resp::Resp;
-use run::{Lane, Pacing, Ran, Runner};
+use run::{LoadGroup, Pacing, Ran, Runner};
 use stats::Stats;
 use stream::Stream;
 use template::Template;
@@ -79,12 +79,12 @@ impl BenchArgs {
         let load = Load { server: &self.server, plan: &plan, password, process: server_process };
         connect::allow_descriptors(plan.connections);
         let outcome = load.run(content).map_err(|gone| load.explain(&gone))?;
-        let Outcome { lanes, fill, ran, server_cpu, load_cpu } = &outcome;
+        let Outcome { groups, fill, ran, server_cpu, load_cpu } = &outcome;
         let report = Report {
             server: &self.server,
             plan: &plan,
-            stats: &lanes[0].stats,
-            large: lanes.get(1).map(|lane| &lane.stats),
+            stats: &groups[0].stats,
+            large: groups.get(1).map(|group| &group.stats),
             fill: fill.as_ref(),
             ran: *ran,
             server_cpu: *server_cpu,
@@ -95,7 +95,8 @@ impl BenchArgs {
             false => report.write_text(out)?,
         }
         if report.wrong() {
-            let first = lanes.iter().find_map(|lane| lane.stats.wrong_first.as_deref()).unwrap_or_default();
+            let first =
+                groups.iter().find_map(|group| group.stats.wrong_first.as_deref()).unwrap_or_default();
             return Err(Failure::new(
                 Exit::Refused,
                 format!("the server gave wrong answers; the first: {first}"),
@@ -115,7 +116,7 @@ struct Load<'a> {
 
 /// What it has come to.
 struct Outcome {
-    lanes: Vec<Lane>,
+    groups: Vec<LoadGroup>,
     fill: Option<Stats>,
     ran: Ran,
     server_cpu: Option<Cpu>,
@@ -211,19 +212,19 @@ impl Load<'_> {
         let plan = self.plan;
         let mut runner = Runner::new(links, shared, plan.timeout).map_err(Gone::Io)?;
         let fill = self.fill(&mut runner)?;
-        let mut lanes = self.lanes(plan.mix.seed);
+        let mut groups = self.groups(plan.mix.seed);
         if let Some(time) = plan.warm_up {
             let until = Until::Elapsed(time);
-            runner.run(&mut lanes, until, &mut Progress::new("warm-up", until))?;
+            runner.run(&mut groups, until, &mut Progress::new("warm-up", until))?;
             // Another seed: the keys of the warm-up are not to come again in the same order.
-            lanes = self.lanes(plan.mix.seed.wrapping_add(1));
+            groups = self.groups(plan.mix.seed.wrapping_add(1));
         }
         let (server_before, load_before) = (self.server_cpu()?, Process::own().cpu().map_err(Gone::Io)?);
-        let ran = runner.run(&mut lanes, plan.until, &mut Progress::new("measure", plan.until))?;
-        lanes.iter_mut().for_each(|lane| lane.stats.settle());
+        let ran = runner.run(&mut groups, plan.until, &mut Progress::new("measure", plan.until))?;
+        groups.iter_mut().for_each(|group| group.stats.settle());
         let load_cpu = Process::own().cpu().map_err(Gone::Io)?.since(load_before);
         let server_cpu = self.server_cpu()?.zip(server_before).map(|(after, before)| after.since(before));
-        Ok(Outcome { lanes, fill, ran, server_cpu, load_cpu })
+        Ok(Outcome { groups, fill, ran, server_cpu, load_cpu })
     }
 
     fn fill<L: Link>(&self, runner: &mut Runner<L>) -> Result<Option<Stats>, Gone> {
@@ -232,11 +233,11 @@ impl Load<'_> {
             let sizes = Sizes { min: large.value_len, max: large.value_len };
             let mix = Mix { read_percent: 0, sizes, ..plan.mix };
             let workload = Workload::one_key(mix, plan.mix.keys);
-            let lane = Lane::new(plan.connections..plan.connections + 1, Pacing::Closed, 1, workload);
+            let group = LoadGroup::new(plan.connections..plan.connections + 1, Pacing::Closed, 1, workload);
             let until = Until::Requests(1);
-            let mut lanes = [lane];
-            runner.run(&mut lanes, until, &mut Progress::new("fill", until))?;
-            if let Some(words) = lanes[0].stats.errors.keys().next() {
+            let mut groups = [group];
+            runner.run(&mut groups, until, &mut Progress::new("fill", until))?;
+            if let Some(words) = groups[0].stats.errors.keys().next() {
                 return Err(Gone::Refused(format!("the large value was not taken: {words}")));
             }
         }
@@ -245,24 +246,26 @@ impl Load<'_> {
         }
         let depth = if plan.mix.sizes.max > FILL_SHORT_BYTES { 1 } else { FILL_DEPTH };
         let until = Until::Requests(plan.mix.keys);
-        let mut lanes = [Lane::new(0..plan.connections, Pacing::Closed, depth, Workload::fill(plan.mix))];
-        runner.run(&mut lanes, until, &mut Progress::new("fill", until))?;
-        let [mut lane] = lanes;
-        lane.stats.settle();
-        Ok(Some(lane.stats))
+        let mut groups =
+            [LoadGroup::new(0..plan.connections, Pacing::Closed, depth, Workload::fill(plan.mix))];
+        runner.run(&mut groups, until, &mut Progress::new("fill", until))?;
+        let [mut group] = groups;
+        group.stats.settle();
+        Ok(Some(group.stats))
     }
 
-    fn lanes(&self, seed: u64) -> Vec<Lane> {
+    fn groups(&self, seed: u64) -> Vec<LoadGroup> {
         let plan = self.plan;
         let mix = Mix { seed, ..plan.mix };
-        let mut lanes = vec![Lane::new(0..plan.connections, plan.pacing, plan.depth, Workload::new(mix))];
+        let mut groups =
+            vec![LoadGroup::new(0..plan.connections, plan.pacing, plan.depth, Workload::new(mix))];
         if let Some(large) = plan.large {
             let mix = Mix { read_percent: 100, distribution: Distribution::Uniform, check_every: 10, ..mix };
             let workload = Workload::one_key(mix, plan.mix.keys);
             let links = plan.connections..plan.connections + 1;
-            lanes.push(Lane::new(links, Pacing::Rate(large.rate), 1, workload));
+            groups.push(LoadGroup::new(links, Pacing::Rate(large.rate), 1, workload));
         }
-        lanes
+        groups
     }
 
     fn server_cpu(&self) -> Result<Option<Cpu>, Gone> {

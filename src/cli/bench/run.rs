@@ -1,4 +1,4 @@
-//! The loop that keeps clients busy: one thread, one poll. A lane (of the load, not of the server) is a share of the clients with a load of their own.
+//! The loop that keeps clients busy: one thread, one poll. A group is a share of the clients with a load of their own.
 //!
 //! ```text
 //!  closed loop   a client sends its pipeline, waits for all answers, and sends the next
@@ -33,7 +33,7 @@ pub(super) enum Pacing {
 }
 
 /// Some of the clients, with what they are to ask.
-pub(super) struct Lane {
+pub(super) struct LoadGroup {
     pub(super) links: Range<usize>,
     pub(super) pacing: Pacing,
     /// Requests that a client may have outstanding.
@@ -56,10 +56,10 @@ pub(super) struct Ran {
     pub(super) unsent: u64,
 }
 
-impl Lane {
-    pub(super) fn new(links: Range<usize>, pacing: Pacing, depth: usize, workload: Workload) -> Lane {
+impl LoadGroup {
+    pub(super) fn new(links: Range<usize>, pacing: Pacing, depth: usize, workload: Workload) -> LoadGroup {
         let (free, is_free) = (links.clone().collect(), vec![true; links.len()]);
-        Lane { links, pacing, depth, workload, stats: Stats::new(), issued: 0, free, is_free }
+        LoadGroup { links, pacing, depth, workload, stats: Stats::new(), issued: 0, free, is_free }
     }
 }
 
@@ -91,42 +91,42 @@ impl<L: Link> Runner<L> {
         Ok(Runner { poll, links, shared, ready, is_ready, closing, outstanding: 0, heard: 0, timeout })
     }
 
-    /// Runs the lanes until the first one is done, then waits for the answers that are still to come.
+    /// Runs the groups until the first one is done, then waits for the answers that are still to come.
     pub(super) fn run(
         &mut self,
-        lanes: &mut [Lane],
+        groups: &mut [LoadGroup],
         until: Until,
         progress: &mut Progress,
     ) -> Result<Ran, Gone> {
         let begun = self.shared.now();
         let mut events = Events::with_capacity(EVENTS);
         (self.heard, self.outstanding) = (begun, 0);
-        for lane in lanes.iter_mut() {
-            if matches!(lane.pacing, Pacing::Closed) {
-                lane.links.clone().try_for_each(|index| self.refill(lane, index, until))?;
+        for group in groups.iter_mut() {
+            if matches!(group.pacing, Pacing::Closed) {
+                group.links.clone().try_for_each(|index| self.refill(group, index, until))?;
             }
         }
         let mut ticked = begun;
         loop {
             let now = self.shared.now();
-            let over = is_over(&lanes[0], until, now - begun);
+            let over = is_over(&groups[0], until, now - begun);
             let mut next_due = Nanos::MAX;
             if !over {
-                for lane in lanes.iter_mut() {
-                    next_due = next_due.min(self.issue_due(lane, until, (begun, now))?);
+                for group in groups.iter_mut() {
+                    next_due = next_due.min(self.issue_due(group, until, (begun, now))?);
                 }
             } else if self.outstanding == 0 {
                 let unsent =
-                    due_in_all(&lanes[0], until).map_or(0, |due| due.saturating_sub(lanes[0].issued));
+                    due_in_all(&groups[0], until).map_or(0, |due| due.saturating_sub(groups[0].issued));
                 return Ok(Ran { elapsed_ns: now - begun, unsent });
             }
             if now - ticked >= TICK_NS {
                 ticked = now;
-                self.tick(lanes, now)?;
-                progress.show(&lanes[0].stats, now - begun);
+                self.tick(groups, now)?;
+                progress.show(&groups[0].stats, now - begun);
             }
             self.wait(&mut events, next_due.saturating_sub(now))?;
-            self.receive(lanes, until, begun)?;
+            self.receive(groups, until, begun)?;
         }
     }
 
@@ -162,15 +162,15 @@ impl<L: Link> Runner<L> {
     }
 
     /// Reads each ready client once, and lets those that have all their answers go on.
-    fn receive(&mut self, lanes: &mut [Lane], until: Until, begun: Nanos) -> Result<(), Gone> {
+    fn receive(&mut self, groups: &mut [LoadGroup], until: Until, begun: Nanos) -> Result<(), Gone> {
         let mut ready = std::mem::take(&mut self.ready);
         for index in ready.drain(..) {
             self.is_ready[index] = false;
-            let Some(at) = lanes.iter().position(|lane| lane.links.contains(&index)) else { continue };
-            let lane = &mut lanes[at];
+            let Some(at) = groups.iter().position(|group| group.links.contains(&index)) else { continue };
+            let group = &mut groups[at];
             let link = &mut self.links[index];
             let before = link.outstanding();
-            let more = link.receive(&mut self.shared, &mut lane.stats)?;
+            let more = link.receive(&mut self.shared, &mut group.stats)?;
             let after = link.outstanding();
             if after < before {
                 self.outstanding -= before - after;
@@ -179,12 +179,12 @@ impl<L: Link> Runner<L> {
             if more || self.closing[index] {
                 self.mark_ready(index);
             }
-            match lane.pacing {
-                Pacing::Closed if after == 0 && !is_over(lane, until, self.heard - begun) => {
-                    self.refill(lane, index, until)?;
+            match group.pacing {
+                Pacing::Closed if after == 0 && !is_over(group, until, self.heard - begun) => {
+                    self.refill(group, index, until)?;
                 }
                 Pacing::Closed => {}
-                Pacing::Rate(_) => self.set_free(lane, index),
+                Pacing::Rate(_) => self.set_free(group, index),
             }
         }
         // What was marked meanwhile is in the new list; the old one's room is kept.
@@ -194,52 +194,52 @@ impl<L: Link> Runner<L> {
     }
 
     /// Sends a client's next pipeline.
-    fn refill(&mut self, lane: &mut Lane, index: usize, until: Until) -> Result<(), Gone> {
+    fn refill(&mut self, group: &mut LoadGroup, index: usize, until: Until) -> Result<(), Gone> {
         let left = match until {
-            Until::Requests(count) => count.saturating_sub(lane.issued),
+            Until::Requests(count) => count.saturating_sub(group.issued),
             Until::Elapsed(_) => u64::MAX,
         };
-        let count = left.min(lane.depth as u64) as usize;
+        let count = left.min(group.depth as u64) as usize;
         let due = self.shared.now();
         for _ in 0..count {
-            self.links[index].push(lane.workload.draw(), due, &self.shared);
+            self.links[index].push(group.workload.draw(), due, &self.shared);
         }
-        self.sent(lane, count, due);
+        self.sent(group, count, due);
         self.links[index].flush(&mut self.shared)
     }
 
-    fn sent(&mut self, lane: &mut Lane, count: usize, now: Nanos) {
+    fn sent(&mut self, group: &mut LoadGroup, count: usize, now: Nanos) {
         if self.outstanding == 0 {
             self.heard = now;
         }
         self.outstanding += count;
-        lane.issued += count as u64;
+        group.issued += count as u64;
     }
 
     /// Sends what is due, as far as clients are free; returns when the next request is due.
     fn issue_due(
         &mut self,
-        lane: &mut Lane,
+        group: &mut LoadGroup,
         until: Until,
         (begun, now): (Nanos, Nanos),
     ) -> Result<Nanos, Gone> {
-        let Pacing::Rate(rate) = lane.pacing else { return Ok(Nanos::MAX) };
-        let in_all = due_in_all(lane, until).unwrap_or(u64::MAX);
+        let Pacing::Rate(rate) = group.pacing else { return Ok(Nanos::MAX) };
+        let in_all = due_in_all(group, until).unwrap_or(u64::MAX);
         let mut touched = Vec::new();
         let next = loop {
-            let due = begun + (lane.issued as f64 * 1e9 / rate) as Nanos;
-            if lane.issued >= in_all {
+            let due = begun + (group.issued as f64 * 1e9 / rate) as Nanos;
+            if group.issued >= in_all {
                 break Nanos::MAX;
             }
             if due > now {
                 break due;
             }
             // Nobody is free: the next answer, not the clock, lets it go on.
-            let Some(index) = lane.free.pop_front() else { break Nanos::MAX };
-            lane.is_free[index - lane.links.start] = false;
-            self.links[index].push(lane.workload.draw(), due, &self.shared);
-            self.sent(lane, 1, now);
-            self.set_free(lane, index);
+            let Some(index) = group.free.pop_front() else { break Nanos::MAX };
+            group.is_free[index - group.links.start] = false;
+            self.links[index].push(group.workload.draw(), due, &self.shared);
+            self.sent(group, 1, now);
+            self.set_free(group, index);
             if !touched.contains(&index) {
                 touched.push(index);
             }
@@ -248,21 +248,21 @@ impl<L: Link> Runner<L> {
         Ok(next)
     }
 
-    fn set_free(&self, lane: &mut Lane, index: usize) {
-        let is_free = &mut lane.is_free[index - lane.links.start];
-        if !*is_free && self.links[index].has_room(lane.depth) {
+    fn set_free(&self, group: &mut LoadGroup, index: usize) {
+        let is_free = &mut group.is_free[index - group.links.start];
+        if !*is_free && self.links[index].has_room(group.depth) {
             *is_free = true;
-            lane.free.push_back(index);
+            group.free.push_back(index);
         }
     }
 
-    fn tick(&mut self, lanes: &mut [Lane], now: Nanos) -> Result<(), Gone> {
+    fn tick(&mut self, groups: &mut [LoadGroup], now: Nanos) -> Result<(), Gone> {
         if self.outstanding > 0 && now.saturating_sub(self.heard) > self.timeout.as_nanos() as Nanos {
             return Err(Gone::Silent(self.timeout));
         }
-        for lane in lanes {
-            for index in lane.links.clone() {
-                self.links[index].tick(&mut self.shared, &mut lane.stats)?;
+        for group in groups {
+            for index in group.links.clone() {
+                self.links[index].tick(&mut self.shared, &mut group.stats)?;
             }
         }
         Ok(())
@@ -270,20 +270,20 @@ impl<L: Link> Runner<L> {
 }
 
 /// Requests of a fixed rate that are due until the end; `None` for a closed loop in a given time.
-fn due_in_all(lane: &Lane, until: Until) -> Option<u64> {
-    match (until, lane.pacing) {
+fn due_in_all(group: &LoadGroup, until: Until) -> Option<u64> {
+    match (until, group.pacing) {
         (Until::Requests(count), _) => Some(count),
         (Until::Elapsed(time), Pacing::Rate(rate)) => Some((time.as_secs_f64() * rate).ceil() as u64),
         (Until::Elapsed(_), Pacing::Closed) => None,
     }
 }
 
-/// Whether a lane sends no more.
-fn is_over(lane: &Lane, until: Until, elapsed: Nanos) -> bool {
-    if due_in_all(lane, until).is_some_and(|count| lane.issued >= count) {
+/// Whether a group sends no more.
+fn is_over(group: &LoadGroup, until: Until, elapsed: Nanos) -> bool {
+    if due_in_all(group, until).is_some_and(|count| group.issued >= count) {
         return true;
     }
-    match (until, lane.pacing) {
+    match (until, group.pacing) {
         (Until::Requests(_), _) => false,
         (Until::Elapsed(time), Pacing::Closed) => elapsed >= time.as_nanos() as Nanos,
         (Until::Elapsed(time), Pacing::Rate(_)) => elapsed >= time.as_nanos() as Nanos * OVERTIME,

@@ -75,7 +75,7 @@ pub(super) struct Udp {
     floor_reply: Option<usize>,
 }
 
-/// A request on its way.
+/// A request in flight.
 #[derive(Clone, Copy)]
 struct Slot {
     request: Request,

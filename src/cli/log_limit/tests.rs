@@ -8,9 +8,9 @@ use std::sync::{
 
 /// Keeps the lines it gets.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<String>>>);
+struct Lines(Arc<Mutex<Vec<String>>>);
 
-impl Log for Kept {
+impl Log for Lines {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -23,7 +23,7 @@ impl Log for Kept {
     fn flush(&self) {}
 }
 
-impl Kept {
+impl Lines {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -41,7 +41,7 @@ const WARN: (u32, Level, &str) = (1, Level::Warn, "pannier::net");
 #[test]
 fn ten_lines_and_a_count_of_the_rest() {
     static NOW_MS: AtomicU64 = AtomicU64::new(5);
-    let kept = Kept::default();
+    let kept = Lines::default();
     let log = Limited::new(kept.clone(), || NOW_MS.load(Ordering::Relaxed));
     for index in 0..1000 {
         say(&log, WARN, &format!("turned away {index}"));
@@ -68,7 +68,7 @@ fn ten_lines_and_a_count_of_the_rest() {
 
 #[test]
 fn the_end_tells_what_was_left_out() {
-    let kept = Kept::default();
+    let kept = Lines::default();
     let log = Limited::new(kept.clone(), || 0);
     for _ in 0..11 {
         say(&log, WARN, &"é".repeat(200));
@@ -83,7 +83,7 @@ fn the_end_tells_what_was_left_out() {
 
 #[test]
 fn what_was_asked_for_is_never_left_out() {
-    let kept = Kept::default();
+    let kept = Lines::default();
     let log = Limited::new(kept.clone(), || 0);
     for what in [(1, Level::Debug, "pannier"), (2, Level::Trace, "pannier"), (3, Level::Info, "request")] {
         for _ in 0..100 {

@@ -1,19 +1,26 @@
 //! Many commands by one write, and then their replies: what a bulk of data is moved by.
 
-use super::{Client, Connection, Error, REPLY_TIMEOUT, Reply, Timed, lost, send};
+use super::connection::{REPLY_TIMEOUT, Timed, lost, send};
+use super::{Client, Connection, Error, Reply};
 use std::io::{self, Write};
 use std::time::Instant;
+
+/// These commands as they go to a server.
+pub(crate) fn encode(commands: &[Vec<Vec<u8>>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for command in commands {
+        let arguments: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+        // A vector takes everything.
+        let _ = send(&mut bytes, &arguments);
+    }
+    bytes
+}
 
 impl Client {
     /// Sends these commands and gives their replies, errors among them. All are written before the first reply is read:
     /// together, the commands or their replies must be short.
     pub(crate) fn pipeline(&mut self, commands: &[Vec<Vec<u8>>]) -> Result<Vec<Reply>, Error> {
-        let mut bytes = Vec::new();
-        for command in commands {
-            let arguments: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-            // A vector takes everything.
-            let _ = send(&mut bytes, &arguments);
-        }
+        let bytes = encode(commands);
         let idle = self.connection.take().filter(Connection::is_usable);
         let mut connection = match idle {
             Some(connection) => connection,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::*;
+use crate::client::resolve;
 
 #[path = "../../../tests/common/fake_server.rs"]
 mod fake;

@@ -1,10 +1,13 @@
 //! Values that are put together in slices, against the same done with a vector of bytes.
 
+use crate::config::ServerOptions;
+use crate::engine::Engine;
 use crate::engine::meter::TURN_UNITS;
 use crate::engine::testing::{Bench, START};
 use crate::{
     limits::MIB,
-    mutation::{Database, Mutation, NewValue},
+    mutation::{CollectionKind, Database, Mutation, NewValue},
+    store::{OnFull, StoreConfig},
     time::Millis,
 };
 
@@ -172,4 +175,44 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     }
     assert!(bench.run_args(&[b"GET", b"k"]) == reply_of(&bytes(3)));
     assert_eq!(bench.engine.store.large_count(), 1);
+}
+
+fn becomes_a_hash(engine: &mut Engine) {
+    let (db, key, now) = (Database(0), b"k", Millis(START));
+    engine.store.apply(&Mutation::Delete { db, key }, now).unwrap();
+    let (kind, value) = (CollectionKind::Hash, NewValue::Bytes(b"value"));
+    engine.store.apply(&Mutation::PutField { db, key, kind, field: b"field", value }, now).unwrap();
+}
+
+#[test]
+fn a_key_that_becomes_a_hash_meanwhile_leaves_no_reference() {
+    let far = 3 * MIB;
+    for command in [
+        format!("SETRANGE k {far} xyz"),
+        format!("SETBIT k {} 1", far * 8),
+        format!("BITFIELD k SET u8 {} 7", far * 8),
+    ] {
+        let mut bench = Bench::new();
+        bench.run_args(&[b"SET", b"k", &bytes(1)]);
+        bench.between_slices = Some(becomes_a_hash);
+        assert!(bench.run(&command).starts_with("-WRONGTYPE"), "{command}");
+        while bench.engine.store.maintain(Millis(START), 100) {}
+        assert_eq!(bench.engine.store.large_count(), 0, "{command}");
+    }
+}
+
+#[test]
+fn a_value_whose_key_is_evicted_for_its_successor_is_read_no_more() {
+    let config = StoreConfig { memory_bytes: 8 * MIB, on_full: OnFull::Evict, ..StoreConfig::default() };
+    let mut bench = Bench::with(ServerOptions::default(), config);
+    bench.run_args(&[b"SET", b"k", &bytes(1)]);
+    let mut count = 0;
+    while bench.engine.store.memory().free > 2 * MIB as u64 {
+        bench.run_args(&[b"SET", format!("key:{count}").as_bytes(), &[7; 1000]]);
+        count += 1;
+    }
+    assert_eq!(bench.engine.store.statistics().evicted, 0);
+    assert_eq!(bench.run(&format!("SETRANGE k {} xyz", 4 * MIB)), format!(":{}\r\n", 4 * MIB + 3));
+    // The key was among those that were evicted: what others see is written into nothing.
+    assert_eq!(bench.run("GETRANGE k 0 3"), "$4\r\n\0\0\0\0\r\n");
 }

@@ -143,3 +143,35 @@ fn times_to_live_count_from_now_or_from_the_epoch() {
     let reply = bench.run_args(&[b"RESTORE", b"k", b"9223372036854775807", &good]);
     assert_eq!(reply, b"-ERR invalid expire time in 'restore' command\r\n");
 }
+
+#[test]
+fn fields_that_have_expired_are_not_dumped() {
+    let mut bench = Bench::new();
+    // Short, short with a long value, and in pages.
+    for (count, value_len) in [(9, 1), (9, 9_000), (3_000, 1)] {
+        let value = vec![b'v'; value_len];
+        for number in 0..count {
+            let (field, ms) = (format!("f{number}"), ["5", "90000"][number % 3 / 2]);
+            let (field, ms) = (field.as_bytes(), ms.as_bytes());
+            let args = [&b"HSETEX"[..], b"h", b"PX", ms, b"FIELDS", b"1", field, &value];
+            assert_eq!(bench.run_args(&args), b":1\r\n");
+        }
+        bench.now += 10;
+        let dumped = bulk(&bench.run_args(&[b"DUMP", b"h"]));
+        assert_eq!(bench.run("HLEN h"), format!(":{count}\r\n"), "they are not collected yet");
+        assert_eq!(bench.run_args(&[b"RESTORE", b"r", b"0", &dumped, b"REPLACE"]), b"+OK\r\n");
+        assert_eq!(bench.run("HLEN r"), format!(":{}\r\n", count / 3));
+        for number in 0..9 {
+            let is_live = number % 3 == 2;
+            assert_eq!(bench.run(&format!("HEXISTS r f{number}")), format!(":{}\r\n", u8::from(is_live)));
+        }
+        let left = bulk(&bench.run_args(&[b"HGET", b"r", b"f2"]));
+        assert_eq!(left, value);
+        bench.now += 100_000;
+        assert_eq!(bench.run("DUMP h"), bench.run("DUMP nothing"), "all have expired");
+        bench.run("DEL h");
+    }
+    bench.run("FLUSHALL");
+    while bench.engine.store.maintain(crate::time::Millis(bench.now), 100) {}
+    assert_eq!(bench.engine.store.large_count(), 0);
+}

@@ -55,7 +55,7 @@ impl Harness {
         let mut one_of = |choices: [usize; 3]| choices[random.below(3)];
         let segment_bytes = one_of([1024, 2048, 4096]);
         let store = StoreConfig {
-            memory_bytes: segment_bytes * (30 + one_of([0, 50, 90])) + 64 * 1024 + FEED_BYTES_MIN,
+            memory_bytes: segment_bytes * (40 + one_of([0, 50, 90])) + 96 * 1024 + FEED_BYTES_MIN,
             feed_bytes: FEED_BYTES_MIN,
             on_full,
             segment_bytes,
@@ -208,6 +208,7 @@ fn has_value(store: &Store, value: Value<'_>, expected: &[u8]) -> bool {
     let (id, len) = match value {
         Value::Inline(bytes) => return bytes == expected,
         Value::Large { id, len } => (id, len),
+        Value::Collection(_) => return false,
     };
     let (mut cursor, mut rest) = (LargeCursor::new(id, 0), expected);
     while let piece = store.large_slice(&mut cursor)

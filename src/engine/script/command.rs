@@ -9,12 +9,13 @@
 use super::format::general;
 use super::from_resp::{Reader, Reply};
 use super::limits::{Buffer, Limits, Raised};
+use super::to_resp;
 use crate::buffer::arena::Arena;
 use crate::command::{self, Flags, Verb, VerbId};
 use crate::engine::meter::{Meter, TURN_UNITS};
 use crate::engine::{Engine, Flow, demand, session::Session};
 use crate::limits::{BUFFERED_BULK_BYTES_MAX, REPLY_ROOM_BYTES};
-use crate::mutation::{Database, LargeId};
+use crate::mutation::{Database, LargeRef};
 use crate::reply::{ErrorKind, Part};
 use crate::store::{LargeCursor, Store};
 use crate::time::Now;
@@ -38,7 +39,7 @@ pub(super) struct Permissions {
 /// Memory that commands of scripts use again and again.
 pub(super) struct Workspace {
     table: ArgTable,
-    larges: Vec<LargeId>,
+    larges: Vec<LargeRef>,
     arena: Arena,
     output: Output,
 }
@@ -82,21 +83,25 @@ type Refusal = Raised;
 impl Host<'_> {
     /// Runs a command; an error is raised, or (`is_protected`) a value.
     pub(super) fn call(&mut self, lua: &Lua, values: MultiValue, is_protected: bool) -> mlua::Result<Value> {
-        let reply = self.reply(lua, values);
-        self.workspace.larges.drain(..).for_each(|id| self.engine.store.large_release(id));
-        match reply {
-            Ok(Reply::Value(value)) => Ok(value),
-            Ok(Reply::Error(text)) if is_protected => error_value(lua, &text),
-            Ok(Reply::Error(text)) => Err(Raised::Reply(text).into()),
-            Err(error) => Err(error),
+        let taken = self.take_arguments(values);
+        let reply = if let Ok(Ok(())) = taken { Some(self.reply(lua)) } else { None };
+        self.workspace.larges.drain(..).for_each(|large| self.engine.store.large_release(large));
+        if let Err(text) = taken? {
+            return if is_protected {
+                error_value(lua, &text, false)
+            } else {
+                Err(Raised::Reply(text).into())
+            };
+        }
+        match reply.expect("a command with arguments was run")? {
+            Reply::Value(value) => Ok(value),
+            Reply::Error(text) if is_protected => error_value(lua, &text, true),
+            Reply::Error(text) => Err(Raised::Answer(text).into()),
         }
     }
 
-    fn reply(&mut self, lua: &Lua, values: MultiValue) -> mlua::Result<Reply> {
-        self.limits.look()?;
-        if let Err(text) = self.take_arguments(values)? {
-            return Ok(Reply::Error(text));
-        }
+    /// Runs the command in the argument table; an error that it answers has been counted.
+    fn reply(&mut self, lua: &Lua) -> mlua::Result<Reply> {
         match self.check() {
             Ok(verb) => self.execute(lua, verb),
             Err(text) => Ok(Reply::Error(text)),
@@ -105,6 +110,7 @@ impl Host<'_> {
 
     /// Fills the argument table. The inner error is the script's to see.
     fn take_arguments(&mut self, values: MultiValue) -> Result<Result<(), Vec<u8>>, Refusal> {
+        self.limits.check_clock()?;
         let Workspace { table, larges, .. } = &mut *self.workspace;
         let bytes = &mut self.bytes;
         table.reset();
@@ -134,11 +140,12 @@ impl Host<'_> {
                 }
             };
             if argument.len() > BUFFERED_BULK_BYTES_MAX {
-                let store = &mut self.engine.store;
-                let Ok(id) = store.large_begin(argument.len() as u64, self.now.unix) else {
+                let (head, len) = (table.spans(bytes), argument.len() as u64);
+                let Ok(large) = self.engine.begin_argument(&self.session, &head, len, self.now.unix) else {
                     return Ok(Err(text_of(ErrorKind::Full)));
                 };
-                larges.push(id);
+                let (store, id) = (&mut self.engine.store, large.id());
+                larges.push(large);
                 if store.large_append(id, argument, self.now.unix).is_err() {
                     return Ok(Err(text_of(ErrorKind::Full)));
                 }
@@ -208,7 +215,7 @@ impl Host<'_> {
         self.wrote |= verb.flags.has(Flags::WRITE) && self.engine.store.revision() != before;
         let Workspace { output, arena, .. } = &mut *self.workspace;
         let store = &mut self.engine.store;
-        output.release(arena, |id| store.large_release(id));
+        output.release(arena, |large| store.large_release(large));
         reply
     }
 
@@ -229,7 +236,7 @@ impl Host<'_> {
             let read = drain(engine, output, arena, &mut reader);
             let stopped = match read {
                 Ok(()) if is_cut => Some(Raised::Reply(text_of(ErrorKind::ScriptReplyTooLong)).into()),
-                Ok(()) if matches!(flow, Flow::Yield(_)) => limits.look().err().map(mlua::Error::from),
+                Ok(()) if matches!(flow, Flow::Yield(_)) => limits.check_clock().err().map(mlua::Error::from),
                 Ok(()) => None,
                 Err(error) => Some(error),
             };
@@ -260,7 +267,7 @@ pub(super) fn demand_of(store: &Store, db: Database, given: &Args<'_>, key_count
             needed += bytes.len() as u64;
             if i < key_count {
                 needed += demand::RECORD_BYTES;
-                replaced += store.record_bytes(db, bytes);
+                replaced += demand::replaced_with(store, db, bytes);
             }
         }
     }
@@ -297,8 +304,8 @@ fn drain(
                 len
             }
         };
-        if let Some(id) = output.consumed(len, arena) {
-            engine.store.large_release(id);
+        if let Some(large) = output.consumed(len, arena) {
+            engine.store.large_release(large);
         }
     }
 }
@@ -309,9 +316,11 @@ pub(super) fn text_of(kind: ErrorKind) -> Vec<u8> {
 }
 
 /// The table that `redis.pcall` gives for an error.
-fn error_value(lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
+fn error_value(lua: &Lua, text: &[u8], is_counted: bool) -> mlua::Result<Value> {
     let table = lua.create_table_with_capacity(0, 2)?;
     table.raw_set("err", lua.create_string(text)?)?;
-    table.raw_set("ignore_error_stats_update", true)?;
+    if is_counted {
+        table.raw_set(to_resp::COUNTED, true)?;
+    }
     Ok(Value::Table(table))
 }

@@ -201,7 +201,7 @@ impl Encoder<'_, '_> {
         if depth > self.config.encode_depth_max.get() {
             return Err(self.args.error(&format!("Cannot serialise, excessive depth ({depth})")));
         }
-        self.limits.look()?;
+        self.limits.check_clock()?;
         match self.array_len(table)? {
             Some(len) => self.array(table, len, depth),
             None => self.object(table, depth),

@@ -101,7 +101,7 @@ pub(super) fn error_text(error: &Error) -> (Vec<u8>, bool) {
         Error::RuntimeError(text) => (text.clone().into_bytes(), false),
         Error::MemoryError(_) => (b"not enough memory".to_vec(), false),
         Error::ExternalError(external) => match external.downcast_ref::<Raised>() {
-            Some(Raised::Reply(text)) => (text.clone(), true),
+            Some(Raised::Reply(text) | Raised::Answer(text)) => (text.clone(), true),
             Some(raised) => (raised.to_string().into_bytes(), false),
             None => (external.to_string().into_bytes(), false),
         },

@@ -8,7 +8,7 @@ use std::ops::Deref;
 /// memory (100 µs for the default of 1 MiB), so a limit is passed by a few milliseconds at most.
 pub(super) const INSTRUCTIONS_BETWEEN_LOOKS: u32 = 256;
 /// Bytes that are worth a look at the clock: copying them takes a few microseconds.
-const LOOK_BYTES: usize = 16 * 1024;
+const CHECK_BYTES: usize = 16 * 1024;
 /// Calls from Lua into Rust and back into Lua that may lie in one another: each takes some KiB of stack.
 const NESTED_MAX: u32 = 16;
 
@@ -20,6 +20,8 @@ const RANDOM_FIRST: u64 = 0x1234_abcd_330e;
 pub(super) enum Raised {
     /// A complete error reply, its code first.
     Reply(Vec<u8>),
+    /// The same, answered by a command, which has counted it.
+    Answer(Vec<u8>),
     /// The script's time is up.
     TimeLimit,
     /// The memory for scripts is used up.
@@ -29,7 +31,7 @@ pub(super) enum Raised {
 impl fmt::Display for Raised {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Raised::Reply(text) => formatter.write_str(&String::from_utf8_lossy(text)),
+            Raised::Reply(text) | Raised::Answer(text) => formatter.write_str(&String::from_utf8_lossy(text)),
             Raised::TimeLimit => formatter.write_str("the script ran out of time"),
             Raised::Memory => formatter.write_str("not enough memory"),
         }
@@ -90,7 +92,7 @@ impl Limits {
     }
 
     /// Looks at the clock.
-    pub(super) fn look(&self) -> Result<(), Raised> {
+    pub(super) fn check_clock(&self) -> Result<(), Raised> {
         let limit_us = self.time_us.get();
         if self.is_over.get() || limit_us > 0 && self.spent_us() > limit_us {
             self.is_over.set(true);
@@ -101,7 +103,7 @@ impl Limits {
 
     /// Looks at the clock if something is about to be done with many bytes.
     pub(super) fn look_for(&self, len: usize) -> Result<(), Raised> {
-        if len >= LOOK_BYTES { self.look() } else { Ok(()) }
+        if len >= CHECK_BYTES { self.check_clock() } else { Ok(()) }
     }
 
     /// A call back into Lua from a function of Rust; give it back by dropping it.

@@ -18,6 +18,7 @@
 
 use super::{Call, Engine, Flow, Outcome};
 use crate::command::VerbId;
+use crate::mutation::LargeRef;
 use crate::reply::{Error, ErrorKind, Part};
 use crate::wire::arguments::Arg;
 use cache::Entry;
@@ -62,8 +63,8 @@ pub(super) struct Scripts {
 
 impl Scripts {
     /// Ends the virtual machine, if there is one: the share of memory that the store lent it.
-    pub(super) fn end(&mut self) -> Option<crate::mutation::LargeId> {
-        self.vm.take().map(|vm| vm.lent)
+    pub(super) fn end(&mut self) -> Option<LargeRef> {
+        self.vm.take().map(|vm| LargeRef::from_raw(vm.lent))
     }
 
     pub(super) fn new() -> Scripts {
@@ -97,8 +98,12 @@ impl Engine {
             return Err(ErrorKind::ScriptsOff.plain());
         }
         let lent = self.store.lend(share_bytes as u32, now).map_err(super::refused)?;
-        match Vm::new(share_bytes as usize, self.scripts.clock_us, lent) {
-            Ok(vm) => Ok(Box::new(vm)),
+        match Vm::new(share_bytes as usize, self.scripts.clock_us, lent.id()) {
+            Ok(vm) => {
+                // The machine's; with the engine it goes as the store does.
+                lent.into_raw();
+                Ok(Box::new(vm))
+            }
             Err(error) => {
                 log::error!("the machine for scripts cannot be made: {error}");
                 self.store.large_release(lent);
@@ -175,16 +180,19 @@ fn known<'a>(call: &mut Call<'_, 'a, '_>, vm: &mut Vm, i: usize) -> Result<Optio
     if !vm.cache.contains(&digest)
         && let Err(error) = vm.compile(digest, text)
     {
-        fail(call, &[&error]);
+        fail(call, &[&error], false);
         return Ok(None);
     }
     Ok(Some(digest))
 }
 
 /// Answers an error of a script, and counts it.
-fn fail(call: &mut Call<'_, '_, '_>, parts: &[&[u8]]) {
+fn fail(call: &mut Call<'_, '_, '_>, parts: &[&[u8]], is_counted: bool) {
     call.out.error_parts(parts);
-    call.engine.metrics.failed_as(call.verb.id, parts.first().copied().unwrap_or_default());
+    call.engine.metrics.failed_uncounted(call.verb.id);
+    if !is_counted {
+        call.engine.metrics.error_as(parts.first().copied().unwrap_or_default());
+    }
 }
 
 fn run<'a>(
@@ -231,18 +239,26 @@ fn answer<'a>(
     let name = redis::hex(digest);
     match outcome.ended {
         Ended::Returned(value, protocol) => {
-            if let Some(text) = to_resp::error_of(&value) {
-                call.engine.metrics.failed_as(call.verb.id, &text);
-            }
-            if to_resp::write(&value, call.out, protocol).is_err() {
+            let (metrics, mut has_failed) = (&mut call.engine.metrics, false);
+            let on_error = &mut |text: &[u8], is_counted: bool| {
+                has_failed = true;
+                if !is_counted {
+                    metrics.error_as(text);
+                }
+            };
+            if to_resp::write(&value, call.out, protocol, on_error).is_err() {
                 call.out.error("ERR the script's reply cannot be read");
+            }
+            if has_failed {
+                call.engine.metrics.failed_uncounted(call.verb.id);
             }
             drop(value);
         }
-        Ended::Failed { text, place: None } => fail(call, &[&text]),
-        Ended::Failed { text, place: Some((source, line)) } => {
+        Ended::Failed { text, is_counted, place: None } => fail(call, &[&text], is_counted),
+        Ended::Failed { text, is_counted, place: Some((source, line)) } => {
             let line = line.to_string();
-            fail(call, &[&text, b" script: ", &name, b", on ", &source, b":", line.as_bytes(), b"."]);
+            let parts = [&text, &b" script: "[..], &name, b", on ", &source, b":", line.as_bytes(), b"."];
+            fail(call, &parts, is_counted);
         }
         Ended::OutOfTime => {
             let kind = if outcome.wrote { ErrorKind::ScriptEndedWrote } else { ErrorKind::ScriptEnded };

@@ -108,7 +108,7 @@ impl Packer<'_> {
     }
 
     fn table(&mut self, table: &Table, depth: usize) -> Result<()> {
-        self.limits.look()?;
+        self.limits.check_clock()?;
         let (mut most, mut count, mut is_array) = (0.0, 0usize, true);
         table.for_each(|key: Value, _: Value| {
             let key = number_of(&key).filter(|key| *key >= 1.0 && key.fract() == 0.0);
@@ -240,7 +240,7 @@ impl Unpacker<'_, '_> {
     }
 
     fn array(&mut self, count: u64, depth: usize) -> Result<Value> {
-        self.limits.look()?;
+        self.limits.check_clock()?;
         let table = self.args.lua.create_table()?;
         for i in 1..=count {
             table.raw_set(i, self.value(depth + 1)?)?;
@@ -249,7 +249,7 @@ impl Unpacker<'_, '_> {
     }
 
     fn map(&mut self, count: u64, depth: usize) -> Result<Value> {
-        self.limits.look()?;
+        self.limits.check_clock()?;
         let table = self.args.lua.create_table()?;
         for _ in 0..count {
             let key = self.value(depth + 1)?;

@@ -130,7 +130,7 @@ impl<'s> Matcher<'s> {
         self.steps += 1;
         if self.steps >= STEPS_BETWEEN_LOOKS {
             self.steps = 0;
-            self.limits.look()?;
+            self.limits.check_clock()?;
         }
         Ok(())
     }
@@ -383,7 +383,7 @@ fn in_set(byte: u8, set: &[u8]) -> bool {
 }
 
 /// Whether a pattern is a plain text.
-pub(super) fn is_plain(pattern: &[u8]) -> bool {
+pub(super) fn is_literal(pattern: &[u8]) -> bool {
     !pattern.iter().any(|byte| b"^$*+?.([%-".contains(byte))
 }
 

@@ -3,7 +3,8 @@
 use super::cache::Entry;
 use super::command::{Host, Permissions};
 use super::library::{Arguments, error_text, one};
-use super::limits::{INSTRUCTIONS_BETWEEN_LOOKS, Limits};
+use super::limits::{INSTRUCTIONS_BETWEEN_LOOKS, Limits, Raised};
+use super::to_resp;
 use super::vm::{self, Vm, watch};
 use crate::engine::{Engine, session::Session};
 use crate::store::{LargeCursor, Store};
@@ -30,8 +31,8 @@ pub(super) struct Run<'r> {
 pub(super) enum Ended {
     /// What it returned; the protocol says how booleans are answered.
     Returned(Value, Protocol),
-    /// An error: a complete reply without the place, and the place.
-    Failed { text: Vec<u8>, place: Option<(Vec<u8>, i64)> },
+    /// An error: a complete reply without the place, whether a command answered it, which has counted it, and the place.
+    Failed { text: Vec<u8>, is_counted: bool, place: Option<(Vec<u8>, i64)> },
     /// Its time was up.
     OutOfTime,
 }
@@ -136,6 +137,9 @@ pub(super) fn on_error(args: &Arguments<'_>) -> Result<MultiValue> {
         other => {
             let table = lua.create_table_with_capacity(0, 3)?;
             table.raw_set("err", lua.create_string(error_reply(other))?)?;
+            if is_commands(other) {
+                table.raw_set(to_resp::COUNTED, true)?;
+            }
             table
         }
     };
@@ -174,9 +178,21 @@ fn error_reply(error: &Value) -> Vec<u8> {
     if has_code { text } else { [b"ERR ", &text[..]].concat() }
 }
 
+/// Whether an error is the answer of a command.
+fn is_commands(error: &Value) -> bool {
+    let Value::Error(error) = error else { return false };
+    let mut error = &**error;
+    while let mlua::Error::CallbackError { cause, .. } = error {
+        error = cause;
+    }
+    error.downcast_ref::<Raised>().is_some_and(|raised| matches!(raised, Raised::Answer(_)))
+}
+
 /// An error that came out of a script.
 fn failed(error: &Value) -> Ended {
-    let Value::Table(table) = error else { return Ended::Failed { text: error_reply(error), place: None } };
+    let Value::Table(table) = error else {
+        return Ended::Failed { text: error_reply(error), is_counted: is_commands(error), place: None };
+    };
     let text = match table.raw_get::<Value>("err") {
         Ok(Value::String(text)) => text.as_bytes().to_vec(),
         // Of a table without the field, Redis 7.0 makes a crash.
@@ -188,5 +204,6 @@ fn failed(error: &Value) -> Ended {
         (Value::String(source), Some(line)) => Some((source.as_bytes().to_vec(), line as i64)),
         _ => None,
     };
-    Ended::Failed { text, place }
+    let is_counted = to_resp::is_counted(table).unwrap_or(false);
+    Ended::Failed { text, is_counted, place }
 }

@@ -4,7 +4,7 @@
 use super::format::lua_number;
 use super::library::{Arguments, Library, number_of, one, one_string, type_name};
 use super::limits::{Buffer, Limits, Raised};
-use super::pattern::{Capture, Failure, Matcher, is_plain};
+use super::pattern::{Capture, Failure, Matcher, is_literal};
 use mlua::{Function, Lua, LuaString, MultiValue, Result, Table, Value};
 use std::rc::Rc;
 
@@ -66,7 +66,7 @@ fn find(args: &Arguments<'_>, limits: &Limits, positions: bool) -> Result<MultiV
     let from = start(args, 2, subject.len())?;
     let wants_plain = !matches!(args.get(3), None | Some(Value::Nil | Value::Boolean(false)));
     limits.look_for(subject.len())?;
-    if positions && (wants_plain || is_plain(&pattern)) {
+    if positions && (wants_plain || is_literal(&pattern)) {
         let found = memchr::memmem::find(&subject[from..], &pattern);
         return match found {
             Some(at) => {

@@ -323,3 +323,52 @@ fn errors_that_scripts_answer_are_counted_by_their_code() {
     assert!(bench.run("INFO commandstats").contains("cmdstat_eval:calls=6,"));
     assert!(bench.run("INFO commandstats").contains(",failed_calls=5\r\n"));
 }
+
+/// As redis-server 7.0.15 counts, command by command: once where the command failed, and not again where the script passes
+/// its error on.
+#[test]
+fn an_error_of_a_command_is_counted_once_however_it_leaves_the_script() {
+    let cases: &[(&str, u32, u32)] = &[
+        ("return redis.call('INCR', KEYS[1])", 1, 1),
+        ("return redis.pcall('INCR', KEYS[1])", 1, 1),
+        ("redis.pcall('INCR', KEYS[1]) return 1", 1, 0),
+        ("return redis.call('NOSUCH')", 1, 1),
+        ("return redis.pcall('NOSUCH')", 1, 1),
+        ("return redis.call('INCR')", 1, 1),
+        ("return redis.call('SUBSCRIBE', 's')", 1, 1),
+        ("return redis.call()", 1, 1),
+        ("redis.pcall() return 1", 0, 0),
+        ("return redis.pcall()", 1, 1),
+        ("local e = redis.pcall('INCR', KEYS[1]) return redis.error_reply(e.err)", 2, 1),
+        ("local e = redis.pcall('INCR', KEYS[1]) e.ignore_error_stats_update = nil return e", 2, 1),
+        ("local e = redis.pcall('INCR', KEYS[1]) error(e)", 1, 1),
+        ("local e = redis.pcall('INCR', KEYS[1]) return {1, e}", 1, 1),
+        ("return {1, redis.error_reply('X y'), redis.error_reply('X y')}", 2, 1),
+        ("return {err = 'X y', ignore_error_stats_update = true}", 0, 1),
+        ("error('x')", 1, 1),
+    ];
+    for (script, errors, failed) in cases {
+        let mut bench = self::bench();
+        bench.run("SET s abc");
+        bench.run_args(&[b"EVAL", script.as_bytes(), b"1", b"s"]);
+        let stats = bench.run("INFO stats errorstats commandstats");
+        assert!(stats.contains(&format!("\ntotal_error_replies:{errors}\r")), "{script}: {stats}");
+        let eval = stats.lines().find(|line| line.starts_with("cmdstat_eval:")).unwrap();
+        assert!(eval.ends_with(&format!("failed_calls={failed}")), "{script}: {eval}");
+    }
+    // So is one that a full store answers.
+    let mut bench = self::bench();
+    let value = vec![b'v'; 8000];
+    let mut number = 0;
+    while bench.run_args(&[b"SET", format!("filler:{number}").as_bytes(), &value]).starts_with(b"+OK") {
+        number += 1;
+    }
+    for script in ["return redis.call('SET', 'new', ARGV[1])", "return redis.pcall('SET', 'new', ARGV[1])"] {
+        bench.run("CONFIG RESETSTAT");
+        let reply = bench.run_args(&[b"EVAL", script.as_bytes(), b"0", &vec![b'v'; 60_000]]);
+        assert!(reply.starts_with(b"-OOM"), "{}", String::from_utf8_lossy(&reply));
+        let stats = bench.run("INFO stats errorstats");
+        assert!(stats.contains("errorstat_OOM:count=1\r\n"), "{stats}");
+        assert!(stats.contains("\ntotal_error_replies:1\r"), "{stats}");
+    }
+}

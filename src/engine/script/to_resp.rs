@@ -9,26 +9,33 @@ use mlua::{Result, Table, Value};
 /// Tables that lie in one another, at most. (Redis stops where Lua's stack does, at about as many hundreds.)
 const DEPTH_MAX: usize = 128;
 
-/// Writes a value. `script_protocol` is what the script chose by `redis.setresp`.
-pub(super) fn write(value: &Value, out: &mut Out<'_>, script_protocol: Protocol) -> Result<()> {
-    Writer { script_protocol }.value(value, out, 0)
-}
+/// Set in an error that a command answered: it has been counted then, and its reply is not counted again.
+pub(super) const COUNTED: &str = "ignore_error_stats_update";
 
-/// The text of the error that a value is.
-pub(super) fn error_of(value: &Value) -> Option<Vec<u8>> {
-    let Value::Table(table) = value else { return None };
-    match table.raw_get::<Value>("err") {
-        Ok(Value::String(text)) => Some(text.as_bytes().to_vec()),
-        _ => None,
-    }
-}
-
-struct Writer {
+/// Writes a value. `script_protocol` is what the script chose by `redis.setresp`; `on_error` gets each error's text, and
+/// whether it has been counted.
+pub(super) fn write(
+    value: &Value,
+    out: &mut Out<'_>,
     script_protocol: Protocol,
+    on_error: &mut dyn FnMut(&[u8], bool),
+) -> Result<()> {
+    Writer { script_protocol, on_error }.value(value, out, 0)
 }
 
-impl Writer {
-    fn value(&self, value: &Value, out: &mut Out<'_>, depth: usize) -> Result<()> {
+/// Whether an error has been counted.
+pub(super) fn is_counted(table: &Table) -> Result<bool> {
+    // As Lua takes a condition.
+    Ok(!matches!(table.raw_get::<Value>(COUNTED)?, Value::Nil | Value::Boolean(false)))
+}
+
+struct Writer<'w> {
+    script_protocol: Protocol,
+    on_error: &'w mut dyn FnMut(&[u8], bool),
+}
+
+impl Writer<'_> {
+    fn value(&mut self, value: &Value, out: &mut Out<'_>, depth: usize) -> Result<()> {
         match value {
             Value::String(text) => out.bulk(&text.as_bytes()),
             Value::Integer(number) => out.integer(*number),
@@ -42,9 +49,10 @@ impl Writer {
         Ok(())
     }
 
-    fn table(&self, table: &Table, out: &mut Out<'_>, depth: usize) -> Result<()> {
+    fn table(&mut self, table: &Table, out: &mut Out<'_>, depth: usize) -> Result<()> {
         if let Value::String(text) = table.raw_get::<Value>("err")? {
             out.error_parts(&[&text.as_bytes()]);
+            (self.on_error)(&text.as_bytes(), is_counted(table)?);
             return Ok(());
         }
         if let Value::String(text) = table.raw_get::<Value>("ok")? {
@@ -92,7 +100,7 @@ impl Writer {
     }
 
     /// A map, or the keys of a set.
-    fn pairs(&self, table: &Table, out: &mut Out<'_>, depth: usize, is_map: bool) -> Result<()> {
+    fn pairs(&mut self, table: &Table, out: &mut Out<'_>, depth: usize, is_map: bool) -> Result<()> {
         let mut count = 0;
         table.for_each(|_: Value, _: Value| {
             count += 1;

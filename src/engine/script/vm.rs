@@ -197,7 +197,7 @@ fn compile_error(error: &NotLoaded) -> Vec<u8> {
 pub(super) fn watch(lua: &Lua, limits: &Rc<Limits>, instructions: u32) -> Result<()> {
     let limits = Rc::clone(limits);
     lua.set_global_hook(HookTriggers::new().every_nth_instruction(instructions), move |lua, _| {
-        match limits.look() {
+        match limits.check_clock() {
             Ok(()) => Ok(VmState::Continue),
             Err(raised) => {
                 if instructions > 1 {

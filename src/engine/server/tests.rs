@@ -88,7 +88,7 @@ fn info_shows_the_sections_that_are_asked_for() {
         "\r\ncmdstat_incrby:calls=1,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=1\r\n"
     ));
     assert!(stats.contains("\r\nerrorstat_ERR:count=2\r\n"));
-    bench.engine.metrics.took(VerbId::Get, 3);
+    bench.engine.metrics.record_latency(VerbId::Get, 3);
     let latency = bench.run("INFO latencystats");
     assert!(
         latency.contains("\r\nlatency_percentiles_usec_get:p50=4.096,p99=4.096,p99.9=4.096\r\n"),
@@ -153,7 +153,7 @@ fn config_is_set_whole_or_not_at_all() {
     assert_eq!(reply, format!("{failed} 'port') - can't set immutable config\r\n"));
     assert_eq!(bench.run("CONFIG SET loglevel DEBUG"), "+OK\r\n");
     assert_eq!(bench.run("CONFIG GET loglevel"), "*2\r\n$8\r\nloglevel\r\n$5\r\ndebug\r\n");
-    assert!(bench.run("CONFIG GET *").starts_with("*52\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"));
+    assert!(bench.run("CONFIG GET *").starts_with("*54\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"));
 }
 
 #[test]

@@ -45,10 +45,19 @@ fn no_bit_of_a_header_may_differ() {
 #[test]
 fn a_newer_version_is_told_apart_from_damage() {
     let mut bytes = HEADER.encode();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32c::crc32c(&bytes[..60]);
     bytes[60..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(FileHeader::decode(&bytes), Err(HeaderError::Version(2)));
+    assert_eq!(FileHeader::decode(&bytes), Err(HeaderError::Version(3)));
+}
+
+#[test]
+fn what_an_earlier_version_has_written_is_read() {
+    let mut bytes = HEADER.encode();
+    bytes[8] = 1;
+    let crc = crc32c::crc32c(&bytes[..60]);
+    bytes[60..].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(FileHeader::decode(&bytes), Ok(HEADER));
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use crate::command::VERBS;
 use crate::config::KeyEvents;
 use crate::mutant::{self, Mutant};
-use crate::mutation::{Cause, Change, Effect, RemoveReason};
+use crate::mutation::{Cause, Change, CollectionKind, Effect, RemoveReason};
 
 /// One event of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub(super) fn events_of(change: &Change<'_>) -> [Option<Event>; EVENTS_MAX] {
         Effect::Remove { reason: RemoveReason::Evicted, .. } => {
             [event(KeyEvents::EVICTED, "evicted"), None, None]
         }
+        // All of a set.
+        Effect::Remove { reason: RemoveReason::Deleted, .. } if verb == "spop" => {
+            [event(KeyEvents::SET, "spop"), event(KeyEvents::GENERIC, "del"), None]
+        }
         Effect::Remove { reason: RemoveReason::Deleted, .. } => {
             let name = match verb {
                 "rename" | "renamenx" => "rename_from",
@@ -57,8 +61,32 @@ pub(super) fn events_of(change: &Change<'_>) -> [Option<Event>; EVENTS_MAX] {
             let expire = if expires { event(KeyEvents::GENERIC, "expire") } else { None };
             [new, named(verb), expire]
         }
-        Effect::Write { .. } => [new, named(verb), None],
+        Effect::PutField { expiry: Some(_), .. } if verb == "hsetex" && !change.cause.keeps_expiry() => {
+            [new, named(verb), event(KeyEvents::HASH, "hexpire")]
+        }
+        Effect::Write { .. } | Effect::PutField { .. } => [new, named(verb), None],
+        Effect::SetFieldExpiry { expiry, .. } => {
+            let name = if expiry.is_some() { "hexpire" } else { "hpersist" };
+            [event(KeyEvents::HASH, name), None, None]
+        }
+        Effect::RemoveField { kind, is_last, reason, .. } => {
+            let gone = if is_last { event(KeyEvents::GENERIC, "del") } else { None };
+            let removed = match reason {
+                RemoveReason::Expired => event(KeyEvents::HASH, "hexpired"),
+                _ => removed(verb, kind),
+            };
+            [removed, gone, None]
+        }
         Effect::Flush { .. } | Effect::Swap { .. } => [None, None, None],
+    }
+}
+
+/// The events of a change that is not the first one of a value by its command: that the key is gone.
+pub(super) fn events_of_another_part(change: &Change<'_>) -> [Option<Event>; EVENTS_MAX] {
+    let events = events_of(change);
+    match change.effect {
+        Effect::RemoveField { .. } => [None, events[1], None],
+        _ => [None; EVENTS_MAX],
     }
 }
 
@@ -74,19 +102,25 @@ fn named(verb: &str) -> Option<Event> {
         "copy" => (KeyEvents::GENERIC, "copy_to"),
         "move" => (KeyEvents::GENERIC, "move_to"),
         "restore" => (KeyEvents::GENERIC, "restore"),
-        "hset" | "hmset" | "hsetnx" => (KeyEvents::HASH, "hset"),
+        "hset" | "hmset" | "hsetnx" | "hsetex" => (KeyEvents::HASH, "hset"),
         "hincrby" => (KeyEvents::HASH, "hincrby"),
         "hincrbyfloat" => (KeyEvents::HASH, "hincrbyfloat"),
-        "hdel" | "hgetdel" => (KeyEvents::HASH, "hdel"),
-        "sadd" => (KeyEvents::SET, "sadd"),
-        "srem" => (KeyEvents::SET, "srem"),
-        "spop" => (KeyEvents::SET, "spop"),
+        "sadd" | "smove" => (KeyEvents::SET, "sadd"),
         "sinterstore" => (KeyEvents::SET, "sinterstore"),
         "sunionstore" => (KeyEvents::SET, "sunionstore"),
         "sdiffstore" => (KeyEvents::SET, "sdiffstore"),
         _ => (KeyEvents::STRING, "set"),
     };
     event(class, name)
+}
+
+/// What Redis calls that a command took an entry out of a collection.
+fn removed(verb: &str, kind: CollectionKind) -> Option<Event> {
+    match (kind, verb) {
+        (CollectionKind::Hash, _) => event(KeyEvents::HASH, "hdel"),
+        (CollectionKind::Set, "spop") => event(KeyEvents::SET, "spop"),
+        (CollectionKind::Set, _) => event(KeyEvents::SET, "srem"),
+    }
 }
 
 /// Whether the expiry of a value that a command put is one that the command gave it.

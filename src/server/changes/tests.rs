@@ -2,17 +2,11 @@
 
 use super::*;
 use crate::config::ServerOptions;
-use crate::connection::ConnectionId;
-use crate::engine::Engine;
-use crate::frames::{Config, FrameServer};
 use crate::server::Resources;
+use crate::server::testing;
+pub(super) use crate::server::testing::{NOW, ask, connect, take_text as take};
+use crate::store::StoreConfig;
 use crate::store::feed::FEED_BYTES_MIN;
-use crate::store::{Store, StoreConfig};
-use crate::time::Millis;
-use std::io::IoSlice;
-use std::net::SocketAddr;
-
-pub(super) const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
 
 pub(super) fn later(ms: u64) -> Now {
     Now { monotonic: NOW.monotonic.plus(ms), unix: NOW.unix.plus(ms), unix_micros: 0 }
@@ -20,53 +14,9 @@ pub(super) fn later(ms: u64) -> Now {
 
 pub(super) fn server(events: &str) -> Server {
     let config = StoreConfig { feed_bytes: FEED_BYTES_MIN, ..StoreConfig::default() };
-    let store = Store::new(config, [1, 2]).expect("enough memory");
-    let options = ServerOptions {
-        notify_keyspace_events: events.parse().expect("classes"),
-        ..ServerOptions::default()
-    };
-    Server::new(Engine::new(store, options), FrameServer::new(&Config::new(1, [3, 4])), Resources::default())
-}
-
-pub(super) fn connect(server: &mut Server) -> ConnectionId {
-    server.open(SocketAddr::from(([127, 0, 0, 1], 5000)), NOW).expect("a free place")
-}
-
-pub(super) fn take(server: &mut Server, id: ConnectionId) -> String {
-    let mut taken = Vec::new();
-    loop {
-        let mut slices = [IoSlice::new(&[]); 8];
-        let count = server.output(id, &mut slices);
-        let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
-        if bytes.is_empty() {
-            return String::from_utf8_lossy(&taken).into_owned();
-        }
-        server.output_sent(id, bytes.len(), NOW);
-        taken.extend(bytes);
-    }
-}
-
-pub(super) fn ask(server: &mut Server, id: ConnectionId, command: &str, now: Now) -> String {
-    let text = format!("{command}\r\n");
-    let mut bytes = text.as_bytes();
-    while !bytes.is_empty() {
-        let space = server.input_space(id, now).expect("room for a request");
-        let len = space.len().min(bytes.len());
-        space[..len].copy_from_slice(&bytes[..len]);
-        server.input_received(id, len, now);
-        bytes = &bytes[len..];
-    }
-    let mut replies = String::new();
-    for _ in 0..1_000 {
-        server.run(id, now);
-        let taken = take(server, id);
-        replies.push_str(&taken);
-        if taken.is_empty() && !server.is_replying(id) {
-            break;
-        }
-    }
-    server.invariants();
-    replies
+    let notify_keyspace_events = events.parse().expect("classes");
+    let options = ServerOptions { notify_keyspace_events, ..ServerOptions::default() };
+    testing::server(config, options, Resources::default())
 }
 
 /// The names and keys of the messages on `__keyevent@0__:*`.
@@ -100,6 +50,23 @@ fn a_key_that_expires_is_told_although_nobody_looks_at_it() {
     }
     assert!(turns <= 10, "{turns} tenths of a second");
     assert_eq!(events(&take(&mut server, reader)), [pair("expired", "k")]);
+}
+
+#[test]
+fn fields_that_expire_are_told_once_for_each_visit() {
+    let mut server = server("EA");
+    let (reader, writer) = (connect(&mut server), connect(&mut server));
+    ask(&mut server, writer, "HSET h a 1 b 2 c 3 d 4", NOW);
+    ask(&mut server, writer, "HPEXPIRE h 5 FIELDS 2 a b\r\nHPEXPIRE h 4000 FIELDS 1 c", NOW);
+    ask(&mut server, writer, "HPEXPIRE h 9000 FIELDS 1 d", NOW);
+    ask(&mut server, reader, "PSUBSCRIBE __keyevent@0__:*", NOW);
+    let mut told = Vec::new();
+    for ms in (0..12_000).step_by(100) {
+        server.maintain(later(ms), 4);
+        told.extend(events(&take(&mut server, reader)));
+    }
+    let expected = [pair("hexpired", "h"), pair("hexpired", "h"), pair("hexpired", "h"), pair("del", "h")];
+    assert_eq!(told, expected);
 }
 
 #[test]
@@ -169,4 +136,47 @@ fn events_to_many_subscribers_are_cut_and_come_in_order() {
         assert_eq!(keys, ["a", "b", "c"]);
     }
     assert_eq!(server.engine.store.feed_use().unread, 0);
+}
+
+#[test]
+fn a_command_on_a_collection_is_one_event_however_many_entries_it_changes() {
+    let mut server = server("EA");
+    let (reader, writer) = (connect(&mut server), connect(&mut server));
+    ask(&mut server, reader, "PSUBSCRIBE __keyevent@0__:*", NOW);
+    for (command, expected) in [
+        ("HSET h a 1 b 2 c 3", &[("hset", "h")] as &[_]),
+        ("HSET h a 1", &[("hset", "h")]),
+        ("HINCRBY h a 1", &[("hincrby", "h")]),
+        ("HINCRBYFLOAT h a 1", &[("hincrbyfloat", "h")]),
+        ("HSETNX h a 1", &[]),
+        ("HDEL h a b", &[("hdel", "h")]),
+        ("HDEL h none", &[]),
+        ("HDEL h c none", &[("hdel", "h"), ("del", "h")]),
+        ("HSETEX h EX 9 FIELDS 2 a 1 b 2", &[("hset", "h"), ("hexpire", "h")]),
+        ("HSETEX h KEEPTTL FIELDS 1 a 2", &[("hset", "h")]),
+        ("HSETEX h FIELDS 3 a 1 b 2 c 3", &[("hset", "h")]),
+        ("HEXPIRE h 10 FIELDS 3 a b none", &[("hexpire", "h")]),
+        ("HEXPIRE h 10 NX FIELDS 1 a", &[]),
+        ("HPERSIST h FIELDS 2 a b", &[("hpersist", "h")]),
+        ("HPERSIST h FIELDS 2 a b", &[]),
+        ("HGETEX h FIELDS 1 a", &[]),
+        ("HGETEX h EX 9 FIELDS 2 a b", &[("hexpire", "h")]),
+        ("HGETEX h PERSIST FIELDS 2 a b", &[("hpersist", "h")]),
+        ("HGETEX h EXAT 9 FIELDS 1 a", &[("hdel", "h")]),
+        ("HGETDEL h FIELDS 1 b", &[("hdel", "h")]),
+        ("HEXPIRE h 0 FIELDS 1 c", &[("hdel", "h"), ("del", "h")]),
+        ("SADD s 1 2 3", &[("sadd", "s")]),
+        ("SADD s 1", &[]),
+        ("SREM s 1 9", &[("srem", "s")]),
+        ("SMOVE s t 2", &[("sadd", "t"), ("srem", "s")]),
+        ("SINTERSTORE u s s", &[("sinterstore", "u")]),
+        ("SUNIONSTORE u s t", &[("sunionstore", "u")]),
+        ("SDIFFSTORE u s s", &[("del", "u")]),
+        ("SPOP t", &[("spop", "t"), ("del", "t")]),
+        ("SREM s 3", &[("srem", "s"), ("del", "s")]),
+    ] {
+        ask(&mut server, writer, command, NOW);
+        let expected: Vec<_> = expected.iter().map(|(name, key)| pair(name, key)).collect();
+        assert_eq!(events(&take(&mut server, reader)), expected, "{command}");
+    }
 }

@@ -314,13 +314,13 @@ impl Server {
         engine.store.feed_advance(cursor);
         for row in holders.into_iter().flatten() {
             if let Some(id) = self.changes.tracking.of_row(row) {
-                self.tell(id, &text, Some(origin), now);
+                self.push_invalidation(id, &text, Some(origin), now);
             }
         }
         let mut place = 0;
         while let Some((id, next)) = self.changes.tracking.matching(place, &text[key_start..text.len() - 2]) {
             place = next;
-            self.tell(id, &text, Some(origin), now);
+            self.push_invalidation(id, &text, Some(origin), now);
         }
         self.changes.tracking.text = text;
         true
@@ -337,11 +337,11 @@ impl Server {
 
     fn drop_all_of(&mut self, id: TrackerId, now: Now) {
         self.changes.tracking.table.forget(row_of(id));
-        self.tell(id, b"", None, now);
+        self.push_invalidation(id, b"", None, now);
     }
 
     /// Sends an invalidation: `keys` is an encoded array, or empty for all.
-    fn tell(&mut self, id: TrackerId, keys: &[u8], origin: Option<Origin>, now: Now) {
+    fn push_invalidation(&mut self, id: TrackerId, keys: &[u8], origin: Option<Origin>, now: Now) {
         let tracker = self.changes.tracking.get(id);
         if tracker.noloop && origin == Some(Origin::Client(tracker.client_id)) {
             return;

@@ -326,7 +326,7 @@ impl Watches {
             Err(Compacted { floor }) => return Found::Compacted(floor),
         };
         watch.position = next;
-        let Some((event, key)) = told(&change, watch.db, store) else { return Found::Other };
+        let Some((event, key)) = published(&change, watch.db, store) else { return Found::Other };
         if key.is_some_and(|key| !names.begins(watch.prefix, key)) {
             return Found::Other;
         }
@@ -348,7 +348,11 @@ impl Watches {
 }
 
 /// The event of a change that concerns a database, and its key; none where it is the whole database that changed.
-fn told<'a>(change: &Change<'a>, db: Database, store: &Store) -> Option<(&'static str, Option<&'a [u8]>)> {
+fn published<'a>(
+    change: &Change<'a>,
+    db: Database,
+    store: &Store,
+) -> Option<(&'static str, Option<&'a [u8]>)> {
     let keyspace = store.keyspace_of(db);
     match change.effect {
         Effect::Flush { keyspace: flushed } => {
@@ -358,8 +362,12 @@ fn told<'a>(change: &Change<'a>, db: Database, store: &Store) -> Option<(&'stati
         _ => {
             let (found, key) = change.effect.key().filter(|(found, _)| *found == keyspace)?;
             debug_assert_eq!(found, keyspace);
-            let named = events::events_of(change).into_iter().flatten();
-            let event = named.map(|event| event.name).find(|name| *name != "new")?;
+            let mut named = events::events_of(change).into_iter().flatten().map(|event| event.name);
+            let event = match change.effect {
+                // That the key is gone says more than that its last entry is.
+                Effect::RemoveField { .. } => named.next_back()?,
+                _ => named.find(|name| *name != "new")?,
+            };
             Some((event, Some(key)))
         }
     }

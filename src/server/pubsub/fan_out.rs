@@ -18,17 +18,18 @@
 use super::SENDS_PER_TURN;
 use super::table::{Kind, Next};
 use super::{DEFERRED_MAX, Server};
-use crate::connection::{CloseReason, ConnectionId, Phase};
+use crate::connection::{CloseReason, ConnectionId};
 use crate::engine::Continuation;
 use crate::engine::meter::{Meter, TURN_UNITS};
 use crate::limits::RING_BYTES;
-use crate::mutation::LargeId;
+use crate::mutation::{LargeId, LargeRef};
 use crate::server::backpressure::{leaves_half, soak_share};
 use crate::time::Now;
 use crate::wire::encode::{Out, Protocol};
 use crate::wire::glob;
 use crate::wire::number::{INTEGER_BYTES_MAX, write_u64};
 use crate::wire::output::Output;
+use std::mem::ManuallyDrop;
 
 /// What one delivery costs beside the bytes that it copies. The write to the socket is bounded apart: see [`SENDS_PER_TURN`].
 const DELIVERY_UNITS: u32 = 2;
@@ -46,12 +47,12 @@ const RETRIES_MAX: u32 = 64;
 const OVERHEAD_BYTES: usize = 64;
 
 /// The text of a message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Text {
     /// It is in the body.
     Inline,
-    /// One large value, retained for as long as the delivery lasts.
-    Large(LargeId, u64),
+    /// One large value, and its length.
+    Large(LargeRef, u64),
 }
 
 /// Which head stands before the body.
@@ -79,7 +80,7 @@ pub(super) struct FanOut {
 
 /// Whether a delivery may be put off in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Pace {
+pub(in crate::server) enum FanOutMode {
     Metered,
     /// Within EXEC: to its end.
     Whole,
@@ -143,7 +144,7 @@ impl Server {
         pubsub.table.begin_delivery(topic, with_patterns);
         let subscribers = topic.map_or(0, |topic| pubsub.table.subscriber_count(topic));
         pubsub.body.clear();
-        let nobody = subscribers == 0 && !(with_patterns && pubsub.table.count(Kind::Pattern) > 0);
+        let has_no_receiver = subscribers == 0 && !(with_patterns && pubsub.table.count(Kind::Pattern) > 0);
         let mut fan_out = FanOut {
             owner: None,
             head: if kind == Kind::Shard { Head::ShardMessage } else { Head::Message },
@@ -153,7 +154,7 @@ impl Server {
             again: None,
             retries: 0,
         };
-        if !nobody {
+        if !has_no_receiver {
             append_header(&mut pubsub.body, channel.len());
             let at = pubsub.body.len();
             fan_out.channel = at..at + channel.len();
@@ -163,23 +164,23 @@ impl Server {
             let store = &mut engine.store;
             fan_out.text = match text {
                 Published::Large(id) => {
-                    store.large_retain(id);
-                    Text::Large(id, store.large_len(id))
+                    let large = store.large_retain(id);
+                    Text::Large(large, store.large_len(id))
                 }
                 Published::Bytes(bytes) => {
                     let shared = is_shared(bytes.len()).then(|| {
-                        let id = store.large_begin(bytes.len() as u64, now.unix).ok()?;
-                        match store.large_append(id, bytes, now.unix) {
-                            Ok(()) => Some(id),
+                        let large = store.large_begin(bytes.len() as u64, now.unix).ok()?;
+                        match store.large_append(large.id(), bytes, now.unix) {
+                            Ok(()) => Some(large),
                             Err(_) => {
-                                store.large_release(id);
+                                store.large_release(large);
                                 None
                             }
                         }
                     });
                     // Where the store is full, it is copied.
                     match shared.flatten() {
-                        Some(id) => Text::Large(id, bytes.len() as u64),
+                        Some(large) => Text::Large(large, bytes.len() as u64),
                         None => {
                             append_header(&mut pubsub.body, bytes.len());
                             pubsub.body.extend_from_slice(bytes);
@@ -190,7 +191,7 @@ impl Server {
                 }
             };
         }
-        pubsub.fan_out = Some(fan_out);
+        pubsub.fan_out = Some(ManuallyDrop::new(fan_out));
     }
 
     /// The delivery is for this connection, which waits for its end.
@@ -200,34 +201,35 @@ impl Server {
         }
     }
 
-    /// Whose delivery is under way. `None`: there is none; `Some(None)`: nobody's any more.
+    /// Whose delivery is under way. `None`: there is none; `Some(None)`: its owner is gone.
     pub(in crate::server) fn fan_out_owner(&self) -> Option<Option<ConnectionId>> {
         self.pubsub.fan_out.as_ref().map(|fan_out| fan_out.owner)
     }
 
     /// Goes on with the delivery until its end, or until the meter is spent. At its end: how many got the message.
-    pub(in crate::server) fn drive_fan_out(&mut self, pace: Pace, now: Now) -> Option<u64> {
+    pub(in crate::server) fn drive_fan_out(&mut self, mode: FanOutMode, now: Now) -> Option<u64> {
         let mut fan_out = self.pubsub.fan_out.take()?;
         let (body, head) =
             (std::mem::take(&mut self.pubsub.body), std::mem::take(&mut self.pubsub.pattern_head));
         let mut work = Work { fan_out: &mut fan_out, body, pattern_head: head };
-        let is_over = self.deliver_all(&mut work, pace, now);
+        let is_over = self.deliver_all(&mut work, mode, now);
         let Work { body, pattern_head, .. } = work;
         (self.pubsub.body, self.pubsub.pattern_head) = (body, pattern_head);
         if !is_over {
             self.pubsub.fan_out = Some(fan_out);
             return None;
         }
-        if let Text::Large(id, _) = fan_out.text {
-            self.engine.store.large_release(id);
+        let FanOut { text, receivers, .. } = ManuallyDrop::into_inner(fan_out);
+        if let Text::Large(large, _) = text {
+            self.engine.store.large_release(large);
         }
-        self.engine.metrics.counters.messages_delivered += fan_out.receivers;
-        Some(fan_out.receivers)
+        self.engine.metrics.counters.messages_delivered += receivers;
+        Some(receivers)
     }
 
-    fn deliver_all(&mut self, work: &mut Work<'_>, pace: Pace, now: Now) -> bool {
+    fn deliver_all(&mut self, work: &mut Work<'_>, mode: FanOutMode, now: Now) -> bool {
         loop {
-            if pace == Pace::Metered && self.engine.meter.is_spent() {
+            if mode == FanOutMode::Metered && self.engine.meter.is_spent() {
                 return false;
             }
             let next = match work.fan_out.again.take() {
@@ -237,10 +239,10 @@ impl Server {
             match next {
                 Next::End => return true,
                 Next::Subscriber(None) => self.engine.meter.charge(1),
-                Next::Subscriber(Some(id)) => match self.deliver(id, &work.message(), pace, now) {
+                Next::Subscriber(Some(id)) => match self.deliver(id, &work.message(), mode, now) {
                     Delivered::Yes => work.fan_out.receivers += 1,
                     Delivered::Gone => {}
-                    Delivered::Later if pace == Pace::Metered && work.fan_out.retries < RETRIES_MAX => {
+                    Delivered::Later if mode == FanOutMode::Metered && work.fan_out.retries < RETRIES_MAX => {
                         work.fan_out.retries += 1;
                         work.fan_out.again = Some(id);
                         return false;
@@ -281,20 +283,23 @@ impl Server {
             return false;
         }
         self.engine.meter = Meter::new(TURN_UNITS);
-        self.drive_fan_out(Pace::Metered, now).is_none()
+        self.drive_fan_out(FanOutMode::Metered, now).is_none()
     }
 
     /// A delivery has ended that another connection drove: its publisher goes on with the number.
     pub(in crate::server) fn hand_over_receivers(&mut self, owner: Option<ConnectionId>, receivers: u64) {
         let Some(id) = owner else { return };
-        if let Some(connection) = self.get_mut(id).filter(|connection| connection.is_replying()) {
-            connection.set_phase(Phase::Replying(Continuation::Published { receivers }));
+        if self.is_replying(id) {
+            let connection = &mut self.connections[id.index as usize];
+            // In the place of `Continuation::Publish`, which holds nothing.
+            let _ = connection.take_continuation(&mut self.continuations);
+            connection.put_continuation(Continuation::Published { receivers }, &mut self.continuations);
             connection.readiness.runnable = true;
             self.wake_queue.push(id.index);
         }
     }
 
-    fn deliver(&mut self, id: ConnectionId, message: &Message<'_>, pace: Pace, now: Now) -> Delivered {
+    fn deliver(&mut self, id: ConnectionId, message: &Message<'_>, mode: FanOutMode, now: Now) -> Delivered {
         let (bytes_max, may_be_long) = (self.push_bytes_max(), leaves_half(&self.output, 0));
         let large_max = self.engine.store.config().memory_bytes as u64 / LARGE_DIVISOR;
         let is_in_exec = self.pubsub.in_exec == Some(id);
@@ -333,18 +338,20 @@ impl Server {
         let starts_waiting = target.is_empty();
         // The reactor has not tried to send it that yet: it may well take it.
         let is_untried = !waits && !connection.readiness.write_blocked;
-        let bytes_max = if is_untried && pace == Pace::Whole && may_be_long {
+        let bytes_max = if is_untried && mode == FanOutMode::Whole && may_be_long {
             UNTRIED_FACTOR * bytes_max
         } else {
             bytes_max
         };
         let room = make_room(target, output, message.len(), bytes_max);
-        let is_too_much = target.large_pending() > 0
-            && target.large_pending() + message.large.map_or(0, |(_, len)| len) > large_max;
+        // Long replies of its own count against long messages, not against short ones.
+        let is_too_much = message
+            .large
+            .is_some_and(|(_, len)| target.large_pending() > 0 && target.large_pending() + len > large_max);
         if room != Room::Made || is_too_much {
             let may_come_later =
                 room == Room::Full && is_untried || room == Room::NoMemory && starts_waiting && !waits;
-            if may_come_later && pace == Pace::Metered {
+            if may_come_later && mode == FanOutMode::Metered {
                 // Among the next to be written to.
                 wake_queue.push(id.index);
                 return Delivered::Later;
@@ -357,7 +364,7 @@ impl Server {
         if message.write(&mut out, protocol)
             && let Some((large, _)) = message.large
         {
-            engine.store.large_retain(large);
+            engine.store.large_retain(large).into_raw();
         }
         if waits {
             engine.meter.charge(DELIVERY_UNITS);
@@ -382,7 +389,7 @@ impl Server {
         (head, body): (&[u8], &[u8]),
         now: Now,
     ) {
-        self.deliver(id, &Message { head, body, large: None }, Pace::Whole, now);
+        self.deliver(id, &Message { head, body, large: None }, FanOutMode::Whole, now);
     }
 
     /// Whether a connection has a subscription.
@@ -442,9 +449,9 @@ impl Work<'_> {
             Head::ShardMessage => b"*3\r\n$8\r\nsmessage\r\n",
             Head::Pattern => &self.pattern_head,
         };
-        let large = match self.fan_out.text {
+        let large = match &self.fan_out.text {
             Text::Inline => None,
-            Text::Large(id, len) => Some((id, len)),
+            Text::Large(large, len) => Some((large.id(), *len)),
         };
         Message { head, body: &self.body, large }
     }

@@ -25,17 +25,18 @@
 //! |---|---|
 //! | `names.rs` | the bytes of channels and patterns |
 //! | `table.rs` | who is subscribed to what |
-//! | `verbs.rs` | the commands |
+//! | `verbs.rs`, `listing.rs` | the commands |
 //! | `fan_out.rs` | a message on its way to its subscribers |
 
 mod fan_out;
+mod listing;
 mod names;
 pub(super) mod table;
 #[cfg(test)]
 mod tests;
 mod verbs;
 
-pub(super) use fan_out::{Pace, Publication, Published};
+pub(super) use fan_out::{FanOutMode, Publication, Published};
 pub(super) use names::{Name, NamePool};
 pub(super) use table::Kind as TopicKind;
 pub(super) use verbs::{PubsubStep, is_allowed};
@@ -48,6 +49,7 @@ use crate::metrics::ProcessStats;
 use crate::wire::output::Output;
 use fan_out::FanOut;
 use slab::Slab;
+use std::mem::ManuallyDrop;
 use table::{Kind, Table};
 
 /// Bytes of a channel that is subscribed to, at most. One that is published to may be longer: patterns match it.
@@ -66,8 +68,8 @@ const REAP_STEPS: usize = 1024;
 /// All that the server keeps of subscriptions.
 pub(super) struct Pubsub {
     pub(super) table: Table,
-    /// The message that is under way.
-    fan_out: Option<FanOut>,
+    /// The message that is under way. When the server ends, what it holds goes with the store.
+    fan_out: Option<ManuallyDrop<FanOut>>,
     /// Its channel and (unless it is a large value) its text, encoded as they follow in every reply.
     body: Vec<u8>,
     /// What stands before the body for subscribers of the pattern that matches.
@@ -80,7 +82,7 @@ pub(super) struct Pubsub {
     unsent: WakeQueue,
     sends_left: u32,
     /// The connection whose command runs.
-    running: Option<ConnectionId>,
+    pub(super) running: Option<ConnectionId>,
     /// The connection whose EXEC runs: what is pushed to it waits for the end of its array.
     pub(super) in_exec: Option<ConnectionId>,
 }

@@ -2,70 +2,22 @@
 
 use super::*;
 use crate::config::ServerOptions;
-use crate::engine::Engine;
-use crate::frames::{Config, FrameServer};
 use crate::limits::MIB;
 use crate::server::Resources;
-use crate::store::{Store, StoreConfig};
+use crate::server::testing::{self, NOW, connect, take};
+use crate::store::StoreConfig;
 use crate::time::{Millis, Now};
-use std::io::IoSlice;
-use std::net::SocketAddr;
-
-const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
 
 fn server(resources: Resources) -> Server {
-    let store = Store::new(StoreConfig::default(), [1, 2]).expect("enough memory");
-    let engine = Engine::new(store, ServerOptions::default());
-    Server::new(engine, FrameServer::new(&Config::new(1, [3, 4])), resources)
+    testing::server(StoreConfig::default(), ServerOptions::default(), resources)
 }
 
-fn connect(server: &mut Server) -> ConnectionId {
-    server.open(SocketAddr::from(([127, 0, 0, 1], 5000)), NOW).expect("a free place")
+fn receive(server: &mut Server, id: ConnectionId, bytes: &[u8]) {
+    testing::receive(server, id, bytes, NOW);
 }
 
-/// Gives the server bytes of a client, without running it.
-fn receive(server: &mut Server, id: ConnectionId, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        let space = server.input_space(id, NOW).expect("room for a request");
-        let len = space.len().min(bytes.len());
-        space[..len].copy_from_slice(&bytes[..len]);
-        server.input_received(id, len, NOW);
-        bytes = &bytes[len..];
-        if !bytes.is_empty() {
-            server.run(id, NOW);
-        }
-    }
-}
-
-/// Takes all that waits.
-fn take(server: &mut Server, id: ConnectionId) -> Vec<u8> {
-    let mut taken = Vec::new();
-    loop {
-        let mut slices = [IoSlice::new(&[]); 8];
-        let count = server.output(id, &mut slices);
-        let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
-        if bytes.is_empty() {
-            return taken;
-        }
-        server.output_sent(id, bytes.len(), NOW);
-        taken.extend(bytes);
-    }
-}
-
-/// Sends a command, runs it to its end, and takes the replies.
 fn ask(server: &mut Server, id: ConnectionId, command: &str) -> String {
-    receive(server, id, format!("{command}\r\n").as_bytes());
-    let mut replies = Vec::new();
-    for _ in 0..1_000 {
-        server.run(id, NOW);
-        let taken = take(server, id);
-        replies.extend_from_slice(&taken);
-        if taken.is_empty() && !server.is_replying(id) {
-            break;
-        }
-    }
-    server.invariants();
-    String::from_utf8_lossy(&replies).into_owned()
+    testing::ask(server, id, command, NOW)
 }
 
 fn subscriber(server: &mut Server, command: &str) -> ConnectionId {

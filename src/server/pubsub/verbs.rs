@@ -1,25 +1,21 @@
-//! The commands of publish and subscribe, as far as they are not the delivery itself.
+//! SUBSCRIBE, PUBLISH and their like, as far as they are not the delivery itself; and what these commands share.
 
-use super::fan_out::{Pace, Publication, Published};
+use super::fan_out::{FanOutMode, Publication, Published};
 use super::table::{Kind, NoRoom};
 use super::{CHANNEL_BYTES_MAX, Server};
 use crate::command::{Flags, Verb, VerbId};
 use crate::connection::{ConnectionId, SubscriberId};
 use crate::engine::meter::{COMMAND_UNITS, KEY_UNITS};
-use crate::engine::{Continuation, Flow, refused};
-use crate::mutation::LargeId;
+use crate::engine::{Continuation, Flow};
 use crate::reply::{Error, ErrorKind, Part};
 use crate::server::Source;
 use crate::time::Now;
 use crate::wire::arguments::{Arg, Args};
-use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out, Protocol};
-use crate::wire::glob::{self, PATTERN_BYTES_MAX};
-use crate::wire::number::{INTEGER_BYTES_MAX, write_u64};
+use crate::wire::encode::{Out, Protocol};
+use crate::wire::glob::PATTERN_BYTES_MAX;
 
 /// Bytes of a reply to one (un)subscription beside the name.
-const CONFIRMATION_BYTES: usize = 96;
-/// Places of topics that PUBSUB CHANNELS looks at before it looks at its meter.
-const TOPICS_AT_ONCE: usize = 128;
+pub(super) const CONFIRMATION_BYTES: usize = 96;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -55,12 +51,11 @@ impl PubsubAction {
     }
 }
 
-/// Which client runs a command, where the command is, and how far it has come.
+/// Which client runs a command, and where the command is.
 #[derive(Clone, Copy)]
 pub(in crate::server) struct PubsubStep {
     pub id: ConnectionId,
     pub source: Source,
-    pub job: Option<Continuation>,
     pub now: Now,
 }
 
@@ -85,17 +80,20 @@ pub(in crate::server) fn is_allowed(verb: &Verb) -> bool {
 
 impl Server {
     /// Runs one of these commands, or its next piece; and the PING of a subscriber.
-    pub(in crate::server) fn execute_pubsub(&mut self, verb: &'static Verb, step: PubsubStep) -> Flow {
+    pub(in crate::server) fn execute_pubsub(
+        &mut self,
+        verb: &'static Verb,
+        step: PubsubStep,
+        continuation: Option<Continuation>,
+    ) -> Flow {
         self.engine.meter.charge(COMMAND_UNITS);
-        if step.job.is_none() {
+        if continuation.is_none() {
             self.engine.metrics.called(verb.id);
         }
-        self.pubsub.running = Some(step.id);
         let flow = match PubsubAction::of(verb.id) {
-            Some(action) => self.run_pubsub(action, step),
+            Some(action) => self.run_pubsub(action, step, continuation),
             None => self.ping_subscriber(step),
         };
-        self.pubsub.running = None;
         if !verb.flags.has(Flags::FAST) {
             // All but PUBLISH, SPUBLISH and PING.
             self.follow_listeners();
@@ -119,7 +117,7 @@ impl Server {
                 (2, Some(Arg::Large(large))) if !is_restricted => {
                     let len = parts.engine.store.large_len(large);
                     if parts.out.large(large, len) {
-                        parts.engine.store.large_retain(large);
+                        parts.engine.store.large_retain(large).into_raw();
                     }
                     return Flow::Done;
                 }
@@ -139,13 +137,22 @@ impl Server {
         })
     }
 
-    fn run_pubsub(&mut self, action: PubsubAction, step: PubsubStep) -> Flow {
+    fn run_pubsub(
+        &mut self,
+        action: PubsubAction,
+        step: PubsubStep,
+        continuation: Option<Continuation>,
+    ) -> Flow {
+        let answered = match continuation {
+            Some(Continuation::Answered { next }) => Some(next as usize),
+            _ => None,
+        };
         match action {
-            PubsubAction::Subscribe(kind) => self.subscribe(kind, step),
-            PubsubAction::Unsubscribe(kind) => self.unsubscribe(kind, step),
-            PubsubAction::Publish(kind) => self.publish(kind, step),
-            PubsubAction::Names(kind) => self.topic_names(kind, step),
-            PubsubAction::Counts(kind) => self.subscriber_counts(kind, step),
+            PubsubAction::Subscribe(kind) => self.subscribe(kind, step, answered.unwrap_or(1)),
+            PubsubAction::Unsubscribe(kind) => self.unsubscribe(kind, step, answered.unwrap_or(1)),
+            PubsubAction::Publish(kind) => self.publish(kind, step, continuation),
+            PubsubAction::Names(kind) => self.topic_names(kind, step, continuation),
+            PubsubAction::Counts(kind) => self.subscriber_counts(kind, step, answered.unwrap_or(2)),
             PubsubAction::PatternCount => {
                 let count = self.pubsub.table.count(Kind::Pattern);
                 self.answer(step.id, |out| out.integer(i64::from(count)))
@@ -154,7 +161,11 @@ impl Server {
     }
 
     /// Hands `run` what the command works on, and its arguments.
-    fn with_args<R>(&mut self, step: PubsubStep, run: impl FnOnce(&mut Parts<'_>, Args<'_>) -> R) -> R {
+    pub(super) fn with_args<R>(
+        &mut self,
+        step: PubsubStep,
+        run: impl FnOnce(&mut Parts<'_>, Args<'_>) -> R,
+    ) -> R {
         let Server { engine, connections, input, output, queues, args, pubsub, .. } = self;
         let connection = &mut connections[step.id.index as usize];
         let args = match step.source {
@@ -168,8 +179,7 @@ impl Server {
     }
 
     /// `SUBSCRIBE`, `PSUBSCRIBE`, `SSUBSCRIBE`: each of several channels has a reply of its own.
-    fn subscribe(&mut self, kind: Kind, step: PubsubStep) -> Flow {
-        let first = if let Some(Continuation::Answered { next }) = step.job { next as usize } else { 1 };
+    fn subscribe(&mut self, kind: Kind, step: PubsubStep, first: usize) -> Flow {
         self.with_args(step, |parts, args| {
             for at in first..args.len() {
                 if parts.has_no_room() {
@@ -194,8 +204,7 @@ impl Server {
     }
 
     /// `UNSUBSCRIBE`, `PUNSUBSCRIBE`, `SUNSUBSCRIBE`: without arguments, of all of that kind.
-    fn unsubscribe(&mut self, kind: Kind, step: PubsubStep) -> Flow {
-        let first = if let Some(Continuation::Answered { next }) = step.job { next as usize } else { 1 };
+    fn unsubscribe(&mut self, kind: Kind, step: PubsubStep, first: usize) -> Flow {
         let word = unsubscribed_word(kind);
         self.with_args(step, |parts, args| {
             if args.len() > 1 {
@@ -243,19 +252,19 @@ impl Server {
     }
 
     /// `PUBLISH channel message`, `SPUBLISH shardchannel message`
-    fn publish(&mut self, kind: Kind, step: PubsubStep) -> Flow {
-        let PubsubStep { id, source, now, .. } = step;
-        if let Some(Continuation::Published { receivers }) = step.job {
+    fn publish(&mut self, kind: Kind, step: PubsubStep, continuation: Option<Continuation>) -> Flow {
+        let PubsubStep { id, source, now } = step;
+        if let Some(Continuation::Published { receivers }) = continuation {
             return self.answer(id, |out| out.integer(receivers as i64));
         }
-        let pace = if matches!(source, Source::Queue) { Pace::Whole } else { Pace::Metered };
-        // What was changed before is told before.
+        let mode = if matches!(source, Source::Queue) { FanOutMode::Whole } else { FanOutMode::Metered };
+        // What was changed before is published before.
         let is_begun = self.fan_out_owner() == Some(Some(id));
-        if pace == Pace::Metered && !is_begun && self.publish_changes(now) {
+        if mode == FanOutMode::Metered && !is_begun && self.publish_changes(now) {
             return Flow::Yield(Continuation::Publish);
         }
         while let Some(owner) = self.fan_out_owner() {
-            let Some(receivers) = self.drive_fan_out(pace, now) else {
+            let Some(receivers) = self.drive_fan_out(mode, now) else {
                 return Flow::Yield(Continuation::Publish);
             };
             if owner == Some(id) {
@@ -287,7 +296,7 @@ impl Server {
             return self.fail_with(id, verb, &error);
         }
         self.engine.metrics.counters.messages_published += 1;
-        match self.drive_fan_out(pace, now) {
+        match self.drive_fan_out(mode, now) {
             Some(receivers) => self.answer(id, |out| out.integer(receivers as i64)),
             None => {
                 self.own_fan_out(id);
@@ -295,75 +304,20 @@ impl Server {
             }
         }
     }
-
-    /// `PUBSUB NUMSUB [channel …]`, `PUBSUB SHARDNUMSUB [shardchannel …]`
-    fn subscriber_counts(&mut self, kind: Kind, step: PubsubStep) -> Flow {
-        let first = if let Some(Continuation::Answered { next }) = step.job { next as usize } else { 2 };
-        self.with_args(step, |parts, args| {
-            parts.out.mute(parts.session.is_muted());
-            if first == 2 {
-                parts.out.array(2 * (args.len() - 2));
-            }
-            for at in first..args.len() {
-                let name = args.bytes(at).unwrap_or_default();
-                if parts.engine.meter.is_spent() || parts.out.room() < name.len() + CONFIRMATION_BYTES {
-                    // A name may be longer than the room that there ever is without another buffer.
-                    if at > first || !parts.out.make_room(name.len() + CONFIRMATION_BYTES) {
-                        return Flow::Yield(Continuation::Answered { next: at as u32 });
-                    }
-                }
-                parts.engine.meter.charge(KEY_UNITS);
-                let hash = parts.hash(name);
-                let table = &parts.pubsub.table;
-                let count = table.find(kind, name, hash).map_or(0, |topic| table.subscriber_count(topic));
-                parts.out.bulk(name);
-                parts.out.integer(i64::from(count));
-            }
-            Flow::Done
-        })
-    }
-
-    /// `PUBSUB CHANNELS [pattern]`, `PUBSUB SHARDCHANNELS [pattern]`: the names are collected as encoded replies in a large
-    /// value, for the answer begins with their number.
-    fn topic_names(&mut self, kind: Kind, step: PubsubStep) -> Flow {
-        self.with_args(step, |parts, args| {
-            parts.out.mute(parts.session.is_muted());
-            let collected = parts.begin_names(&args, step).and_then(|(pattern, collected)| {
-                let large = collected.names;
-                let result = parts.collect_names(kind, pattern, collected, step.now);
-                if result.is_err() {
-                    parts.engine.store.large_release(large);
-                }
-                result
-            });
-            collected.unwrap_or_else(|error| {
-                parts.fail(VerbId::PubsubChannels, &error);
-                Flow::Done
-            })
-        })
-    }
-}
-
-/// How far PUBSUB CHANNELS has come: the next place of the table, the names so far, encoded, and their number.
-#[derive(Clone, Copy)]
-struct Collected {
-    place: usize,
-    names: LargeId,
-    count: u64,
 }
 
 /// What a command works on.
-struct Parts<'p> {
-    engine: &'p mut crate::engine::Engine,
-    pubsub: &'p mut super::Pubsub,
-    session: &'p crate::engine::session::Session,
+pub(super) struct Parts<'p> {
+    pub(super) engine: &'p mut crate::engine::Engine,
+    pub(super) pubsub: &'p mut super::Pubsub,
+    pub(super) session: &'p crate::engine::session::Session,
     subscriber: &'p mut Option<SubscriberId>,
-    out: Out<'p>,
+    pub(super) out: Out<'p>,
     id: ConnectionId,
 }
 
 impl Parts<'_> {
-    fn hash(&self, name: &[u8]) -> u64 {
+    pub(super) fn hash(&self, name: &[u8]) -> u64 {
         self.engine.store.hash_of(name)
     }
 
@@ -421,79 +375,9 @@ impl Parts<'_> {
         self.out.integer(i64::from(count));
     }
 
-    fn fail(&mut self, verb: VerbId, error: &Error<'_>) {
+    pub(super) fn fail(&mut self, verb: VerbId, error: &Error<'_>) {
         error.write(|parts| self.out.error_parts(parts));
         self.engine.metrics.failed(verb, error.kind);
-    }
-
-    /// The pattern, and where the collection of names stands.
-    fn begin_names<'a>(
-        &mut self,
-        args: &Args<'a>,
-        step: PubsubStep,
-    ) -> Result<(Option<&'a [u8]>, Collected), Error<'a>> {
-        if args.len() > 3 {
-            let word = args.bytes(1).unwrap_or_default();
-            return Err(ErrorKind::SubcommandSyntax.of_both(Part::Bytes(word), Part::Bytes(b"PUBSUB")));
-        }
-        let pattern = match args.get(2) {
-            None => None,
-            Some(Arg::Bytes(pattern)) if pattern.len() <= PATTERN_BYTES_MAX => Some(pattern),
-            _ => return Err(ErrorKind::ArgumentTooLong.of(b"pubsub")),
-        };
-        let state = match step.job {
-            Some(Continuation::Keys { cursor, id, count }) => {
-                Collected { place: cursor as usize, names: id, count }
-            }
-            _ => {
-                let names = self.engine.store.large_begin(0, step.now.unix).map_err(refused)?;
-                Collected { place: 0, names, count: 0 }
-            }
-        };
-        Ok((pattern, state))
-    }
-
-    fn collect_names(
-        &mut self,
-        kind: Kind,
-        pattern: Option<&[u8]>,
-        collected: Collected,
-        now: Now,
-    ) -> Result<Flow, Error<'static>> {
-        let Collected { mut place, names: large, mut count } = collected;
-        let store = &mut self.engine.store;
-        let (table, name) = (&self.pubsub.table, &mut self.pubsub.name);
-        while place < table.topics_end() {
-            if place.is_multiple_of(TOPICS_AT_ONCE) && self.engine.meter.is_spent() {
-                return Ok(Flow::Yield(Continuation::Keys { cursor: place as u64, id: large, count }));
-            }
-            if let Some((topic, len)) = table.topic_at(place, kind) {
-                name.clear();
-                table.append_name(topic, name);
-                let mut steps = 0;
-                if pattern.is_none_or(|pattern| glob::matches_counting(pattern, name, false, &mut steps)) {
-                    let (mut digits, mut header) = ([0; INTEGER_BYTES_MAX], [0; BULK_OVERHEAD_BYTES]);
-                    let digits = write_u64(len as u64, &mut digits);
-                    header[0] = b'$';
-                    header[1..=digits.len()].copy_from_slice(digits);
-                    header[1 + digits.len()..3 + digits.len()].copy_from_slice(b"\r\n");
-                    for part in [&header[..3 + digits.len()], name, b"\r\n"] {
-                        store.large_append(large, part, now.unix).map_err(refused)?;
-                    }
-                    count += 1;
-                }
-                self.engine.meter.charge_pattern_steps(steps);
-                self.engine.meter.charge(1);
-            }
-            place += 1;
-        }
-        self.out.mute(self.session.is_muted());
-        self.out.array(count as usize);
-        let len = self.engine.store.large_len(large);
-        if !self.out.large_raw(large, len) {
-            self.engine.store.large_release(large);
-        }
-        Ok(Flow::Done)
     }
 }
 

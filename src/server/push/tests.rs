@@ -2,44 +2,18 @@
 
 use super::*;
 use crate::config::ServerOptions;
-use crate::engine::Engine;
-use crate::frames::{Config, FrameServer};
 use crate::server::Resources;
-use crate::store::{Store, StoreConfig};
-use crate::time::Now;
-use std::io::IoSlice;
-use std::net::SocketAddr;
-
-const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
+use crate::server::testing::{self, NOW, take};
+use crate::store::StoreConfig;
 
 fn server() -> (Server, ConnectionId) {
-    let store = Store::new(StoreConfig::default(), [1, 2]).expect("enough memory");
-    let engine = Engine::new(store, ServerOptions::default());
-    let frames = FrameServer::new(&Config::new(1, [3, 4]));
-    let mut server = Server::new(engine, frames, Resources::default());
-    let id = server.open(SocketAddr::from(([127, 0, 0, 1], 5000)), NOW).expect("a free place");
+    let mut server = testing::server(StoreConfig::default(), ServerOptions::default(), Resources::default());
+    let id = testing::connect(&mut server);
     (server, id)
 }
 
 fn receive(server: &mut Server, id: ConnectionId, bytes: &[u8]) {
-    let space = server.input_space(id, NOW).expect("room for a request");
-    space[..bytes.len()].copy_from_slice(bytes);
-    server.input_received(id, bytes.len(), NOW);
-}
-
-/// Takes all that waits.
-fn take(server: &mut Server, id: ConnectionId) -> Vec<u8> {
-    let mut taken = Vec::new();
-    loop {
-        let mut slices = [IoSlice::new(&[]); 8];
-        let count = server.output(id, &mut slices);
-        let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
-        if bytes.is_empty() {
-            return taken;
-        }
-        server.output_sent(id, bytes.len(), NOW);
-        taken.extend(bytes);
-    }
+    testing::receive(server, id, bytes, NOW);
 }
 
 #[test]

@@ -15,14 +15,14 @@
 
 pub(super) mod queue;
 
-use super::{Server, Source, run::Prepared};
+use super::{Server, Source, prepare::Prepared};
 use crate::command::{Flags, Verb, VerbId};
-use crate::connection::{Connection, ConnectionId, Phase};
+use crate::connection::{Connection, ConnectionId};
 use crate::engine::meter::{KEY_UNITS, Meter};
 use crate::engine::{Flow, demand};
 use crate::limits::REPLY_ROOM_BYTES;
 use crate::mutant::{self, Mutant};
-use crate::mutation::{Database, Revision};
+use crate::mutation::{Database, LargeRef, Revision};
 use crate::reply::{Error, ErrorKind, Part};
 use crate::store::LargeCursor;
 use crate::time::{Millis, Now};
@@ -271,7 +271,7 @@ impl Server {
     fn run_queue(&mut self, id: ConnectionId, now: Now) -> Flow {
         let transaction = &mut self.connections[id.index as usize].transaction;
         let spill = transaction.spill.take();
-        let mut cursor = spill.map(|id| LargeCursor::new(id, 0));
+        let mut cursor = spill.as_ref().map(|spill| LargeCursor::new(spill.id(), 0));
         let mut flow = Flow::Done;
         loop {
             let Server { engine, connections, queues, queued_in_store_bytes, .. } = self;
@@ -305,7 +305,7 @@ impl Server {
 
     /// Runs the command at the front of the queue to its end, and drops it.
     fn run_queued(&mut self, id: ConnectionId, now: Now) -> Flow {
-        let mut flow = Flow::Done;
+        let (mut flow, mut from) = (Flow::Done, None);
         loop {
             let Server { connections, args, queues, .. } = self;
             let transaction = &connections[id.index as usize].transaction;
@@ -313,19 +313,19 @@ impl Server {
             let Some(verb) = crate::command::resolve(&args.spans(transaction.queue.readable(queues))) else {
                 break;
             };
-            flow = match self.execute(id, verb, Source::Queue, now) {
+            // Not in the connection's phase: it may have begun to drain, for what its own commands had it sent.
+            flow = match self.execute_from(id, verb, Source::Queue, from.take(), now) {
                 Flow::Yield(continuation) => {
                     let connection = &mut self.connections[id.index as usize];
-                    connection.set_phase(Phase::Replying(continuation));
                     let protocol = connection.session.protocol;
                     let mut out = Out::new(&mut connection.output, &mut self.output, protocol);
                     if out.make_room(REPLY_ROOM_BYTES) {
+                        from = Some(continuation);
                         continue;
                     }
                     // The output has overflowed: `finish` closes the connection.
-                    let _ = connection.take_continuation();
                     self.engine.abandon(continuation);
-                    flow
+                    Flow::Done
                 }
                 ended => ended,
             };
@@ -333,7 +333,7 @@ impl Server {
         }
         let Server { engine, connections, args, queues, .. } = self;
         let transaction = &mut connections[id.index as usize].transaction;
-        let len = transaction.load(args, queues, |large| engine.store.large_release(large));
+        let len = transaction.load(args, queues, |id| engine.store.large_release(LargeRef::from_raw(id)));
         transaction.queue.consume(len);
         flow
     }
@@ -372,7 +372,7 @@ impl Server {
             let changed = match engine.store.get(Database(*database), key, unix) {
                 Some(entry) => entry.revision.0 != then,
                 None if then & WATCHED_ABSENT == 0 => true,
-                None => engine.store.maybe_removed_since(
+                None => engine.store.maybe_came_and_went_since(
                     Database(*database),
                     key,
                     Revision(then & !WATCHED_ABSENT),

@@ -15,7 +15,7 @@ use crate::buffer::ring::Ring;
 use crate::command::Verb;
 use crate::connection::Transaction;
 use crate::limits::{KIB, QUEUE_RING_BYTES_MAX};
-use crate::mutation::LargeId;
+use crate::mutation::{LargeId, LargeRef};
 use crate::store::{LargeCursor, Store};
 use crate::time::Millis;
 use crate::wire::arguments::{Arg, ArgTable, Args};
@@ -122,11 +122,10 @@ impl Transaction {
             return Err(NotQueued::Exhausted);
         }
         let full = |_| NotQueued::StoreFull;
-        let id = match self.spill {
-            Some(id) => id,
-            None => memory.store.large_begin(0, memory.now).map_err(full)?,
-        };
-        self.spill = Some(id);
+        if self.spill.is_none() {
+            *self.spill = Some(memory.store.large_begin(0, memory.now).map_err(full)?);
+        }
+        let id = self.spill.as_ref().expect("it is begun").id();
         memory.store.large_make_room(id, entry_len as u64, memory.now).map_err(full)?;
         *memory.spilled_bytes += entry_len as u64;
         Ok(Some(id))
@@ -202,7 +201,7 @@ impl Transaction {
 
     /// Bytes of memory that it holds.
     pub(in crate::server) fn memory_bytes(&self, store: &Store) -> u64 {
-        let spilled = self.spill.map_or(0, |id| store.large_len(id));
+        let spilled = self.spill.as_ref().map_or(0, |spill| store.large_len(spill.id()));
         (self.queue.capacity() + self.watched.capacity()) as u64 + spilled
     }
 
@@ -218,15 +217,16 @@ impl Transaction {
                 while rest > 0 {
                     let len = word(bytes, at);
                     if len == LARGE {
-                        memory.store.large_release(LargeId(word(bytes, at + 4)));
+                        let id = LargeId(word(bytes, at + 4));
+                        memory.store.large_release(LargeRef::from_raw(id));
                     }
                     at += if len == LARGE { 8 } else { 4 + len as usize };
                     rest -= 1;
                 }
             }
         }
-        if let Some(id) = self.spill {
-            release_spill(id, self.has_large, memory);
+        if let Some(spill) = self.spill.take() {
+            release_spill(spill, self.has_large, memory);
         }
         self.queue.release(memory.arena);
         self.watched.release(memory.arena);
@@ -255,8 +255,8 @@ fn load_entry(bytes: &[u8], base: usize, table: &mut ArgTable, mut large: impl F
 }
 
 /// Gives back a spill, and the references in it if it has any.
-pub(super) fn release_spill(id: LargeId, has_large: bool, memory: &mut QueueMemory<'_>) {
-    let mut cursor = LargeCursor::new(id, 0);
+pub(super) fn release_spill(spill: LargeRef, has_large: bool, memory: &mut QueueMemory<'_>) {
+    let mut cursor = LargeCursor::new(spill.id(), 0);
     let mut head = [0; HEAD_BYTES];
     while has_large && read(memory.store, &mut cursor, &mut head) {
         for _ in 0..word(&head, 4) {
@@ -265,7 +265,7 @@ pub(super) fn release_spill(id: LargeId, has_large: bool, memory: &mut QueueMemo
             match word(&field, 0) {
                 LARGE => {
                     let whole = read(memory.store, &mut cursor, &mut field);
-                    memory.store.large_release(LargeId(word(&field, 0)));
+                    memory.store.large_release(LargeRef::from_raw(LargeId(word(&field, 0))));
                     debug_assert!(whole, "an entry is whole");
                 }
                 len => cursor.advance(len as usize),
@@ -273,8 +273,8 @@ pub(super) fn release_spill(id: LargeId, has_large: bool, memory: &mut QueueMemo
             debug_assert!(whole, "an entry is whole");
         }
     }
-    *memory.spilled_bytes -= memory.store.large_len(id);
-    memory.store.large_release(id);
+    *memory.spilled_bytes -= memory.store.large_len(spill.id());
+    memory.store.large_release(spill);
 }
 
 /// Reads exactly as many bytes as `into` has; false at the end.

@@ -52,6 +52,27 @@ fn what_has_no_answer_happens_once_or_never() {
 }
 
 #[test]
+fn a_key_whose_time_ran_out_comes_back_only_with_the_clock() {
+    let until = |ttl| Action::Put {
+        content: Content::Text(1),
+        ttl_ms: Some(ttl),
+        keeps_ttl: false,
+        condition: If::Always,
+    };
+    let gone = operation(Action::Get, Seen::Content(Content::Absent), 20, 21);
+    let again = |wall| Operation { wall, wall_highest: 31, ..get(1, 30, 31) };
+    let history = [operation(until(10), DONE, 0, 1), gone, again((30, 31))];
+    assert_eq!(check(&history, false), Verdict::Impossible { operation: 2 });
+    // The clock was set back to 5.
+    let history = [operation(until(10), DONE, 0, 1), gone, again((5, 6))];
+    assert_eq!(check(&history, false), Verdict::Explained);
+    // What was deleted, or written anew, does not come back.
+    let deleted = operation(Action::Delete, DONE, 2, 3);
+    let history = [operation(until(10), DONE, 0, 1), deleted, gone, again((5, 6))];
+    assert_eq!(check(&history, false), Verdict::Impossible { operation: 3 });
+}
+
+#[test]
 fn additions_count_once_each() {
     let add = |delta, seen, begun, ended| operation(Action::Add(delta), seen, begun, ended);
     let history = [add(5, Seen::Sum(5), 0, 1), add(7, Seen::Unknown, 2, 100), add(1, Seen::Sum(13), 3, 4)];

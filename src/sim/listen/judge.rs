@@ -1,19 +1,19 @@
 //! What is true: every change of the store in its order, and every message as the listener heard it.
 
-use crate::sim::node::{Change, Logged};
+use crate::sim::change::{Change, Logged};
 use crate::sim::violation::{Violation, show, violation};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A change as a watch tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct PublishedEvent {
     pub revision: u64,
     pub event: &'static str,
     /// Empty: all keys.
     pub key: Vec<u8>,
 }
 
-impl Told {
+impl PublishedEvent {
     /// Whether a watch on a prefix is told of it.
     pub fn concerns(&self, prefix: &[u8]) -> bool {
         self.key.is_empty() || self.key.starts_with(prefix)
@@ -29,7 +29,7 @@ pub struct Truth {
     /// The keys, with value and expiry, as the store last published them.
     values: BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>,
     /// Of each life.
-    told: Vec<Vec<Told>>,
+    events: Vec<Vec<PublishedEvent>>,
     /// Key events that the listener has not heard yet.
     owed: VecDeque<Message>,
     /// What was published to each channel; how much of it before this turn.
@@ -42,26 +42,26 @@ pub struct Truth {
 impl Truth {
     pub fn begin_life(&mut self) {
         let counter = self.counter;
-        let told = std::mem::take(&mut self.told);
-        *self = Truth { told, counter, ..Truth::default() };
-        self.told.push(Vec::new());
+        let events = std::mem::take(&mut self.events);
+        *self = Truth { events, counter, ..Truth::default() };
+        self.events.push(Vec::new());
     }
 
     /// The number of this life of the server.
     pub fn life(&self) -> usize {
-        self.told.len() - 1
+        self.events.len() - 1
     }
 
     /// The latest revision of this life; 0: nothing has changed.
     pub fn latest(&self) -> u64 {
-        self.told.last().and_then(|told| told.last()).map_or(0, |told| told.revision)
+        self.events.last().and_then(|life| life.last()).map_or(0, |event| event.revision)
     }
 
-    /// The first change behind a revision that a watch on a prefix is told of.
-    pub fn next_told(&self, life: usize, seen: u64, prefix: &[u8]) -> Option<&Told> {
-        let told = &self.told[life];
-        let from = told.partition_point(|told| told.revision <= seen);
-        told[from..].iter().find(|told| told.concerns(prefix))
+    /// The first change behind a revision that a watch on a prefix gets.
+    pub fn next_event(&self, life: usize, seen: u64, prefix: &[u8]) -> Option<&PublishedEvent> {
+        let events = &self.events[life];
+        let from = events.partition_point(|event| event.revision <= seen);
+        events[from..].iter().find(|event| event.concerns(prefix))
     }
 
     /// The store has published these changes.
@@ -69,7 +69,9 @@ impl Truth {
         for Logged { revision, change, .. } in list {
             let (events, key): (&[&'static str], Vec<u8>) = match change {
                 Change::Put { key, value, expiry } => {
-                    self.values.insert(key.clone(), (value, expiry));
+                    // The clients here write strings alone.
+                    let text = value.text().unwrap_or_default().to_vec();
+                    self.values.insert(key.clone(), (text, expiry));
                     (if expiry.is_some() { &["set", "expire"] } else { &["set"] }, key)
                 }
                 Change::SetExpiry { key, expiry } => {
@@ -82,7 +84,11 @@ impl Truth {
                 Change::Expire { key } => (&["expired"], key),
                 Change::Evict { key } => (&["evicted"], key),
                 Change::Flush => (&["flushdb"], Vec::new()),
-                Change::Write { .. } | Change::Other => continue,
+                Change::Write { .. }
+                | Change::PutField { .. }
+                | Change::RemoveField { .. }
+                | Change::SetFieldExpiry { .. }
+                | Change::Other => continue,
             };
             match events[0] {
                 "del" | "expired" | "evicted" => drop(self.values.remove(&key)),
@@ -98,8 +104,8 @@ impl Truth {
                     ]
                 }));
             }
-            if let Some(told) = self.told.last_mut() {
-                told.push(Told { revision, event: events[0], key });
+            if let Some(life) = self.events.last_mut() {
+                life.push(PublishedEvent { revision, event: events[0], key });
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Hostile clients come, do what they came for, and stay as long as they may.
 
 use super::{Event, World};
+use crate::sim::change::Change;
 use crate::sim::clock::SECOND;
 use crate::sim::faults::Fault;
 use crate::sim::hostile::{Attack, command, drives_out_nothing};
 use crate::sim::link::{Link, Owner};
-use crate::sim::node::Change;
 use crate::sim::violation::{Violation, violation};
 use std::net::SocketAddr;
 

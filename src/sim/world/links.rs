@@ -19,7 +19,7 @@ impl World {
         self.send_up(link, bytes);
     }
 
-    /// Bytes on their way to the server, in pieces.
+    /// Bytes in flight to the server, in pieces.
     pub fn send_up(&mut self, link: usize, bytes: &[u8]) {
         let mut rest = bytes;
         let trickles = self.strikes(Fault::Trickle);

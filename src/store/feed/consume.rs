@@ -4,6 +4,16 @@ use super::{Compacted, FeedCursor, FeedPosition, FeedStep, FeedUse, Place, WhenB
 use crate::mutation::{Cause, Change, Effect, GroupMark, Origin, PublishedValue, Revision};
 use crate::store::Store;
 
+/// How long a value was, and nothing else of it.
+fn forgotten(value: PublishedValue<'_>) -> PublishedValue<'static> {
+    let len = match value {
+        PublishedValue::Bytes(bytes) | PublishedValue::Packed(bytes) => bytes.len() as u64,
+        PublishedValue::Large { len, .. } | PublishedValue::Passed { len } => len,
+        PublishedValue::Tree(_) | PublishedValue::PassedTree(_) => 0,
+    };
+    PublishedValue::Passed { len }
+}
+
 impl Store {
     /// Opens a cursor that sees what changes from now on. `None`: the store has no ring
     /// ([`StoreConfig::feed_bytes`](super::StoreConfig::feed_bytes)), or [`CURSORS_MAX`] cursors are open.
@@ -26,7 +36,7 @@ impl Store {
         Some(FeedCursor(free))
     }
 
-    /// Keeps a change of an earlier run in the ring, for those who resume; its value is not kept, nor which command made
+    /// Keeps a change of an earlier run in the ring, for those who resume; its value is not retained, nor which command made
     /// it. They come in their order, before the feed is on; nothing may change between the last of them and that.
     pub fn feed_remember(&mut self, change: &Change<'_>) {
         if self.feed.ring.is_empty() || self.feed.is_on() {
@@ -34,11 +44,10 @@ impl Store {
         }
         let effect = match change.effect {
             Effect::Put { keyspace, key, value, expiry } => {
-                let len = match value {
-                    PublishedValue::Bytes(bytes) => bytes.len() as u64,
-                    PublishedValue::Large { len, .. } | PublishedValue::Passed { len } => len,
-                };
-                Effect::Put { keyspace, key, value: PublishedValue::Passed { len }, expiry }
+                Effect::Put { keyspace, key, value: forgotten(value), expiry }
+            }
+            Effect::PutField { keyspace, key, kind, field, value, expiry } => {
+                Effect::PutField { keyspace, key, kind, field, value: forgotten(value), expiry }
             }
             Effect::Write { keyspace, key, offset, .. } => {
                 Effect::Write { keyspace, key, offset, bytes: &[] }
@@ -184,7 +193,16 @@ impl Store {
     /// A command of this row of the table of verbs makes the changes that come now; for consumers only.
     #[inline]
     pub fn set_command(&mut self, row: u16) {
-        self.feed.cause = self.feed.cause.next(row);
+        // Two commands that follow one another in the feed differ, whatever came between them and changed nothing.
+        self.feed.cause =
+            if self.feed.cause_is_used { self.feed.cause.next(row) } else { self.feed.cause.again(row) };
+        self.feed.cause_is_used = false;
+    }
+
+    /// The same for one that goes on.
+    #[inline]
+    pub fn set_command_again(&mut self, row: u16) {
+        self.feed.cause = self.feed.cause.again(row);
     }
 
     /// The command leaves the expiry of the key as it is.

@@ -10,14 +10,21 @@
 //! `cause` names a row of this build's table of verbs: what reads files of another build does not go by it.
 //!
 //! Little-endian; `len` is the whole entry, a multiple of eight. `number` is an expiry (all ones: none), an offset, or
-//! the databases and keyspaces of a swap. The value of a large Put is the id, four bytes, and `value_len` its length. A
-//! filler, which ends the ring where the next entry does not fit, has `len` and `kind` only.
+//! the databases and keyspaces of a swap; of one entry of a collection, the length of the field, which comes before the
+//! value, with the kind of the collection and flags above it: that it is the last one, that it has expired, and that it has
+//! a time, which is then between the field and the value (8 bytes). The value of a large Put is the id, four
+//! bytes, and `value_len` its length. A filler, which ends the ring where the next entry does not fit, has `len` and `kind` only.
 
-use crate::limits::{INLINE_VALUE_BYTES_MAX, KEY_BYTES_MAX};
+mod write;
+
+pub use write::{effect_size, write, write_filler};
+
+use crate::limits::{FIELD_BYTES_MAX, INLINE_VALUE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::mutation::{
-    Cause, Change, Database, Effect, GroupMark, KeyspaceId, LargeId, Origin, PublishedValue, RemoveReason,
-    Revision,
+    Cause, Change, CollectionKind, Database, Effect, GroupMark, KeyspaceId, LargeId, Origin, PageId,
+    PublishedValue, RemoveReason, Revision, Tree,
 };
+use crate::store::collection::{Collection, Packed, TREE_BYTES};
 use crate::time::Millis;
 
 /// Entries begin at multiples of this, and the ring is one.
@@ -38,7 +45,7 @@ const KEY_LEN: usize = 36;
 const CAUSE: usize = 38;
 
 /// Bytes of an entry, at most.
-pub const ENTRY_BYTES_MAX: usize = size(KEY_BYTES_MAX, INLINE_VALUE_BYTES_MAX);
+pub const ENTRY_BYTES_MAX: usize = size(KEY_BYTES_MAX, FIELD_BYTES_MAX + TIME_BYTES + INLINE_VALUE_BYTES_MAX);
 
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(CAUSE + size_of::<u16>() == HEAD_BYTES && HEAD_BYTES.is_multiple_of(ALIGN_BYTES));
@@ -55,104 +62,28 @@ const FLUSH: u8 = 8;
 const FLUSH_ALL: u8 = 9;
 const SWAP: u8 = 10;
 const FILLER: u8 = 11;
-const KIND_COUNT: u8 = 12;
+const PUT_PACKED: u8 = 12;
+const PUT_TREE: u8 = 13;
+const PUT_TREE_PASSED: u8 = 14;
+const PUT_FIELD: u8 = 15;
+const PUT_FIELD_LARGE: u8 = 16;
+const PUT_FIELD_PASSED: u8 = 17;
+const REMOVE_FIELD: u8 = 18;
+const SET_FIELD_EXPIRY: u8 = 19;
+const KIND_COUNT: u8 = 20;
+
+/// In the number of an entry of a collection: where its kind is, the bit of the last one, of one that has a time, and of
+/// one that has expired.
+const FIELD_KIND_SHIFT: u32 = 32;
+const FIELD_IS_LAST: u64 = 1 << 40;
+const FIELD_IS_TIMED: u64 = 1 << 41;
+const FIELD_IS_EXPIRED: u64 = 1 << 42;
+/// Bytes of a field's time.
+const TIME_BYTES: usize = 8;
 
 /// Bytes of an entry with so long a key and value.
 pub const fn size(key_len: usize, value_len: usize) -> usize {
     (HEAD_BYTES + key_len + value_len).next_multiple_of(ALIGN_BYTES)
-}
-
-/// Bytes that an effect takes as an entry.
-pub fn effect_size(effect: &Effect<'_>) -> usize {
-    let value_len = match effect {
-        Effect::Put { value: PublishedValue::Bytes(bytes), .. } | Effect::Write { bytes, .. } => bytes.len(),
-        Effect::Put { .. } => LARGE_BYTES,
-        _ => 0,
-    };
-    size(effect.key().map_or(0, |(_, key)| key.len()), value_len)
-}
-
-/// The fields of an entry that differ between kinds.
-struct Fields<'a> {
-    kind: u8,
-    keyspace: u8,
-    number: u64,
-    value_len: u32,
-    key: &'a [u8],
-}
-
-/// Writes a change to the front of `bytes`, which has room for it; returns the bytes that it takes.
-///
-/// # Panics
-/// When `bytes` is too short.
-pub fn write(bytes: &mut [u8], change: &Change<'_>) -> usize {
-    let len = effect_size(&change.effect);
-    let mut id = [0; LARGE_BYTES];
-    let (fields, value): (Fields<'_>, &[u8]) = match change.effect {
-        Effect::Put { keyspace, key, value, expiry } => {
-            let number = expiry.map_or(NO_EXPIRY, |expiry| expiry.0);
-            let (kind, value_len, value): (u8, u32, &[u8]) = match value {
-                PublishedValue::Bytes(value) => (PUT, value.len() as u32, value),
-                PublishedValue::Large { id: large, len } => {
-                    id = large.0.to_le_bytes();
-                    (PUT_LARGE, len as u32, &id)
-                }
-                PublishedValue::Passed { len } => (PUT_PASSED, len as u32, &id),
-            };
-            (Fields { kind, keyspace: keyspace.0, number, value_len, key }, value)
-        }
-        Effect::Write { keyspace, key, offset, bytes: value } => {
-            let value_len = value.len() as u32;
-            (Fields { kind: WRITE, keyspace: keyspace.0, number: offset, value_len, key }, value)
-        }
-        Effect::SetExpiry { keyspace, key, expiry } => {
-            let number = expiry.map_or(NO_EXPIRY, |expiry| expiry.0);
-            (Fields { kind: SET_EXPIRY, keyspace: keyspace.0, number, value_len: 0, key }, &[])
-        }
-        Effect::Remove { keyspace, key, reason } => {
-            let kind = match reason {
-                RemoveReason::Deleted => DELETED,
-                RemoveReason::Expired => EXPIRED,
-                RemoveReason::Evicted => EVICTED,
-            };
-            (Fields { kind, keyspace: keyspace.0, number: 0, value_len: 0, key }, &[])
-        }
-        Effect::Flush { keyspace } => {
-            let (kind, keyspace) = keyspace.map_or((FLUSH_ALL, 0), |keyspace| (FLUSH, keyspace.0));
-            (Fields { kind, keyspace, number: 0, value_len: 0, key: &[] }, &[])
-        }
-        Effect::Swap { a, b } => {
-            let number = u64::from(u32::from_le_bytes([a.0.0, a.1.0, b.0.0, b.1.0]));
-            (Fields { kind: SWAP, keyspace: 0, number, value_len: 0, key: &[] }, &[])
-        }
-    };
-    let (origin, origin_id) = match change.origin {
-        Origin::Unknown => (0, 0),
-        Origin::Client(id) => (1, id),
-        Origin::Frames(id) => (2, id),
-    };
-    bytes[..KIND].copy_from_slice(&(len as u32).to_le_bytes());
-    bytes[KIND] = fields.kind;
-    bytes[ORIGIN] = origin;
-    bytes[KEYSPACE] = fields.keyspace;
-    bytes[REVISION..ORIGIN_ID].copy_from_slice(&change.revision.0.to_le_bytes());
-    bytes[ORIGIN_ID..NUMBER].copy_from_slice(&origin_id.to_le_bytes());
-    bytes[NUMBER..VALUE_LEN].copy_from_slice(&fields.number.to_le_bytes());
-    bytes[VALUE_LEN..KEY_LEN].copy_from_slice(&fields.value_len.to_le_bytes());
-    bytes[KEY_LEN..CAUSE].copy_from_slice(&(fields.key.len() as u16).to_le_bytes());
-    bytes[CAUSE..HEAD_BYTES].copy_from_slice(&change.cause.0.to_le_bytes());
-    let body = HEAD_BYTES + fields.key.len();
-    bytes[HEAD_BYTES..body].copy_from_slice(fields.key);
-    bytes[body..body + value.len()].copy_from_slice(value);
-    set_mark(bytes, change.group);
-    len
-}
-
-/// Fills `bytes` up to its end with nothing.
-pub fn write_filler(bytes: &mut [u8]) {
-    let len = bytes.len() as u32;
-    bytes[..KIND].copy_from_slice(&len.to_le_bytes());
-    bytes[KIND] = FILLER;
 }
 
 /// Gives the entry at the front of `bytes` another mark.
@@ -197,18 +128,58 @@ pub fn revision(bytes: &[u8]) -> Option<Revision> {
     (bytes[KIND] != FILLER).then(|| Revision(u64_at(bytes, REVISION)))
 }
 
-/// The large value, and its length, to which the entry at the front of `bytes` has a reference.
-pub fn large(bytes: &[u8]) -> Option<(LargeId, u64)> {
-    (bytes[KIND] == PUT_LARGE).then(|| {
-        let value = HEAD_BYTES + usize::from(u16_at(bytes, KEY_LEN));
-        (LargeId(u32_at(bytes, value)), u64::from(u32_at(bytes, VALUE_LEN)))
-    })
+/// What the ring keeps until every cursor has passed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retained {
+    /// A large value, and its length.
+    Large(LargeId, u64),
+    Root(PageId),
+}
+
+impl Retained {
+    /// What an effect asks the ring to keep.
+    pub fn of(effect: &Effect<'_>) -> Option<Retained> {
+        let (Effect::Put { value, .. } | Effect::PutField { value, .. }) = effect else { return None };
+        match value {
+            PublishedValue::Large { id, len } => Some(Retained::Large(*id, *len)),
+            PublishedValue::Tree(tree) => Some(Retained::Root(tree.root)),
+            _ => None,
+        }
+    }
+
+    /// Bytes that count against the bound on what the ring keeps. The pages of a collection are mostly its key's, too.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Retained::Large(_, len) => *len,
+            Retained::Root(_) => 0,
+        }
+    }
+}
+
+/// What the entry at the front of `bytes` has a reference to.
+pub fn retained(bytes: &[u8]) -> Option<Retained> {
+    // A filler may be shorter than a head.
+    if !matches!(bytes[KIND], PUT_LARGE | PUT_FIELD_LARGE | PUT_TREE) {
+        return None;
+    }
+    let value = HEAD_BYTES + usize::from(u16_at(bytes, KEY_LEN));
+    let large = |at| Some(Retained::Large(LargeId(u32_at(bytes, at)), u64::from(u32_at(bytes, VALUE_LEN))));
+    match bytes[KIND] {
+        PUT_LARGE => large(value),
+        PUT_FIELD_LARGE => large(value + before_value(u64_at(bytes, NUMBER))),
+        PUT_TREE => match Collection::read(&bytes[value..value + TREE_BYTES]) {
+            Collection::Tree(tree) => Some(Retained::Root(tree.root)),
+            Collection::Packed(_) => None,
+        },
+        _ => None,
+    }
 }
 
 /// Whether the entry at the front of `bytes`, of which the head is there, is of a kind that is written to disks: kinds are
 /// part of the format of the files there, so their numbers stay.
 pub fn is_stored(bytes: &[u8]) -> bool {
-    bytes[KIND] < KIND_COUNT && !matches!(bytes[KIND], PUT_PASSED | FILLER)
+    bytes[KIND] < KIND_COUNT
+        && !matches!(bytes[KIND], PUT_PASSED | FILLER | PUT_TREE | PUT_TREE_PASSED | PUT_FIELD_PASSED)
 }
 
 /// Bytes of the key of the entry at the front of `bytes`.
@@ -218,13 +189,62 @@ pub fn key_len(bytes: &[u8]) -> usize {
 
 /// Bytes that the entry at the front of `bytes` should have by its other fields; `None`: it cannot be.
 pub fn stored_len(bytes: &[u8]) -> Option<usize> {
-    let value_len = if bytes[KIND] == PUT_LARGE { LARGE_BYTES } else { u32_at(bytes, VALUE_LEN) as usize };
-    (value_len <= INLINE_VALUE_BYTES_MAX).then(|| size(key_len(bytes), value_len))
+    let is_large = matches!(bytes[KIND], PUT_LARGE | PUT_FIELD_LARGE);
+    let value_len = if is_large { LARGE_BYTES } else { u32_at(bytes, VALUE_LEN) as usize };
+    let is_field = matches!(bytes[KIND], PUT_FIELD | PUT_FIELD_LARGE | REMOVE_FIELD | SET_FIELD_EXPIRY);
+    let number = if is_field { u64_at(bytes, NUMBER) } else { 0 };
+    let is_possible = value_len <= INLINE_VALUE_BYTES_MAX
+        && field_len(number) <= FIELD_BYTES_MAX
+        && (!is_field || field_kind(number).is_some_and(|kind| kind.has_values() || !is_timed(number)));
+    is_possible.then(|| size(key_len(bytes), before_value(number) + value_len))
 }
 
-/// Notes that the entry at the front of `bytes` has no reference to its large value any more.
+/// Whether the value of the entry at the front of `bytes`, which has the length that it should, can be read.
+pub fn has_readable_value(bytes: &[u8]) -> bool {
+    let start = HEAD_BYTES + key_len(bytes);
+    let value = &bytes[start..];
+    bytes[KIND] != PUT_PACKED || value.get(..u32_at(bytes, VALUE_LEN) as usize).is_some_and(Packed::is_whole)
+}
+
+/// The large value, and its length, to which the entry at the front of `bytes` has a reference.
+pub fn large(bytes: &[u8]) -> Option<(LargeId, u64)> {
+    match retained(bytes) {
+        Some(Retained::Large(id, len)) => Some((id, len)),
+        _ => None,
+    }
+}
+
+/// Notes that the entry at the front of `bytes` has no reference any more.
 pub fn set_passed(bytes: &mut [u8]) {
-    bytes[KIND] = PUT_PASSED;
+    bytes[KIND] = match bytes[KIND] {
+        PUT_FIELD_LARGE => PUT_FIELD_PASSED,
+        PUT_TREE => PUT_TREE_PASSED,
+        _ => PUT_PASSED,
+    };
+}
+
+fn field_len(number: u64) -> usize {
+    number as u32 as usize
+}
+
+fn field_kind(number: u64) -> Option<CollectionKind> {
+    CollectionKind::from_number((number >> FIELD_KIND_SHIFT) as u8)
+}
+
+fn is_timed(number: u64) -> bool {
+    number & FIELD_IS_TIMED != 0
+}
+
+/// Bytes of a field and its time.
+fn before_value(number: u64) -> usize {
+    field_len(number) + if is_timed(number) { TIME_BYTES } else { 0 }
+}
+
+fn tree_at(bytes: &[u8]) -> Tree {
+    match Collection::read(&bytes[..TREE_BYTES]) {
+        Collection::Tree(tree) => tree,
+        Collection::Packed(_) => unreachable!("a tree was written"),
+    }
 }
 
 /// Reads the entry at the front of `bytes`. `None`: it is a filler.
@@ -253,6 +273,31 @@ pub fn read(bytes: &[u8]) -> Option<Change<'_>> {
         PUT => put(PublishedValue::Bytes(&rest[..value_len as usize])),
         PUT_LARGE => put(PublishedValue::Large { id: LargeId(u32_at(rest, 0)), len: u64::from(value_len) }),
         PUT_PASSED => put(PublishedValue::Passed { len: u64::from(value_len) }),
+        PUT_PACKED => put(PublishedValue::Packed(&rest[..value_len as usize])),
+        PUT_TREE => put(PublishedValue::Tree(tree_at(rest))),
+        PUT_TREE_PASSED => put(PublishedValue::PassedTree(tree_at(rest))),
+        PUT_FIELD | PUT_FIELD_LARGE | PUT_FIELD_PASSED | REMOVE_FIELD | SET_FIELD_EXPIRY => {
+            let collection = field_kind(number).expect("the kind of a collection");
+            let (field, rest) = rest.split_at(field_len(number));
+            let (time, rest) = rest.split_at(before_value(number) - field.len());
+            let expiry = (!time.is_empty()).then(|| Millis(u64_at(time, 0)));
+            let len = u64::from(value_len);
+            let value = match kind {
+                PUT_FIELD => PublishedValue::Bytes(&rest[..value_len as usize]),
+                PUT_FIELD_LARGE => PublishedValue::Large { id: LargeId(u32_at(rest, 0)), len },
+                _ => PublishedValue::Passed { len },
+            };
+            match kind {
+                REMOVE_FIELD => {
+                    let is_last = number & FIELD_IS_LAST != 0;
+                    let has_expired = number & FIELD_IS_EXPIRED != 0;
+                    let reason = if has_expired { RemoveReason::Expired } else { RemoveReason::Deleted };
+                    Effect::RemoveField { keyspace, key, kind: collection, field, is_last, reason }
+                }
+                SET_FIELD_EXPIRY => Effect::SetFieldExpiry { keyspace, key, field, expiry },
+                _ => Effect::PutField { keyspace, key, kind: collection, field, value, expiry },
+            }
+        }
         WRITE => Effect::Write { keyspace, key, offset: number, bytes: &rest[..value_len as usize] },
         SET_EXPIRY => Effect::SetExpiry { keyspace, key, expiry },
         DELETED => remove(RemoveReason::Deleted),

@@ -10,7 +10,7 @@
 use super::entry;
 use super::{FeedCursor, Place, Store};
 use crate::limits::KEY_BYTES_MAX;
-use crate::mutation::{Change, GroupMark, LargeId, Revision};
+use crate::mutation::{Change, GroupMark, LargeRef, Revision};
 
 /// Bytes of one entry, at most.
 pub const STORED_BYTES_MAX: usize = entry::ENTRY_BYTES_MAX;
@@ -18,21 +18,21 @@ pub const STORED_BYTES_MAX: usize = entry::ENTRY_BYTES_MAX;
 pub const STORED_ALIGN_BYTES: usize = entry::ALIGN_BYTES;
 
 /// Why [`Store::feed_copy`] went no further.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub enum CopyEnd {
     /// Nothing has happened since.
     #[default]
     End,
     /// The next entry does not fit.
     NoRoom,
-    /// The last entry's value comes next: `len` bytes. The caller has a reference to it, and releases it.
-    Large { id: LargeId, len: u64 },
+    /// The last entry's value comes next: `len` bytes.
+    Large { value: LargeRef, len: u64 },
     /// Changes were overwritten that the cursor has not read.
     Lost,
 }
 
 /// What [`Store::feed_copy`] has copied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     pub len: usize,
     /// The revisions of the first and the last entry; `None`: there was none.
@@ -66,10 +66,18 @@ impl Store {
             copied.revisions = Some((copied.revisions.map_or(revision, |(first, _)| first), revision));
             copied.group = Some(entry::mark(bytes));
             at += len as u64;
-            if let Some((id, len)) = entry::large(bytes) {
-                self.larges.retain(id);
-                copied.end = CopyEnd::Large { id, len };
-                break;
+            match entry::retained(bytes) {
+                Some(entry::Retained::Large(id, len)) => {
+                    copied.end = CopyEnd::Large { value: self.large_retain(id), len };
+                    break;
+                }
+                // A collection in pages is no bytes that could be copied: who reads on takes the store as it is.
+                Some(entry::Retained::Root(_)) => {
+                    copied.len -= len;
+                    copied.end = CopyEnd::Lost;
+                    break;
+                }
+                None => {}
             }
         }
         self.feed.places[cursor.0] = Place::At(at, rule);
@@ -101,7 +109,8 @@ pub fn measure(bytes: &[u8]) -> Option<Measure> {
         && (entry::size(0, 0)..=entry::ENTRY_BYTES_MAX.min(bytes.len())).contains(&len)
         && len.is_multiple_of(entry::ALIGN_BYTES)
         && entry::key_len(bytes) <= KEY_BYTES_MAX
-        && entry::stored_len(bytes).is_some_and(|stored| stored == len);
+        && entry::stored_len(bytes).is_some_and(|stored| stored == len)
+        && entry::has_readable_value(&bytes[..len]);
     is_long_enough.then(|| Measure {
         len,
         revision: entry::revision(bytes).unwrap_or_default(),
@@ -130,3 +139,6 @@ pub fn encode(bytes: &mut [u8], change: &Change<'_>) -> usize {
     bytes[len - STORED_ALIGN_BYTES..len].fill(0);
     entry::write(bytes, change)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::MIB;
-use crate::mutation::{Database, KeyspaceId, Mutation, NewValue};
+use crate::mutation::{Database, KeyspaceId, Mutation, NewValue, PublishedValue};
 use crate::store::tests::mirror::{Mirror, bytes_of};
 use crate::store::{BatchExpiry, StoreConfig};
 use crate::store::{RemovalPolicy, Value};
@@ -38,6 +38,10 @@ fn told(store: &mut Store, cursor: &FeedCursor) -> String {
         text.push(match change.effect {
             Effect::Put { .. } => 'p',
             Effect::Write { .. } => 'w',
+            Effect::PutField { .. } => '+',
+            Effect::RemoveField { reason: RemoveReason::Expired, .. } => 'X',
+            Effect::RemoveField { .. } => '-',
+            Effect::SetFieldExpiry { .. } => 'T',
             Effect::SetExpiry { .. } => 't',
             Effect::Remove { reason: RemoveReason::Deleted, .. } => 'd',
             Effect::Remove { reason: RemoveReason::Expired, .. } => 'x',

@@ -96,7 +96,8 @@ impl Index {
 
     /// The leaf at a place, and the cursor of the first place after it.
     fn leaf_at(&self, leaves: &Leaves, shard: usize, place: u32) -> (u32, u64) {
-        let id = self.shards[shard].find(position(place));
+        let (directory, entries) = self.directory(shard);
+        let id = directory.find(entries, position(place));
         let depth = if id == NONE { 0 } else { leaves.get(id).depth };
         let skips = depth > 0 && mutant::is_on(Mutant::ScanSkipsSplit);
         let width = PLACES >> if skips { depth - 1 } else { depth };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  span 0 ---> span 1 ---> span 2 ---> ... ---> block ---> block
-//!               ^ trail       ^ offset          a cursor goes on from the span where it, or one before it, was last:
+//!               ^ position    ^ offset          a cursor goes on from the span where it, or one before it, was last:
 //!                                               a long value is walked over once, however many pieces it is read in
 //! ```
 
@@ -138,7 +138,7 @@ impl Larges {
     /// Where the next byte goes.
     pub(super) fn fill_cursor(&self, id: LargeId) -> LargeCursor {
         let object = self.object(id);
-        LargeCursor::follow(id, u64::from(object.len), object.fill_trail)
+        LargeCursor::follow(id, u64::from(object.len), object.fill_position)
     }
 }
 

@@ -37,6 +37,7 @@ fn value(store: &Store, key: &[u8], now: Millis) -> Option<Vec<u8>> {
                 cursor.advance(slice.len());
             }
         }
+        Value::Collection(_) => panic!("it is a string"),
     }
 }
 
@@ -111,13 +112,13 @@ fn writes_grow_a_value_and_readers_keep_theirs() {
         store.invariants();
     }
     let Value::Large { id, .. } = store.peek(DB, b"k", NOW).unwrap().value else { panic!("it is large") };
-    store.large_retain(id);
+    let large = store.large_retain(id);
     write(&mut store, 10, b"changed");
     let mut cursor = LargeCursor::new(id, 0);
     assert_eq!(store.large_slice(&mut cursor)[..100], expected[..100]);
     expected[10..17].copy_from_slice(b"changed");
     assert_eq!(value(&store, b"k", NOW).unwrap(), expected);
-    store.large_release(id);
+    store.large_release(large);
     store.invariants();
 }
 
@@ -144,7 +145,7 @@ fn a_cache_of_large_values_alone_takes_everything() {
         assert!(store.peek(DB, &i.to_le_bytes(), NOW).is_some() || i == 0);
     }
     store.invariants();
-    assert!(store.len(DB) > 5, "{} {:?}", store.len(DB), store.memory());
+    assert!(store.len(DB) >= 5, "{} {:?}", store.len(DB), store.memory());
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn what_is_refused_is_counted_and_changes_nothing() {
     while put(&mut store, &stored.to_le_bytes(), &[3; 50_000], None).is_ok() {
         stored += 1;
     }
-    assert_eq!(put(&mut store, b"k", &[2; 99_999], None), Err(Refused::Full));
+    assert_eq!(put(&mut store, b"new", &[2; 99_999], None), Err(Refused::Full));
     assert_eq!(store.statistics().refused, 2);
     assert_eq!(value(&store, b"k", NOW).unwrap(), [1; 100_000]);
     assert_eq!(store.len(DB), u64::from(stored) + 1);
@@ -235,7 +236,7 @@ fn the_hint_says_when_something_may_expire() {
 fn a_hint_is_void_when_a_record_has_moved_or_gone() {
     let get = |store: &mut Store, hint: &LookupHint| match store.get_hinted(DB, b"k", hint, NOW) {
         Some(Value::Inline(bytes)) => Some(bytes.to_vec()),
-        Some(Value::Large { .. }) => panic!("it is short"),
+        Some(Value::Large { .. } | Value::Collection(_)) => panic!("it is a short string"),
         None => None,
     };
     let sighted = || {
@@ -294,17 +295,18 @@ fn large_values_without_a_byte_run_out_too() {
         StoreConfig { memory_bytes: MIB, segment_bytes: 1024, leaf_buckets: 16, ..StoreConfig::default() };
     let mut store = Store::new(config, [1, 2]).unwrap();
     let mut held = Vec::new();
-    while let Ok(id) = store.large_begin(0, NOW) {
-        held.push(id);
+    while let Ok(large) = store.large_begin(0, NOW) {
+        held.push(large);
         assert_eq!(store.large_count(), held.len() as u64);
     }
     assert!(held.len() > 1000 && store.large_begin(0, NOW) == Err(Refused::Full));
     assert_eq!(store.large_count(), held.len() as u64);
     store.invariants();
-    for id in held {
-        store.large_release(id);
+    for large in held {
+        store.large_release(large);
     }
     store.invariants();
     assert_eq!(store.large_count(), 0);
-    assert!(store.large_begin(0, NOW).is_ok());
+    let again = store.large_begin(0, NOW).expect("there is room again");
+    store.large_release(again);
 }

@@ -172,11 +172,71 @@ fn a_full_store_takes_a_value_of_the_same_length() {
         assert_eq!(read, value);
         // What a reader has stays as it was.
         if let Value::Large { id, len } = store.peek(DB, &key(0), NOW).unwrap().value {
-            store.large_retain(id);
+            let large = store.large_retain(id);
             let _ = put(&mut store, &key(0), &vec![9; len as usize], expiry(0));
             assert_eq!(super::mirror::bytes_of(&store, Value::Large { id, len }), vec![7; len as usize]);
-            store.large_release(id);
+            store.large_release(large);
         }
         store.invariants();
     }
+}
+
+/// What may be taken of what is left free for values that replace others: nothing for good.
+#[test]
+fn a_value_that_replaces_nothing_after_all_is_refused_where_data_is() {
+    let config = StoreConfig { memory_bytes: 24 * MIB, ..StoreConfig::default() };
+    let mut store = Store::new(config, [1, 2]).unwrap();
+    let len = 1_000_000;
+    let count = fill(&mut store, len, |_| None);
+    fill_from(&mut store, count, 4000);
+    let large = |store: &mut Store, n: u32| {
+        let large = store.large_begin_for((DB, &key(n)), len as u64, NOW)?;
+        match store.large_append(large.id(), &vec![9; len], NOW) {
+            Ok(()) => Ok(large),
+            Err(refused) => {
+                store.large_release(large);
+                Err(refused)
+            }
+        }
+    };
+    let old_id = |store: &Store, n: u32| match store.peek(DB, &key(n), NOW).unwrap().value {
+        Value::Large { id, .. } => id,
+        _ => panic!("it is large"),
+    };
+    // While the new value comes in somebody removes the key, whose value stays, for a reader has it.
+    let new = large(&mut store, 0).expect("the key has a value as long");
+    let old = old_id(&store, 0);
+    let old = store.large_retain(old);
+    store.apply(&Mutation::Delete { db: DB, key: &key(0) }, NOW).unwrap();
+    let put_first = Mutation::Put { db: DB, key: &key(0), value: NewValue::Large(new.id()), expiry: None };
+    assert_eq!(store.apply(&put_first, NOW), Err(Refused::Full));
+    store.large_release(old);
+    assert!(store.apply(&put_first, NOW).is_ok(), "there is room now");
+    store.large_release(new);
+    // A value that another key has, too, would stay.
+    store.apply(&Mutation::Delete { db: DB, key: &key(count) }, NOW).unwrap();
+    let copied = Mutation::Copy { db: DB, from: &key(0), to_db: DB, to: &key(9_999_999) };
+    store.apply(&copied, NOW).unwrap();
+    fill_from(&mut store, 2_000_000, 4000);
+    assert_eq!(large(&mut store, 0), Err(Refused::Full));
+    // A second one beside a first finds what the first one leaves; the old values stay until the new ones are whole.
+    let first = large(&mut store, 1).expect("there is room for one");
+    assert_eq!(large(&mut store, 2), Err(Refused::Full), "there is no room for two");
+    for n in [1, 2] {
+        let read = super::mirror::bytes_of(&store, store.peek(DB, &key(n), NOW).unwrap().value);
+        assert_eq!(read, vec![7; len]);
+    }
+    let put = Mutation::Put { db: DB, key: &key(1), value: NewValue::Large(first.id()), expiry: None };
+    assert!(store.apply(&put, NOW).unwrap().existed);
+    store.large_release(first);
+    // Nothing that is longer, and nothing new, comes to a full store.
+    assert_eq!(put_at(&mut store, 2, len + 4096, NOW), Err(Refused::Full));
+    assert_eq!(put_at(&mut store, 3_000_000, 10_000, NOW), Err(Refused::Full));
+    store.invariants();
+}
+
+/// Puts values of `len` bytes under numbers from `first` on until one is refused.
+fn fill_from(store: &mut Store, first: u32, len: usize) {
+    let value = vec![7; len];
+    _ = (first..).find(|n| put(store, &key(*n), &value, None).is_err());
 }

@@ -2,7 +2,7 @@
 
 use super::basics::{DB, NOW, put};
 use crate::limits::{KIB, MIB};
-use crate::mutation::{LargeId, Mutation, Refused};
+use crate::mutation::{LargeRef, Mutation, Refused};
 use crate::store::{OnFull, Store, StoreConfig, Value};
 
 /// A store that is a third full of small keys.
@@ -16,12 +16,11 @@ fn a_third_full(memory_bytes: usize) -> Store {
     store
 }
 
-fn retained(store: &mut Store, key: &[u8]) -> LargeId {
+fn retained(store: &mut Store, key: &[u8]) -> LargeRef {
     let Some(Value::Large { id, .. }) = store.peek(DB, key, NOW).map(|entry| entry.value) else {
         panic!("no large value")
     };
-    store.large_retain(id);
-    id
+    store.large_retain(id)
 }
 
 #[test]
@@ -31,9 +30,9 @@ fn overwriting_and_copying_a_large_value_again_and_again_evicts_nothing() {
     put(&mut store, b"large", &value, None).unwrap();
     for round in 0..50_u8 {
         // A reader of the one before makes each a copy.
-        let id = retained(&mut store, b"large");
+        let large = retained(&mut store, b"large");
         store.apply(&Mutation::Write { db: DB, key: b"large", offset: 3, bytes: &[round] }, NOW).unwrap();
-        store.large_release(id);
+        store.large_release(large);
         store.invariants();
     }
     assert_eq!(store.statistics().evicted, 0, "there was room without");
@@ -67,7 +66,15 @@ fn what_cannot_fit_beside_held_values_is_refused_before_anything_is_evicted() {
     }
     // Small values find room by eviction still, and when the readers are done large ones do.
     put(&mut store, b"small", &[1; 100], None).unwrap();
-    held.into_iter().for_each(|id| store.large_release(id));
+    held.into_iter().for_each(|large| store.large_release(large));
     put(&mut store, b"large", &[9; 400 * KIB], None).unwrap();
     store.invariants();
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "was lost")]
+fn a_reference_that_is_lost_is_found() {
+    let mut store = a_third_full(4 * MIB);
+    drop(store.large_begin(0, NOW));
 }

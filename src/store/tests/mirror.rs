@@ -58,14 +58,18 @@ impl Mirror {
         self.in_group = matches!(change.group, GroupMark::First | GroupMark::Within);
         self.changed.extend(change.effect.key().map(|(keyspace, key)| (keyspace, key.to_vec())));
         let mut change = *change;
-        if let Effect::Put { value: value @ PublishedValue::Large { .. }, .. } = &mut change.effect
+        if let Effect::Put { value: PublishedValue::Tree(tree), .. } = &mut change.effect {
+            *tree = self.store.tree_copied(first, tree, BEGINNING).unwrap();
+        }
+        if let Effect::Put { value, .. } | Effect::PutField { value, .. } = &mut change.effect
             && let PublishedValue::Large { id, len } = *value
         {
             let bytes = large_bytes(first, id);
             assert_eq!(bytes.len() as u64, len);
-            let id = self.store.large_begin(len, BEGINNING).unwrap();
-            self.store.large_append(id, &bytes, BEGINNING).unwrap();
-            *value = PublishedValue::Large { id, len };
+            let large = self.store.large_begin(len, BEGINNING).unwrap();
+            self.store.large_append(large.id(), &bytes, BEGINNING).unwrap();
+            // The key's.
+            *value = PublishedValue::Large { id: large.into_raw(), len };
         }
         assert_eq!(self.store.apply_at(&change, BEGINNING), Ok(true), "{change:?}");
         assert!(self.store.revision() == change.revision);
@@ -102,6 +106,7 @@ pub(crate) fn bytes_of(store: &Store, value: Value<'_>) -> Vec<u8> {
     match value {
         Value::Inline(bytes) => bytes.to_vec(),
         Value::Large { id, .. } => large_bytes(store, id),
+        Value::Collection(collection) => store.collection_text(&collection),
     }
 }
 

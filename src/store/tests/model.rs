@@ -5,7 +5,7 @@
 
 use super::mirror::{Mirror, bytes_of};
 use crate::mutation::{
-    Applied, Database, Effect, GroupMark, LargeId, Mutation, NewValue, Refused, RemoveReason, Revision,
+    Applied, Database, Effect, GroupMark, LargeRef, Mutation, NewValue, Refused, RemoveReason, Revision,
 };
 use crate::store::feed::FEED_BYTES_MIN;
 use crate::store::{LookupHint, OnFull, Store, StoreConfig, Value};
@@ -34,7 +34,7 @@ impl Random {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Kept {
+struct ModelRecord {
     value: Vec<u8>,
     expiry: Option<Millis>,
     revision: Revision,
@@ -49,13 +49,13 @@ enum Heard {
 }
 
 struct Writer {
-    id: LargeId,
+    large: LargeRef,
     bytes: Vec<u8>,
 }
 
 struct Harness {
     store: Store,
-    keys: BTreeMap<(u8, Vec<u8>), Kept>,
+    keys: BTreeMap<(u8, Vec<u8>), ModelRecord>,
     /// What is made of the store's feed alone.
     mirror: Mirror,
     last: Revision,
@@ -194,13 +194,13 @@ impl Harness {
     }
 
     /// A key goes from the map.
-    fn forget(&mut self, db: u8, key: Vec<u8>, revision: Revision) -> Option<Kept> {
+    fn forget(&mut self, db: u8, key: Vec<u8>, revision: Revision) -> Option<ModelRecord> {
         self.gone.insert((db, key.clone()), revision);
         self.keys.remove(&(db, key))
     }
 
     /// What the map says of a key, not looking at expired ones.
-    fn kept(&self, db: Database, key: &[u8]) -> Option<Kept> {
+    fn kept(&self, db: Database, key: &[u8]) -> Option<ModelRecord> {
         let kept = self.keys.get(&(db.0, key.to_vec()))?;
         kept.expiry.is_none_or(|expiry| expiry > self.now).then(|| kept.clone())
     }
@@ -224,7 +224,7 @@ impl Harness {
 
     fn insert(&mut self, at: (Database, Vec<u8>), value: Vec<u8>, expiry: Option<Millis>, applied: Applied) {
         assert_eq!(applied.value_len, value.len() as u64);
-        self.keys.insert((at.0.0, at.1), Kept { value, expiry, revision: applied.revision });
+        self.keys.insert((at.0.0, at.1), ModelRecord { value, expiry, revision: applied.revision });
     }
 
     fn put(&mut self) {
@@ -316,6 +316,9 @@ impl Harness {
     fn swap(&mut self) {
         let (a, b) = (self.db(), self.db());
         let revision = self.apply(&Mutation::Swap { a, b }).unwrap().revision;
+        if a == b {
+            return;
+        }
         for (_, key) in self.keys.keys().filter(|(db, _)| [a.0, b.0].contains(db)) {
             self.gone.extend([a, b].map(|db| ((db.0, key.clone()), revision)));
         }
@@ -446,7 +449,7 @@ impl Harness {
     /// Everything goes, and all memory is there again.
     fn empty(&mut self) {
         while let Some(held) = self.readers.pop().or_else(|| self.writers.pop()) {
-            self.store.large_release(held.id);
+            self.store.large_release(held.large);
         }
         self.apply(&Mutation::Flush { db: None }).unwrap();
         self.keys.clear();

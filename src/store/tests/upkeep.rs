@@ -121,7 +121,8 @@ fn room_for_a_large_value_is_made_of_what_has_expired() {
     let expiry = Some(NOW.plus(1));
     (0..).take_while(|n| put(&mut store, &key(*n), &[7; 100], expiry).is_ok()).for_each(drop);
     assert_eq!(store.large_begin(2_000_000, NOW), Err(Refused::Full));
-    assert!(store.large_begin(2_000_000, NOW.plus(1)).is_ok());
+    let large = store.large_begin(2_000_000, NOW.plus(1)).expect("what has expired makes room");
+    store.large_release(large);
     store.invariants();
 }
 
@@ -131,7 +132,8 @@ fn a_cache_keeps_eight_segments_for_records() {
     let segment = store.config().segment_bytes as u64;
     let most = store.memory().free - 9 * segment;
     assert_eq!(store.large_begin(most + 1, NOW), Err(Refused::Full));
-    assert!(store.large_begin(most, NOW).is_ok());
+    let large = store.large_begin(most, NOW).expect("there is room for so many");
+    store.large_release(large);
 }
 
 #[test]
@@ -151,21 +153,22 @@ fn a_large_value_is_as_long_as_a_value_may_be_and_no_longer() {
     let mut store = Store::new(config, [1, 2]).unwrap();
     let too_large = Refused::TooLarge { size: 100_001, limit: 100_000 };
     let whole = store.large_begin(0, NOW).unwrap();
-    while let Ok(space) = store.large_space(whole, NOW) {
+    while let Ok(space) = store.large_space(whole.id(), NOW) {
         let len = space.len();
-        store.large_filled(whole, len);
+        store.large_filled(whole.id(), len);
     }
-    assert_eq!(store.large_len(whole), 100_000);
-    assert_eq!(store.large_space(whole, NOW).err(), Some(too_large));
-    assert_eq!(store.large_make_room(whole, 1, NOW), Err(too_large));
+    assert_eq!(store.large_len(whole.id()), 100_000);
+    assert_eq!(store.large_space(whole.id(), NOW).err(), Some(too_large));
+    assert_eq!(store.large_make_room(whole.id(), 1, NOW), Err(too_large));
 
     let half = store.large_begin(0, NOW).unwrap();
-    store.large_append(half, &[1; 50_000], NOW).unwrap();
+    store.large_append(half.id(), &[1; 50_000], NOW).unwrap();
     let before = store.memory().large;
-    store.large_make_room(half, u64::MAX / 4, NOW).unwrap();
+    store.large_make_room(half.id(), u64::MAX / 4, NOW).unwrap();
     assert!(
         store.memory().large - before <= 65_536,
         "room for what a value may have, not for what was asked"
     );
     store.invariants();
+    [whole, half].into_iter().for_each(|large| store.large_release(large));
 }

@@ -228,8 +228,8 @@ impl Socket {
                 n as u64
             }
         };
-        if let Some(id) = output.consumed(n, arena) {
-            *self.references.get_mut(&id.0).expect("a large value") -= 1;
+        if let Some(large) = output.consumed(n, arena) {
+            *self.references.get_mut(&large.into_raw().0).expect("a large value") -= 1;
         }
         true
     }
@@ -268,8 +268,8 @@ fn what_is_sent_is_what_was_said() {
             arena.invariants();
         }
         if seed % 3 == 0 {
-            output.release(&mut arena, |id| {
-                *socket.references.get_mut(&id.0).expect("a large value") -= 1;
+            output.release(&mut arena, |large| {
+                *socket.references.get_mut(&large.into_raw().0).expect("a large value") -= 1;
             });
         } else {
             while socket.write(&mut output, &mut arena, &mut random) {}
@@ -315,13 +315,13 @@ fn raw_large_values_have_no_header() {
     let mut plain = Vec::new();
     output.copy_plain(&arena, &mut plain);
     assert_eq!(plain, b"+OK\r\n");
-    assert_eq!(output.consumed(3, &mut arena), Some(LargeId(9)));
+    assert_eq!(output.consumed(3, &mut arena).map(LargeRef::into_raw), Some(LargeId(9)));
     assert_eq!(
         output.front_large(&arena),
         Some((LargeId(9), 0, ChainPosition::NONE)),
-        "the trail was the first's"
+        "the position was the first's"
     );
-    assert_eq!(output.consumed(7, &mut arena), Some(LargeId(9)));
+    assert_eq!(output.consumed(7, &mut arena).map(LargeRef::into_raw), Some(LargeId(9)));
     assert_eq!((output.front_len(&arena), output.front_large(&arena)), (5, None));
     assert_eq!(output.next(&arena), Pending::Bytes(b"+OK\r\n", b""));
 }

@@ -17,11 +17,14 @@ fn encode(arguments: &[&[u8]]) -> Vec<u8> {
 fn agrees(bytes: &[u8]) -> bool {
     let Some(command) = decode(bytes, 0) else { return false };
     let mut table = ArgTable::with_capacity(16);
-    let bounds = Bounds { authenticated: false, max_bulk_bytes: VALUE_BYTES_MAX };
+    let bounds = Bounds { authenticated: true, max_bulk_bytes: VALUE_BYTES_MAX };
     let step = Decoder::new().decode(bytes, &bounds, &mut table);
     assert_eq!(step, Ok(Step::Ready { consumed: command.end }), "{}", bytes.escape_ascii());
+    let mut filled = ArgTable::with_capacity(16);
+    fill(bytes, 0, &mut filled);
     let args = table.args(bytes);
     assert_eq!(args.len(), usize::from(command.count));
+    assert!(args.iter().eq(filled.args(bytes).iter()));
     for (i, span) in [command.word, command.first, command.second].into_iter().enumerate() {
         assert_eq!(args.bytes(i).unwrap_or_default(), span.of(bytes));
     }
@@ -30,14 +33,20 @@ fn agrees(bytes: &[u8]) -> bool {
 
 #[test]
 fn common_commands_are_taken() {
-    let long = [b'x'; 999];
+    let long = [b'x'; INLINE_VALUE_BYTES_MAX];
     for arguments in [
         &[&b"PING"[..]][..],
         &[b"get", b"k"],
         &[b"SET", b"", b""],
         &[b"SET", b"key:000000000001", &long],
         &[b"SET", b"k", &long[..32], b"EX", b"10"],
+        &[b"SET", b"key:000000000001", &long[..999]],
+        &[b"SET", b"key:000000000001", &long[..1_000]],
+        &[b"SETEX", &long[..1_024], b"10", &long[..1_024]],
         &[b"", &long[..9], &long[..10], &long[..99], &long[..100], b"", b"", b"", b""],
+        &[&b"MGET"[..]; 10],
+        &[&b"MGET"[..]; 16],
+        &[&b"DEL"[..]; 10],
     ] {
         let mut bytes = encode(arguments);
         assert!(agrees(&bytes));
@@ -54,9 +63,10 @@ fn what_is_cut_short_or_uncommon_is_left() {
     for len in 0..whole.len() {
         assert!(decode(&whole[..len], 0).is_none());
     }
-    let long = [b'x'; 1000];
+    let long = [b'x'; INLINE_VALUE_BYTES_MAX + 1];
     assert!(decode(&encode(&[b"SET", b"k", &long]), 0).is_none());
-    assert!(decode(&encode(&[&b"MGET"[..]; 10]), 0).is_none());
+    assert!(decode(&encode(&[b"SET", b"k", &[b'x'; 10_000]]), 0).is_none());
+    assert!(decode(&encode(&[&b"MGET"[..]; 17]), 0).is_none());
     for bytes in [
         &b"PING\r\n"[..],
         b"*0\r\n",
@@ -76,9 +86,9 @@ fn what_is_cut_short_or_uncommon_is_left() {
 /// What looks like a command of another length when its header is misread.
 #[test]
 fn headers_that_are_nearly_right_are_left() {
-    let mut value = vec![b'x'; 1000];
-    value[99..101].copy_from_slice(b"\r\n");
-    assert!(!agrees(&encode(&[b"SET", b"k", &value])), "100, and a 0 that is no line end");
+    let mut value = vec![b'x'; 10_000];
+    value[999..1_001].copy_from_slice(b"\r\n");
+    assert!(!agrees(&encode(&[b"SET", b"k", &value])), "1,000, and a 0 that is no line end");
     value[120 + usize::from(b'a' - b'0')..][..2].copy_from_slice(b"\r\n");
     let letter = [&b"*2\r\n$3\r\nGET\r\n$12a\r\n"[..], &value].concat();
     assert!(decode(&letter, 0).is_none(), "a letter counted as a digit");

@@ -1,6 +1,7 @@
 //! Tests of the decoder: examples, HOSTILE's rows, and the property that the cuts between reads change nothing.
 
 use super::*;
+use crate::wire::arguments::WINDOW_ARGS;
 use crate::{
     limits::{ARGUMENTS_MAX, KIB},
     random::Random,

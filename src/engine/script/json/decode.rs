@@ -81,7 +81,7 @@ impl Decoder<'_, '_> {
     fn value(&mut self, token: Token) -> Result<Value> {
         self.values += 1;
         if self.values.is_multiple_of(VALUES_BETWEEN_LOOKS) {
-            self.limits.look()?;
+            self.limits.check_clock()?;
         }
         match token {
             Token::String(text) => Ok(Value::String(text)),

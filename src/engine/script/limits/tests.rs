@@ -11,14 +11,14 @@ fn time_that_is_up_stays_up_until_the_next_script() {
     let limits = limits(0);
     limits.start(50);
     NOW_US.set(NOW_US.get() + 50);
-    assert_eq!(limits.look(), Ok(()));
+    assert_eq!(limits.check_clock(), Ok(()));
     NOW_US.set(NOW_US.get() + 1);
-    assert_eq!(limits.look(), Err(Raised::TimeLimit));
+    assert_eq!(limits.check_clock(), Err(Raised::TimeLimit));
     NOW_US.set(0);
-    assert_eq!(limits.look(), Err(Raised::TimeLimit));
+    assert_eq!(limits.check_clock(), Err(Raised::TimeLimit));
     limits.start(0);
     NOW_US.set(1 << 40);
-    assert_eq!(limits.look(), Ok(()), "no limit");
+    assert_eq!(limits.check_clock(), Ok(()), "no limit");
 }
 
 #[test]

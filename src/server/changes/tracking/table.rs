@@ -84,13 +84,13 @@ impl KeyTable {
     }
 
     /// A key has changed: takes its entries out, and calls `tell` with each client that held it.
-    pub(super) fn take(&mut self, hash: u64, mut tell: impl FnMut(Row)) {
+    pub(super) fn take(&mut self, hash: u64, mut visit: impl FnMut(Row)) {
         let set = self.set_of(hash);
         for at in set..set + WAYS {
             let found = self.entries[at];
             if found != 0 && found >> 24 == hash >> 24 {
                 if self.is_live(found) {
-                    tell(Row((found >> 8) as u16));
+                    visit(Row((found >> 8) as u16));
                 }
                 self.entries[at] = 0;
                 self.taken -= 1;
@@ -145,9 +145,9 @@ mod tests {
         for _ in 0..20_000 {
             let hash = keys[random.below(keys.len())];
             if random.below(3) == 0 {
-                let told = holders(&mut table, hash);
+                let found = holders(&mut table, hash);
                 for (row, keys) in &mut held {
-                    assert!(!keys.remove(&hash) || told.contains(row), "row {row} was not told");
+                    assert!(!keys.remove(&hash) || found.contains(row), "row {row} was not visited");
                 }
             } else {
                 let row = 1 + random.below(5) as u16;

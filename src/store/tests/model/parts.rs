@@ -1,6 +1,6 @@
 //! What is done in parts: large values that are begun, filled and published, and keys that are looked up ahead.
 
-use super::{Harness, Kept, Writer, read};
+use super::{Harness, ModelRecord, Writer, read};
 use crate::mutation::{Mutation, NewValue};
 use crate::store::Value;
 use std::io::IoSliceMut;
@@ -9,7 +9,7 @@ impl Harness {
     pub fn begin(&mut self) {
         let hint = if self.random.below(2) == 0 { 0 } else { self.random.below(5000) };
         match self.store.large_begin(hint as u64, self.now) {
-            Ok(id) => self.writers.push(Writer { id, bytes: Vec::new() }),
+            Ok(large) => self.writers.push(Writer { large, bytes: Vec::new() }),
             Err(_) => self.refused += 1,
         }
         self.listen();
@@ -21,7 +21,7 @@ impl Harness {
         }
         let at = self.random.below(self.writers.len());
         let bytes = self.value();
-        let id = self.writers[at].id;
+        let id = self.writers[at].large.id();
         if self.random.below(2) == 0 {
             return self.fill_pieces(at, &bytes);
         }
@@ -42,13 +42,15 @@ impl Harness {
         let writer = &mut self.writers[at];
         let room = self.store.config().max_value_bytes - writer.bytes.len() as u64;
         let mut rest = &bytes[..bytes.len().min(room as usize)];
-        if rest.is_empty() || self.store.large_make_room(writer.id, rest.len() as u64, self.now).is_err() {
+        if rest.is_empty()
+            || self.store.large_make_room(writer.large.id(), rest.len() as u64, self.now).is_err()
+        {
             self.listen();
             return;
         }
         while !rest.is_empty() {
             let mut spaces = [(); 3].map(|()| IoSliceMut::new(&mut []));
-            let count = self.store.large_spaces(writer.id, rest.len() as u64, &mut spaces);
+            let count = self.store.large_spaces(writer.large.id(), rest.len() as u64, &mut spaces);
             let mut filled = 0;
             for space in &mut spaces[..count] {
                 let len = space.len();
@@ -57,22 +59,22 @@ impl Harness {
                 filled += len;
             }
             assert!(count == spaces.len() || filled == rest.len(), "as many pieces as there are, or fit");
-            self.store.large_filled(writer.id, filled);
+            self.store.large_filled(writer.large.id(), filled);
             writer.bytes.extend_from_slice(&rest[..filled]);
             rest = &rest[filled..];
         }
-        assert_eq!(self.store.large_len(writer.id), writer.bytes.len() as u64);
+        assert_eq!(self.store.large_len(writer.large.id()), writer.bytes.len() as u64);
         self.listen();
     }
 
     pub fn publish(&mut self) {
         let Some(writer) = self.writers.pop() else { return };
         let (db, key, expiry) = (self.db(), self.key(), self.expiry());
-        let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(writer.id), expiry };
+        let mutation = Mutation::Put { db, key: &key, value: NewValue::Large(writer.large.id()), expiry };
         if let Some(applied) = self.apply(&mutation) {
             self.insert((db, key), writer.bytes, expiry, applied);
         }
-        self.store.large_release(writer.id);
+        self.store.large_release(writer.large);
     }
 
     pub fn retain(&mut self) {
@@ -81,15 +83,15 @@ impl Harness {
             && let Value::Large { id, .. } = entry.value
         {
             let bytes = read(&self.store, entry.value);
-            self.store.large_retain(id);
-            self.readers.push(Writer { id, bytes });
+            let large = self.store.large_retain(id);
+            self.readers.push(Writer { large, bytes });
         }
         while self.readers.len() + self.writers.len() > 6 {
             let from = if self.readers.is_empty() { &mut self.writers } else { &mut self.readers };
             let reader = from.remove(0);
             let len = reader.bytes.len() as u64;
-            assert_eq!(read(&self.store, Value::Large { id: reader.id, len }), reader.bytes);
-            self.store.large_release(reader.id);
+            assert_eq!(read(&self.store, Value::Large { id: reader.large.id(), len }), reader.bytes);
+            self.store.large_release(reader.large);
         }
     }
 
@@ -121,7 +123,7 @@ impl Harness {
         match self.store.put_hinted((db, &key), &value, &hint, self.now) {
             Ok(()) => {
                 assert!(self.listen(), "a change is published");
-                let kept = Kept { value, expiry: None, revision: self.last };
+                let kept = ModelRecord { value, expiry: None, revision: self.last };
                 self.keys.insert((db.0, key), kept);
             }
             Err(_) => {
