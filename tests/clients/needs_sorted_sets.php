@@ -19,6 +19,10 @@ try {
         throw $error;
     }
 }
+// Symfony has asked whether scripts know the time, with a key that lives for a millisecond.
+for ($turn = 0; $turn < 100 && $redis->dbSize() !== 0; $turn++) {
+    usleep(10000);
+}
 if ($redis->dbSize() !== 0) {
     throw new RuntimeException('something was left');
 }
