@@ -74,7 +74,7 @@ pub(crate) struct BenchArgs {
     /// Bytes of a value, such as 32, 1KiB or 1MB; or a range such as 100-4KiB, from which each write draws
     #[arg(long, value_name = "SIZE", default_value = "32", value_parser = parse_sizes)]
     value_size: Sizes,
-    /// Send this command instead of GET and SET: {key} stands for a key, {value} for a value
+    /// Send this command instead of GET and SET: {key} stands for a key, {value} for a value, {field} for field:00 to field:19 in turn
     #[arg(long, value_name = "WORDS", conflicts_with_all = ["reads", "ttl", "floor_reply"])]
     command: Option<String>,
     /// Of 100 requests, how many read; the others write

@@ -1,9 +1,10 @@
-//! Requests of any command over RESP, from words in which `{key}` stands for a key and `{value}` for a value: what a
-//! service sends, beside GET and SET.
+//! Requests of any command over RESP, from words in which `{key}` stands for a key, `{value}` for a value and `{field}`
+//! for one of twenty fields: what a service sends, beside GET and SET.
 //!
 //! ```text
 //!  SET {key} {value} EX 60      *5 $3 SET $16 | key | $1024 | value | $2 EX $2 60
 //!  MGET {key} {key} {key}       keys of a request are different ones
+//!  HGET h:{key} {field}         field:00 to field:19, in turn
 //! ```
 
 use super::{
@@ -16,6 +17,12 @@ use crate::wire::number::parse_u64;
 
 /// The keys of one request are this far from each other, so that they are no neighbours in any key space.
 const KEY_STRIDE: u64 = 1_000_003;
+/// What each field's name begins with; two digits follow.
+const FIELD: &[u8] = b"field:";
+/// Fields that there are.
+const FIELDS: u8 = 20;
+/// The next field is so many further on: no divisor of [`FIELDS`], so that every place in a hash has its turn, and no neighbour.
+const FIELD_STRIDE: u8 = 7;
 
 #[derive(Clone)]
 enum Piece {
@@ -23,7 +30,12 @@ enum Piece {
     /// The request's key, or one that lies some strides from it.
     Key(u64),
     Value,
+    Field,
 }
+
+/// Placeholders, and what they stand for.
+const PLACEHOLDERS: [(&str, Piece); 3] =
+    [("{key}", Piece::Key(0)), ("{value}", Piece::Value), ("{field}", Piece::Field)];
 
 /// One connection's side: reads are the command, writes plain SETs that fill the keys in.
 #[derive(Clone)]
@@ -32,6 +44,8 @@ pub(super) struct Template {
     set: Resp,
     keys: u64,
     value_len: usize,
+    /// The field that was named last.
+    field: u8,
 }
 
 impl Template {
@@ -43,7 +57,7 @@ impl Template {
         (keys, value_len): (u64, usize),
     ) -> Template {
         let words: Vec<&str> = words.split_whitespace().collect();
-        let mut template = Template { pieces: Vec::new(), set, keys, value_len };
+        let mut template = Template { pieces: Vec::new(), set, keys, value_len, field: 0 };
         template.push_bytes(format!("*{}\r\n", words.len()).as_bytes());
         let mut key_count = 0;
         for word in words {
@@ -54,6 +68,7 @@ impl Template {
                     Piece::Bytes(bytes) => bytes.len(),
                     Piece::Key(_) => content.key_len(),
                     Piece::Value => value_len,
+                    Piece::Field => FIELD.len() + 2,
                 })
                 .sum();
             template.push_bytes(format!("${len}\r\n").as_bytes());
@@ -64,7 +79,7 @@ impl Template {
                         template.pieces.push(Piece::Key(key_count));
                         key_count += 1;
                     }
-                    Piece::Value => template.pieces.push(Piece::Value),
+                    Piece::Value | Piece::Field => template.pieces.push(part),
                 }
             }
             template.push_bytes(b"\r\n");
@@ -86,13 +101,10 @@ fn parts_of(word: &str) -> Vec<Piece> {
     let (mut parts, mut rest) = (Vec::new(), word);
     while let Some(at) = rest.find('{') {
         let (before, from) = rest.split_at(at);
-        let (piece, len) = if from.starts_with("{key}") {
-            (Piece::Key(0), "{key}".len())
-        } else if from.starts_with("{value}") {
-            (Piece::Value, "{value}".len())
-        } else {
-            (Piece::Bytes(b"{".to_vec()), 1)
-        };
+        let (piece, len) = PLACEHOLDERS
+            .iter()
+            .find(|(name, _)| from.starts_with(name))
+            .map_or((Piece::Bytes(b"{".to_vec()), 1), |(name, piece)| (piece.clone(), name.len()));
         parts.push(Piece::Bytes(before.as_bytes().to_vec()));
         parts.push(piece);
         rest = &from[len..];
@@ -116,6 +128,11 @@ impl Codec for Template {
                     content.patch_key(number, &mut out.bytes[start..]);
                 }
                 Piece::Value => content.append_value(request.key, self.value_len, out),
+                Piece::Field => {
+                    self.field = (self.field + FIELD_STRIDE) % FIELDS;
+                    out.bytes.extend_from_slice(FIELD);
+                    out.bytes.extend_from_slice(&[b'0' + self.field / 10, b'0' + self.field % 10]);
+                }
             }
         }
     }

@@ -30,6 +30,22 @@ fn placeholders_become_keys_and_values_wherever_they_stand() {
 }
 
 #[test]
+fn every_field_has_its_turn() {
+    let content = Content::new(999, 8).unwrap();
+    let mut template = template("HGET h:{key} {field}");
+    let request = Request { op: Op::Read, key: 7, value_len: 0, check: false };
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..FIELDS {
+        let mut out = Outbox::default();
+        template.encode(&request, &content, &mut out);
+        let text = String::from_utf8(out.bytes).unwrap();
+        let field = text.strip_prefix("*3\r\n$4\r\nHGET\r\n$10\r\nh:key:0007\r\n$8\r\nfield:").unwrap();
+        seen.insert(field.trim_end().parse::<u8>().unwrap());
+    }
+    assert!(seen.into_iter().eq(0..FIELDS));
+}
+
+#[test]
 fn replies_of_every_kind_are_taken_whole() {
     let mut template = template("PING");
     let done = |consumed, outcome| Decoded::Done { consumed, outcome };
