@@ -15,12 +15,13 @@ import os
 import sys
 import time
 
+import hashes
 import measure
 import report
 import servers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PARTS = ("table", "service", "large", "fill")
+PARTS = ("table", "service", "collections", "large", "fill")
 
 
 def arguments():
@@ -64,15 +65,35 @@ def run_table(options, arms, results):
         print(f"{case.name}: {costs} [{time.monotonic() - begun:.0f} s]", flush=True)
 
 
+def costs(entry):
+    """A command's CPU time on each server, and Pannier's beside it."""
+    return ", ".join(f"{arm} {figures['cpu_ns']['median'] / 1e3:.3f} µs (Pannier is "
+                     f"{1 / figures['cpu_to_Pannier']['median']:.2f} ×)" for arm, figures in entry["arms"].items())
+
+
 def run_service(options, arms, results):
     arms = [server for server in arms if "resp" in server.protocols]
     entries = results.setdefault("service", {})
     names = ["SET", "GET", "MGET 10"] if options.quick else [name for name, _ in measure.SERVICE]
     for name in [name for name in names if options.only in name]:
         entries[name] = measured = measure.measure_service(name, arms, options.rounds, options.seconds)
-        costs = ", ".join(f"{arm} {figures['cpu_ns']['median'] / 1e3:.3f} µs (Pannier is "
-                          f"{1 / figures['cpu_to_Pannier']['median']:.2f} ×)" for arm, figures in measured["arms"].items())
-        print(f"service, {name}: {costs}", flush=True)
+        print(f"service, {name}: {costs(measured)}", flush=True)
+
+
+def run_collections(options, arms, results):
+    arms = [server for server in arms if "resp" in server.protocols]
+    measured = results.setdefault("collections", {"commands": {}, "as_many": []})
+    wanted = [sent for sent in hashes.commands(options.quick) if options.only in sent.name]
+    if options.quick:
+        wanted = [sent for sent in wanted if sent.name in hashes.QUICK]
+    for sent in wanted:
+        entry = measured["commands"][sent.name] = hashes.measure_command(sent, arms, options.rounds, options.seconds)
+        print(f"collections, {sent.name}: {costs(entry)}", flush=True)
+    if options.only in hashes.AS_MANY:
+        measured["as_many"] = [hashes.measure_as_many(server, options.rounds, options.seconds) for server in arms]
+        for entry in measured["as_many"]:
+            print(f"collections, HGETALL beside a GET of as many bytes, {entry['server']}: "
+                  f"{entry['ratio']['median']:.2f} ×", flush=True)
 
 
 def run_large(options, arms, results):
@@ -128,6 +149,8 @@ def main():
             run_table(options, arms, results)
         if "service" in parts:
             run_service(options, arms, results)
+        if "collections" in parts:
+            run_collections(options, arms, results)
         if "large" in parts:
             run_large(options, arms, results)
         if "fill" in parts:

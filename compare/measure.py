@@ -95,11 +95,12 @@ def fill(server, case):
     server.filled = (case.keys, case.value_bytes)
 
 
-def turn(server, flags, seconds, allow_misses=False):
-    """One turn of one arm; every figure that is kept of it."""
+def turn(server, flags, seconds, allow_misses=False, requests=None):
+    """One turn of one arm, so long or of so many requests; every figure that is kept of it."""
     if isinstance(server, Floor):
         flags = [*flags, "--floor-reply", str(server.reply_bytes)]
-    report = bench(server, [*flags, "--duration", f"{seconds}s", "--warm-up", f"{seconds / 10}s"])
+    until = ["--requests", str(requests)] if requests else ["--duration", f"{seconds}s", "--warm-up", f"{seconds / 10}s"]
+    report = bench(server, [*flags, *until])
     if report["errors"] or report["misses"] and not allow_misses:
         raise Missing(f"{server.name}: errors {report['errors']}, {report['misses']} misses ({' '.join(flags)})")
     latency = report["latency_us"]["all"]

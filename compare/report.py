@@ -56,13 +56,35 @@ def tables(results):
 def service_table(results):
     if not results.get("service"):
         return []
-    lines = ["", "## What a service sends", "",
-             "Values of 1 KiB, 100,000 keys, 50 connections with 16 requests in flight each: CPU a request, and how it compares.", "",
-             "| command | server | CPU a request, µs | Pannier's beside it | requests a second |", "|---|---|---|---|---|"]
-    for name, entry in results["service"].items():
+    return ["", "## What a service sends", "",
+            "Values of 1 KiB, 100,000 keys, 50 connections with 16 requests in flight each: CPU a request, and how it compares.", "",
+            *command_rows(results["service"])]
+
+
+def command_rows(entries):
+    """A table of what commands cost on each server."""
+    lines = ["| command | server | CPU a request, µs | Pannier's beside it | requests a second |", "|---|---|---|---|---|"]
+    for name, entry in entries.items():
         for arm, figures in entry["arms"].items():
             ratio = "" if arm == "Pannier" else f"{1 / figures['cpu_to_Pannier']['median']:.2f} ×"
             lines.append(f"| {name} | {arm} | {micros(figures['cpu_ns'])} | {ratio} | {figures['rate']['median']:,.0f} |")
+    return lines
+
+
+def collections_table(results):
+    measured = results.get("collections")
+    if not measured:
+        return []
+    lines = ["", "## Hashes, sets and a script", "",
+             "10,000 hashes and as many sets of twenty members each, values of 32 bytes, 50 connections with 16 requests in flight",
+             "each. *Unlock* is a script that deletes a key if it holds what is given; so many of *new* and *one's own* make a turn that",
+             "most find no member, and a lock.", "",
+             *command_rows(measured["commands"])]
+    if measured["as_many"]:
+        lines += ["", "HGETALL of twenty fields beside a GET whose reply has as many bytes, CPU a request in µs:", "",
+                  "| server | HGETALL | GET | ratio |", "|---|---|---|---|"]
+        lines += [f"| {entry['server']} | {micros(entry['hgetall_ns'])} | {micros(entry['get_ns'])} | {plain(entry['ratio'])} × |"
+                  for entry in measured["as_many"]]
     return lines
 
 
@@ -103,7 +125,7 @@ def markdown(results):
              f"- Machine: {results['machine']}; the server on one core, the load on the other.",
              *(f"- {name} {version}" for name, version in results["versions"].items() if version),
              f"- Load averages at the beginnings and ends of what was measured: {averages(results)}"]
-    lines += service_table(results) + tables(results) + large_table(results) + fill_table(results)
+    lines += service_table(results) + collections_table(results) + tables(results) + large_table(results) + fill_table(results)
     return "\n".join(lines) + "\n"
 
 
@@ -190,6 +212,7 @@ def page_section(results):
     for case, heading in found:
         cells = [f"{case['arms'][name]['cpu_ns']['median'] / 1e3:.2f}" if name in case["arms"] else "" for name in names]
         lines.append("| " + " | ".join([heading, *cells]) + " |")
+    lines += collections_lines(results)
     for entry in results.get("large", {}).values():
         if entry["server"] == "Pannier" and not entry["rate"]:
             lines += ["", f"p99.9 of small GETs is {entry['ratio']['median']:.2f} times as long while ten GETs of 10 MiB a second go on beside them."]
@@ -197,6 +220,23 @@ def page_section(results):
         lines += ["", f"Overwrites of other sizes with {entry['depth']} in flight on each connection: "
                       f"{entry['ratio']['median']:.2f} × the rate at 90 % of the keys that fit, beside half of them."]
     return "\n".join(lines) + "\n\n"
+
+
+def collections_lines(results):
+    """CPU time for each command on hashes, sets and by a script, for docs/figures.md."""
+    measured = results.get("collections")
+    if not measured or not measured["commands"]:
+        return []
+    names = sorted({name for entry in measured["commands"].values() for name in entry["arms"]}, key=lambda name: (name != "Pannier", name))
+    lines = ["", "Hashes and sets of twenty members, values of 32 bytes, 16 requests in flight on each connection (`compare/run.sh collections`):", "",
+             "| command | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for command, entry in measured["commands"].items():
+        cells = [f"{entry['arms'][name]['cpu_ns']['median'] / 1e3:.2f}" if name in entry["arms"] else "" for name in names]
+        lines.append("| " + " | ".join([command, *cells]) + " |")
+    for entry in measured["as_many"]:
+        if entry["server"] == "Pannier":
+            lines += ["", f"HGETALL of twenty fields takes {entry['ratio']['median']:.2f} times the CPU time of a GET of as many bytes."]
+    return lines
 
 
 def with_section(page, section):
