@@ -1,8 +1,10 @@
 //! Figures of the store alone: memory for each item, slowest insert, rates by fill, hit ratio of the cache,
-//! resident memory against the limit.
+//! resident memory against the limit; fields of hashes.
 //!
-//! `cargo bench --bench store_figures -- [bytes] [pauses] [fill] [hits] [resident]`; without names all run; `--test` makes everything small.
+//! `cargo bench --bench store_figures -- [bytes] [pauses] [fill] [hits] [resident] [fields]`; without names all run; `--test` makes everything small.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+mod fields;
 
 use pannier::limits::MIB;
 use pannier::mutation::{Database, Mutation, NewValue};
@@ -34,6 +36,11 @@ fn main() {
     }
     if wanted("resident") {
         resident_memory(if small { 8 } else { 256 });
+    }
+    if wanted("fields") {
+        let (hashes, fields) = if small { (1000, 5000) } else { (50_000, 1_000_000) };
+        fields::bytes_for_each_field(hashes, fields);
+        fields::slowest_operations(fields);
     }
 }
 
