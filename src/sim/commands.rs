@@ -328,7 +328,7 @@ pub fn describe(command: &Command) -> String {
 /// A reply in a few words.
 pub fn describe_reply(reply: &Reply) -> String {
     match reply {
-        Reply::Simple(text) | Reply::Bulk(text) => format!("{:?}", show(text)),
+        Reply::Simple(text) | Reply::Bulk(text) => format!("'{}'", show(text)),
         Reply::Array(parts) => {
             let parts: Vec<_> = parts.iter().map(describe_reply).collect();
             format!("[{}]", parts.join(", "))

@@ -4,7 +4,7 @@
 use super::effect::Effect;
 use super::model::Model;
 use super::value::Value;
-use super::violation::{Violation, show, violation};
+use super::violation::{Violation, brief, show, violation};
 use crate::frames::counters::Counters;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::wire::frame::{self, COOKIE_LEN, Direction, FRAME_LEN_MIN, Frame, Op, Status, flags};
@@ -240,7 +240,7 @@ impl Frames {
         let body = Body::of(request);
         let id = (head.client_id, head.sequence);
         if !self.asked.get(&id).is_some_and(|bodies| bodies.contains(&body)) {
-            let text = format!("client {:x} never asked for this as its {}: {body:?}", id.0, id.1);
+            let text = format!("client {:x} never asked for this as its {}: {}", id.0, id.1, brief(&body));
             return Err(violation(request.key, text));
         }
         let session = session_of(&head.cookie);

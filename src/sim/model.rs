@@ -13,7 +13,7 @@ use super::change::{Change, Logged};
 use super::effect::Effect;
 use super::node::Node;
 use super::value::{Field, Fields, Value};
-use super::violation::{Violation, show, violation};
+use super::violation::{Violation, brief, show, violation};
 use crate::mutation::{CollectionKind, Database, GroupMark};
 use crate::time::Now;
 use std::collections::{BTreeMap, VecDeque};
@@ -211,7 +211,10 @@ impl Model {
                     fields.insert(field.into(), Field { value: value.into(), expiry })
                 }
                 change => {
-                    return Err(violation(key, format!("{} among the fields of a collection", cut(&change))));
+                    return Err(violation(
+                        key,
+                        format!("{} among the fields of a collection", brief(&change)),
+                    ));
                 }
             };
             begun.revision = revision;
@@ -271,10 +274,10 @@ impl Model {
     fn expect_change(&mut self, effect: &Effect, is: impl FnOnce(&Change) -> bool) -> Result<u64, Violation> {
         let key = effect.key();
         let Some(Logged { revision, change, .. }) = self.pop() else {
-            return Err(violation(key, format!("was answered but never changed: {}", cut(effect))));
+            return Err(violation(key, format!("was answered but never changed: {}", brief(effect))));
         };
         if !is(&change) {
-            let text = format!("the store published {} instead of {}", cut(&change), cut(effect));
+            let text = format!("the store published {} instead of {}", brief(&change), brief(effect));
             return Err(violation(key, text));
         }
         self.advance(revision, key)?;
@@ -412,9 +415,10 @@ impl Model {
         while self.take_removal(unix)? {}
         match self.waiting.front() {
             None => Ok(()),
-            Some(Logged { change, .. }) => {
-                Err(violation(change.key(), format!("changed, though nobody asked for it: {}", cut(change))))
-            }
+            Some(Logged { change, .. }) => Err(violation(
+                change.key(),
+                format!("changed, though nobody asked for it: {}", brief(change)),
+            )),
         }
     }
 
@@ -457,9 +461,4 @@ impl Model {
         }
         Ok(())
     }
-}
-
-/// A change in a few words.
-fn cut(what: &impl std::fmt::Debug) -> String {
-    format!("{what:?}").chars().take(200).collect()
 }

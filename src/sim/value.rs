@@ -72,7 +72,7 @@ impl Value {
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Text(bytes) => write!(f, "{:?}", show(bytes)),
+            Value::Text(bytes) => write!(f, "'{}'", show(bytes)),
             Value::Fields(kind, fields) => {
                 write!(f, "{kind:?} of {}:", fields.len())?;
                 fields.iter().take(8).try_for_each(|(field, Field { value, expiry })| {

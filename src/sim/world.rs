@@ -25,7 +25,7 @@ use super::report::Report;
 use super::rogue::Rogue;
 use super::tcp_client::TcpClient;
 use super::udp_client::UdpClient;
-use super::violation::{Violation, show, violation};
+use super::violation::{Violation, brief, show, violation};
 use super::workload::Workload;
 use super::{Plan, checker, checker::Verdict};
 use crate::config::KeyEvents;
@@ -362,8 +362,10 @@ impl World {
                     let operation = &operations[operation];
                     let Operation { client, action, seen, begun, ended, .. } = operation;
                     let text = format!(
-                        "no order of the requests explains what client {client} was answered: {action:?}, asked at \
-                         {begun} µs, was answered {seen:?} at {ended} µs"
+                        "no order of the requests explains what client {client} was answered: {}, asked at \
+                         {begun} µs, was answered {} at {ended} µs",
+                        brief(action),
+                        brief(seen)
                     );
                     failed = failed.or(Some(violation(key, text)));
                 }

@@ -6,7 +6,7 @@ use crate::sim::clock::SECOND;
 use crate::sim::faults::Fault;
 use crate::sim::hostile::{Attack, command, drives_out_nothing};
 use crate::sim::link::{Link, Owner};
-use crate::sim::violation::{Violation, violation};
+use crate::sim::violation::{Violation, brief, violation};
 use std::net::SocketAddr;
 
 impl World {
@@ -67,8 +67,11 @@ impl World {
         if let Some(evicted) = evicted
             && drives_out_nothing(sort)
         {
-            let text =
-                format!("{:?} by what a client sent that stores nothing ({})", evicted.change, sort.name());
+            let text = format!(
+                "{} by what a client sent that stores nothing ({})",
+                brief(&evicted.change),
+                sort.name()
+            );
             return Err(violation(b"", text));
         }
         self.model.take_published(published);

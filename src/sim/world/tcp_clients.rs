@@ -8,7 +8,7 @@ use crate::sim::faults::Fault;
 use crate::sim::history::{Action, Begun, Content, Seen};
 use crate::sim::link::{Link, Owner};
 use crate::sim::tcp_client::{Ask, actions, content_of, encode};
-use crate::sim::violation::{Violation, show, violation};
+use crate::sim::violation::{Violation, brief, show, violation};
 use std::net::SocketAddr;
 
 /// How long it takes to connect, at least.
@@ -203,7 +203,7 @@ impl World {
             let Some(ask) = tcp.asks.front_mut() else {
                 return Err(violation(
                     b"",
-                    format!("client {client} was answered what it never asked for: {reply:?}"),
+                    format!("client {client} was answered what it never asked for: {}", brief(&reply)),
                 ));
             };
             ask.replies.push(reply);
@@ -267,7 +267,7 @@ impl World {
                 (Action::Get, None) => {
                     return Err(violation(
                         &key,
-                        format!("nobody wrote what {command:?} was answered: {reply:?}"),
+                        format!("nobody wrote what {} was answered: {}", brief(command), brief(reply)),
                     ));
                 }
                 (_, None) => {}

@@ -17,7 +17,7 @@ use crate::server::Socket;
 use crate::sim::commands::{describe, describe_reply, is_last_word};
 use crate::sim::frames::{Class, Place};
 use crate::sim::link::Owner;
-use crate::sim::violation::{Violation, show, violation};
+use crate::sim::violation::{Violation, brief, show, violation};
 use crate::wire::frame::{self, Direction, Step};
 
 /// Connections that are read before any of them runs, at most.
@@ -233,7 +233,7 @@ impl World {
                 continue;
             }
             let Some(command) = self.links[at].commands.pop_front() else {
-                return Err(violation(b"", format!("nobody asked for {reply:?}")));
+                return Err(violation(b"", format!("nobody asked for {}", brief(&reply))));
             };
             let key = command.words().get(1).cloned().unwrap_or_default();
             self.note(&key, |_| {

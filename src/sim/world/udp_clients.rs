@@ -7,7 +7,7 @@ use crate::sim::clock::{MILLISECOND, SECOND};
 use crate::sim::faults::Fault;
 use crate::sim::history::{Action, Begun, Content, If, Seen};
 use crate::sim::udp_client::Asked;
-use crate::sim::violation::{Violation, show, violation};
+use crate::sim::violation::{Violation, brief, show, violation};
 use crate::wire::frame::Status;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -48,7 +48,7 @@ impl World {
         let deadline = udp.now(now) + Duration::from_millis(timeout_ms.unwrap_or(udp.timeout_ms));
         let Ok(ticket) = udp.session.start(request, deadline) else { return };
         self.report.asked_udp += 1;
-        let text = begun.as_ref().map_or("PING".into(), |begun| format!("{:?}", begun.action));
+        let text = begun.as_ref().map_or("PING".into(), |begun| brief(&begun.action));
         udp.asked.insert(ticket, Asked { begun, last: self.healed });
         self.note(&key, |_| {
             format!("UDP client {client} asks, as its {}: {} {text}", ticket.0, World::shown(&key))
@@ -136,7 +136,7 @@ impl World {
                     let Answer { status, revision, result, value } = answer;
                     format!("{} revision {revision} result {result} {}", status.name(), World::shown(value))
                 }
-                other => format!("{other:?}"),
+                other => brief(other),
             };
             format!("UDP client {client} gets the outcome of its {}: {text}", ticket.0)
         });

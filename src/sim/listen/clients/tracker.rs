@@ -3,7 +3,7 @@
 use super::{Listened, Truth, key, value};
 use crate::client::{Reply, encoded};
 use crate::random::Random;
-use crate::sim::violation::{Violation, show, violation};
+use crate::sim::violation::{Violation, brief, show, violation};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a tracker is still to be answered.
@@ -117,7 +117,7 @@ impl Tracker {
             return Ok(());
         }
         match self.expected.pop_front() {
-            None => Err(violation(b"", format!("an answer that nobody asked for: {reply:?}"))),
+            None => Err(violation(b"", format!("an answer that nobody asked for: {}", brief(&reply)))),
             Some(Expected::Any) => match reply {
                 Reply::Error { text, .. } => Err(violation(b"", text)),
                 _ => Ok(()),

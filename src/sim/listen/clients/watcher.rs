@@ -2,7 +2,7 @@
 
 use super::{Listened, Truth};
 use crate::client::{Reply, encoded};
-use crate::sim::violation::{Violation, show, violation};
+use crate::sim::violation::{Violation, brief, show, violation};
 
 /// Watches a prefix, and goes on where it was.
 #[derive(Default)]
@@ -112,7 +112,8 @@ impl Watcher {
                 }) {
                     return Ok(());
                 }
-                let text = format!("a watch at {before} is sent {revision} {}, due is {due:?}", show(&event));
+                let (event, due) = (show(&event), brief(&due));
+                let text = format!("a watch at {before} is sent {revision} {event}, due is {due}");
                 Err(violation(&key, text))
             }
             _ => Ok(()),
