@@ -148,7 +148,8 @@ pub enum Mutation<'a> {
     PutField { db: Database, key: &'a [u8], kind: CollectionKind, field: &'a [u8], value: NewValue<'a> },
     /// The hash has this field with this value and this time.
     PutTimedField { db: Database, key: &'a [u8], field: &'a [u8], value: NewValue<'a>, expiry: FieldExpiry },
-    /// The hash's field, if it is there, has this time (`None`: it stays). One that has it already is not changed.
+    /// The hash's field, if it is there, has this time (`None`: it stays). One that has it already gets it once more, and that is
+    /// published: Redis tells its listeners so, too.
     SetFieldExpiry { db: Database, key: &'a [u8], field: &'a [u8], expiry: Option<Millis> },
     /// The collection has no such field or member; with the last one the key is gone.
     RemoveField { db: Database, key: &'a [u8], kind: CollectionKind, field: &'a [u8] },

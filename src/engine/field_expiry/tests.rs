@@ -49,6 +49,7 @@ fn a_field_has_a_time_and_the_others_none() {
             ("HTTL none FIELDS 2 a b", &[-2, -2]),
             ("HEXPIRE h 10 FIELDS 2 a none", &[1, -2]),
             ("HEXPIRE none 10 FIELDS 1 a", &[-2]),
+            ("HEXPIRE h 10 FIELDS 1 a", &[1]),
             ("HTTL h FIELDS 3 a b none", &[10, -1, -2]),
             ("HPTTL h FIELDS 1 a", &[10_000]),
             ("HEXPIRETIME h FIELDS 1 a", &[seconds + 10]),

@@ -156,6 +156,8 @@ fn a_command_on_a_collection_is_one_event_however_many_entries_it_changes() {
         ("HSETEX h KEEPTTL FIELDS 1 a 2", &[("hset", "h")]),
         ("HSETEX h FIELDS 3 a 1 b 2 c 3", &[("hset", "h")]),
         ("HEXPIRE h 10 FIELDS 3 a b none", &[("hexpire", "h")]),
+        // The time that they have already: it is set all the same.
+        ("HEXPIRE h 10 FIELDS 2 a b", &[("hexpire", "h")]),
         ("HEXPIRE h 10 NX FIELDS 1 a", &[]),
         ("HPERSIST h FIELDS 2 a b", &[("hpersist", "h")]),
         ("HPERSIST h FIELDS 2 a b", &[]),
