@@ -100,10 +100,15 @@ impl Store {
         expiry: Option<Millis>,
         now: Millis,
     ) -> Result<Revision, Refused> {
-        let len = self.load_packed(target);
+        let old_len = self.load_packed(target);
         let mut scratch = std::mem::take(&mut self.scratch);
-        let len = set_expiry_in(&mut scratch, len, (target.field, expiry));
-        let placed = self.place_with_expiry(target, (&scratch[..len], expiry), now);
+        let FieldTarget { key, found, field, .. } = *target;
+        let len = set_expiry_in(&mut scratch, old_len, (field, expiry));
+        let placed = if len < old_len {
+            self.place_shorter((key, found), (&mut scratch, len), Publish::FieldExpiry { field, expiry }, now)
+        } else {
+            self.place_with_expiry(target, (&scratch[..len], expiry), now)
+        };
         self.scratch = scratch;
         placed
     }

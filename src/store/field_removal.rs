@@ -1,11 +1,12 @@
 //! Fields and members that are taken out of their collection. With the last one the key is gone.
 //!
-//! A short collection gets a shorter record, and in a tree pages that others share are copied first: both may be refused.
+//! A short collection gets a shorter record; where there is no room for that, it stays in the one that it has, which is as
+//! long as before until the next write. In a tree, pages that others share are copied first: that may be refused.
 
 use super::Store;
-use super::collection::{Collection, PACKED_HEAD_BYTES};
+use super::collection::{Collection, PACKED_HEAD_BYTES, set_slack};
 use super::fields::{FieldTarget, Spot, UNCHANGED, read_packed, spot_of};
-use super::place::{Key, NewRecord, Publish};
+use super::place::{Found, Key, NewRecord, Publish};
 use super::record::Content;
 use crate::mutation::{Applied, CollectionKind, Effect, Refused, RemoveReason, Revision};
 use crate::time::Millis;
@@ -66,16 +67,35 @@ impl Store {
         let start = PACKED_HEAD_BYTES + start;
         scratch.copy_within(start + old_size..len, start);
         scratch[..PACKED_HEAD_BYTES].copy_from_slice(&head);
-        let bytes = &scratch[..len - old_size];
-        self.retain_packed(bytes, None);
-        let expiry = found.at.and_then(|at| self.record(at).expiry);
-        let new = NewRecord { key, content: Content::Collection(bytes), expiry };
-        let placed = self.place(&new, (found, Publish::RemoveField { kind, field, reason }), now);
-        if placed.is_err() {
-            self.release_packed(bytes, None);
-        }
+        let publish = Publish::RemoveField { kind, field, reason };
+        let placed = self.place_shorter((key, found), (&mut scratch, len - old_size), publish, now);
         self.scratch = scratch;
         Ok(Applied { revision: placed?, existed: true, value_len: count as u64 })
+    }
+
+    /// Gives a key the short collection that it has, which has become shorter: the first `len` bytes of the scratch buffer.
+    pub(super) fn place_shorter(
+        &mut self,
+        (key, found): (Key<'_>, Found),
+        (scratch, len): (&mut [u8], usize),
+        publish: Publish<'_>,
+        now: Millis,
+    ) -> Result<Revision, Refused> {
+        let expiry = found.at.and_then(|at| self.record(at).expiry);
+        let refused_before = self.counters.refused;
+        self.retain_packed(&scratch[..len], None);
+        let new = NewRecord { key, content: Content::Collection(&scratch[..len]), expiry };
+        let placed = self.place(&new, (found, publish), now);
+        if placed.is_ok() {
+            return placed;
+        }
+        // What frees is not refused: a record of the same length is written over, which takes no room.
+        let at = self.again(key, found).expect("a key that is changed is not evicted");
+        let stored_len = self.record(at).content.stored_len();
+        self.counters.refused = refused_before;
+        set_slack(&mut scratch[..stored_len], len);
+        let new = NewRecord { key, content: Content::Collection(&scratch[..stored_len]), expiry };
+        self.place(&new, (found, publish), now)
     }
 
     /// The last field goes, and the key with it.

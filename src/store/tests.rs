@@ -6,6 +6,7 @@ mod capacity;
 mod field_expiry;
 mod fields;
 mod figures;
+mod freeing;
 mod held;
 mod lowered;
 pub(crate) mod mirror;

@@ -1,7 +1,7 @@
 //! A store that is full to the brim, behind the server: see `common/brim.rs`.
 
 use crate::brim::{Brim, LENS};
-use crate::common::{MIB, encode};
+use crate::common::{MIB, encode, show};
 use crate::in_process::InProcess;
 use pannier::server::Resources;
 use pannier::store::{OnFull, StoreConfig};
@@ -26,4 +26,75 @@ fn a_store_that_refuses_replaces_short_values() {
 #[test]
 fn a_store_that_evicts_replaces_values_of_every_size() {
     goes_on(OnFull::Evict, &LENS);
+}
+
+/// Until one is refused: short hashes with a field that has a time, short sets, strings that get shorter; then times to live.
+/// How many collections of each kind there are.
+fn fill(ask: &mut dyn FnMut(&str) -> Vec<u8>, value_len: usize) -> usize {
+    let value = "v".repeat(value_len);
+    let mut ok = |line: &str| !ask(line).starts_with(b"-OOM");
+    let mut count = 0;
+    while ok(&format!("HSET h{count} a {value} b {value} c {value}"))
+        && ok(&format!("SADD s{count} a{value} b{value} c{value}"))
+    {
+        ok(&format!("HPEXPIRE h{count} 100000 FIELDS 1 a"));
+        count += 1;
+    }
+    for len in [1000, 100, 10, 1] {
+        let mut number = 0;
+        while ok(&format!("SET string:{len}:{number} {}", "s".repeat(len))) {
+            ok(&format!("EXPIRE string:{len}:{number} 100"));
+            number += 1;
+        }
+    }
+    for number in 0..count {
+        ok(&format!("EXPIRE h{number} 100"));
+        ok(&format!("EXPIRE s{number} 100"));
+    }
+    count
+}
+
+/// A server over a store of little more than a hundred segments of 4 KiB.
+fn small_server() -> InProcess {
+    let (memory_bytes, segment_bytes) = (600 * 1024, 4096);
+    let config = StoreConfig { memory_bytes, segment_bytes, leaf_buckets: 16, ..StoreConfig::default() };
+    InProcess::new(config, 4, Resources::default(), None)
+}
+
+#[test]
+fn a_full_store_refuses_nothing_that_frees() {
+    for value_len in [3, 40, 150] {
+        let mut process = small_server();
+        let id = process.connect();
+        let mut ask = |line: &str| {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            process.send(id, &encode(&words))
+        };
+        let count = fill(&mut ask, value_len);
+        assert!(count > 10, "{count}");
+        let has =
+            |reply: &[u8], text: &str| assert_eq!(show(reply), show(text.as_bytes()), "{value_len} bytes");
+        let value = "v".repeat(value_len);
+        for number in 0..count {
+            match number % 3 {
+                0 => has(&ask(&format!("HPERSIST h{number} FIELDS 1 a")), "*1\r\n:1\r\n"),
+                1 => has(&ask(&format!("HDEL h{number} b a")), ":2\r\n"),
+                _ => {
+                    let expected = format!("*1\r\n${value_len}\r\n{value}\r\n");
+                    has(&ask(&format!("HGETDEL h{number} FIELDS 1 c")), &expected);
+                }
+            }
+            match number % 2 {
+                0 => has(&ask(&format!("SREM s{number} b{value}")), ":1\r\n"),
+                _ => assert!(ask(&format!("SPOP s{number}")).starts_with(b"$"), "{value_len} bytes"),
+            }
+            let left = [3, 1, 2][number % 3];
+            has(&ask(&format!("HLEN h{number}")), &format!(":{left}\r\n"));
+            has(&ask(&format!("SCARD s{number}")), ":2\r\n");
+        }
+        for number in 0..count {
+            has(&ask(&format!("DEL h{number} s{number}")), ":2\r\n");
+        }
+        process.server.engine().store.invariants();
+    }
 }

@@ -68,6 +68,8 @@ const IS_TABLE: u8 = 16;
 const HAS_LARGE: u8 = 32;
 /// Of a short one: an entry has, or once had, a time. What is behind its entries is unused then.
 const HAS_TIMES: u8 = 64;
+/// Of a short one: what is behind its entries is unused.
+const HAS_SLACK: u8 = 128;
 
 const _: () = assert!(PACKED_LEN_MAX <= u8::MAX as usize && PACKED_LEN_MAX <= SHORT_LEN_MAX);
 
@@ -168,9 +170,10 @@ impl<'a> Packed<'a> {
             rest = left;
         }
         // Behind the entries of a hash with times there may be what is left of those that have expired.
-        let has_times = head & HAS_TIMES != 0;
-        let is_known = head & !(KIND_BITS | IS_TABLE | HAS_TIMES) == 0 && (kind.has_values() || !has_times);
-        is_known && usize::from(*len) <= PACKED_LEN_MAX && (has_times || rest.is_empty())
+        let (has_times, has_slack) = (head & HAS_TIMES != 0, head & HAS_SLACK != 0);
+        let is_known = head & !(KIND_BITS | IS_TABLE | HAS_TIMES | HAS_SLACK) == 0;
+        let is_right = is_known && (kind.has_values() || !has_times);
+        is_right && usize::from(*len) <= PACKED_LEN_MAX && (has_times || has_slack || rest.is_empty())
     }
 
     pub(in crate::store) fn head(&self) -> [u8; PACKED_HEAD_BYTES] {
@@ -210,7 +213,7 @@ impl<'a> Collection<'a> {
             let (has_large, has_times) = (head & HAS_LARGE != 0, head & HAS_TIMES != 0);
             let entries = &bytes[PACKED_HEAD_BYTES..];
             let mut packed = Packed { kind, is_table, has_large, has_times, len: bytes[1], entries };
-            if has_times {
+            if has_times || head & HAS_SLACK != 0 {
                 packed.entries = &entries[..packed.entries_len()];
             }
             return Collection::Packed(packed);
@@ -281,6 +284,12 @@ impl Collection<'_> {
             Collection::Tree(tree) => tree_bytes(tree).to_vec(),
         }
     }
+}
+
+/// Marks the bytes behind the first `len` ones of a short collection as unused.
+pub(in crate::store) fn set_slack(bytes: &mut [u8], len: usize) {
+    bytes[0] |= HAS_SLACK;
+    bytes[len..].fill(0);
 }
 
 /// What a record has of a collection without entries.
