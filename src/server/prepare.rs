@@ -80,6 +80,7 @@ impl Server {
         let Server { engine, connections, output, .. } = self;
         let connection = &mut connections[id.index as usize];
         let Connection { session, output: pending, transaction, request, .. } = connection;
+        let pending_len = pending.pending_len();
         let mut out = Out::new(pending, output, session.protocol);
         out.mute(session.is_muted());
         if let Some(error) = engine.persistence.refuses(verb, transaction.flags) {
@@ -102,7 +103,7 @@ impl Server {
         if transaction.open && !super::transaction::runs_at_once(verb) {
             return self.queue_command(id, verb, len, now);
         }
-        if is_long_in_one_go(verb) && !out.is_empty() {
+        if pending_len > LITTLE_BYTES && is_long_in_one_go(verb) {
             return Prepared::NoRoom;
         }
         if verb.id == VerbId::Waitaof && self.waits_for_sync(id, len, now.monotonic) {
@@ -112,8 +113,12 @@ impl Server {
     }
 }
 
-/// Whether a verb's reply may be long and is made in one go: it begins with an empty output, so that what one client may
-/// have of the output buffers is there for this reply alone.
+/// Bytes of replies that may wait in front of one that may be long: those of a pipeline of short transactions or
+/// scripts, which would else be sent one by one.
+const LITTLE_BYTES: u64 = 1024;
+
+/// Whether a verb's reply may be long and is made in one go: it begins with little in the output, so that nearly all that one
+/// client may have of the output buffers is there for this reply.
 fn is_long_in_one_go(verb: &Verb) -> bool {
     #[cfg(feature = "scripts")]
     if matches!(verb.id, VerbId::Eval | VerbId::EvalRo | VerbId::Evalsha | VerbId::EvalshaRo) {
@@ -134,4 +139,29 @@ fn is_long_in_one_go(verb: &Verb) -> bool {
             | LatencyHistogram
             | SlowlogGet
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::ServerOptions;
+    use crate::server::Resources;
+    use crate::server::testing::{NOW, ask, connect, receive, server, take_text};
+    use crate::store::StoreConfig;
+
+    #[test]
+    fn short_replies_of_what_may_answer_at_length_leave_together() {
+        let mut server = server(StoreConfig::default(), ServerOptions::default(), Resources::default());
+        let id = connect(&mut server);
+        let mut kinds = vec![("MULTI\r\nSET a 1\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n")];
+        if cfg!(feature = "scripts") {
+            kinds.push(("EVAL \"return 1\" 0\r\n", ":1\r\n"));
+        }
+        for (command, reply) in kinds {
+            // The first script takes memory for all of them.
+            ask(&mut server, id, command.trim_end(), NOW);
+            receive(&mut server, id, command.repeat(16).as_bytes(), NOW);
+            server.run(id, NOW);
+            assert_eq!(take_text(&mut server, id), reply.repeat(16), "{command}");
+        }
+    }
 }
