@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     target="$(rustc -vV | sed -n 's/^host: //p')" \
     && RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --profile dist --bin pannier \
-        --no-default-features --features cli --target "$target" \
+        --no-default-features --features cli,scripts --target "$target" \
     && mkdir -p /image/licenses \
     && cp "target/$target/dist/pannier" /image/pannier \
     && cp LICENSE-APACHE LICENSE-MIT /image/licenses/

@@ -14,6 +14,7 @@
 //! | `healthcheck.rs` | `healthcheck` |
 //! | `import.rs`, `export.rs` | `import` from files of Redis and Valkey, `export` to them |
 //! | `check.rs` | `check`: whether a data directory can be loaded |
+//! | `tools.rs` | what images leave out: the next three, manual pages, completions |
 //! | `bench/` | `bench`: a load generator |
 //! | `demo/` | `demo`: a server and a bad network in one process, told line by line |
 //! | `simulate.rs` | `simulate`: the simulator over many seeds |
@@ -31,11 +32,13 @@
 #![cfg_attr(not(test), warn(unreachable_pub))]
 
 mod address;
+#[cfg(feature = "tools")]
 mod bench;
 mod call;
 mod check;
 mod config;
 mod connection;
+#[cfg(feature = "tools")]
 mod demo;
 #[cfg(feature = "repl")]
 mod editor;
@@ -47,6 +50,7 @@ mod interactive;
 mod listen;
 mod log_limit;
 pub mod logging;
+#[cfg(feature = "tools")]
 mod man;
 pub mod memory;
 mod output;
@@ -54,7 +58,10 @@ mod reload;
 pub mod secret;
 pub mod serve;
 mod server_args;
+#[cfg(feature = "tools")]
 mod simulate;
+#[cfg(feature = "tools")]
+mod tools;
 mod top;
 pub mod units;
 mod verbs;
@@ -62,12 +69,10 @@ mod verbs;
 use std::{
     env,
     io::{self, BufWriter, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
 use logging::LogFormat;
 
 /// What an exit code means. The numbers are a promise to scripts.
@@ -146,8 +151,7 @@ Examples:
   pannier scan --match 'session:*'          list keys
   pannier call HELLO 3                      send any command
   pannier cli                               open a prompt
-  pannier demo                              see what it does with a bad network
-  pannier bench --duration 5s               benchmark a server: rate, latencies, CPU time
+  pannier top                               watch a server
 
 Exit codes:
   0  done
@@ -201,35 +205,15 @@ Examples:
     /// Reads PANNIER_TCP, PANNIER_PASSWORD and PANNIER_PASSWORD_FILE as `serve` does. Exit code 0: it answers, if only
     /// that it wants another password; 1: it does not.
     Healthcheck(healthcheck::HealthcheckArgs),
-    /// See what it does, server and all in one process, over a network that damages, loses and duplicates
-    ///
-    /// Takes a few seconds and free ports of 127.0.0.1. Exit code 0: all that it promises held; 1: something did not.
-    Demo,
-    Simulate(simulate::SimulateArgs),
     Check(check::CheckArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     /// Show the effective configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    Bench(Box<bench::BenchArgs>),
-    /// Print a script that completes this command line
-    #[command(
-        after_help = "Example:\n  pannier completions bash > ~/.local/share/bash-completion/completions/pannier"
-    )]
-    Completions {
-        /// The shell that is to read it
-        shell: Shell,
-    },
-    /// Print the manual page, or write it and those of all commands into a directory
-    #[command(
-        after_help = "Examples:\n  pannier man | man -l -\n  pannier man --dir /usr/local/share/man/man1"
-    )]
-    Man {
-        /// Where to write pannier.1, pannier-serve.1 and so on
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-    },
+    #[cfg(feature = "tools")]
+    #[command(flatten)]
+    Tool(tools::Tool),
 }
 
 /// Runs the command line of this process.
@@ -260,8 +244,23 @@ fn parse() -> Result<(Command, ArgMatches), clap::Error> {
         let ServerCommand::Serve(args) = ServerCli::from_arg_matches(&matches)?.command;
         return Ok((Command::Serve(args), matches));
     }
+    #[cfg(not(feature = "tools"))]
+    refuse_left_out(env::args().nth(1).as_deref())?;
     let matches = environment::without_empty(Cli::command()).try_get_matches()?;
     Ok((Cli::from_arg_matches(&matches)?.command, matches))
+}
+
+/// Names the feature of a verb that other builds have.
+#[cfg(not(feature = "tools"))]
+fn refuse_left_out(verb: Option<&str>) -> Result<(), clap::Error> {
+    let Some(verb @ ("bench" | "demo" | "simulate" | "man" | "completions")) = verb else { return Ok(()) };
+    Err(Cli::command().error(
+        clap::error::ErrorKind::InvalidSubcommand,
+        format!(
+            "'{verb}' is not in this build, which is an image's: builds with the feature 'tools', the default of cargo, \
+             have it"
+        ),
+    ))
 }
 
 /// What the command line's own words could not be made of: help and version too come this way.
@@ -294,21 +293,12 @@ fn run(command: Command, matches: &ArgMatches, out: &mut dyn Write) -> Result<Ex
         Command::Cli(args) => args.run(out),
         Command::Top(args) => args.run(out),
         Command::Healthcheck(args) => args.run(),
-        Command::Demo => demo::run(out),
-        Command::Simulate(args) => args.run(out),
         Command::Check(args) => args.run(out),
         Command::Import(args) => args.run(out),
         Command::Export(args) => args.run(out),
         Command::Config(config::ConfigCommand::Print(args)) => args.run(matches, out),
-        Command::Man { dir } => man::run(Cli::command(), dir.as_deref(), out),
-        Command::Bench(args) => args.run(out),
-        Command::Completions { shell } => {
-            // By way of memory, since the generator panics where it cannot write.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "pannier", &mut script);
-            out.write_all(&script)?;
-            Ok(Exit::Done)
-        }
+        #[cfg(feature = "tools")]
+        Command::Tool(tool) => tool.run(Cli::command(), out),
     }
 }
 
@@ -333,6 +323,14 @@ mod tests {
         ] {
             assert_eq!(help(ServerCli::command(), words), help(Cli::command(), words));
         }
+    }
+
+    #[cfg(not(feature = "tools"))]
+    #[test]
+    fn a_verb_that_images_leave_out_is_named_with_its_feature() {
+        let error = refuse_left_out(Some("bench")).expect_err("not in this build").to_string();
+        assert!(error.contains("'bench'") && error.contains("'tools'"), "{error}");
+        assert!(refuse_left_out(Some("get")).is_ok() && refuse_left_out(None).is_ok());
     }
 
     #[test]
