@@ -11,6 +11,7 @@
 use super::clean::RecordMeta;
 use super::collection::{Collection, Referenced, tree_bytes};
 use super::index::Address;
+use super::pool::SegmentId;
 use super::record::{self, Content, EXPIRY_MAX, Record};
 use super::room::{Fill, Want};
 use super::{Store, address, split};
@@ -188,14 +189,7 @@ impl Store {
             (Found { at: old, layout_epoch: self.layout_epoch }, Store::class_of(new.expiry, now));
         let replaced_bytes = replaced_bytes + given_away;
         let want = |fill| Want::Record { class, size, replaced_bytes, fill };
-        // A string that is no longer than the one before is not refused for the time to live that it gets.
-        let fill = match old {
-            Some(at) if fill == Fill::Data && !self.permitted(want(fill)) && self.is_as_long(at, new) => {
-                Fill::Reserve
-            }
-            _ => fill,
-        };
-        let segment = self.acquire(want(fill), now)?;
+        let segment = self.segment_in_place_of(found, new, (fill, &want), now)?;
         // Making room may have moved the old record, or evicted it.
         let old = self.again(key, found);
         // The record gets its revision when nothing can fail any more.
@@ -223,6 +217,28 @@ impl Store {
             self.removals.note_new((key.space, key.hash), revision);
         }
         Ok(revision)
+    }
+
+    /// A segment for a record in the place of an older one. A string that is no longer than the one before is refused
+    /// neither for the time to live that it gets, nor because records of nearly its length leave the ends of their segments
+    /// unused, which no cleaning gains: it goes into the reserve. That lasts, for what it replaces is garbage then, which is
+    /// at least as long but for the time.
+    fn segment_in_place_of(
+        &mut self,
+        found: Found,
+        new: &NewRecord<'_>,
+        (fill, want): (Fill, &dyn Fn(Fill) -> Want),
+        now: Millis,
+    ) -> Result<SegmentId, Refused> {
+        let is_as_long = |store: &Store| {
+            fill == Fill::Data && store.again(new.key, found).is_some_and(|at| store.is_as_long(at, new))
+        };
+        let fill = if !self.permitted(want(fill)) && is_as_long(self) { Fill::Reserve } else { fill };
+        match self.acquire_if_any(want(fill), now) {
+            Some(segment) => Ok(segment),
+            None if is_as_long(self) => self.acquire(want(Fill::Reserve), now),
+            None => self.refuse(),
+        }
     }
 
     /// Whether a record has a string that is at least as long as the new one.

@@ -85,7 +85,7 @@ impl Store {
             return true;
         }
         match self.on_full() {
-            OnFull::Refuse => self.clean_step(now, dead_steps).is_some(),
+            OnFull::Refuse => self.clean_step(now, dead_steps).is_some() || self.seal_garbage(),
             // Cleaning costs copies and gives little; a key that is not used costs a miss.
             OnFull::Evict => self.evict_step(now).is_some(),
         }

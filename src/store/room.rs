@@ -12,7 +12,7 @@
 //! ```
 
 use super::pool::SegmentId;
-use super::segments::{BLOCKS, CLASSES, MOVED, State};
+use super::segments::{BLOCKS, CLASSES, DEAD_STEPS, MOVED, State};
 use super::{OnFull, RESERVE_SEGMENTS, RemovalPolicy, Store};
 use crate::mutation::Refused;
 use crate::time::Millis;
@@ -98,11 +98,19 @@ impl Store {
     /// # Errors
     /// [`Refused::Full`].
     pub(super) fn acquire(&mut self, want: Want, now: Millis) -> Result<SegmentId, Refused> {
+        match self.acquire_if_any(want, now) {
+            Some(segment) => Ok(segment),
+            None => self.refuse(),
+        }
+    }
+
+    /// As `acquire`, where the caller knows another way when there is nothing to be had.
+    pub(super) fn acquire_if_any(&mut self, want: Want, now: Millis) -> Option<SegmentId> {
         let mut steps = 0;
         loop {
             let permitted = self.permitted(want);
             if permitted && let Some(segment) = self.take(want) {
-                return Ok(segment);
+                return Some(segment);
             }
             steps += 1;
             let progress = steps <= STEPS_MAX
@@ -115,18 +123,25 @@ impl Store {
                 };
             // Nothing is refused while anything has expired: that round comes to its end by itself.
             if !progress && !self.sweep_expired(now) {
-                return self.refuse();
+                return None;
             }
         }
     }
 
     fn take(&mut self, want: Want) -> Option<SegmentId> {
         match want {
+            Want::Record { fill: Fill::Data, .. } | Want::Staged { .. } if self.owes_reserve() => None,
             Want::Record { class, size, fill, .. } => self.segment_for(class, size, fill.segments_left()),
             Want::Staged { class, size, .. } => self.segment_for(class, size, RESERVE_SEGMENTS),
             Want::Segment { fill } if self.spare_segments() > fill.segments_left() => self.pool.take(),
             Want::Segment { .. } => None,
         }
+    }
+
+    /// Whether what is no data took a segment of the reserve, and cleaning has not brought it back: data must not fill what
+    /// is left of that one, or the next such record finds no place.
+    fn owes_reserve(&self) -> bool {
+        self.on_full() == OnFull::Refuse && self.spare_segments() < RESERVE_SEGMENTS
     }
 
     /// An open segment with room for a record of a class; when free segments are scarce, one of another class. `reserve`
@@ -183,6 +198,23 @@ impl Store {
         let empty = self.table.sealed(id);
         assert!(!empty, "something lives in it");
         Some(id)
+    }
+
+    /// Seals the open segment with the most garbage, which none but a sealed one can be cleaned of. False: they have none
+    /// that is worth it.
+    pub(super) fn seal_garbage(&mut self) -> bool {
+        let dead = |store: &Store, id: SegmentId| {
+            let row = store.table.get(id);
+            row.used - row.live
+        };
+        let least = self.config.segment_bytes / DEAD_STEPS;
+        let open = (0..CLASSES).filter_map(|class| self.table.open(class));
+        let found = open.max_by_key(|id| dead(self, *id)).filter(|id| dead(self, *id) as usize >= least);
+        let Some(id) = found else { return false };
+        if self.table.sealed(id) {
+            self.free_segment(id);
+        }
+        true
     }
 
     /// A segment of records in which nothing lives becomes free.

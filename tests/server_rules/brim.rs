@@ -19,8 +19,8 @@ fn goes_on(on_full: OnFull, lens: &[usize]) {
 }
 
 #[test]
-fn a_store_that_refuses_replaces_short_values() {
-    goes_on(OnFull::Refuse, &LENS[..3]);
+fn a_store_that_refuses_replaces_values_of_every_size() {
+    goes_on(OnFull::Refuse, &LENS);
 }
 
 #[test]

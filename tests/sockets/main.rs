@@ -6,6 +6,10 @@
 mod admin;
 mod attacks;
 mod backpressure;
+#[path = "../common/brim.rs"]
+mod brim;
+#[path = "brim.rs"]
+mod brim_sockets;
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;
