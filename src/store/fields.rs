@@ -73,7 +73,7 @@ impl Store {
     /// Bytes that a collection takes, about: large fields and values aside.
     pub fn collection_bytes(&self, collection: &Collection<'_>) -> u64 {
         match collection {
-            Collection::Packed(packed) => packed.entries().map(|entry| entry.size() as u64).sum(),
+            Collection::Packed(packed) => packed.size() as u64,
             Collection::Tree(tree) => u64::from(tree.page_count) * self.page_bytes() as u64,
         }
     }

@@ -212,6 +212,19 @@ impl<'a> Out<'a> {
         self.output.is_empty()
     }
 
+    /// Where `len` bytes of replies that need no reference may be written at once, if there is such a place; then
+    /// [`wrote`](Out::wrote).
+    #[inline]
+    pub fn sink(&mut self, len: usize) -> Option<&mut [u8]> {
+        if self.muted { None } else { self.output.sink(len, self.arena) }
+    }
+
+    /// The first `len` bytes of the sink are written.
+    #[inline]
+    pub fn wrote(&mut self, len: usize) {
+        self.output.wrote(len);
+    }
+
     /// `+text`. The text must be free of CR and LF: ours, never a peer's.
     pub fn simple(&mut self, text: &str) {
         self.write([b"+", text.as_bytes(), b"\r\n"]);

@@ -1,13 +1,16 @@
 //! A whole collection as a reply, piece by piece: HGETALL, HKEYS, HVALS, SMEMBERS, SPOP of all members, and the answer of
 //! SINTER and its like.
 
-use super::{CHUNK_LEN, ENTRIES_PER_UNIT, Parts, Unretained, find, has_expired, peek};
+use super::{CHUNK_LEN, ENTRIES_PER_UNIT, Parts, Unretained, find, has_expired};
 use crate::{
     engine::{Call, Continuation, Engine, Flow, Outcome, meter::FIELD_LOOKUP_UNITS},
     mutation::{CollectionKind, Tree},
-    store::Collection,
+    store::{
+        Collection,
+        collection::{Item, Packed},
+    },
     time::Millis,
-    wire::encode::BULK_OVERHEAD_BYTES,
+    wire::encode::{BULK_OVERHEAD_BYTES, Out, write_bulk},
 };
 
 /// A collection that is being answered, to whose root a reference is held.
@@ -22,16 +25,29 @@ pub struct Listing {
     count: Option<u32>,
 }
 
-impl<'a> Call<'_, 'a, '_> {
-    /// Answers the header of so many entries.
-    fn list_header(&mut self, kind: CollectionKind, parts: Parts, len: usize) {
-        match (parts, kind) {
-            (Parts::Both, _) => self.out.map(len),
-            (Parts::Fields, CollectionKind::Set) => self.out.set(len),
-            _ => self.out.array(len),
+/// Answers the header of so many entries.
+fn list_header(out: &mut Out<'_>, kind: CollectionKind, parts: Parts, len: usize) {
+    match (parts, kind) {
+        (Parts::Both, _) => out.map(len),
+        (Parts::Fields, CollectionKind::Set) => out.set(len),
+        _ => out.array(len),
+    }
+}
+
+/// Writes the entries of a short collection without large values to a sink that has room for them; the number of bytes.
+fn write_entries(sink: &mut [u8], packed: &Packed<'_>, parts: Parts, now: Millis) -> usize {
+    let mut at = 0;
+    for entry in packed.entries().filter(|entry| entry.is_live(now)) {
+        let field = Some(entry.field).filter(|_| parts != Parts::Values);
+        let value = entry.value.filter(|_| parts != Parts::Fields);
+        for bytes in [field, value].into_iter().flatten().filter_map(Item::bytes) {
+            at += write_bulk(&mut sink[at..], bytes);
         }
     }
+    at
+}
 
+impl<'a> Call<'_, 'a, '_> {
     /// Answers all of a key's collection, piece by piece.
     pub(in crate::engine) fn list(
         &mut self,
@@ -43,46 +59,36 @@ impl<'a> Call<'_, 'a, '_> {
             return self.list_on(listing);
         }
         let key = self.bytes(1)?;
-        let db = self.session.db;
-        let tree = match find(self.engine, (db, key), kind, self.now)? {
+        let (db, now) = (self.session.db, self.now);
+        let packed = match find(self.engine, (db, key), kind, now)? {
             None => {
-                self.list_header(kind, parts, 0);
+                list_header(self.out, kind, parts, 0);
                 return Ok(Flow::Done);
             }
-            Some((_, Collection::Tree(tree))) => Some(tree),
-            Some((store, collection @ Collection::Packed(_))) => {
-                let bytes = store.collection_bytes(&collection) as usize;
-                let overhead = (2 * collection.len() + 1) * BULK_OVERHEAD_BYTES;
-                if self.out.room() < bytes + overhead && !self.out.is_empty() {
-                    return Ok(Flow::Yield(Continuation::Again));
-                }
-                None
-            }
-        };
-        match tree {
-            Some(tree) => {
+            Some((_, Collection::Tree(tree))) => {
                 self.engine.store.tree_retain(&tree);
-                self.list_tree(tree, parts)
+                return self.list_tree(tree, parts);
             }
-            None => self.list_packed(key, kind, parts),
-        }
-    }
-
-    fn list_packed(&mut self, key: &[u8], kind: CollectionKind, parts: Parts) -> Outcome<'a> {
-        let db = self.session.db;
-        let Some(Collection::Packed(packed)) = peek(&self.engine.store, (db, key), kind, self.now)? else {
-            return self.null();
+            Some((_, Collection::Packed(packed))) => packed,
         };
-        let (live, now) = (packed.live_len(self.now), self.now);
-        match (parts, kind) {
-            (Parts::Both, _) => self.out.map(live),
-            (Parts::Fields, CollectionKind::Set) => self.out.set(live),
-            _ => self.out.array(live),
+        let out = &mut *self.out;
+        let len_max = packed.size() + (2 * packed.len() + 1) * BULK_OVERHEAD_BYTES;
+        if out.room() < len_max && !out.is_empty() {
+            return Ok(Flow::Yield(Continuation::Again));
+        }
+        list_header(out, kind, parts, packed.live_len(now));
+        if !packed.has_large
+            && parts != Parts::Pairs
+            && let Some(sink) = out.sink(len_max)
+        {
+            let len = write_entries(sink, &packed, parts, now);
+            out.wrote(len);
+            return Ok(Flow::Done);
         }
         // A short collection has short fields, so that two for each entry are enough.
         let mut held = [Unretained::new(), Unretained::new()];
         for (entry, index) in packed.entries().filter(|entry| entry.is_live(now)).zip(0..) {
-            held[usize::from(index >= CHUNK_LEN)].answer_entry(self.out, &entry, parts);
+            held[usize::from(index >= CHUNK_LEN)].answer_entry(out, &entry, parts);
         }
         held.into_iter().for_each(|held| held.retain(&mut self.engine.store));
         Ok(Flow::Done)
@@ -94,7 +100,7 @@ impl<'a> Call<'_, 'a, '_> {
         if has_expired(&self.engine.store, &Collection::Tree(tree), now) {
             return self.list_on(Listing { tree, next: 0, parts, now, count: Some(0) });
         }
-        self.list_header(tree.kind, parts, tree.len as usize);
+        list_header(self.out, tree.kind, parts, tree.len as usize);
         self.list_on(Listing { tree, next: 0, parts, now, count: None })
     }
 
@@ -115,7 +121,7 @@ impl<'a> Call<'_, 'a, '_> {
             meter.charge(FIELD_LOOKUP_UNITS + seen / ENTRIES_PER_UNIT);
         }
         (listing.next, listing.count) = (0, None);
-        self.list_header(listing.tree.kind, listing.parts, live as usize);
+        list_header(self.out, listing.tree.kind, listing.parts, live as usize);
         true
     }
 

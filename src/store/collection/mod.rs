@@ -143,6 +143,12 @@ impl<'a> Packed<'a> {
         self.len == 0
     }
 
+    /// Bytes of its entries.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Entries whose time has not come.
     #[must_use]
     pub fn live_len(&self, now: Millis) -> usize {
