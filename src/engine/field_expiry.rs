@@ -143,6 +143,11 @@ impl<'a> Call<'_, 'a, '_> {
         Ok(entry.map(|entry| entry.expiry))
     }
 
+    /// Whether [`remove_field`](Call::remove_field) is not refused next.
+    fn can_remove_field(&mut self, key: &[u8], field: &[u8]) -> bool {
+        self.engine.store.reserve_removal((self.session.db, key), (HASH, field), self.now).is_ok()
+    }
+
     fn remove_field(&mut self, key: &[u8], field: &[u8]) -> Result<(), Error<'a>> {
         let remove = Mutation::RemoveField { db: self.session.db, key, kind: HASH, field };
         self.engine.change_entry(&remove, self.now).map(drop).map_err(refused)
@@ -248,6 +253,12 @@ fn answer(call: &mut Call<'_, '_, '_>, (key, field): (&[u8], &[u8]), work: &Fiel
     let number = match call.verb.id {
         VerbId::Hgetdel | VerbId::Hgetex => {
             let current = call.time_of(key, field).unwrap_or_default();
+            // What cannot be taken is not answered: it would be found once more.
+            let takes = call.verb.id == VerbId::Hgetdel && current.is_some();
+            if takes && !call.can_remove_field(key, field) {
+                call.out.null();
+                return;
+            }
             if call.answer_field(HASH, key, field).is_err() {
                 call.out.null();
             }

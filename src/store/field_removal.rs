@@ -8,10 +8,34 @@ use super::collection::{Collection, PACKED_HEAD_BYTES, set_slack};
 use super::fields::{FieldTarget, Spot, UNCHANGED, read_packed, spot_of};
 use super::place::{Found, Key, NewRecord, Publish};
 use super::record::Content;
-use crate::mutation::{Applied, CollectionKind, Effect, Refused, RemoveReason, Revision};
+use super::room::Fill;
+use crate::mutation::{Applied, CollectionKind, Database, Effect, Refused, RemoveReason, Revision};
 use crate::time::Millis;
 
 impl Store {
+    /// Sees to it that a field can be removed next: there is room for the pages on the way to it that others share, and that
+    /// are copied then.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn reserve_removal(
+        &mut self,
+        (db, key): (Database, &[u8]),
+        (kind, field): (CollectionKind, &[u8]),
+        now: Millis,
+    ) -> Result<(), Refused> {
+        let key = self.key(db, key);
+        let Some(Collection::Tree(tree)) = self.collection_at(&self.found(key), kind)? else { return Ok(()) };
+        let needed = match self.tree_path(&tree, field) {
+            (path, true) => self.copies_needed(&path),
+            (_, false) => 0,
+        };
+        self.protected = Some((key.space, key.hash));
+        let reserved = self.reserve_blocks(needed, Fill::Reserve, now);
+        self.protected = None;
+        reserved
+    }
+
     pub(super) fn remove_field(
         &mut self,
         key: Key<'_>,

@@ -98,3 +98,34 @@ fn a_full_store_refuses_nothing_that_frees() {
         process.server.engine().store.invariants();
     }
 }
+
+/// Pages that are shared with a copy cannot be written without room for copies of their own.
+#[test]
+fn what_hgetdel_answers_is_gone() {
+    let mut process = small_server();
+    let id = process.connect();
+    let mut ask = |line: &str| {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        show(&process.send(id, &encode(&words)))
+    };
+    let names: Vec<String> = (0..400).map(|number| format!("field{number}")).collect();
+    for name in &names {
+        assert_eq!(ask(&format!("HSET hash {name} {name}")), ":1\\r\\n");
+    }
+    assert_eq!(ask("COPY hash copy"), ":1\\r\\n");
+    fill(&mut |line| ask(line).into_bytes(), 40);
+    let mut refused = 0;
+    for name in &names {
+        let answer = ask(&format!("HGETDEL hash FIELDS 1 {name}"));
+        let is_there = ask(&format!("HEXISTS hash {name}")) == ":1\\r\\n";
+        let expected = if is_there {
+            "*1\\r\\n$-1\\r\\n".into()
+        } else {
+            format!("*1\\r\\n${}\\r\\n{name}\\r\\n", name.len())
+        };
+        assert_eq!(answer, expected);
+        refused += u32::from(is_there);
+    }
+    assert!(refused > 0, "the store is not full enough to show it");
+    process.server.engine().store.invariants();
+}

@@ -151,7 +151,7 @@ impl Store {
     }
 
     /// The way to a field's entry; false: it is not there, and the way leads to where it would be.
-    pub(super) fn tree_path(&self, tree: &Tree, field: &[u8]) -> (Path, bool) {
+    pub(in crate::store) fn tree_path(&self, tree: &Tree, field: &[u8]) -> (Path, bool) {
         let place = self.place_of_field(field);
         let step = Step { page: tree.root, index: 0 };
         let mut path = Path { steps: [step; HEIGHT_MAX], len: usize::from(tree.height) };
