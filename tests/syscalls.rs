@@ -207,6 +207,26 @@ fn a_large_value_goes_out_with_all_that_belongs_to_it_in_one_call() {
 }
 
 #[test]
+fn a_message_costs_a_poll_a_read_a_reply_and_a_write_to_each_subscriber() {
+    const SUBSCRIBERS: usize = 5;
+    let Some(mut traced) = Traced::start("messages", &[]) else { return };
+    let mut clients: Vec<Client> = (0..SUBSCRIBERS).map(|_| traced.connect()).collect();
+    for client in &mut clients {
+        assert!(client.line("SUBSCRIBE news").ends_with(b":1\r\n"));
+    }
+    let mut publisher = traced.connect();
+    traced.mark("first");
+    for _ in 0..ROUNDS {
+        assert_eq!(publisher.line("PUBLISH news text"), b":5\r\n");
+        clients.iter_mut().for_each(|client| assert!(client.reply().ends_with(b"text\r\n")));
+    }
+    traced.mark("second");
+    let calls = traced.calls_between("first", "second");
+    let writes = ROUNDS * (1 + SUBSCRIBERS);
+    assert_eq!(calls, counts(&[("poll", ROUNDS), ("read", ROUNDS), ("write", writes)]));
+}
+
+#[test]
 fn datagrams_come_and_go_by_thirty_two() {
     datagrams("datagrams", "127.0.0.1:0");
 }

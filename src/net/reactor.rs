@@ -170,7 +170,7 @@ impl Reactor {
             self.server.handle_deadlines(now);
             more_maintenance = self.server.maintain(now, MAINTENANCE_STEPS);
             self.collect_changes(now);
-            self.take_attention();
+            self.take_attention(now);
             self.follow_log_level();
             self.log_refusals(now.monotonic);
             self.serve_admin(now);
@@ -301,7 +301,11 @@ impl Reactor {
         }
     }
 
-    fn take_attention(&mut self) {
+    fn take_attention(&mut self, now: Now) {
+        // What was published goes out in the turn in which it was, without a poll in between.
+        while let Some(id) = self.server.poll_unsent() {
+            self.write(&[id], now);
+        }
         while let Some(id) = self.server.poll_wake() {
             self.peers.enqueue(id);
         }

@@ -325,6 +325,17 @@ impl Server {
         }
     }
 
+    /// A connection that was pushed something and is to be written to, no more than that; call until `None` once a turn,
+    /// before [`poll_wake`](Self::poll_wake), which names these as well.
+    pub fn poll_unsent(&mut self) -> Option<ConnectionId> {
+        loop {
+            let index = self.pubsub.pop_unsent()?;
+            if let Some(connection) = self.connections.get(index as usize) {
+                return Some(ConnectionId { index, generation: connection.generation });
+            }
+        }
+    }
+
     /// Work that the server owes itself: expiry, cleaning, flushing, in bounded slices. True: there is more at once.
     pub fn maintain(&mut self, now: Now, steps: usize) -> bool {
         self.end_due_pause(now.monotonic);

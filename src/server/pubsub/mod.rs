@@ -155,6 +155,7 @@ impl Server {
         let more = self.go_on_with_orphaned_delivery(now) || more;
         let is_delivering = self.pubsub.fan_out.is_some() && !self.output_is_crowded();
         self.pubsub.sends_left = if is_delivering { SENDS_WHILE_DELIVERING } else { SENDS_PER_TURN };
-        more || !self.pubsub.unsent.is_empty()
+        // Those that this turn writes to need no other one.
+        more || self.pubsub.unsent.len() > self.pubsub.sends_left as usize
     }
 }
