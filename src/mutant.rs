@@ -76,6 +76,8 @@ mutants! {
     ExpiryUntold = "expiry-untold";
     /// A client whose entry is displaced from the table of read keys is not told (`server/changes/tracking.rs`).
     DisplacedUntold = "displaced-untold";
+    /// A client whose redirection leads nowhere any more is not told (`server/changes/tracking.rs`).
+    BrokenRedirectUntold = "broken-redirect-untold";
     /// A watch that resumes begins one change too late (`server/changes/watches.rs`).
     ResumesLate = "resumes-late";
     /// What is written counts as durable before it is synced (`journal/worker.rs`, `journal/writer.rs`).

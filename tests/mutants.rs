@@ -18,6 +18,7 @@ fn seeds_max(mutant: Mutant) -> u64 {
         Mutant::NoSessionNumber | Mutant::WatchMissesExpiry | Mutant::WritesUnderReader => 400,
         Mutant::ScanSkipsSplit | Mutant::StaleSlot => 600,
         Mutant::ExpiryUntold | Mutant::DisplacedUntold | Mutant::ResumesLate => 20,
+        Mutant::BrokenRedirectUntold => 60,
         Mutant::ReplyBeforeSync | Mutant::WatermarkIgnored | Mutant::RevisionReused => 40,
         Mutant::DirectoryNotSynced | Mutant::ChainUnchecked | Mutant::CheckpointOutruns => 120,
         Mutant::ReadsOutrun | Mutant::EventsOutrun => 120,
@@ -40,7 +41,10 @@ fn is_of_the_journal(mutant: Mutant) -> bool {
 
 /// Those of what clients are told, which have a run of their own too.
 fn is_of_listeners(mutant: Mutant) -> bool {
-    matches!(mutant, Mutant::ExpiryUntold | Mutant::DisplacedUntold | Mutant::ResumesLate)
+    matches!(
+        mutant,
+        Mutant::ExpiryUntold | Mutant::DisplacedUntold | Mutant::BrokenRedirectUntold | Mutant::ResumesLate
+    )
 }
 
 fn run(mutant: Mutant, seed: u64, plan: &Plan) -> Result<(), Violation> {

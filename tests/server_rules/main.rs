@@ -19,6 +19,7 @@ mod midway;
 mod random_clients;
 mod rules;
 mod split_replay;
+mod tracking;
 mod transactions;
 #[path = "../common/transcript.rs"]
 mod transcript;

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  GET k by a client that tracks ─▶ (k, client) into the table ─▶ … ─▶ k changes ─▶ >2 invalidate [k]
-//!  BCAST: nothing is noted; every change of a key with one of the client's prefixes is sent
+//!  BCAST: nothing is noted; every change of a key with one of the client's prefixes is sent ([`broadcast`])
 //! ```
 //! What is told too often is harmless, what is not told at all would leave a client with an old value. So a client is told to
 //! drop everything (`invalidate` with null) where single keys cannot be named any more: a flush, an entry of the table that
 //! had to make room ([`table`]), a read of more than [`KEYS_MAX`] keys.
 
+mod broadcast;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::store::feed::FeedStep;
 use crate::time::Now;
 use crate::wire::encode::Protocol;
 use crate::wire::number::{INTEGER_BYTES_MAX, write_u64};
+use broadcast::Broadcast;
 use slab::Slab;
 use table::{KeyTable, ROWS_MAX, Row};
 
@@ -35,8 +37,8 @@ const KEYS_MAX: usize = 1024;
 const PREFIXES_MAX: usize = 4096;
 /// Bytes of a prefix, at most.
 const PREFIX_BYTES_MAX: usize = 1024;
-/// Clients that one change is sent to from the table, at most: a set of it.
-const HOLDERS_MAX: usize = 8;
+/// Clients that one change is sent to from the table, at most: two sets of it.
+const HOLDERS_MAX: usize = 16;
 
 /// Which reads of a client are noted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,12 +93,14 @@ pub(in crate::server) struct Tracking {
     names: NamePool,
     /// An invalidation, encoded.
     text: Vec<u8>,
+    /// What clients with prefixes are still to be told.
+    broadcast: Broadcast,
 }
 
 impl Tracking {
     /// Tables of about `bytes`, touched as they are used.
     pub(in crate::server) fn new(bytes: usize) -> Tracking {
-        let trackers_max = (bytes / 8 / (size_of::<Tracker>() + 8)).clamp(1, ROWS_MAX);
+        let trackers_max = (bytes / 8 / (size_of::<Tracker>() + 16)).clamp(1, ROWS_MAX);
         let prefixes_max = (bytes / 16 / (size_of::<Prefix>() + 8)).min(PREFIXES_MAX);
         Tracking {
             table: KeyTable::new(bytes * 5 / 8, trackers_max),
@@ -107,6 +111,7 @@ impl Tracking {
             ends: [0; 2],
             names: NamePool::new(bytes / 16),
             text: Vec::with_capacity(crate::limits::KEY_BYTES_MAX + 64),
+            broadcast: Broadcast::new(),
         }
     }
 
@@ -264,15 +269,16 @@ impl Server {
 
     /// Tells those who hold keys that have changed, until the meter is spent. True: there is more.
     pub(super) fn invalidate_all(&mut self, now: Now) -> bool {
+        let mut more = false;
         while self.changes.tracking_cursor.is_some() {
-            if self.engine.meter.is_spent() && !self.is_far_behind() {
-                return true;
-            }
-            if !self.invalidate_next(now) {
-                return false;
+            more = self.engine.meter.is_spent() && !self.is_far_behind();
+            if more || !self.invalidate_next(now) {
+                break;
             }
         }
-        false
+        // Also where there is more: nobody is told later than the turn in which the change was met.
+        self.send_gathered(now);
+        more
     }
 
     /// Whether so much of the feed is unread that it must not wait.
@@ -301,6 +307,11 @@ impl Server {
             return true;
         };
         let tracking = &mut changes.tracking;
+        if !tracking.prefixes.is_empty() && !tracking.broadcast.gather(key, origin) {
+            // There is a place when what has it is sent; this change is met again.
+            self.send_gathered(now);
+            return true;
+        }
         let mut text = std::mem::take(&mut tracking.text);
         encode_key(&mut text, key);
         let hash = engine.store.hash_of(key);
@@ -309,18 +320,11 @@ impl Server {
             holders[count] = Some(row);
             count += 1;
         });
-        engine.meter.charge(tracking.prefixes.len() as u32 / 8);
-        let key_start = text.len() - 2 - key.len();
         engine.store.feed_advance(cursor);
         for row in holders.into_iter().flatten() {
             if let Some(id) = self.changes.tracking.of_row(row) {
                 self.push_invalidation(id, &text, Some(origin), now);
             }
-        }
-        let mut place = 0;
-        while let Some((id, next)) = self.changes.tracking.matching(place, &text[key_start..text.len() - 2]) {
-            place = next;
-            self.push_invalidation(id, &text, Some(origin), now);
         }
         self.changes.tracking.text = text;
         true
@@ -328,9 +332,10 @@ impl Server {
 
     /// Tells everybody to drop everything.
     pub(super) fn drop_all(&mut self, now: Now) {
+        self.changes.tracking.table.forget_all();
         for row in 0..self.changes.tracking.ends[0] {
             if self.changes.tracking.trackers.contains(row) {
-                self.drop_all_of(TrackerId::new(row), now);
+                self.push_invalidation(TrackerId::new(row), b"", None, now);
             }
         }
     }
@@ -354,24 +359,28 @@ impl Server {
             }
             return;
         };
-        match protocol {
+        let is_delivered = match protocol {
             Protocol::Resp3 => {
                 let keys = if keys.is_empty() { b"_\r\n" } else { keys };
-                self.push_message(target, (b"*2\r\n$10\r\ninvalidate\r\n", keys), now);
+                self.push_message(target, (b"*2\r\n$10\r\ninvalidate\r\n", keys), now)
             }
             Protocol::Resp2 if redirect.is_some() && self.is_subscribed(target) => {
                 let keys = if keys.is_empty() { b"*-1\r\n" } else { keys };
                 let head = b"*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n";
-                self.push_message(target, (head, keys), now);
+                self.push_message(target, (head, keys), now)
             }
             // Nothing can be pushed to it, which Redis accepts as well.
-            Protocol::Resp2 => {}
+            Protocol::Resp2 => true,
+        };
+        // A target that is being closed takes nothing more.
+        if let Some(Redirect { client_id, .. }) = redirect.filter(|_| !is_delivered) {
+            self.tell_of_broken_redirect(id, own, client_id, now);
         }
     }
 
     fn tell_of_broken_redirect(&mut self, id: TrackerId, own: ConnectionId, client_id: u64, now: Now) {
         let tracker = self.changes.tracking.get_mut(id);
-        if std::mem::replace(&mut tracker.is_broken, true) {
+        if std::mem::replace(&mut tracker.is_broken, true) || mutant::is_on(Mutant::BrokenRedirectUntold) {
             return;
         }
         if self.get(own).is_some_and(|connection| connection.session.protocol == Protocol::Resp3) {
@@ -391,19 +400,6 @@ impl Server {
             self.changes.tracking.remove(id);
             self.follow_listeners();
         }
-    }
-}
-
-impl Tracking {
-    /// The first client from a place of the prefixes on that has one with which the key begins, and the place behind it.
-    fn matching(&self, from: usize, key: &[u8]) -> Option<(TrackerId, usize)> {
-        if self.prefixes.is_empty() {
-            return None;
-        }
-        (from..self.ends[1]).find_map(|place| {
-            let prefix = self.prefixes.get(place).filter(|prefix| self.names.begins(prefix.name, key))?;
-            Some((self.of_row(prefix.row)?, place + 1))
-        })
     }
 }
 

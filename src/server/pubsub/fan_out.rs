@@ -382,14 +382,18 @@ impl Server {
         Delivered::Yes
     }
 
-    /// Pushes something to one connection, whatever it is doing: its head as for RESP2, and the rest.
+    /// Pushes something to one connection, whatever it is doing: its head as for RESP2, and the rest. False: it is gone, or
+    /// goes.
     pub(in crate::server) fn push_message(
         &mut self,
         id: ConnectionId,
         (head, body): (&[u8], &[u8]),
         now: Now,
-    ) {
-        self.deliver(id, &Message { head, body, large: None }, FanOutMode::Whole, now);
+    ) -> bool {
+        matches!(
+            self.deliver(id, &Message { head, body, large: None }, FanOutMode::Whole, now),
+            Delivered::Yes
+        )
     }
 
     /// Whether a connection has a subscription.
