@@ -49,6 +49,10 @@ pub struct Listened {
     pub drops: u64,
     /// Cached values that were compared with the store's.
     pub compared: u64,
+    /// The same where another connection than the reader's is told, and readers that were told that it is gone.
+    pub redirected: u64,
+    pub compared_redirected: u64,
+    pub broken: u64,
     /// Changes that watches reported, watches that went on behind what they saw, and those that could not.
     pub changes: u64,
     pub resumed: u64,
@@ -70,6 +74,9 @@ impl Listened {
         self.invalidations += other.invalidations;
         self.drops += other.drops;
         self.compared += other.compared;
+        self.redirected += other.redirected;
+        self.compared_redirected += other.compared_redirected;
+        self.broken += other.broken;
         self.changes += other.changes;
         self.resumed += other.resumed;
         self.refused += other.refused;
@@ -88,6 +95,9 @@ impl Listened {
             ("invalidations", self.invalidations),
             ("drops", self.drops),
             ("compared", self.compared),
+            ("redirected", self.redirected),
+            ("compared where another connection hears", self.compared_redirected),
+            ("broken redirections", self.broken),
             ("changes", self.changes),
             ("resumed", self.resumed),
             ("refused", self.refused),
@@ -160,6 +170,9 @@ impl Rig {
             for _ in 0..1 + random.below(most) {
                 clients.push(Client::draw(kind, &mut random));
             }
+        }
+        for _ in 0..random.below(3) {
+            clients.extend(Client::draw_redirecting(&mut random));
         }
         Rig {
             node: Node::new(&config),
@@ -379,8 +392,13 @@ impl Rig {
         }
         self.truth.nothing_is_owed()?;
         let unix = self.clock.reading().unix.0;
+        let mut before_is_whole = false;
         for client in &mut self.clients {
-            let whole = client.id.is_some_and(|id| !self.node.is_finished(id) && !self.node.is_replying(id));
+            let mut whole =
+                client.id.is_some_and(|id| !self.node.is_finished(id) && !self.node.is_replying(id));
+            // A target stands before its reader.
+            whole &= before_is_whole || !client.depends_on_its_target();
+            before_is_whole = whole;
             client.judge(whole, unix, &self.truth, &mut self.seen)?;
         }
         self.truth.end_turn();

@@ -1,5 +1,6 @@
 //! The clients: what they send, and what they make of what they hear.
 
+mod redirect;
 mod subscriber;
 mod tracker;
 mod watcher;
@@ -10,6 +11,7 @@ use crate::client::{Reply, encoded, whole_messages};
 use crate::connection::ConnectionId;
 use crate::random::Random;
 use crate::sim::violation::{Violation, show, violation};
+use redirect::{Reader, Target};
 use subscriber::Subscriber;
 use tracker::Tracker;
 use watcher::Watcher;
@@ -29,6 +31,9 @@ pub enum Role {
     Subscriber(Subscriber),
     Tracker(Tracker),
     Watcher(Watcher),
+    /// The two connections of a cache that hears by another connection than it reads by.
+    Target(Target),
+    Reader(Reader),
 }
 
 /// A client with its connection.
@@ -110,6 +115,17 @@ impl Client {
         }
     }
 
+    /// The two connections of one cache: that which hears, and that which reads.
+    pub fn draw_redirecting(random: &mut Random) -> [Client; 2] {
+        let (target, reader) = redirect::draw(random);
+        [Client::new(Role::Target(target)), Client::new(Role::Reader(reader))]
+    }
+
+    /// Whether it learns from another connection what changes, and cannot be told that that one is gone.
+    pub fn depends_on_its_target(&self) -> bool {
+        matches!(&self.role, Role::Reader(reader) if !reader.is_resp3())
+    }
+
     /// A client of the kind of that number.
     pub fn draw(kind: usize, random: &mut Random) -> Client {
         Client::new(match kind {
@@ -122,7 +138,12 @@ impl Client {
 
     pub fn connected(&mut self, id: ConnectionId, random: &mut Random, truth: &Truth) {
         (self.id, self.life, self.room) = (Some(id), truth.life(), ROOM);
-        let hello = random.below(2) == 0 || matches!(self.role, Role::Tracker(_));
+        let hello = match &self.role {
+            Role::Tracker(_) => true,
+            Role::Target(_) => false,
+            Role::Reader(reader) => reader.is_resp3(),
+            _ => random.below(2) == 0,
+        };
         if hello {
             self.up.extend(encoded(&[b"HELLO", b"3"]));
         }
@@ -130,6 +151,8 @@ impl Client {
             Role::Listener => self.up.extend(encoded(&[b"PSUBSCRIBE", b"*"])),
             Role::Writer | Role::Subscriber(_) => {}
             Role::Tracker(tracker) => tracker.connected(&mut self.up),
+            Role::Target(target) => target.connected(&mut self.up),
+            Role::Reader(reader) => reader.connected(),
             Role::Watcher(watcher) => {
                 watcher.disconnected();
                 self.inbox.clear();
@@ -146,6 +169,8 @@ impl Client {
             Role::Watcher(_) => {}
             Role::Subscriber(subscriber) => *subscriber = Subscriber::default(),
             Role::Tracker(tracker) => tracker.disconnected(),
+            Role::Target(target) => target.disconnected(),
+            Role::Reader(reader) => reader.disconnected(),
             Role::Listener | Role::Writer => {}
         }
         if !matches!(self.role, Role::Watcher(_)) {
@@ -160,7 +185,7 @@ impl Client {
             return;
         }
         match &mut self.role {
-            Role::Listener => {}
+            Role::Listener | Role::Target(_) => {}
             Role::Writer => {
                 for _ in 0..1 + random.below(8) {
                     let command = write_command(random, truth);
@@ -180,6 +205,7 @@ impl Client {
             }
             Role::Tracker(tracker) => tracker.ask(&mut self.up, random, truth),
             Role::Watcher(watcher) => watcher.ask(&mut self.up, truth),
+            Role::Reader(reader) => reader.ask(&mut self.up, random),
         }
     }
 
@@ -231,6 +257,8 @@ impl Client {
                 Role::Listener => listen(reply, truth, seen)?,
                 Role::Subscriber(subscriber) => subscriber.heard(reply)?,
                 Role::Tracker(tracker) => tracker.heard(reply, seen)?,
+                Role::Target(target) => target.heard(reply, seen)?,
+                Role::Reader(reader) => reader.heard(reply, seen)?,
                 Role::Writer | Role::Watcher(_) => {}
             }
         }
@@ -248,6 +276,7 @@ impl Client {
         match &mut self.role {
             Role::Subscriber(subscriber) => subscriber.judge(whole, truth),
             Role::Tracker(tracker) if whole => tracker.judge(unix, truth, seen),
+            Role::Reader(reader) if whole => reader.judge(unix, truth, seen),
             _ => Ok(()),
         }
     }
