@@ -38,7 +38,8 @@ def main():
                "--memory", memory, "--max-clients", str(count + 10)]
     if sys.argv[1].endswith("redis-server"):
         command = [sys.argv[1], "--port", str(port), "--save", "", "--maxclients", str(count + 10),
-                   "--maxmemory", memory.replace("iB", "b"), "--dir", tempfile.gettempdir()]
+                   "--maxmemory", memory.replace("iB", "b"), "--protected-mode", "no",
+                   "--dir", tempfile.gettempdir()]
     process = start(command, port)
     try:
         print(f"idle: {resident_kib(process, 'VmRSS') / 1024:.1f} MiB")
