@@ -89,6 +89,7 @@
 //! | `work` | how tests count what a step does; nothing in any other build |
 //! | [`mutant`] | mistakes that tests switch on; nothing in a build without the feature `mutants` |
 //! | [`mutation`] | the vocabulary of change: what is asked of a store, and what it publishes |
+//! | `pages` | memory that goes back to the system before its owner does |
 //! | [`buffer`], [`timers`] | the arena of all clients' buffers with the rings in it; one time limit for each client |
 //! | [`wire`] | hand-written incremental decoders and encoders: RESP, inline commands, frames |
 //! | [`command`], [`reply`] | ONE table of verbs, ONE table of errors; COMMAND, counters and README follow them |
@@ -189,6 +190,8 @@ pub mod mutant;
 pub mod mutation;
 #[cfg(feature = "server")]
 pub mod net;
+#[cfg(feature = "server")]
+mod pages;
 #[cfg(any(all(test, feature = "server"), feature = "sim"))]
 mod random;
 #[cfg(feature = "server")]

@@ -285,6 +285,7 @@ fn memory(text: &mut Text, engine: &Engine) -> Result {
         ("large", memory.large),
         ("large_free", memory.large_free),
         ("tables", memory.reserved),
+        ("lent", memory.lent),
         ("buffers", engine.process_stats.buffer_bytes),
     ];
     let help = "Memory by what it is used for; all uses but `buffers` add up to the store's limit.";

@@ -14,6 +14,11 @@
 //! A buffer whose contents grow is [extended](Arena::extend) into its buddy where that is free, since copying tens of
 //! megabytes to a longer one keeps all clients waiting. So that it is, a long buffer begins a run that is far longer, if
 //! there is one.
+//!
+//! Of its memory an arena uses what lies below its [limit](Arena::capacity), which moves between a floor and all of it: what
+//! is above is touched by nobody, and its owner may use as much elsewhere (`limit.rs`).
+
+mod limit;
 
 use crate::limits::{BUFFER_UNIT_BYTES, KIB, MIB, RING_BYTES};
 use std::num::NonZeroU8;
@@ -117,6 +122,10 @@ pub struct Arena {
     spares: [u32; SPARES],
     spare_count: usize,
     used: usize,
+    /// The most of it since it was [asked for](Arena::take_peak).
+    peak: usize,
+    /// Units that may be used: those below.
+    limit: usize,
     /// Buffers that were given back so far.
     returns: u64,
 }
@@ -143,16 +152,23 @@ impl Arena {
             spares: [0; SPARES],
             spare_count: 0,
             used: 0,
+            peak: 0,
+            limit: unit_count,
             returns: 0,
         };
-        // From the end, with as many longest blocks as there may be: in every list, low memory comes first.
-        let mut end = unit_count;
-        while end > 0 {
-            let order = (end.trailing_zeros() as usize).min(ORDERS - 1);
-            end -= 1 << order;
-            arena.push_free(end as u32, order);
-        }
+        arena.free_between(0, unit_count);
         arena
+    }
+
+    /// Makes units free that belong to no block, with as few and as long blocks as there may be. From the end: in every list,
+    /// low memory comes first.
+    fn free_between(&mut self, start: usize, mut end: usize) {
+        while end > start {
+            let longest = (end - start).ilog2().min(end.trailing_zeros()) as usize;
+            let order = longest.min(ORDERS - 1);
+            end -= 1 << order;
+            self.join(end as u32, order);
+        }
     }
 
     /// Takes a buffer of at least `len` bytes, its contents whatever was left there. `None`: no run of free memory
@@ -164,7 +180,7 @@ impl Arena {
             self.spare_count -= 1;
             let unit = self.spares[self.spare_count];
             self.set_state(unit, State::taken(RING_ORDER));
-            self.used += RING_BYTES;
+            self.count_taken(RING_BYTES);
             return Some(Buffer::new(unit, RING_ORDER));
         }
         self.take_block(order).or_else(|| self.take_block_of_spares(order))
@@ -188,7 +204,7 @@ impl Arena {
         }
         self.unlink(buddy, order);
         self.set_state(unit, State::taken(order + 1));
-        self.used += buffer.len();
+        self.count_taken(buffer.len());
         *buffer = Buffer::new(unit, order + 1);
         true
     }
@@ -261,10 +277,17 @@ impl Arena {
         self.returns
     }
 
-    /// Bytes altogether.
+    /// Bytes that may be used altogether as things stand.
     #[must_use]
+    #[inline]
     pub fn capacity(&self) -> usize {
-        self.memory.len()
+        self.limit * BUFFER_UNIT_BYTES
+    }
+
+    #[inline]
+    fn count_taken(&mut self, bytes: usize) {
+        self.used += bytes;
+        self.peak = self.peak.max(self.used);
     }
 
     /// A free block of this order, split off a longer one if need be.
@@ -278,7 +301,7 @@ impl Arena {
             self.push_free(unit + (1 << found), found);
         }
         self.set_state(unit, State::taken(order));
-        self.used += BUFFER_UNIT_BYTES << order;
+        self.count_taken(BUFFER_UNIT_BYTES << order);
         Some(Buffer::new(unit, order))
     }
 
@@ -291,7 +314,7 @@ impl Arena {
         if order < GROWING_ORDER {
             return Some(shortest);
         }
-        let order_max = (self.states.len() / 4).checked_ilog2().map_or(0, |order| order as usize);
+        let order_max = (self.limit / 4).checked_ilog2().map_or(0, |order| order as usize);
         let longest = (order..ORDERS.min(order_max + 1)).rfind(is_free);
         Some(longest.filter(|longest| *longest >= GROWING_RUN_ORDER).unwrap_or(shortest))
     }
@@ -360,7 +383,7 @@ impl Arena {
     /// Panics if an invariant is broken; for tests and the simulator.
     pub fn invariants(&self) {
         let (mut at, mut used, mut spare_count, mut free_count) = (0, 0, 0, 0);
-        while at < self.states.len() {
+        while at < self.limit {
             let state = State(self.states[at]);
             let order = state.order();
             if state == State::SPARE {
@@ -374,11 +397,12 @@ impl Arena {
                 assert!(order + 1 == ORDERS || buddy != Some(&state.0), "free buddies at {at}");
             }
             let end = at + (1 << order);
-            assert!(order < ORDERS && at.is_multiple_of(1 << order) && end <= self.states.len());
+            assert!(order < ORDERS && at.is_multiple_of(1 << order) && end <= self.limit);
             assert!(self.states[at + 1..end].iter().all(|state| *state == State::INNER.0));
             at = end;
         }
         assert_eq!((used, spare_count), (self.used, self.spare_count));
+        assert!(self.states[self.limit..].iter().all(|state| *state == State::INNER.0), "nothing is above the limit");
         assert!(self.spares[..spare_count].iter().all(|unit| self.state(*unit) == State::SPARE));
         assert_eq!(free_count, self.listed_free_count());
     }

@@ -161,6 +161,7 @@ fn memory(engine: &Engine, _: Millis, text: &mut String) -> Result {
         "store_large_bytes": memory.large,
         "store_large_free_bytes": memory.large_free,
         "store_reserved_bytes": memory.reserved,
+        "store_lent_bytes": memory.lent,
         "store_touched_bytes": memory.touched,
     )
 }

@@ -49,6 +49,7 @@ pub fn stats<'a>(call: &mut Call<'_, 'a, '_>) -> Outcome<'a> {
         ("pannier.large", memory.large),
         ("pannier.large-free", memory.large_free),
         ("pannier.reserved", memory.reserved),
+        ("pannier.lent", memory.lent),
         ("pannier.touched", memory.touched),
     ];
     call.out.map(rows.len());

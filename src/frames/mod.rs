@@ -177,10 +177,18 @@ impl FrameServer {
         }
     }
 
+    /// Bytes that a session takes when it comes.
+    pub const SESSION_BYTES: usize = Sessions::SESSION_BYTES;
+
     /// Bytes that are reserved for so many clients, and never exceeded.
     #[must_use]
     pub const fn memory_bytes(clients_max: usize) -> usize {
         size_of::<FrameServer>() + Sessions::memory_bytes(clients_max) + ErrorBudget::memory_bytes()
+    }
+
+    /// From now on so many sessions may be open at once; no fewer than before.
+    pub fn set_sessions_max(&mut self, sessions: usize) {
+        self.sessions.grant(sessions);
     }
 
     /// From now on frames must carry tags made from this. Sessions stay: a write that ran is not run again for a

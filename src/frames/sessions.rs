@@ -142,6 +142,8 @@ pub struct Sessions {
     /// Heads that were dropped, linked through `newer`.
     free: u32,
     clients_max: usize,
+    /// Of these, those for whom there is memory.
+    granted: usize,
     lease_ms: u64,
     key: [u64; 2],
     /// Sessions in which a write has run, and those in which none has.
@@ -167,6 +169,7 @@ impl Sessions {
             places: vec![NONE; places_count(clients_max)],
             free: NONE,
             clients_max,
+            granted: clients_max,
             lease_ms,
             key,
             written: EMPTY,
@@ -177,12 +180,27 @@ impl Sessions {
         }
     }
 
+    /// Bytes that a session takes when it comes.
+    pub const SESSION_BYTES: usize = size_of::<Head>() + UDP_WINDOW * size_of::<Slot>();
+
     /// Bytes that a table for so many clients reserves.
     #[must_use]
     pub const fn memory_bytes(clients_max: usize) -> usize {
-        clients_max * (size_of::<Head>() + UDP_WINDOW * size_of::<Slot>())
+        clients_max * Sessions::SESSION_BYTES
             + places_count(clients_max) * size_of::<u32>()
             + Shares::memory_bytes(holders_max(clients_max))
+    }
+
+    /// Clients that were reserved for.
+    #[must_use]
+    pub fn clients_max(&self) -> usize {
+        self.clients_max
+    }
+
+    /// From now on so many clients may be known at once; no fewer than before, and at least one.
+    pub fn grant(&mut self, clients: usize) {
+        debug_assert!(self.heads.len() <= clients);
+        self.granted = clients.clamp(1, self.clients_max);
     }
 
     /// Clients that are known.
@@ -248,7 +266,7 @@ impl Sessions {
         if stream.is_some_and(|stream| self.shares.count(stream) >= STREAM_SESSIONS_MAX) {
             return Err(Busy);
         }
-        let free_count = self.clients_max - self.len();
+        let free_count = self.granted - self.len();
         if self.shares.count(address) >= free_count.max(ADDRESS_SESSIONS_MIN) {
             self.drop_session(self.replaceable_of(address).ok_or(Busy)?);
         } else if free_count == 0 {

@@ -7,7 +7,7 @@ use crate::config::Durability;
 use crate::frames::FrameServer;
 use crate::journal::{BUFFER_COUNT, CHECKPOINT_BUFFER_COUNT};
 use crate::limits::{CLIENTS_DEFAULT, KIB, MIB, UDP_CLIENTS_DEFAULT};
-use crate::server::Server;
+use crate::server::{Floors, Server};
 use crate::store::feed::FEED_BYTES_MIN;
 
 /// How the memory limit is divided.
@@ -23,6 +23,8 @@ pub(super) struct Budget {
     /// Bytes of the tables of CLIENT TRACKING.
     pub(super) tracking_bytes: usize,
     pub(super) udp_clients: usize,
+    /// What clients have of it in any case; the numbers above are ceilings.
+    pub(super) floors: Floors,
     /// Bytes of one buffer of the journal.
     pub(super) journal_buffer_bytes: usize,
     /// Bytes that the system may hold of what one client has sent and the server has not read. They are not a part of
@@ -55,17 +57,24 @@ const PROCESS_BYTES: usize = 3 * MIB;
 const STORE_BYTES_MIN: usize = 2 * MIB;
 /// Clients that are allowed where no number is set, at least: a start with fewer than these says that memory is short.
 const CLIENTS_DEFAULT_MIN: usize = 64;
-/// Bytes that one allowed client costs besides its buffers, in the tables that are reserved at start and touched as
-/// clients come: its state, its names, its timer, its places in queues, its socket.
+/// Bytes that one client costs besides its buffers, in the tables that are reserved at start and touched as
+/// clients come: its state, its names, its timer, its socket.
 const CLIENT_BYTES: usize = Server::CLIENT_BYTES + Peers::CLIENT_BYTES;
+/// Bytes that each allowed client costs whether it is there or not: its places in queues.
+const QUEUE_BYTES: usize = Server::CLIENT_QUEUE_BYTES + Peers::CLIENT_QUEUE_BYTES;
+/// One part in so many of the allowed clients, and of the sessions of frames, has its memory in any case.
+const FLOOR_PART: usize = 8;
+/// At least so many clients, and sessions, have.
+const CLIENTS_FLOOR_MIN: usize = 64;
+const SESSIONS_FLOOR_MIN: usize = 16;
 
 /// Clients that are allowed where no number is set: [`CLIENTS_DEFAULT`], or as many as a sixteenth of the memory pays
 /// for, or as many as fit beside everything else that these options ask for.
 #[must_use]
 pub fn default_max_clients(options: &ServerOptions) -> usize {
     let memory_bytes = options.memory_bytes();
-    let room = memory_bytes.saturating_sub(Fixed::new(options).bytes() + STORE_BYTES_MIN);
-    (room.min(memory_bytes / 16) / client_bytes(options)).clamp(CLIENTS_DEFAULT_MIN, CLIENTS_DEFAULT)
+    let room = memory_bytes.saturating_sub(Fixed::new(options).ceilings_bytes() + STORE_BYTES_MIN);
+    (room.min(memory_bytes / 16) / (client_bytes(options) + QUEUE_BYTES)).clamp(CLIENTS_DEFAULT_MIN, CLIENTS_DEFAULT)
 }
 
 /// The same with what it costs where replies wait for the disk.
@@ -95,14 +104,13 @@ impl Fixed {
     fn new(options: &ServerOptions) -> Fixed {
         let memory_bytes = options.memory_bytes();
         let share = (memory_bytes / 16).clamp(MIB, 64 * MIB);
-        // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
-        let per_client = FrameServer::memory_bytes(2) - FrameServer::memory_bytes(1);
         let journal_buffer_bytes = power_of_two(memory_bytes / 512, 128 * KIB, MIB);
         Fixed {
             share,
             subscription_bytes: (memory_bytes / 64).clamp(SUBSCRIPTION_BYTES_MIN, SUBSCRIPTION_BYTES_MAX),
             tracking_bytes: (memory_bytes / 64).clamp(TRACKING_BYTES_MIN, TRACKING_BYTES_MAX),
-            udp_clients: (share / per_client).clamp(16, UDP_CLIENTS_DEFAULT),
+            // The at-most-once table gets as much as one direction's buffers, or what its usual number of clients takes.
+            udp_clients: (share / FrameServer::SESSION_BYTES).clamp(16, UDP_CLIENTS_DEFAULT),
             journal_buffer_bytes,
             admin_bytes: if options.admin.is_some() { AdminPort::MEMORY_BYTES } else { 0 },
             journal_bytes: if options.data_dir.is_some() { journal_bytes(journal_buffer_bytes) } else { 0 },
@@ -110,23 +118,48 @@ impl Fixed {
         }
     }
 
-    /// The sum of it.
-    fn bytes(&self) -> usize {
+    /// The sum of it when clients have all that they may.
+    fn ceilings_bytes(&self) -> usize {
+        let buffers = self.share + self.share + self.share / 2;
+        self.other_bytes() + buffers + self.udp_clients * FrameServer::SESSION_BYTES
+    }
+
+    /// The sum of it when clients have what is theirs in any case.
+    fn floors_bytes(&self, floors: &Floors) -> usize {
+        let buffers = floors.input_bytes + floors.output_bytes + floors.queue_bytes;
+        self.other_bytes() + buffers + floors.sessions * FrameServer::SESSION_BYTES
+    }
+
+    /// What neither grows nor shrinks.
+    fn other_bytes(&self) -> usize {
         PROCESS_BYTES
-            + 2 * self.share
-            + self.share / 2
             + self.subscription_bytes
             + self.tracking_bytes
             + FrameServer::memory_bytes(self.udp_clients)
+            - self.udp_clients * FrameServer::SESSION_BYTES
             + self.admin_bytes
             + self.journal_bytes
             + self.held_bytes
     }
+
+    fn floors(&self, max_clients: usize, client_bytes: usize) -> Floors {
+        Floors {
+            // Half of it is a command's length at most; that of the queues has to hold one command.
+            input_bytes: (self.share / 2).max(MIB),
+            output_bytes: (self.share / 4).max(MIB / 2),
+            queue_bytes: self.share / 4,
+            clients: (max_clients / FLOOR_PART).max(CLIENTS_FLOOR_MIN).min(max_clients),
+            client_bytes,
+            sessions: (self.udp_clients / FLOOR_PART).max(SESSIONS_FLOOR_MIN).min(self.udp_clients),
+            session_bytes: FrameServer::SESSION_BYTES,
+        }
+    }
 }
 
 impl Budget {
-    /// Divides the memory limit: each direction's buffers get a sixteenth (at least 1 MiB, at most 64 MiB), every
-    /// allowed client its part of the tables, the store what is left.
+    /// Divides the memory limit: each direction's buffers get up to a sixteenth (at least 1 MiB, at most 64 MiB), every
+    /// allowed client its part of the tables. The store has what is left when all have their floors, and lends what is between
+    /// these and the ceilings.
     ///
     /// # Errors
     /// The limit is too small, or too small for so many clients; the text says what fits.
@@ -134,12 +167,15 @@ impl Budget {
         let memory_bytes = options.memory_bytes();
         let fixed = Fixed::new(options);
         let client_bytes = client_bytes(options);
-        let clients = options.max_clients.saturating_mul(client_bytes);
-        let store_bytes = memory_bytes.saturating_sub(fixed.bytes()).saturating_sub(clients);
-        if store_bytes < STORE_BYTES_MIN {
-            let needed = fixed.bytes() + STORE_BYTES_MIN;
-            return Err(too_small((memory_bytes, needed), (options.max_clients, client_bytes)));
+        let whole_client_bytes = client_bytes + QUEUE_BYTES;
+        let clients = options.max_clients.saturating_mul(whole_client_bytes);
+        let needed = fixed.ceilings_bytes() + STORE_BYTES_MIN;
+        if memory_bytes < needed.saturating_add(clients) {
+            return Err(too_small((memory_bytes, needed), (options.max_clients, whole_client_bytes)));
         }
+        let floors = fixed.floors(options.max_clients, client_bytes);
+        let clients = floors.clients * client_bytes + options.max_clients * QUEUE_BYTES;
+        let store_bytes = memory_bytes - fixed.floors_bytes(&floors) - clients;
         Ok(Budget {
             store_bytes,
             input_bytes: fixed.share,
@@ -153,6 +189,7 @@ impl Budget {
                 None => power_of_two(memory_bytes / 64, FEED_BYTES_MIN, FEED_BYTES_MAX),
             },
             udp_clients: fixed.udp_clients,
+            floors,
             journal_buffer_bytes: fixed.journal_buffer_bytes,
             receive_bytes: (memory_bytes / 1024)
                 .saturating_sub(RECEIVE_BYTES_LESS)
@@ -207,10 +244,49 @@ mod tests {
         ServerOptions { memory_bytes: memory_bytes as u64, max_clients, ..ServerOptions::default() }
     }
 
+    /// docs/memory.md says who has which floor and which ceiling; that the sums are right is shown here.
     #[test]
-    fn every_allowed_client_is_in_the_sum() {
+    fn the_floors_and_the_store_are_the_limit_and_the_ceilings_leave_the_store_its_least() {
+        let journal = |asked: ServerOptions| ServerOptions { data_dir: Some("data".into()), ..asked };
+        for mebibytes in [9, 10, 16, 33, 64, 500, 1024, 16_384] {
+            let asked = options(mebibytes * MIB, 0);
+            let usual = ServerOptions { max_clients: default_max_clients(&asked), ..asked.clone() };
+            let few = ServerOptions { max_clients: 3, ..asked };
+            for asked in [few, journal(usual.clone()), usual] {
+                if asked.data_dir.is_some() && mebibytes < 16 {
+                    continue;
+                }
+                let (budget, fixed) = (Budget::divide(&asked).unwrap(), Fixed::new(&asked));
+                let (floors, clients) = (&budget.floors, asked.max_clients);
+                let at_floors = PROCESS_BYTES
+                    + budget.store_bytes
+                    + floors.input_bytes
+                    + floors.output_bytes
+                    + floors.queue_bytes
+                    + budget.subscription_bytes
+                    + budget.tracking_bytes
+                    + FrameServer::memory_bytes(budget.udp_clients)
+                    - (budget.udp_clients - floors.sessions) * FrameServer::SESSION_BYTES
+                    + floors.clients * CLIENT_BYTES
+                    + clients * QUEUE_BYTES
+                    + fixed.admin_bytes
+                    + fixed.journal_bytes;
+                assert_eq!(at_floors, asked.memory_bytes(), "{mebibytes} MiB");
+                let borrowed_max = budget.input_bytes - floors.input_bytes + budget.output_bytes
+                    - floors.output_bytes
+                    + budget.queue_bytes
+                    - floors.queue_bytes
+                    + (budget.udp_clients - floors.sessions) * FrameServer::SESSION_BYTES
+                    + (clients - floors.clients) * CLIENT_BYTES;
+                assert!(budget.store_bytes - borrowed_max >= STORE_BYTES_MIN, "{mebibytes} MiB");
+            }
+        }
+    }
+
+    #[test]
+    fn allowed_clients_cost_little_until_they_come() {
         let store_bytes = |max_clients| Budget::divide(&options(64 * MIB, max_clients)).unwrap().store_bytes;
-        assert_eq!(store_bytes(1) - store_bytes(20_001), 20_000 * CLIENT_BYTES);
+        assert!(store_bytes(10) - store_bytes(10_000) < 10_000 * CLIENT_BYTES / 4);
     }
 
     #[test]
@@ -238,7 +314,8 @@ mod tests {
                 let memory_bytes = mebibytes * MIB;
                 let asked = ServerOptions { memory_bytes: memory_bytes as u64, ..asked.clone() };
                 let max_clients = default_max_clients(&asked);
-                assert!(max_clients == CLIENTS_DEFAULT || max_clients * CLIENT_BYTES <= memory_bytes / 16);
+                let clients_bytes = max_clients * (CLIENT_BYTES + QUEUE_BYTES);
+                assert!(max_clients == CLIENTS_DEFAULT || clients_bytes <= memory_bytes / 16);
                 assert!((max_clients == CLIENTS_DEFAULT) >= (mebibytes >= 1024), "{mebibytes} MiB");
                 let is_enough = Budget::divide(&asked).is_ok();
                 let divided = Budget::divide(&ServerOptions { max_clients, ..asked });

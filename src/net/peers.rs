@@ -54,7 +54,9 @@ pub struct Peers {
 
 impl Peers {
     /// Bytes that one client costs here.
-    pub const CLIENT_BYTES: usize = size_of::<Option<Peer>>() + size_of::<ConnectionId>();
+    pub const CLIENT_BYTES: usize = size_of::<Option<Peer>>();
+    /// Bytes that one allowed client costs in the queue, which is touched all over by a few that come and go.
+    pub const CLIENT_QUEUE_BYTES: usize = size_of::<ConnectionId>();
 
     /// Room for so many clients.
     pub fn new(max_clients: usize) -> Peers {

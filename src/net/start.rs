@@ -146,6 +146,7 @@ pub(super) fn build_server(options: &ServerOptions) -> Result<Server, StartError
         queue_bytes: budget.queue_bytes,
         subscription_bytes: budget.subscription_bytes,
         tracking_bytes: budget.tracking_bytes,
+        floors: Some(budget.floors),
         clock_us: clock::micros,
         fill_process_stats: process::process_stats,
     };

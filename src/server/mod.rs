@@ -31,6 +31,7 @@
 //! | `process_stats.rs`, `ops_rate.rs` | what INFO shows of process and clients; commands a second |
 //! | `auth_throttle.rs` | guessing passwords is slow |
 //! | `backpressure.rs` | how much is read and made ahead |
+//! | `shares.rs` | floors and ceilings of what clients use, beside data |
 //! | `starvation.rs` | what happens when buffers run out |
 //! | `push.rs` | bytes for a client that asked for nothing at this moment |
 //! | `timeouts.rs` | the time limits of a connection |
@@ -51,6 +52,7 @@ mod pubsub;
 mod push;
 mod request_log;
 mod run;
+mod shares;
 mod starvation;
 #[cfg(test)]
 mod testing;
@@ -61,6 +63,7 @@ mod transaction;
 mod wake_queue;
 
 pub use output::Socket;
+pub use shares::Floors;
 
 use crate::buffer::arena::Arena;
 use crate::config::{Durability, TimeLimit};
@@ -93,6 +96,9 @@ pub struct Resources {
     pub subscription_bytes: usize,
     /// Bytes of the tables of CLIENT TRACKING.
     pub tracking_bytes: usize,
+    /// Where set, the numbers above, and those of clients and sessions, are ceilings: the store has what is between, and
+    /// lends it.
+    pub floors: Option<Floors>,
     /// Microseconds of a clock that never goes back; only differences of it are used. A simulator gives its own.
     pub clock_us: fn() -> u64,
     /// Fills in what INFO shows of the process; called when INFO is.
@@ -107,6 +113,7 @@ impl Default for Resources {
             queue_bytes: 4 * MIB,
             subscription_bytes: MIB,
             tracking_bytes: MIB,
+            floors: None,
             clock_us: || 0,
             fill_process_stats: |_| {},
         }
@@ -138,6 +145,7 @@ pub struct Server {
     auth_throttle: auth_throttle::AuthThrottle,
     /// Connections that wait for buffers.
     starved: starvation::Starved,
+    shares: shares::Shares,
     /// Bytes of the store that waiting replies pin.
     pinned_bytes: u64,
     pubsub: pubsub::Pubsub,
@@ -174,13 +182,14 @@ enum Progress {
 }
 
 impl Server {
-    /// Bytes that one allowed client costs besides its buffers, in tables that are touched as clients come.
+    /// Bytes that one client costs besides its buffers, in tables that are touched as clients come.
     pub const CLIENT_BYTES: usize = size_of::<Connection>()
         + size_of::<usize>()
         + Continuations::CLIENT_BYTES
         + Timers::NODE_BYTES
-        + 5 * WakeQueue::SLOT_BYTES
         + Names::CLIENT_BYTES;
+    /// Bytes that one allowed client costs in queues, which are touched all over by a few that come and go.
+    pub const CLIENT_QUEUE_BYTES: usize = 5 * WakeQueue::SLOT_BYTES;
     /// Bytes more of it where replies wait for the disk.
     pub const CLIENT_HOLD_BYTES: usize = holds::Holds::CLIENT_BYTES;
 
@@ -216,6 +225,7 @@ impl Server {
             ops_rate: ops_rate::OpsRate::default(),
             auth_throttle: auth_throttle::AuthThrottle::new(),
             starved: starvation::Starved::new(max_clients),
+            shares: shares::Shares::default(),
             pinned_bytes: 0,
             pubsub: pubsub::Pubsub::new(resources.subscription_bytes, max_clients),
             changes: changes::Changes::new(resources.tracking_bytes),
@@ -224,6 +234,9 @@ impl Server {
             frame_reply: vec![0; crate::limits::STREAM_REPLY_BYTES_MAX].into_boxed_slice(),
             resources,
         };
+        if let Some(floors) = server.resources.floors {
+            server.set_floors(&floors);
+        }
         // CONFIG GET shows how large it is.
         server.changes.tracking.fill(&mut server.engine.process_stats);
         server
@@ -235,7 +248,9 @@ impl Server {
     /// All places are taken; the error is what to tell the client.
     pub fn open(&mut self, peer: SocketAddr, now: Now) -> Result<ConnectionId, &'static [u8]> {
         // CONFIG SET maxclients never exceeds the number that memory was reserved for.
-        if self.connections.len() >= self.engine.runtime.max_clients {
+        let has_place = self.connections.len() < self.engine.runtime.max_clients
+            && self.has_client_place(self.connections.vacant_key(), now);
+        if !has_place {
             self.engine.metrics.counters.rejected += 1;
             return Err(TOO_MANY_CLIENTS);
         }
@@ -342,6 +357,7 @@ impl Server {
         self.note_ops_rate(now);
         // First what happens by itself, so that it is published in the same turn.
         let more = self.engine.store.maintain(now.unix, steps);
+        self.balance_memory(now);
         self.maintain_subscriptions(now) || more
     }
 
@@ -405,6 +421,7 @@ impl Server {
         self.input.invariants();
         self.output.invariants();
         self.queues.invariants();
+        self.check_shares();
         self.engine.store.invariants();
         self.pubsub.table.invariants();
         for (_, connection) in &self.connections {

@@ -101,11 +101,13 @@ impl Server {
             connection.input.shrink(input);
             connection.request_is_incomplete(now.monotonic);
             let bytes_max = command_bytes_max(input, connection.session.authenticated);
-            if connection.input.len() >= bytes_max {
+            let is_too_long = connection.input.len() >= bytes_max;
+            if is_too_long && !self.borrow_for_input(now) {
                 self.command_too_long(id, bytes_max);
                 return Progress::Waiting;
             }
         }
+        let connection = &mut self.connections[id.index as usize];
         if let Some(reason) = connection.end_reason {
             connection.close(reason);
         }

@@ -149,6 +149,7 @@ fn draw_config(random: &mut Random) -> NodeConfig {
         write_timeout_ms: random.pick(&[200, 5_000]),
         input_bytes: 512 * KIB,
         output_bytes: random.pick(&[1, 4]) * MIB,
+        lends: false,
         feed_bytes: FEED_BYTES_MIN,
         tracking_bytes: random.pick(&[4, 64]) * KIB,
         key_events: KeyEvents::parse(b"KEA").unwrap_or_default(),

@@ -12,7 +12,7 @@ use crate::frames::{self, FrameServer, counters::Counters, sessions::Sessions};
 use crate::limits::{DATAGRAM_BYTES_MAX, KIB, MIB};
 use crate::metrics::Closes;
 use crate::mutation::{Database, Mutation, Origin, Revision};
-use crate::server::{Resources, Server, Socket};
+use crate::server::{Floors, Resources, Server, Socket};
 use crate::store::feed::{FeedCursor, FeedStep, WhenBehind};
 use crate::store::{OnFull, Store, StoreConfig, TooSmall};
 use crate::time::Now;
@@ -46,6 +46,8 @@ pub struct NodeConfig {
     /// That all clients share.
     pub input_bytes: usize,
     pub output_bytes: usize,
+    /// Whether these, clients' places and sessions' are ceilings, and what is not used serves the store.
+    pub lends: bool,
     /// Of the change feed, and of the tables of CLIENT TRACKING.
     pub feed_bytes: usize,
     pub tracking_bytes: usize,
@@ -59,6 +61,21 @@ pub struct NodeConfig {
     pub secret: [u64; 2],
     /// Of the keys' hash.
     pub hash_secret: [u64; 2],
+}
+
+impl NodeConfig {
+    /// Small ones, so that much is borrowed.
+    fn floors(&self) -> Floors {
+        Floors {
+            input_bytes: self.input_bytes / 2,
+            output_bytes: self.output_bytes / 4,
+            queue_bytes: 32 * KIB,
+            clients: 2,
+            client_bytes: 1_024,
+            sessions: 1,
+            session_bytes: 2_048,
+        }
+    }
 }
 
 /// What a key has, as a look from outside shows it.
@@ -120,6 +137,7 @@ impl Node {
             output_bytes: config.output_bytes,
             queue_bytes: 64 * KIB,
             tracking_bytes: config.tracking_bytes,
+            floors: config.lends.then(|| config.floors()),
             ..Resources::default()
         };
         let server = Server::new(engine, FrameServer::new(&datagrams), resources);

@@ -114,7 +114,9 @@ impl World {
         let mut root = Random(seed);
         let mut swarm = root.split();
         let faults = Faults::draw(&mut root, &plan.without);
-        let config = draw_config(&mut swarm);
+        let mut config = draw_config(&mut swarm);
+        // Not drawn by itself: seeds stay what they were.
+        config.lends = config.hash_secret[0].is_multiple_of(2);
         let other =
             NodeConfig { epoch: !config.epoch | 1, secret: [swarm.next(), swarm.next()], ..config.clone() };
         let workload = Workload::draw(&mut swarm);
@@ -434,6 +436,7 @@ fn draw_config(swarm: &mut Random) -> NodeConfig {
         write_timeout_ms: swarm.pick(&[200, 5_000]),
         input_bytes: swarm.pick(&[256, 512]) * KIB,
         output_bytes: swarm.pick(&[16, 64, 256]) * KIB,
+        lends: false,
         feed_bytes: FEED_BYTES,
         tracking_bytes: MIB,
         key_events: KeyEvents::default(),

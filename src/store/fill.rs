@@ -50,7 +50,7 @@ impl Store {
         u64::from(self.withheld.wanted) * self.config.segment_bytes as u64
     }
 
-    fn limit_of(&self, fill: Fill, extra: u64) -> u64 {
+    pub(super) fn limit_of(&self, fill: Fill, extra: u64) -> u64 {
         match fill {
             Fill::Data => self.log_limit(extra),
             Fill::Reserve | Fill::Replacing | Fill::Spare => {
@@ -62,21 +62,21 @@ impl Store {
     /// Bytes of the segments that the log can have when large values have `extra` segments more.
     fn log_bytes(&self, extra: u64) -> u64 {
         let totals = self.table.totals();
-        let taken = u64::from(totals.count(State::Leaves) + RESERVE_SEGMENTS)
+        let taken = u64::from(totals.count(State::Leaves) + RESERVE_SEGMENTS + self.lent_segments())
             + self.larges.segments_needed(&self.table)
             + extra;
         let segments = u64::from(self.pool.segment_count()).saturating_sub(taken);
         segments * self.config.segment_bytes as u64
     }
 
-    fn live(&self) -> u64 {
+    pub(super) fn live(&self) -> u64 {
         self.table.totals().live - self.pending_free_bytes
     }
 
     /// Whether so many segments more can be had when every key goes that may go: whether evicting is of any use.
-    fn evicting_helps(&self, segments: u64) -> bool {
+    pub(super) fn evicting_helps(&self, segments: u64) -> bool {
         let held = u64::from(self.larges.held_blocks().div_ceil(BLOCKS as u32));
-        let taken = u64::from(self.withheld.taken);
+        let taken = u64::from(self.withheld.taken + self.lent_segments());
         segments + held + taken + UNEVICTABLE_SEGMENTS < u64::from(self.pool.segment_count())
     }
 
@@ -100,10 +100,20 @@ impl Store {
     }
 
     /// Bytes of records that may be added before a change is refused (in evict mode: before keys go), and how many that
-    /// were if the store were empty.
+    /// were if the store were empty. What is lent and not in use comes back in time.
     pub(super) fn writable(&self) -> (u64, u64) {
+        let (left, all) = self.writable_now();
+        let idle = self.lent_segments().saturating_sub(self.lent_in_use);
+        let idle = u64::from(idle) * self.config.segment_bytes as u64 / 100 * FILL_MAX;
+        let lent = u64::from(self.lent_segments()) * self.config.segment_bytes as u64 / 100 * FILL_MAX;
+        ((left + idle).min(all + lent), all + lent)
+    }
+
+    /// The same as things stand.
+    pub(super) fn writable_now(&self) -> (u64, u64) {
         let segment = self.config.segment_bytes as u64;
-        let segments = (self.pool.segment_count() - RESERVE_SEGMENTS).saturating_sub(self.withheld.wanted);
+        let kept = RESERVE_SEGMENTS + self.lent_segments() + self.withheld.wanted;
+        let segments = self.pool.segment_count().saturating_sub(kept);
         let all = self.data_limit(u64::from(segments) * segment);
         let left = match self.on_full() {
             OnFull::Refuse => self.log_limit(0).saturating_sub(self.live()),
@@ -122,7 +132,7 @@ impl Store {
             // All else may go.
             OnFull::Evict => {
                 let held = self.larges.held_blocks().div_ceil(BLOCKS as u32);
-                let taken = RESERVE_SEGMENTS + self.withheld.taken;
+                let taken = RESERVE_SEGMENTS + self.withheld.taken + self.lent_segments();
                 let segments = u64::from(self.pool.segment_count().saturating_sub(taken + held));
                 needed <= segments * self.config.segment_bytes as u64 / 100 * FILL_MAX
             }

@@ -18,7 +18,7 @@ impl Store {
         self.leaves.invariants(self.keyspaces.iter().map(|space| &space.index));
         let memory = self.memory();
         let parts = memory.live + memory.dead + memory.tail + memory.free + memory.index + memory.large;
-        assert_eq!(parts + memory.large_free + memory.reserved, memory.limit);
+        assert_eq!(parts + memory.large_free + memory.lent + memory.reserved, memory.limit);
         self.record_invariants();
         self.tree_invariants();
     }

@@ -34,6 +34,7 @@ pub mod hash;
 pub mod index;
 mod invariants;
 mod large;
+mod lending;
 mod lookup;
 mod packed;
 mod packing;
@@ -128,6 +129,10 @@ pub struct Store {
     gc_debt: u64,
     /// Segments that a lowered limit leaves unused.
     withheld: Withheld,
+    /// Those that are lent, in the order in which they were.
+    lent: Vec<pool::SegmentId>,
+    /// How many of them cannot be had back as things stand.
+    lent_in_use: u32,
     /// Bytes that eviction kept since it last freed something.
     kept: u64,
     /// Grows whenever a record moves or goes: what was looked up before may be elsewhere.
@@ -179,7 +184,8 @@ fn table_bytes(segments: u32, config: &StoreConfig) -> usize {
     let rows = count * size_of::<segments::Segment>();
     let (larges, scratch) =
         (Larges::table_bytes(segments), config.segment_bytes / 2 + limits::FIELD_BYTES_MAX);
-    rows + handles + directories + larges + scratch + config.feed_bytes + 16 * limits::KIB
+    let lent = count * size_of::<pool::SegmentId>();
+    rows + lent + handles + directories + larges + scratch + config.feed_bytes + 16 * limits::KIB
 }
 
 impl Store {
@@ -233,6 +239,8 @@ impl Store {
             sweep: Sweep::default(),
             gc_debt: 0,
             withheld: Withheld::default(),
+            lent: Vec::with_capacity(segments as usize),
+            lent_in_use: 0,
             kept: 0,
             protected: None,
             layout_epoch: 0,
@@ -459,6 +467,7 @@ impl Store {
             large,
             large_free: segments(State::Span) + segments(State::BlockSlab) - large,
             reserved: self.config.memory_bytes as u64 - u64::from(self.pool.segment_count()) * bytes,
+            lent: u64::from(self.lent_segments()) * bytes,
             touched: u64::from(self.pool.touched_count()) * bytes,
             writable,
             writable_max,

@@ -19,6 +19,7 @@ mod blocks;
 mod tests;
 
 use super::prefetch;
+use crate::pages;
 use allocator_api2::alloc::{AllocError, Allocator};
 use blocks::Blocks;
 use std::alloc::Layout;
@@ -73,6 +74,8 @@ enum Kind {
     Free,
     Bytes,
     Leaves,
+    /// Its memory is used elsewhere: no page of it is touched.
+    Lent,
 }
 
 /// The reserved memory. Pool and leaves share it, so that it outlives every table in it.
@@ -136,8 +139,10 @@ pub struct Pool {
     memory: Rc<Memory>,
     /// Free segments that were touched before; the last one is taken first.
     free: Vec<u32>,
-    /// Segments from here on were never taken.
+    /// Segments from here on were never taken, up to those at the end that were never anything but lent.
     untouched: u32,
+    /// Where those at the end begin.
+    lent_from: u32,
 }
 
 impl Pool {
@@ -150,14 +155,15 @@ impl Pool {
         assert!(segment_bytes.is_power_of_two() && segment_bytes.is_multiple_of(BLOCK_ALIGN));
         assert!(segment_count < u32::MAX);
         let memory = Rc::new(Memory::new(segment_bytes, segment_count as usize, leaf_buckets));
-        Pool { memory, free: Vec::with_capacity(segment_count as usize), untouched: 0 }
+        let free = Vec::with_capacity(segment_count as usize);
+        Pool { memory, free, untouched: 0, lent_from: segment_count }
     }
 
     /// Takes a free segment as plain bytes; what it holds is left over from before.
     pub fn take(&mut self) -> Option<SegmentId> {
         let id = match self.free.pop() {
             Some(id) => id,
-            None if self.untouched < self.segment_count() => {
+            None if self.untouched < self.lent_from => {
                 self.untouched += 1;
                 self.untouched - 1
             }
@@ -188,18 +194,43 @@ impl Pool {
     /// # Panics
     /// When it is not one.
     pub fn discard_pages(&mut self, id: SegmentId) {
-        self.memory.expect(id, Kind::Bytes);
-        let first = self.memory.segment(id);
-        // SAFETY: as in `bytes_mut`: no reference into the segment exists, and it lies inside what was reserved, which
-        // is private anonymous memory: pages that are given back read as zeros. Where pages are larger than ours the
-        // call fails and changes nothing.
-        let _ =
-            unsafe { libc::madvise(first.as_ptr().cast(), self.memory.segment_bytes, libc::MADV_DONTNEED) };
+        pages::discard(self.bytes_mut(id));
     }
 
     /// Segments that can be taken.
     pub fn free_count(&self) -> u32 {
-        self.free.len() as u32 + (self.segment_count() - self.untouched)
+        self.free.len() as u32 + (self.lent_from - self.untouched)
+    }
+
+    /// Takes a free segment whose memory is to be used elsewhere: one that was never touched, the last of them, or one
+    /// whose pages go back to the system.
+    pub fn lend(&mut self) -> Option<SegmentId> {
+        let id = if self.untouched < self.lent_from {
+            self.lent_from -= 1;
+            SegmentId(self.lent_from)
+        } else {
+            let id = SegmentId(self.free.pop()?);
+            self.memory.expect(id, Kind::Free);
+            self.memory.kinds[id.index()].set(Kind::Bytes);
+            self.discard_pages(id);
+            id
+        };
+        self.memory.kinds[id.index()].set(Kind::Lent);
+        Some(id)
+    }
+
+    /// Makes the segment free that was lent last of those that still are.
+    ///
+    /// # Panics
+    /// When it is not lent.
+    pub fn take_back(&mut self, id: SegmentId) {
+        self.memory.expect(id, Kind::Lent);
+        if id.0 == self.lent_from {
+            self.memory.kinds[id.index()].set(Kind::Free);
+            self.lent_from += 1;
+        } else {
+            self.release(id);
+        }
     }
 
     /// Segments in all.
@@ -351,7 +382,7 @@ impl Pool {
     /// Asserts that every segment is in one place.
     pub fn invariants(&self) {
         for id in &self.free {
-            assert!(*id < self.untouched);
+            assert!(*id < self.untouched || *id >= self.lent_from);
             self.memory.expect(SegmentId(*id), Kind::Free);
         }
         let free = self.memory.kinds.iter().filter(|kind| kind.get() == Kind::Free).count();

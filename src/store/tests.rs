@@ -8,6 +8,7 @@ mod fields;
 mod figures;
 mod freeing;
 mod held;
+mod lent;
 mod lowered;
 pub(crate) mod mirror;
 mod model;

@@ -110,6 +110,8 @@ pub struct MemoryUse {
     pub large_free: u64,
     /// Tables beside the pool.
     pub reserved: u64,
+    /// Segments that are lent to clients' buffers and tables.
+    pub lent: u64,
     /// Bytes of the pool that were ever touched; not a part of the sum.
     pub touched: u64,
     /// Bytes of records that may be added before a write is refused (or, in evict mode, a key goes), and how many that

@@ -18,6 +18,7 @@ mod in_process;
 mod midway;
 mod random_clients;
 mod rules;
+mod shares;
 mod split_replay;
 mod tracking;
 mod transactions;

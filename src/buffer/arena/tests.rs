@@ -185,3 +185,64 @@ fn a_foreign_buffer_is_found_out() {
     let (mut arena, mut other) = (Arena::new(RING_BYTES), Arena::new(RING_BYTES));
     arena.give_back(other.take(UNIT).expect("room"));
 }
+
+#[test]
+fn the_limit_moves_around_what_is_taken() {
+    for seed in 0..20 {
+        let mut random = Random(seed);
+        let unit_count = RING_BYTES / UNIT * 2 + random.below(2_000);
+        let mut arena = Arena::new(unit_count * UNIT);
+        let mut held: Vec<(Buffer, u8)> = Vec::new();
+        for step in 0..600_u32 {
+            let bytes = random.below(unit_count + 100) * UNIT;
+            match random.below(4) {
+                0 => {
+                    let before = arena.capacity();
+                    let freed = arena.shrink_to(bytes);
+                    assert_eq!(before - freed, arena.capacity());
+                    assert!(arena.capacity() >= bytes.min(before) && arena.capacity() >= arena.used());
+                    // It stops at what is taken, or where it was told to.
+                    let last = held.iter().map(|(buffer, _)| buffer.unit as usize * UNIT + buffer.len()).max();
+                    let stop = bytes.max(RING_BYTES).max(last.unwrap_or(0));
+                    assert!(freed == 0 || arena.capacity() <= stop, "seed {seed} step {step}");
+                }
+                1 => {
+                    let before = arena.capacity();
+                    arena.grow_to(bytes);
+                    assert_eq!(arena.capacity(), before.max(bytes.min(arena.ceiling())));
+                }
+                2 => {
+                    if let Some(buffer) = arena.take(LENGTHS[random.below(LENGTHS.len())]) {
+                        arena.bytes_mut(&buffer).fill(step as u8);
+                        held.push((buffer, step as u8));
+                    }
+                }
+                _ if !held.is_empty() => {
+                    let (buffer, mark) = held.swap_remove(random.below(held.len()));
+                    assert!(arena.bytes(&buffer).iter().all(|byte| *byte == mark), "its bytes stay");
+                    arena.give_back(buffer);
+                }
+                _ => {}
+            }
+            arena.invariants();
+        }
+        held.drain(..).for_each(|(buffer, _)| arena.give_back(buffer));
+        arena.shrink_to(0);
+        assert_eq!(arena.capacity(), RING_BYTES, "nothing is in the way");
+        arena.grow_to(usize::MAX);
+        let whole = arena.take(UNIT << unit_count.ilog2()).expect("all is joined again");
+        arena.give_back(whole);
+        arena.invariants();
+    }
+}
+
+#[test]
+fn the_peak_is_of_the_time_since_it_was_asked_for() {
+    let mut arena = Arena::new(MIB);
+    let buffer = arena.take(3 * RING_BYTES).expect("room");
+    arena.give_back(buffer);
+    assert_eq!((arena.take_peak(), arena.take_peak()), (4 * RING_BYTES, 0));
+    let buffer = arena.take(RING_BYTES).expect("room");
+    assert_eq!((arena.take_peak(), arena.take_peak()), (RING_BYTES, RING_BYTES));
+    arena.give_back(buffer);
+}
