@@ -5,7 +5,10 @@
 //!                  └──────────── in slices ─────────────┘
 //! ```
 //! The sources are looked up again in each slice, and gone on with from the last place: what others add or remove
-//! meanwhile may or may not be seen, as with SSCAN. What one slice covers is one step.
+//! meanwhile may or may not be seen, as with SSCAN; what is there throughout is. What one slice covers is one step.
+//!
+//! Members of a short set have no places: one that is removed moves those behind it. So a short set is gone through in one slice,
+//! unless its members are looked up in more than [`LOOK_UPS_A_MEMBER_MAX`] others: there, one that goes may hide another.
 
 use super::{
     Call, Continuation, Engine, Flow, Outcome,
@@ -28,6 +31,9 @@ use crate::{
 use std::ops::Range;
 
 const SET: CollectionKind = CollectionKind::Set;
+
+/// 128 members, each looked up in so many sets, take about half a millisecond.
+const LOOK_UPS_A_MEMBER_MAX: usize = 64;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +101,11 @@ pub fn run<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) 
 }
 
 impl<'a> Request<'a> {
+    /// Whether a slice may end within a short set.
+    fn may_cut_short(&self) -> bool {
+        self.operation != Operation::Union && self.sources.len() > LOOK_UPS_A_MEMBER_MAX
+    }
+
     fn parse(call: &Call<'_, 'a, '_>) -> Result<Request<'a>, Error<'a>> {
         use VerbId as V;
         let operation = match call.verb.id {
@@ -194,7 +205,11 @@ fn go_through<'a>(
             let store = &call.engine.store;
             let Some(set) = peek(store, (db, key), SET, now)? else { break };
             let Some(entry) = store.field_at(&set, index) else { break };
-            if call.engine.meter.is_spent() && index > 0 {
+            let may_cut = match set {
+                Collection::Packed(_) => request.may_cut_short(),
+                Collection::Tree(_) => true,
+            };
+            if call.engine.meter.is_spent() && index > 0 && may_cut {
                 work.at = match set {
                     Collection::Packed(_) => At::Index(index as u32),
                     Collection::Tree(tree) => At::Place(store.tree_place(&tree, index as u32)),
@@ -213,6 +228,9 @@ fn go_through<'a>(
         let is_last = request.operation != Operation::Union || work.source as usize >= request.sources.end;
         if is_last {
             return Ok(true);
+        }
+        if call.engine.meter.is_spent() {
+            return Ok(false);
         }
     }
 }

@@ -90,3 +90,38 @@ fn a_short_message_does_not_end_a_client_that_takes_a_long_reply() {
     assert!(answer.len() > value.len(), "{}", show(&answer));
     assert!(answer.ends_with(b"short\r\n"), "{}", show(&answer));
 }
+
+#[test]
+fn a_member_that_stays_is_in_a_union_whatever_goes_meanwhile() {
+    let config = StoreConfig { memory_bytes: 64 * MIB, ..StoreConfig::default() };
+    let mut process = InProcess::new(config, 4, Resources::default(), None);
+    let (asker, other) = (process.connect(), process.connect());
+    let sets: Vec<String> = (0..200).map(|set| format!("set:{set}")).collect();
+    let members: Vec<Vec<String>> =
+        (0..200).map(|set| (0..100).map(|at| format!("{set}:{at}")).collect()).collect();
+    for (set, members) in sets.iter().zip(&members) {
+        let words = ["SADD", set].into_iter().chain(members.iter().map(String::as_str));
+        process.send(other, &encode(&words.map(str::as_bytes).collect::<Vec<_>>()));
+    }
+    let words = ["SUNIONSTORE", "union"].into_iter().chain(sets.iter().map(String::as_str));
+    receive_all(&mut process, asker, &encode(&words.map(str::as_bytes).collect::<Vec<_>>()));
+    let mut slices = 0;
+    while process.server.is_replying(asker) {
+        // The first that is left goes from each of the short sets, and those behind it move up.
+        if slices < 50 {
+            for (set, members) in sets.iter().zip(&members) {
+                let removal = encode(&[b"SREM", set.as_bytes(), members[slices].as_bytes()]);
+                assert_eq!(process.send(other, &removal), b":1\r\n");
+            }
+        }
+        process.server.run(asker, process.now);
+        slices += 1;
+        assert!(slices < 1_000);
+    }
+    assert!(slices > 10, "it is made in slices: {slices}");
+    for member in members.iter().flat_map(|members| &members[50..]) {
+        let is_there = process.send(other, &encode(&[b"SISMEMBER".as_slice(), b"union", member.as_bytes()]));
+        assert_eq!(is_there, b":1\r\n", "{member}");
+    }
+    process.server.invariants();
+}
