@@ -123,8 +123,9 @@
 //! **Work is metered** ([`engine::meter`]): commands charge what they do, and a connection's turn ends when its meter is
 //! spent, in the middle of a command where that can be cut. So others wait for about 100 µs of one client's work.
 //!
-//! **One budget.** The limit is divided at start between the store's pool, the buffers of each direction, the queues of
-//! transactions and the at-most-once table. All of it is reserved at once and touched as it is used.
+//! **One budget, floors and ceilings.** Clients' buffers, places and sessions have floors of their own; what is between these
+//! and their ceilings is the store's, which lends it in segments while data does not need it (`server/shares.rs`,
+//! `store/lending.rs`, docs/memory.md). All of it is reserved at start and touched as it is used.
 //!
 //! **The index grows a leaf at a time.** Small tables of fixed capacity behind a directory; their memory comes from the
 //! pool, through hashbrown's allocator parameter. Implementing an allocator is `unsafe`, so `store/pool.rs` is the one

@@ -19,9 +19,7 @@ pub(crate) fn discard(bytes: &mut [u8]) {
     // SAFETY: the range lies within `bytes`, of which the exclusive borrow makes this the only reference. The pages are
     // private and anonymous, since they came from the allocator, so they read as zeros afterwards (madvise(2)), which are
     // valid bytes. A failure changes nothing.
-    let _ = unsafe {
-        libc::madvise(bytes.as_mut_ptr().add(first).cast(), len, libc::MADV_DONTNEED)
-    };
+    let _ = unsafe { libc::madvise(bytes.as_mut_ptr().add(first).cast(), len, libc::MADV_DONTNEED) };
 }
 
 #[cfg(test)]

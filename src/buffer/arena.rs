@@ -402,7 +402,10 @@ impl Arena {
             at = end;
         }
         assert_eq!((used, spare_count), (self.used, self.spare_count));
-        assert!(self.states[self.limit..].iter().all(|state| *state == State::INNER.0), "nothing is above the limit");
+        assert!(
+            self.states[self.limit..].iter().all(|state| *state == State::INNER.0),
+            "nothing is above the limit"
+        );
         assert!(self.spares[..spare_count].iter().all(|unit| self.state(*unit) == State::SPARE));
         assert_eq!(free_count, self.listed_free_count());
     }

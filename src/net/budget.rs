@@ -74,7 +74,8 @@ const SESSIONS_FLOOR_MIN: usize = 16;
 pub fn default_max_clients(options: &ServerOptions) -> usize {
     let memory_bytes = options.memory_bytes();
     let room = memory_bytes.saturating_sub(Fixed::new(options).ceilings_bytes() + STORE_BYTES_MIN);
-    (room.min(memory_bytes / 16) / (client_bytes(options) + QUEUE_BYTES)).clamp(CLIENTS_DEFAULT_MIN, CLIENTS_DEFAULT)
+    (room.min(memory_bytes / 16) / (client_bytes(options) + QUEUE_BYTES))
+        .clamp(CLIENTS_DEFAULT_MIN, CLIENTS_DEFAULT)
 }
 
 /// The same with what it costs where replies wait for the disk.
@@ -281,6 +282,47 @@ mod tests {
                 assert!(budget.store_bytes - borrowed_max >= STORE_BYTES_MIN, "{mebibytes} MiB");
             }
         }
+    }
+
+    /// The last two columns of the table of docs/memory.md.
+    #[test]
+    fn the_page_on_memory_has_these_numbers() {
+        let page = include_str!("../../docs/memory.md");
+        let asked = ServerOptions { memory_bytes: 64 * MIB as u64, ..ServerOptions::default() };
+        let asked = ServerOptions { max_clients: default_max_clients(&asked), ..asked };
+        let (budget, clients) = (Budget::divide(&asked).unwrap(), asked.max_clients);
+        let floors = &budget.floors;
+        let session_bytes = FrameServer::SESSION_BYTES;
+        let mut fixed = asked.memory_bytes() - budget.store_bytes;
+        let mut row = |user: &str, floor: usize, ceiling: usize| {
+            fixed -= floor;
+            let numbers = format!(" | {} | {} |", floor.div_ceil(KIB), ceiling.div_ceil(KIB));
+            let line = page.lines().find(|line| line.starts_with(&format!("| {user} |"))).unwrap_or_default();
+            assert!(line.ends_with(&numbers), "{user}{numbers}");
+        };
+        row("what clients have sent and not finished", floors.input_bytes, budget.input_bytes);
+        row("replies that are not taken yet", floors.output_bytes, budget.output_bytes);
+        row("queued transactions", floors.queue_bytes, budget.queue_bytes);
+        row("places of clients", floors.clients * CLIENT_BYTES, clients * CLIENT_BYTES);
+        let sessions = [floors.sessions, budget.udp_clients].map(|count| count * session_bytes);
+        row("sessions of frames (the at-most-once table)", sessions[0], sessions[1]);
+        row("clients' places in queues, allowed or not", clients * QUEUE_BYTES, clients * QUEUE_BYTES);
+        row("subscriptions", budget.subscription_bytes, budget.subscription_bytes);
+        row("`CLIENT TRACKING`", budget.tracking_bytes, budget.tracking_bytes);
+        let rest = format!(
+            "| the process: code, stacks, fixed tables | 3 MiB and what is small | the same | {0} | {0} |",
+            fixed.div_ceil(KIB)
+        );
+        assert!(page.contains(&rest), "{rest}");
+        let store = budget.store_bytes.div_ceil(KIB);
+        assert!(
+            page.contains(&format!("| what the others leave | the same | {store} | {store} |")),
+            "{store}"
+        );
+        assert!(
+            page.contains(&format!("its default of {},{:03} clients", clients / 1000, clients % 1000)),
+            "{clients}"
+        );
     }
 
     #[test]

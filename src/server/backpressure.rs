@@ -43,7 +43,12 @@ pub(super) const UNAUTHENTICATED_BYTES_MAX: usize = 2 * RING_BYTES;
 
 /// Bytes of an arena that one connection may soak up: a power of two.
 pub(super) fn soak_share(arena: &Arena) -> usize {
-    (arena.capacity() / SOAK_DIVISOR).max(RING_BYTES).next_power_of_two()
+    soak_share_of(arena.capacity())
+}
+
+/// The same of one with so many bytes.
+pub(super) fn soak_share_of(arena_bytes: usize) -> usize {
+    (arena_bytes / SOAK_DIVISOR).max(RING_BYTES).next_power_of_two()
 }
 
 /// Whether so many bytes more would leave half of an arena free.

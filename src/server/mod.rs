@@ -357,7 +357,7 @@ impl Server {
         self.note_ops_rate(now);
         // First what happens by itself, so that it is published in the same turn.
         let more = self.engine.store.maintain(now.unix, steps);
-        self.balance_memory(now);
+        let more = self.balance_memory(now) || more;
         self.maintain_subscriptions(now) || more
     }
 

@@ -102,7 +102,7 @@ impl Server {
             connection.request_is_incomplete(now.monotonic);
             let bytes_max = command_bytes_max(input, connection.session.authenticated);
             let is_too_long = connection.input.len() >= bytes_max;
-            if is_too_long && !self.borrow_for_input(now) {
+            if is_too_long && !self.borrow_for_command(id, now) {
                 self.command_too_long(id, bytes_max);
                 return Progress::Waiting;
             }

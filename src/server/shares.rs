@@ -17,6 +17,8 @@
 
 use super::Server;
 use crate::buffer::arena::Arena;
+use crate::connection::{BufferKind, ConnectionId};
+use crate::limits::RING_BYTES;
 use crate::store::Store;
 use crate::time::{Millis, Now};
 
@@ -35,8 +37,10 @@ pub struct Floors {
     pub session_bytes: usize,
 }
 
-/// Segments that buffers borrow in one turn, at most: their pages go back to the system, some microseconds for each.
+/// Segments that buffers of one kind borrow in a turn, at most: their pages go back to the system, some microseconds for each.
 const SEGMENTS_A_TURN: u32 = 8;
+/// The same where keys are evicted for them, some tens of microseconds for each.
+const EVICTED_SEGMENTS_A_TURN: u32 = 2;
 /// Buffers give back when less than one part in so many is left to data.
 const ROOM_PART: u32 = 4;
 /// Buffers that were used to so large a part lately do not shrink below it: a quarter.
@@ -77,13 +81,16 @@ pub(super) struct Shares {
     peak_since: Millis,
     /// Whether a client could not be given what it needed since the last turn.
     is_short: bool,
+    /// Bytes that the input buffers are to have for a long command.
+    input_wanted: usize,
 }
 
 impl BufferShare {
     /// Takes as much for an arena at its ceiling as the store lends; the arena shrinks to that.
     fn begin(&mut self, floor_bytes: usize, arena: &mut Arena, store: &mut Store) {
         let segment_bytes = store.segment_bytes();
-        self.floor_bytes = floor_bytes.min(arena.ceiling());
+        // No arena is shorter than a ring.
+        self.floor_bytes = floor_bytes.max(RING_BYTES).min(arena.ceiling());
         let wanted = (arena.ceiling() - self.floor_bytes) / segment_bytes;
         self.borrowed = store.lend_segments(wanted as u32, false, Millis(0));
         arena.shrink_to(self.floor_bytes + self.borrowed as usize * segment_bytes);
@@ -114,7 +121,14 @@ impl BufferShare {
     }
 
     /// Borrows up to `segments` more; whether it got any.
-    fn borrow(&mut self, segments: u32, arena: &mut Arena, store: &mut Store, evict: bool, now: Millis) -> bool {
+    fn borrow(
+        &mut self,
+        segments: u32,
+        arena: &mut Arena,
+        store: &mut Store,
+        evict: bool,
+        now: Millis,
+    ) -> bool {
         let segment_bytes = store.segment_bytes();
         let missing = (arena.ceiling() - arena.capacity()) / segment_bytes;
         let lent = store.lend_segments(segments.min(missing as u32), evict, now);
@@ -161,10 +175,11 @@ impl Server {
         frames.set_sessions_max(shares.sessions.granted);
     }
 
-    /// Once a turn: data gets back what clients do not use and it needs, and clients get what data does not.
-    pub(super) fn balance_memory(&mut self, now: Now) {
+    /// Once a turn: data gets back what clients do not use and it needs, and clients get what data does not. True: there is
+    /// more to do at once.
+    pub(super) fn balance_memory(&mut self, now: Now) -> bool {
         if !self.shares.is_lending {
-            return;
+            return false;
         }
         let Server { shares, engine, input, output, queues, frames, .. } = self;
         let store = &mut engine.store;
@@ -180,7 +195,8 @@ impl Server {
             shares.peak_since = now.monotonic;
         }
         // Half of the places free: a turn's worth of newcomers finds one.
-        while frames.sessions().len() > shares.sessions.granted / 2 && shares.sessions.borrow(store, now.unix) {
+        while frames.sessions().len() > shares.sessions.granted / 2 && shares.sessions.borrow(store, now.unix)
+        {
             frames.set_sessions_max(shares.sessions.granted);
         }
         let is_short = std::mem::take(&mut shares.is_short);
@@ -203,18 +219,32 @@ impl Server {
         {
             let is_wanted = may_borrow && (is_short || share.is_busy(arena));
             if arena.capacity() < arena.ceiling() && (is_plenty || is_wanted) {
-                share.borrow(SEGMENTS_A_TURN, arena, store, !is_plenty, now.unix);
+                let segments = if is_plenty { SEGMENTS_A_TURN } else { EVICTED_SEGMENTS_A_TURN };
+                share.borrow(segments, arena, store, !is_plenty, now.unix);
             }
         }
+        let is_wanted = input.capacity() < shares.input_wanted;
+        let got = is_wanted && shares.input.borrow(EVICTED_SEGMENTS_A_TURN, input, store, true, now.unix);
+        if is_wanted && !got {
+            // There is no more: who waits for it is told.
+            shares.input_wanted = 0;
+            input.note_return();
+        }
+        got
     }
 
-    /// A command is longer than the input buffers have room for: whether there is more now.
-    pub(super) fn borrow_for_input(&mut self, now: Now) -> bool {
+    /// A command is longer than the input buffers have room for: whether they grow for it. Then it waits.
+    pub(super) fn borrow_for_command(&mut self, id: ConnectionId, now: Now) -> bool {
         let Server { shares, engine, input, .. } = self;
-        let missing = input.capacity() / engine.store.segment_bytes();
-        shares.is_lending
-            && input.capacity() < input.ceiling()
-            && shares.input.borrow(missing as u32, input, &mut engine.store, true, now.unix)
+        let wanted = (2 * input.capacity()).min(input.ceiling());
+        let grows = shares.is_lending
+            && input.capacity() < wanted
+            && shares.input.borrow(1, input, &mut engine.store, true, now.unix);
+        if grows {
+            shares.input_wanted = shares.input_wanted.max(wanted);
+            self.starve(id, BufferKind::Input, now.monotonic);
+        }
+        grows
     }
 
     /// Whether there is memory for the place of one more client.
@@ -233,7 +263,8 @@ impl Server {
     /// Panics where what was borrowed is not what was lent.
     pub(super) fn check_shares(&self) {
         let Shares { input, output, queues, clients, sessions, .. } = &self.shares;
-        let borrowed = input.borrowed + output.borrowed + queues.borrowed + clients.borrowed + sessions.borrowed;
+        let borrowed =
+            input.borrowed + output.borrowed + queues.borrowed + clients.borrowed + sessions.borrowed;
         assert_eq!(borrowed, self.engine.store.lent_segments(), "what is lent has borrowers");
         if !self.shares.is_lending {
             return;

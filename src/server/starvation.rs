@@ -9,7 +9,7 @@
 //! last, after three times as long, the others that starve so. These wait in line; none that comes later goes first.
 
 use super::Server;
-use super::backpressure::{UNAUTHENTICATED_BYTES_MAX, soak_share};
+use super::backpressure::{UNAUTHENTICATED_BYTES_MAX, soak_share_of};
 use super::wake_queue::WakeQueue;
 use crate::connection::{BufferKind, CloseReason, Connection, ConnectionId, Phase};
 use crate::limits::{BUFFER_UNIT_BYTES, RING_BYTES};
@@ -261,10 +261,11 @@ impl Server {
     pub(super) fn note_crowded(&mut self, id: ConnectionId) {
         let Some(connection) = self.get(id) else { return };
         let (used, all) = (self.input.used(), self.input.capacity());
+        let may_grow = all < self.input.ceiling();
         // What it may have at best, whether or not it has something to run first: after that nothing else may wake it.
         let (is_crowded, at_best) = match connection.session.authenticated {
-            true => (used > all / 2, soak_share(&self.input)),
-            false => (used > all / 4, UNAUTHENTICATED_BYTES_MAX),
+            true => (may_grow || used > all / 2, soak_share_of(self.input.ceiling())),
+            false => (may_grow || used > all / 4, UNAUTHENTICATED_BYTES_MAX),
         };
         let is_receiving = connection.readiness.starved.is_none() && connection.end_reason.is_none();
         if is_crowded && is_receiving && connection.input.len() < at_best {

@@ -31,6 +31,11 @@ impl Arena {
         let from = std::mem::replace(&mut self.limit, limit);
         self.free_between(from, limit);
         // Those that starve may find a buffer now.
+        self.note_return();
+    }
+
+    /// Has those that starve look again.
+    pub fn note_return(&mut self) {
         self.returns += 1;
     }
 

@@ -202,7 +202,8 @@ fn the_limit_moves_around_what_is_taken() {
                     assert_eq!(before - freed, arena.capacity());
                     assert!(arena.capacity() >= bytes.min(before) && arena.capacity() >= arena.used());
                     // It stops at what is taken, or where it was told to.
-                    let last = held.iter().map(|(buffer, _)| buffer.unit as usize * UNIT + buffer.len()).max();
+                    let last =
+                        held.iter().map(|(buffer, _)| buffer.unit as usize * UNIT + buffer.len()).max();
                     let stop = bytes.max(RING_BYTES).max(last.unwrap_or(0));
                     assert!(freed == 0 || arena.capacity() <= stop, "seed {seed} step {step}");
                 }

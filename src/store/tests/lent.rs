@@ -77,7 +77,8 @@ fn lending_moves_around_data() {
                 0 => _ = store.lend_segments(random.below(40) as u32, random.below(2) == 0, NOW),
                 1 => store.take_segments_back(random.below(40) as u32),
                 2..8 => {
-                    let gone = store.apply(&Mutation::Delete { db: DB, key: &key.to_be_bytes() }, NOW).unwrap();
+                    let gone =
+                        store.apply(&Mutation::Delete { db: DB, key: &key.to_be_bytes() }, NOW).unwrap();
                     assert_eq!(gone.existed, there.remove(&key));
                 }
                 8 => _ = store.maintain(NOW, 4),
