@@ -3,7 +3,7 @@
 use super::disk::STACK_BYTES;
 use super::udp::HELD_BYTES;
 use super::{ServerOptions, StartError, admin::AdminPort, peers::Peers};
-use crate::config::Durability;
+use crate::config::{Durability, OnFull};
 use crate::frames::FrameServer;
 use crate::journal::{BUFFER_COUNT, CHECKPOINT_BUFFER_COUNT};
 use crate::limits::{CLIENTS_DEFAULT, KIB, MIB, UDP_CLIENTS_DEFAULT};
@@ -62,8 +62,8 @@ const CLIENTS_DEFAULT_MIN: usize = 64;
 const CLIENT_BYTES: usize = Server::CLIENT_BYTES + Peers::CLIENT_BYTES;
 /// Bytes that each allowed client costs whether it is there or not: its places in queues.
 const QUEUE_BYTES: usize = Server::CLIENT_QUEUE_BYTES + Peers::CLIENT_QUEUE_BYTES;
-/// One part in so many of the allowed clients, and of the sessions of frames, has its memory in any case.
-const FLOOR_PART: usize = 8;
+/// One part in so many of the places in a table has its memory in any case.
+const TABLE_PART: usize = 8;
 /// At least so many clients, and sessions, have.
 const CLIENTS_FLOOR_MIN: usize = 64;
 const SESSIONS_FLOOR_MIN: usize = 16;
@@ -143,15 +143,22 @@ impl Fixed {
             + self.held_bytes
     }
 
-    fn floors(&self, max_clients: usize, client_bytes: usize) -> Floors {
+    /// Where keys can be evicted for them, clients need little of their own. Where they cannot, half-sent commands and clients that come
+    /// in a full store must not leave the others less than a server of this size needs: with half of the input buffers, strangers
+    /// that stop in the middle of commands got clients closed that did not.
+    fn floors(&self, options: &ServerOptions, client_bytes: usize) -> Floors {
+        let (input_part, output_part, clients_part) = match options.on_full {
+            OnFull::Refuse => (1, 2, 2),
+            OnFull::Evict => (2, 4, TABLE_PART),
+        };
+        let max_clients = options.max_clients;
         Floors {
-            // Half of it is a command's length at most; that of the queues has to hold one command.
-            input_bytes: (self.share / 2).max(MIB),
-            output_bytes: (self.share / 4).max(MIB / 2),
+            input_bytes: (self.share / input_part).max(MIB),
+            output_bytes: (self.share / output_part).max(MIB / 2),
             queue_bytes: self.share / 4,
-            clients: (max_clients / FLOOR_PART).max(CLIENTS_FLOOR_MIN).min(max_clients),
+            clients: (max_clients / clients_part).max(CLIENTS_FLOOR_MIN).min(max_clients),
             client_bytes,
-            sessions: (self.udp_clients / FLOOR_PART).max(SESSIONS_FLOOR_MIN).min(self.udp_clients),
+            sessions: (self.udp_clients / TABLE_PART).max(SESSIONS_FLOOR_MIN).min(self.udp_clients),
             session_bytes: FrameServer::SESSION_BYTES,
         }
     }
@@ -174,7 +181,7 @@ impl Budget {
         if memory_bytes < needed.saturating_add(clients) {
             return Err(too_small((memory_bytes, needed), (options.max_clients, whole_client_bytes)));
         }
-        let floors = fixed.floors(options.max_clients, client_bytes);
+        let floors = fixed.floors(options, client_bytes);
         let clients = floors.clients * client_bytes + options.max_clients * QUEUE_BYTES;
         let store_bytes = memory_bytes - fixed.floors_bytes(&floors) - clients;
         Ok(Budget {
@@ -253,7 +260,8 @@ mod tests {
             let asked = options(mebibytes * MIB, 0);
             let usual = ServerOptions { max_clients: default_max_clients(&asked), ..asked.clone() };
             let few = ServerOptions { max_clients: 3, ..asked };
-            for asked in [few, journal(usual.clone()), usual] {
+            let cache = ServerOptions { on_full: OnFull::Evict, ..usual.clone() };
+            for asked in [few, journal(usual.clone()), usual, cache] {
                 if asked.data_dir.is_some() && mebibytes < 16 {
                     continue;
                 }
@@ -328,7 +336,7 @@ mod tests {
     #[test]
     fn allowed_clients_cost_little_until_they_come() {
         let store_bytes = |max_clients| Budget::divide(&options(64 * MIB, max_clients)).unwrap().store_bytes;
-        assert!(store_bytes(10) - store_bytes(10_000) < 10_000 * CLIENT_BYTES / 4);
+        assert!(store_bytes(10) - store_bytes(10_000) < 10_000 * CLIENT_BYTES * 6 / 10);
     }
 
     #[test]
