@@ -3,6 +3,7 @@
 //! the listener remembers that clients still wait.
 
 use mio::net::{TcpListener, TcpStream};
+use nix::sys::socket::sockopt::TcpMaxSeg;
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::fs::File;
@@ -14,6 +15,11 @@ use std::time::Duration;
 const BACKLOG: i32 = 4096;
 /// A dead peer is noticed after this long without traffic.
 const KEEPALIVE: Duration = Duration::from_secs(300);
+/// So many segments, at least, fit into what the system holds of one client's bytes; none is shorter than Ethernet's, and beyond
+/// loopback's length none is shortened.
+const SEGMENTS_A_BUFFER: usize = 4;
+const SEGMENT_BYTES_MIN: usize = 1_448;
+const SEGMENT_BYTES_MAX: usize = 65_483;
 /// Bytes of replies that a socket takes while its peer's window is closed. Without a bound Linux takes up to
 /// `tcp_wmem` (4 MiB) for each client that does not read, and the container pays for them: two hundred such clients
 /// would get it killed. What the peer has room for does not count, so a client that reads is as fast as before.
@@ -144,6 +150,13 @@ fn tune(socket: &Socket, receive_bytes: usize) {
     // when the client stops reading its replies and the server therefore stops reading its requests. It has to be set
     // before listen(2), since the scale of the window is agreed on with the first packet.
     let _ = socket.set_recv_buffer_size(receive_bytes);
+    // On loopback segments are as long as 64 KiB, and a sender bounds them by half of the window that it was shown at first. Where the
+    // system then finds that a shorter window fits the buffer, no segment fits the window, and each waits for the sender's timer:
+    // a value of 1 MiB took half a minute. Several segments fit into any window this way. Other networks' are as short anyhow.
+    let segment_bytes = (receive_bytes / SEGMENTS_A_BUFFER).max(SEGMENT_BYTES_MIN);
+    if segment_bytes < SEGMENT_BYTES_MAX {
+        let _ = nix::sys::socket::setsockopt(socket, TcpMaxSeg, &(segment_bytes as u32));
+    }
 }
 
 /// Before a close by the server: unread bytes of the peer would make the system reset the connection, and the peer
@@ -192,5 +205,16 @@ mod tests {
         let receive_bytes = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::RcvBuf);
         assert_eq!(receive_bytes, Ok(200_000));
         assert_eq!(nix::sys::socket::getsockopt(&stream, UnsentLimit), Ok(UNSENT_BYTES));
+    }
+
+    #[test]
+    fn several_segments_fit_into_a_short_buffer() {
+        for (receive_bytes, longest) in [(8_192, 2_048), (24_576, 6_144), (1 << 20, 65_535)] {
+            let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), receive_bytes).unwrap();
+            let client = std::net::TcpStream::connect(listener.local_address().unwrap()).unwrap();
+            assert!(matches!(listener.accept(), Accepted::Client(..)));
+            let segment_bytes = nix::sys::socket::getsockopt(&client, TcpMaxSeg).unwrap();
+            assert!(segment_bytes <= longest, "{segment_bytes} of {receive_bytes}");
+        }
     }
 }
