@@ -123,6 +123,25 @@ fn a_script_that_has_not_written_ends_with_an_error_at_its_time() {
     assert_eq!(bench.run("DBSIZE"), ":0\r\n");
 }
 
+/// How many instructions lie before a loop decides where in it the clock is looked at.
+#[test]
+fn a_script_ends_at_its_time_wherever_the_clock_is_looked_at() {
+    let options = ServerOptions { script_time: Duration::from_millis(2), ..ServerOptions::default() };
+    let mut bench = Bench::with(options, StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() });
+    bench.engine.set_script_clock(clock_us);
+    for before in 0..64 {
+        let before: String = (0..before).map(|number| format!("local a{number} = 1 ")).collect();
+        let script = format!(
+            "{before}local co = coroutine.wrap(function() while true do end end) pcall(co) while true do pcall(co) end"
+        );
+        assert!(
+            eval(&mut bench, &script).starts_with("-ERR script ended: it ran for longer than 2 ms"),
+            "{before}"
+        );
+        assert_eq!(eval(&mut bench, "return 1"), ":1\r\n", "after {before}");
+    }
+}
+
 #[test]
 fn a_script_that_has_written_is_ended_and_keeps_what_it_wrote() {
     let mut bench = bench();

@@ -200,9 +200,9 @@ pub(super) fn watch(lua: &Lua, limits: &Rc<Limits>, instructions: u32) -> Result
         match limits.check_clock() {
             Ok(()) => Ok(VmState::Continue),
             Err(raised) => {
-                if instructions > 1 {
-                    watch(lua, &limits, 1)?;
-                }
+                // Each time: the count is the running coroutine's own, and one that is gone back to has the old one. Between
+                // two of its looks it could call, and catch the errors of, others for ever.
+                watch(lua, &limits, 1)?;
                 Err(raised.into())
             }
         }
