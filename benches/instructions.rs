@@ -1,7 +1,7 @@
 //! What a request costs between the sockets: the whole server in process, many connections, a verb at a depth
 //! of pipelining over a number of keys of 16 + 32 bytes.
 //!
-//! `cargo bench --bench instructions -- [get|set|setex|expire|ttl] [depth] [keys]` prints the CPU time of a request; without arguments,
+//! `cargo bench --bench instructions -- [get|set|setex|expire|ttl|script] [depth] [keys]` prints the CPU time of a request; without arguments,
 //! a table of them. `--count` runs just enough requests for `tools/instructions.sh`, which counts instructions inside
 //! `measured` under callgrind; `--test` makes everything small.
 //!
@@ -25,6 +25,10 @@ use std::time::Instant;
 
 const CLIENTS: usize = 50;
 const VALUE: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
+/// Deletes a lock that is one's own.
+const UNLOCK: &str =
+    "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) else return 0 end";
+const UNLOCK_SHA1: &str = "b998f9dfb154cdbea8cda65ad5177aadf0e945a2";
 const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000), unix_micros: 0 };
 
 /// What is asked for.
@@ -35,11 +39,13 @@ enum Verb {
     SetEx,
     Expire,
     Ttl,
+    /// `EVALSHA` of compare-and-delete, which finds another's value.
+    Script,
 }
 
 impl Verb {
     /// In an order in which TTL finds keys that live for ever.
-    const ALL: [Verb; 5] = [Verb::Get, Verb::Set, Verb::Ttl, Verb::SetEx, Verb::Expire];
+    const ALL: [Verb; 6] = [Verb::Get, Verb::Set, Verb::Ttl, Verb::SetEx, Verb::Expire, Verb::Script];
 
     fn name(self) -> &'static str {
         match self {
@@ -48,6 +54,7 @@ impl Verb {
             Verb::SetEx => "setex",
             Verb::Expire => "expire",
             Verb::Ttl => "ttl",
+            Verb::Script => "script",
         }
     }
 
@@ -61,6 +68,7 @@ impl Verb {
             Verb::SetEx => &["SETEX", &key, "3600", value],
             Verb::Expire => &["EXPIRE", &key, "3600"],
             Verb::Ttl => &["TTL", &key],
+            Verb::Script => &["EVALSHA", UNLOCK_SHA1, "1", &key, "another"],
         };
         requests.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
         for word in words {
@@ -75,7 +83,13 @@ impl Verb {
             Verb::Set => 75,
             Verb::SetEx => 87,
             Verb::Expire => 49,
+            Verb::Script => 107,
         }
+    }
+
+    /// Commands that a request runs, those of its script included.
+    fn commands(self) -> usize {
+        if self == Verb::Script { 2 } else { 1 }
     }
 
     /// Bytes of the reply to each request: every key is there.
@@ -83,7 +97,7 @@ impl Verb {
         match self {
             Verb::Get => 39,
             Verb::Set | Verb::SetEx | Verb::Ttl => 5,
-            Verb::Expire => 4,
+            Verb::Expire | Verb::Script => 4,
         }
     }
 }
@@ -122,8 +136,9 @@ fn report(rig: &mut Rig, verb: Verb, depth: usize, requests: usize) {
     let began = cpu_ns();
     measured(rig, &stream, turn_len, verb);
     let spent = cpu_ns() - began;
-    let done = rig.server.engine().metrics.counters.commands_processed - before;
-    assert_eq!(done as usize, turns * CLIENTS * depth);
+    let ran = rig.server.engine().metrics.counters.commands_processed - before;
+    let done = turns * CLIENTS * depth;
+    assert_eq!(ran as usize, done * verb.commands());
     println!(
         "{} depth {depth:3} keys {:8} requests {done:8}: {:6.1} ns",
         verb.name(),
@@ -179,8 +194,18 @@ impl Rig {
         let clients = (0..CLIENTS).map(|_| server.open(peer, NOW).expect("a free place")).collect();
         let unfinished = Vec::with_capacity(CLIENTS);
         let mut rig = Rig { server, clients, unfinished, keys, random: 7, sink: vec![0; 64 * 1024] };
+        rig.load_script();
         rig.fill();
         rig
+    }
+
+    fn load_script(&mut self) {
+        let request = format!("*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n${}\r\n{UNLOCK}\r\n", UNLOCK.len());
+        let clients = &self.clients[..1];
+        let answered =
+            turn(&mut self.server, (clients, &mut self.unfinished), request.as_bytes(), &mut self.sink);
+        assert_eq!(answered, "$40\r\n".len() + 40 + "\r\n".len());
+        assert!(self.sink[5..].starts_with(UNLOCK_SHA1.as_bytes()), "the digest of the script");
     }
 
     /// Writes every key once.
@@ -233,7 +258,10 @@ fn turn(
     }
     unfinished.clear();
     server.run_group(clients, NOW, unfinished);
-    assert!(unfinished.is_empty(), "a turn takes a whole batch");
+    while !unfinished.is_empty() {
+        let rest = std::mem::take(unfinished);
+        server.run_group(&rest, NOW, unfinished);
+    }
     for id in clients {
         let mut slices = [IoSlice::new(&[]); 64];
         let count = server.output(*id, &mut slices);

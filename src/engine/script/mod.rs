@@ -236,7 +236,6 @@ fn answer<'a>(
     digest: &[u8; 20],
     outcome: run::Outcome,
 ) -> Outcome<'a> {
-    let name = redis::hex(digest);
     match outcome.ended {
         Ended::Returned(value, protocol) => {
             let (metrics, mut has_failed) = (&mut call.engine.metrics, false);
@@ -256,13 +255,14 @@ fn answer<'a>(
         }
         Ended::Failed { text, is_counted, place: None } => fail(call, &[&text], is_counted),
         Ended::Failed { text, is_counted, place: Some((source, line)) } => {
-            let line = line.to_string();
+            let (name, line) = (redis::hex(digest), line.to_string());
             let parts = [&text, &b" script: "[..], &name, b", on ", &source, b":", line.as_bytes(), b"."];
             fail(call, &parts, is_counted);
         }
         Ended::OutOfTime => {
             let kind = if outcome.wrote { ErrorKind::ScriptEndedWrote } else { ErrorKind::ScriptEnded };
             let kept = if outcome.wrote { "; what it wrote is kept" } else { "; it had written nothing" };
+            let name = redis::hex(digest);
             let name = String::from_utf8_lossy(&name);
             let spent_ms = vm.limits.spent_us() / 1_000;
             let (client_id, wrote) = (call.session.id, outcome.wrote);

@@ -11,8 +11,51 @@ use crate::store::{LargeCursor, Store};
 use crate::time::Now;
 use crate::wire::arguments::{Arg, Args};
 use crate::wire::encode::Protocol;
-use mlua::{Function, Lua, MultiValue, Result, Table, Value};
-use std::cell::RefCell;
+use mlua::{Lua, LuaString, MultiValue, Result, Table, Value};
+use scoped_tls_hkt::scoped_thread_local;
+use std::cell::Cell;
+
+/// Arguments of a script, its key included, that are passed to it one by one.
+const SHORT_MAX: usize = 8;
+
+scoped_thread_local!(
+    /// The engine behind the script that runs.
+    static mut COMMANDS: for<'h> &'h mut (dyn Commands + 'h)
+);
+
+/// Runs the commands of a script.
+trait Commands {
+    fn call(&mut self, lua: &Lua, values: MultiValue, is_protected: bool) -> Result<Value>;
+}
+
+/// Commands are answered by the protocol that the script chose last.
+struct Caller<'h> {
+    host: Host<'h>,
+    protocol: &'h Cell<Protocol>,
+}
+
+impl Commands for Caller<'_> {
+    fn call(&mut self, lua: &Lua, values: MultiValue, is_protected: bool) -> Result<Value> {
+        self.host.session.protocol = self.protocol.get();
+        self.host.call(lua, values, is_protected)
+    }
+}
+
+/// Adds `call` and `pcall`. They are made once, for two functions of Rust for each run take a third of its time, and find
+/// the engine where the run has left it.
+pub(super) fn add_calls(lua: &Lua, redis: &Table) -> Result<()> {
+    for (name, is_protected) in [("call", false), ("pcall", true)] {
+        let function = lua.create_function(move |lua, values: MultiValue| {
+            // Nothing of Lua's runs while no script does.
+            if !COMMANDS.is_set() {
+                return Err(Raised::Reply(b"ERR no script is running".to_vec()).into());
+            }
+            COMMANDS.with(|commands| commands.call(lua, values, is_protected))
+        })?;
+        redis.raw_set(name, function)?;
+    }
+    Ok(())
+}
 
 /// A script and what it is run with.
 pub(super) struct Run<'r> {
@@ -54,8 +97,9 @@ impl Vm {
         }
         self.limits.start(run.time_us);
         self.protocol.set(Protocol::Resp2);
-        let Vm { lua, redis, compiled, enter, protocol, limits, workspace, .. } = self;
-        let host = RefCell::new(Host {
+        let Vm { lua, enter, enter_short, protocol, limits, workspace, .. } = self;
+        let given = given(lua, limits, &engine.store, &run);
+        let host = Host {
             engine,
             session: run.session,
             workspace,
@@ -67,26 +111,14 @@ impl Vm {
             now: run.now,
             wrote: false,
             used_units: 0,
+        };
+        let mut caller = Caller { host, protocol };
+        let number = run.entry.number;
+        let returned: Result<(bool, Value)> = COMMANDS.set(&mut caller, || match given? {
+            Given::Short(values) => enter_short.call((number, values)),
+            Given::Tables(keys, arguments) => enter.call((number, keys, arguments)),
         });
-        let returned = lua.scope(|scope| {
-            for (name, is_protected) in [("call", false), ("pcall", true)] {
-                let (host, protocol) = (&host, &*protocol);
-                let function = scope.create_function(move |lua, values: MultiValue| {
-                    let mut host = host.borrow_mut();
-                    host.session.protocol = protocol.get();
-                    host.call(lua, values, is_protected)
-                })?;
-                redis.raw_set(name, function)?;
-            }
-            let (keys, arguments) = {
-                let store = &host.borrow().engine.store;
-                let (keys, arguments) = (run.given.iter().take(run.key_count), run.given.from(run.key_count));
-                (list(lua, limits, store, keys)?, list(lua, limits, store, arguments.iter())?)
-            };
-            let script: Function = compiled.raw_get(run.entry.number)?;
-            enter.call::<(bool, Value)>((script, keys, arguments))
-        });
-        let host = host.into_inner();
+        let host = caller.host;
         let ended = match returned {
             _ if limits.is_over() => Ended::OutOfTime,
             Ok((true, value)) => Ended::Returned(value, protocol.get()),
@@ -95,6 +127,24 @@ impl Vm {
         };
         Outcome { ended, wrote: host.wrote, used_units: host.used_units }
     }
+}
+
+/// What a script is given, as Lua has it.
+enum Given {
+    /// One key and the arguments.
+    Short(MultiValue),
+    /// Keys, arguments.
+    Tables(Table, Table),
+}
+
+/// What a script is given.
+fn given(lua: &Lua, limits: &Limits, store: &Store, run: &Run<'_>) -> Result<Given> {
+    if run.key_count == 1 && run.given.len() <= SHORT_MAX {
+        let strings = run.given.iter().map(|arg| string(lua, limits, store, arg).map(Value::String));
+        return Ok(Given::Short(strings.collect::<Result<_>>()?));
+    }
+    let (keys, arguments) = (run.given.iter().take(run.key_count), run.given.from(run.key_count));
+    Ok(Given::Tables(list(lua, limits, store, keys)?, list(lua, limits, store, arguments.iter())?))
 }
 
 /// Keys or arguments as a table of strings.
@@ -106,26 +156,30 @@ fn list<'a>(
 ) -> Result<Table> {
     let table = lua.create_table_with_capacity(args.len(), 0)?;
     for (i, arg) in args.enumerate() {
-        let text = match arg {
-            Arg::Bytes(bytes) => lua.create_string(bytes)?,
-            Arg::Large(id) => {
-                let mut bytes = limits.buffer();
-                let mut cursor = LargeCursor::new(id, 0);
-                loop {
-                    let piece = store.large_slice(&mut cursor);
-                    if piece.is_empty() {
-                        break;
-                    }
-                    bytes.extend(piece)?;
-                    cursor.advance(piece.len());
-                }
-                lua.create_string(&bytes[..])?
-            }
-            Arg::Refused => lua.create_string(b"")?,
-        };
-        table.raw_set(i + 1, text)?;
+        table.raw_set(i + 1, string(lua, limits, store, arg)?)?;
     }
     Ok(table)
+}
+
+/// A key or an argument.
+fn string(lua: &Lua, limits: &Limits, store: &Store, arg: Arg<'_>) -> Result<LuaString> {
+    match arg {
+        Arg::Bytes(bytes) => lua.create_string(bytes),
+        Arg::Large(id) => {
+            let mut bytes = limits.buffer();
+            let mut cursor = LargeCursor::new(id, 0);
+            loop {
+                let piece = store.large_slice(&mut cursor);
+                if piece.is_empty() {
+                    break;
+                }
+                bytes.extend(piece)?;
+                cursor.advance(piece.len());
+            }
+            lua.create_string(&bytes[..])
+        }
+        Arg::Refused => lua.create_string(b""),
+    }
 }
 
 /// The handler of errors that no script catches: what is known of it as a table, as Redis's handler makes it.

@@ -123,6 +123,24 @@ fn a_script_that_has_not_written_ends_with_an_error_at_its_time() {
     assert_eq!(bench.run("DBSIZE"), ":0\r\n");
 }
 
+#[test]
+fn each_run_has_its_own_keys_and_arguments_however_many() {
+    let mut bench = bench();
+    let text = b"KEYS[9] = 'mine' ARGV[9] = 'mine' return #KEYS .. ' ' .. #ARGV .. ' ' .. tostring(KEYS[1]) .. tostring(ARGV[1])";
+    for (words, shown) in [
+        (&[b"1".as_slice(), b"k", b"a"] as &[&[u8]], "1 1 ka"),
+        (&[b"0"], "0 0 nilnil"),
+        (&[b"1", b"k"], "1 0 knil"),
+        (&[b"2", b"k", b"l", b"a"], "2 1 ka"),
+        (&[b"1", b"k", b"1", b"2", b"3", b"4", b"5", b"6", b"7"], "1 7 k1"),
+        (&[b"1", b"k", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8"], "1 8 k1"),
+        (&[b"0", b"a"], "0 1 nila"),
+    ] {
+        let reply = bench.run_args(&[&[b"EVAL".as_slice(), text], words].concat());
+        assert_eq!(String::from_utf8_lossy(&reply), format!("${}\r\n{shown}\r\n", shown.len()));
+    }
+}
+
 /// How many instructions lie before a loop decides where in it the clock is looked at.
 #[test]
 fn a_script_ends_at_its_time_wherever_the_clock_is_looked_at() {

@@ -42,11 +42,12 @@ pub(super) struct Vm {
     pub(super) workspace: Workspace,
     pub(super) limits: Rc<Limits>,
     pub(super) lua: Lua,
-    /// The table that scripts know as `redis`.
-    pub(super) redis: Table,
     /// Compiled scripts by number.
     pub(super) compiled: Table,
+    /// Runs a script, by its number, with a table of keys and one of arguments.
     pub(super) enter: Function,
+    /// The same with one key and some arguments, as they are.
+    pub(super) enter_short: Function,
     pub(super) protocol: Rc<Cell<Protocol>>,
     lua_bytes_max: usize,
 }
@@ -63,7 +64,9 @@ impl Vm {
         ));
         let protocol = Rc::new(Cell::new(Protocol::Resp2));
         let redis = redis::library(&lua, &limits, &protocol)?;
-        let (enter, globals) = prelude(&lua, &limits, &redis)?;
+        super::run::add_calls(&lua, &redis)?;
+        let compiled = lua.create_table()?;
+        let (enter, enter_short, globals) = prelude(&lua, &limits, &redis, &compiled)?;
         lua.set_globals(globals)?;
         watch(&lua, &limits, INSTRUCTIONS_BETWEEN_LOOKS)?;
         lua.gc_collect()?;
@@ -73,9 +76,9 @@ impl Vm {
             cache: Cache::default(),
             workspace: Workspace::new(share_bytes / 16 * REPLY_SHARE),
             limits,
-            compiled: lua.create_table()?,
-            redis,
+            compiled,
             enter,
+            enter_short,
             protocol,
             lua_bytes_max,
             lua,
@@ -127,8 +130,13 @@ impl Vm {
     }
 }
 
-/// What scripts find, made by the prelude: the function that runs a script, and the globals.
-fn prelude(lua: &Lua, limits: &Rc<Limits>, redis: &Table) -> Result<(Function, Table)> {
+/// What scripts find, made by the prelude: the functions that run a script, and the globals.
+fn prelude(
+    lua: &Lua,
+    limits: &Rc<Limits>,
+    redis: &Table,
+    compiled: &Table,
+) -> Result<(Function, Function, Table)> {
     let host = library::Library::new(lua, limits)?;
     host.function("plain", |args, _| {
         let value = args.get(0).cloned().unwrap_or(Value::Nil);
@@ -151,6 +159,7 @@ fn prelude(lua: &Lua, limits: &Rc<Limits>, redis: &Table) -> Result<(Function, T
     })?;
     random::add_to(&host)?;
     host.table.raw_set("redis", redis)?;
+    host.table.raw_set("compiled", compiled)?;
     host.table.raw_set("string", strings::library(lua, limits)?)?;
     host.table.raw_set("cjson", json::library(lua, limits)?)?;
     host.table.raw_set("cmsgpack", msgpack::library(lua, limits)?)?;
