@@ -126,7 +126,7 @@ fn a_script_that_has_not_written_ends_with_an_error_at_its_time() {
 #[test]
 fn each_run_has_its_own_keys_and_arguments_however_many() {
     let mut bench = bench();
-    let text = b"KEYS[9] = 'mine' ARGV[9] = 'mine' return #KEYS .. ' ' .. #ARGV .. ' ' .. tostring(KEYS[1]) .. tostring(ARGV[1])";
+    let text = b"KEYS[99] = 'mine' ARGV[99] = 'mine' return #KEYS .. ' ' .. #ARGV .. ' ' .. tostring(KEYS[1]) .. tostring(ARGV[1])";
     for (words, shown) in [
         (&[b"1".as_slice(), b"k", b"a"] as &[&[u8]], "1 1 ka"),
         (&[b"0"], "0 0 nilnil"),
