@@ -266,10 +266,11 @@ impl Sessions {
         if stream.is_some_and(|stream| self.shares.count(stream) >= STREAM_SESSIONS_MAX) {
             return Err(Busy);
         }
-        let free_count = self.granted - self.len();
+        // What one address may have does not depend on how much of the table has its memory yet.
+        let free_count = self.clients_max - self.len();
         if self.shares.count(address) >= free_count.max(ADDRESS_SESSIONS_MIN) {
             self.drop_session(self.replaceable_of(address).ok_or(Busy)?);
-        } else if free_count == 0 {
+        } else if self.len() >= self.granted {
             match self.unwritten.oldest {
                 NONE => return Err(Busy),
                 oldest => self.drop_session(oldest),

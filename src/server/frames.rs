@@ -42,6 +42,7 @@ impl Server {
     ) -> Option<usize> {
         let incoming = Incoming { from, bytes, now };
         let started = self.start_frame();
+        self.make_session_room(now);
         let handled = self.frames.handle(&mut self.engine, &incoming, reply);
         if let Some(holds) = &self.holds {
             self.datagram_seen =
@@ -74,6 +75,7 @@ impl Server {
     /// Serves the frame at the front of a framed connection's input, unless a pause holds it: then it waits there.
     pub(super) fn step_framed(&mut self, id: ConnectionId, now: Now) -> Progress {
         let started = self.start_frame();
+        self.make_session_room(now);
         let before = self.connections[id.index as usize].output.pending_len();
         let mut seen = None;
         let Server { engine, connections, input, output, frames, frame_reply, resources, holds, .. } = self;

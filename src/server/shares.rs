@@ -181,7 +181,7 @@ impl Server {
         if !self.shares.is_lending {
             return false;
         }
-        let Server { shares, engine, input, output, queues, frames, .. } = self;
+        let Server { shares, engine, input, output, queues, .. } = self;
         let store = &mut engine.store;
         for (share, arena) in
             [(&mut shares.input, &mut *input), (&mut shares.output, output), (&mut shares.queues, queues)]
@@ -193,11 +193,6 @@ impl Server {
         }
         if now.monotonic.since(shares.peak_since) >= PEAK_MS {
             shares.peak_since = now.monotonic;
-        }
-        // Half of the places free: a turn's worth of newcomers finds one.
-        while frames.sessions().len() > shares.sessions.granted / 2 && shares.sessions.borrow(store, now.unix)
-        {
-            frames.set_sessions_max(shares.sessions.granted);
         }
         let is_short = std::mem::take(&mut shares.is_short);
         let (room, all) = store.lendable_segments();
@@ -231,6 +226,16 @@ impl Server {
             input.note_return();
         }
         got
+    }
+
+    /// Sees to it that there is memory for one more session of frames, as long as there may be.
+    #[inline]
+    pub(super) fn make_session_room(&mut self, now: Now) {
+        if self.shares.is_lending && self.frames.sessions().len() >= self.shares.sessions.granted {
+            let Server { shares, engine, frames, .. } = self;
+            shares.sessions.borrow(&mut engine.store, now.unix);
+            frames.set_sessions_max(shares.sessions.granted);
+        }
     }
 
     /// A command is longer than the input buffers have room for: whether they grow for it. Then it waits.

@@ -253,3 +253,20 @@ fn memory_is_what_was_computed() {
         assert!(!sessions.is_empty());
     }
 }
+
+#[test]
+fn one_address_may_have_its_part_of_the_table_though_little_of_it_has_its_memory_yet() {
+    let mut sessions = Sessions::new(64, 1_000, [1, 2]);
+    sessions.grant(20);
+    let opener = Opener { ip: "10.0.0.1".parse().expect("an address"), connection: None };
+    for id in 1..=20 {
+        sessions.open(id, opener, Millis(1)).expect("there is room");
+    }
+    assert!((1..=20).all(|id| sessions.find(id).is_some()), "none was dropped for another");
+    // There is no more memory: one that never wrote makes room, until more is granted.
+    sessions.open(21, opener, Millis(1)).expect("another goes");
+    assert_eq!((sessions.len(), sessions.find(1)), (20, None));
+    sessions.grant(64);
+    sessions.open(22, opener, Millis(1)).expect("there is room");
+    assert_eq!(sessions.len(), 21);
+}
