@@ -198,7 +198,11 @@ fn go_through<'a>(
                 (Collection::Tree(tree), At::Place(place)) => {
                     call.engine.store.tree_index(&tree, place) as usize
                 }
-                _ => 0,
+                // It has become short or long meanwhile, and is begun again; what is counted without being kept, as well.
+                _ => {
+                    work.count = if work.result.is_none() { 0 } else { work.count };
+                    0
+                }
             },
         };
         loop {

@@ -186,9 +186,9 @@ impl FrameServer {
         size_of::<FrameServer>() + Sessions::memory_bytes(clients_max) + ErrorBudget::memory_bytes()
     }
 
-    /// From now on so many sessions may be open at once; no fewer than before.
-    pub fn set_sessions_max(&mut self, sessions: usize) {
-        self.sessions.grant(sessions);
+    /// From now on so many sessions may be open at once, no fewer than before; and whether more may come to be allowed.
+    pub fn set_sessions_max(&mut self, sessions: usize, may_grow: bool) {
+        self.sessions.grant(sessions, may_grow);
     }
 
     /// From now on frames must carry tags made from this. Sessions stay: a write that ran is not run again for a

@@ -144,6 +144,8 @@ pub struct Sessions {
     clients_max: usize,
     /// Of these, those for whom there is memory.
     granted: usize,
+    /// Whether there may come to be memory for more.
+    may_grow: bool,
     lease_ms: u64,
     key: [u64; 2],
     /// Sessions in which a write has run, and those in which none has.
@@ -170,6 +172,7 @@ impl Sessions {
             free: NONE,
             clients_max,
             granted: clients_max,
+            may_grow: true,
             lease_ms,
             key,
             written: EMPTY,
@@ -197,10 +200,11 @@ impl Sessions {
         self.clients_max
     }
 
-    /// From now on so many clients may be known at once; no fewer than before, and at least one.
-    pub fn grant(&mut self, clients: usize) {
+    /// From now on so many clients may be known at once, no fewer than before, and at least one; and whether that may grow.
+    pub fn grant(&mut self, clients: usize, may_grow: bool) {
         debug_assert!(self.heads.len() <= clients);
         self.granted = clients.clamp(1, self.clients_max);
+        self.may_grow = may_grow;
     }
 
     /// Clients that are known.
@@ -266,8 +270,8 @@ impl Sessions {
         if stream.is_some_and(|stream| self.shares.count(stream) >= STREAM_SESSIONS_MAX) {
             return Err(Busy);
         }
-        // What one address may have does not depend on how much of the table has its memory yet.
-        let free_count = self.clients_max - self.len();
+        // What one address may have does not depend on how much of the table has its memory yet, unless that is all.
+        let free_count = if self.may_grow { self.clients_max } else { self.granted } - self.len();
         if self.shares.count(address) >= free_count.max(ADDRESS_SESSIONS_MIN) {
             self.drop_session(self.replaceable_of(address).ok_or(Busy)?);
         } else if self.len() >= self.granted {

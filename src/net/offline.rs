@@ -64,6 +64,7 @@ impl Offline {
         let survey = recovery::survey(&mut data_dir).map_err(failed)?;
         let recovery = Recovery::new(&mut data_dir, survey).map_err(failed)?;
         let mut server = build_server(options)?;
+        server.give_memory_back();
         server.engine_mut().store.set_removal_policy(RemovalPolicy::Follow);
         let clock = Clock::start();
         let connection = server.open(PEER, clock.now());

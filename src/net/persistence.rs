@@ -140,6 +140,7 @@ impl Persistence {
 
     /// Until everything is loaded the server answers so, and removes no key.
     pub fn begin(&self, server: &mut Server) {
+        server.give_memory_back();
         let engine = server.engine_mut();
         engine.persistence.stage = Shown::Loading { done: 0, total: 0 };
         engine.store.set_removal_policy(RemovalPolicy::Follow);

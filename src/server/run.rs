@@ -102,7 +102,9 @@ impl Server {
             connection.request_is_incomplete(now.monotonic);
             let bytes_max = command_bytes_max(input, connection.session.authenticated);
             let is_too_long = connection.input.len() >= bytes_max;
-            if is_too_long && !self.borrow_for_command(id, now) {
+            // A stranger's bound does not depend on how much there is.
+            let may_grow = connection.session.authenticated;
+            if is_too_long && !(may_grow && self.borrow_for_command(id, now)) {
                 self.command_too_long(id, bytes_max);
                 return Progress::Waiting;
             }

@@ -56,6 +56,10 @@ struct BufferShare {
     /// The most that was used since [`Shares::peak_since`], and in the time before.
     peak: usize,
     peak_before: usize,
+    /// Whether a client could not be given what it needed since the last turn.
+    is_short: bool,
+    /// Buffers that had come back when nothing could be given back: what is taken lies in the way.
+    blocked_at: Option<u64>,
 }
 
 /// What tables of one kind have.
@@ -79,8 +83,8 @@ pub(super) struct Shares {
     clients: TableShare,
     sessions: TableShare,
     peak_since: Millis,
-    /// Whether a client could not be given what it needed since the last turn.
-    is_short: bool,
+    /// Sessions when memory for more was last asked for.
+    sessions_seen: usize,
     /// Bytes that the input buffers are to have for a long command.
     input_wanted: usize,
 }
@@ -107,7 +111,7 @@ impl BufferShare {
         let least = self.floor_bytes.max(used.saturating_mul(USED_PART));
         let spare = arena.capacity().saturating_sub(least) / segment_bytes;
         let asked = segments.min(self.borrowed).min(spare as u32);
-        if asked == 0 {
+        if asked == 0 || self.blocked_at == Some(arena.returns()) {
             return 0;
         }
         // What is taken may lie in the way: the part of a segment that was freed is of no use, and stays.
@@ -115,6 +119,7 @@ impl BufferShare {
         let kept = arena.capacity().saturating_sub(self.floor_bytes).div_ceil(segment_bytes) as u32;
         let given = self.borrowed.saturating_sub(kept);
         self.borrowed -= given;
+        self.blocked_at = (given == 0).then_some(arena.returns());
         arena.grow_to(self.floor_bytes + self.borrowed as usize * segment_bytes);
         store.take_segments_back(given);
         given
@@ -135,6 +140,8 @@ impl BufferShare {
         self.borrowed += lent;
         if lent > 0 {
             arena.grow_to(self.floor_bytes + self.borrowed as usize * segment_bytes);
+            // Those that starve may find a buffer now.
+            arena.note_return();
         }
         lent > 0
     }
@@ -172,7 +179,7 @@ impl Server {
         let clients_max = engine.options().max_clients;
         shares.clients.begin(floors.clients, clients_max, floors.client_bytes);
         shares.sessions.begin(floors.sessions, frames.sessions().clients_max(), floors.session_bytes);
-        frames.set_sessions_max(shares.sessions.granted);
+        frames.set_sessions_max(shares.sessions.granted, true);
     }
 
     /// Once a turn: data gets back what clients do not use and it needs, and clients get what data does not. True: there is
@@ -194,47 +201,65 @@ impl Server {
         if now.monotonic.since(shares.peak_since) >= PEAK_MS {
             shares.peak_since = now.monotonic;
         }
-        let is_short = std::mem::take(&mut shares.is_short);
         let (room, all) = store.lendable_segments();
         // What may come in within a turn, and a little; or the large values of one command.
         let turn = (input.capacity() / store.segment_bytes()) as u32 + 2 * SEGMENTS_A_TURN;
         let margin = turn.max(all / ROOM_PART);
-        if room < margin {
-            let mut missing = margin - room;
-            for (share, arena) in
-                [(&mut shares.output, &mut *output), (&mut shares.queues, queues), (&mut shares.input, input)]
-            {
-                missing -= share.give_back(missing, arena, store);
+        let mut missing = margin.saturating_sub(room);
+        if missing > 0 {
+            missing -= shares.output.give_back(missing, output, store);
+            missing -= shares.queues.give_back(missing, queues, store);
+            // What is on its way for a command stays.
+            if shares.input_wanted == 0 {
+                missing -= shares.input.give_back(missing, input, store);
             }
-            store.note_lent_in_use(if missing > 0 { store.lent_segments() } else { 0 });
         }
+        let of_tables = shares.clients.borrowed + shares.sessions.borrowed;
+        store.note_lent_in_use(if missing > 0 { store.lent_segments() } else { of_tables });
         let (is_plenty, may_borrow) = (room >= 2 * margin, room >= margin || store.evicts());
         for (share, arena) in
             [(&mut shares.input, &mut *input), (&mut shares.output, output), (&mut shares.queues, queues)]
         {
+            let is_short = std::mem::take(&mut share.is_short);
             let is_wanted = may_borrow && (is_short || share.is_busy(arena));
             if arena.capacity() < arena.ceiling() && (is_plenty || is_wanted) {
                 let segments = if is_plenty { SEGMENTS_A_TURN } else { EVICTED_SEGMENTS_A_TURN };
                 share.borrow(segments, arena, store, !is_plenty, now.unix);
             }
         }
+        if shares.input_wanted == 0 {
+            return false;
+        }
         let is_wanted = input.capacity() < shares.input_wanted;
         let got = is_wanted && shares.input.borrow(EVICTED_SEGMENTS_A_TURN, input, store, true, now.unix);
-        if is_wanted && !got {
-            // There is no more: who waits for it is told.
+        if !got {
+            // It is reached, or there is no more: who waits for it is looked at again.
             shares.input_wanted = 0;
             input.note_return();
         }
         got
     }
 
-    /// Sees to it that there is memory for one more session of frames, as long as there may be.
+    /// Before data is loaded: clients have their floors, and borrow nothing until it is there.
+    pub fn give_memory_back(&mut self) {
+        let Server { shares, engine, input, output, queues, .. } = self;
+        for (share, arena) in
+            [(&mut shares.input, input), (&mut shares.output, output), (&mut shares.queues, queues)]
+        {
+            share.give_back(u32::MAX, arena, &mut engine.store);
+        }
+    }
+
+    /// Sees to it that there is memory for further sessions of frames, as long as there may be. Asked for while half of the
+    /// places are free: where there is no more, what one address may have is a part of what there is.
     #[inline]
     pub(super) fn make_session_room(&mut self, now: Now) {
-        if self.shares.is_lending && self.frames.sessions().len() >= self.shares.sessions.granted {
-            let Server { shares, engine, frames, .. } = self;
-            shares.sessions.borrow(&mut engine.store, now.unix);
-            frames.set_sessions_max(shares.sessions.granted);
+        let Server { shares, engine, frames, .. } = self;
+        let len = frames.sessions().len();
+        if shares.is_lending && len > shares.sessions.granted / 2 && len != shares.sessions_seen {
+            shares.sessions_seen = len;
+            let may_grow = shares.sessions.borrow(&mut engine.store, now.unix);
+            frames.set_sessions_max(shares.sessions.granted, may_grow);
         }
     }
 
@@ -261,8 +286,11 @@ impl Server {
     }
 
     /// Clients wait for buffers: the next turn looks for more.
-    pub(super) fn note_short(&mut self) {
-        self.shares.is_short = true;
+    pub(super) fn note_short(&mut self, kind: BufferKind) {
+        match kind {
+            BufferKind::Input => self.shares.input.is_short = true,
+            BufferKind::Output => self.shares.output.is_short = true,
+        }
     }
 
     /// Panics where what was borrowed is not what was lent.

@@ -105,7 +105,7 @@ impl Server {
         let queue = if is_long { &mut self.starved.long } else { self.starved.queue(kind) };
         queue.push(id.index);
         self.starved.is_recent[kind as usize] = true;
-        self.note_short();
+        self.note_short(kind);
         self.starved.check_at.get_or_insert(now.plus(CHECK_MS));
     }
 

@@ -9,7 +9,7 @@
 
 use super::pool::SegmentId;
 use super::room::Fill;
-use super::{OnFull, Store};
+use super::{OnFull, RemovalPolicy, Store};
 use crate::time::Millis;
 
 /// Steps of making room that lending one segment may take.
@@ -19,6 +19,10 @@ impl Store {
     /// Lends up to `count` segments; how many it has lent. Where writes are refused when memory is full, only what data does not
     /// need now; where keys are evicted, keys go for it if `evict` says so, in a bounded number of steps.
     pub fn lend_segments(&mut self, count: u32, evict: bool, now: Millis) -> u32 {
+        // What is loaded, or follows another store, is to fit as it did there.
+        if self.removal_policy == RemovalPolicy::Follow {
+            return 0;
+        }
         for lent in 0..count {
             let mut steps = 0;
             while !self.can_lend() {

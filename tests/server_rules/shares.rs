@@ -4,7 +4,7 @@ use crate::common::{KIB, MIB, encode, show};
 use crate::in_process::InProcess;
 use pannier::connection::ConnectionId;
 use pannier::server::{Floors, Resources};
-use pannier::store::{OnFull, StoreConfig};
+use pannier::store::{OnFull, RemovalPolicy, StoreConfig};
 
 const FLOORS: Floors = Floors {
     input_bytes: MIB,
@@ -102,6 +102,51 @@ fn a_full_cache_evicts_for_a_command_that_is_longer_than_what_is_there_for_input
         }
     }
     assert_eq!(show(&answer), show(b"+OK\r\n"));
+    process.server.invariants();
+    // Then data has it again, and there is nothing to do.
+    for _ in 0..40 {
+        process.advance(100);
+    }
+    assert!(!process.server.maintain(process.now, 64), "it goes on for ever");
+    assert!(lent(&process) <= before, "{} of {before}", lent(&process));
+    process.server.invariants();
+}
+
+#[test]
+fn a_stranger_s_long_command_borrows_nothing() {
+    let config = StoreConfig { memory_bytes: 32 * MIB, on_full: OnFull::Evict, ..StoreConfig::default() };
+    let resources = Resources { input_bytes: 4 * MIB, floors: Some(FLOORS), ..Resources::default() };
+    let mut process = InProcess::new(config, 100, resources, Some(b"secret"));
+    let id = process.connect();
+    process.send(id, b"AUTH secret\r\n");
+    fill(&mut process, id, 40_000);
+    let before = lent(&process);
+    let stranger = process.connect();
+    process.send(stranger, &[&b"*3\r\n"[..], &encode(&[&[b'x'; 16_000][..], &[b'y'; 16_000]])[4..]].concat());
+    for _ in 0..50 {
+        process.advance(1);
+    }
+    assert_eq!(lent(&process), before);
+    assert!(!process.server.maintain(process.now, 64));
+}
+
+#[test]
+fn what_is_loaded_finds_all_memory_that_data_had() {
+    let mut process = process(OnFull::Refuse);
+    process.server.give_memory_back();
+    process.server.engine_mut().store.set_removal_policy(RemovalPolicy::Follow);
+    assert_eq!(lent(&process), 0);
+    // Clients that come meanwhile have what is theirs, and take nothing.
+    while process.server.open(crate::in_process::PEER, process.now).is_ok() {}
+    for _ in 0..50 {
+        process.advance(1);
+    }
+    assert_eq!((lent(&process), process.server.connection_count()), (0, FLOORS.clients));
+    process.server.engine_mut().store.set_removal_policy(RemovalPolicy::Own);
+    for _ in 0..50 {
+        process.advance(1);
+    }
+    assert_eq!(lent(&process), LENT);
     process.server.invariants();
 }
 

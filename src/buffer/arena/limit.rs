@@ -30,8 +30,6 @@ impl Arena {
         }
         let from = std::mem::replace(&mut self.limit, limit);
         self.free_between(from, limit);
-        // Those that starve may find a buffer now.
-        self.note_return();
     }
 
     /// Has those that starve look again.

@@ -257,7 +257,7 @@ fn memory_is_what_was_computed() {
 #[test]
 fn one_address_may_have_its_part_of_the_table_though_little_of_it_has_its_memory_yet() {
     let mut sessions = Sessions::new(64, 1_000, [1, 2]);
-    sessions.grant(20);
+    sessions.grant(20, true);
     let opener = Opener { ip: "10.0.0.1".parse().expect("an address"), connection: None };
     for id in 1..=20 {
         sessions.open(id, opener, Millis(1)).expect("there is room");
@@ -266,7 +266,27 @@ fn one_address_may_have_its_part_of_the_table_though_little_of_it_has_its_memory
     // There is no more memory: one that never wrote makes room, until more is granted.
     sessions.open(21, opener, Millis(1)).expect("another goes");
     assert_eq!((sessions.len(), sessions.find(1)), (20, None));
-    sessions.grant(64);
+    sessions.grant(64, true);
     sessions.open(22, opener, Millis(1)).expect("there is room");
     assert_eq!(sessions.len(), 21);
+}
+
+#[test]
+fn where_there_is_no_more_memory_one_address_does_not_have_all_of_it() {
+    let mut sessions = Sessions::new(256, 1_000, [1, 2]);
+    sessions.grant(64, true);
+    let opener = |host: u8| Opener { ip: [10, 0, 0, host].into(), connection: None };
+    let mut opened = 0;
+    for id in 1..=64 {
+        // As the server does it: half of what there is, and no more is to be had.
+        if sessions.len() > 32 {
+            sessions.grant(64, false);
+        }
+        if let Ok(session) = sessions.open(id, opener(1), Millis(1)) {
+            write(&mut sessions, session);
+            opened += 1;
+        }
+    }
+    assert!((32..40).contains(&opened), "{opened}");
+    (100..116).for_each(|id| _ = sessions.open(id, opener(2), Millis(1)).expect("another has a place"));
 }
