@@ -301,10 +301,16 @@ fn explain_union(
         let of = |key: &Vec<u8>| {
             let states = model.states_since(key, mark);
             states
-                .map(|had| match had.map(|record| &record.value) {
-                    Some(Value::Fields(CollectionKind::Set, members)) => members.as_ref().clone(),
-                    _ => Fields::new(),
+                .flat_map(|had| {
+                    let members = match had.map(|record| &record.value) {
+                        Some(Value::Fields(CollectionKind::Set, members)) => members.as_ref().clone(),
+                        _ => Fields::new(),
+                    };
+                    // One whose time has come by now was hidden from the later slices.
+                    let is_over = had.and_then(|record| record.expiry).is_some_and(|expiry| expiry <= unix);
+                    [Some(members), is_over.then(Fields::new)]
                 })
+                .flatten()
                 .collect()
         };
         from.iter().map(of).collect()
