@@ -18,8 +18,8 @@ const FILL_MAX: u64 = 90;
 const FILL_MAX_OF_RESERVE: u64 = 97;
 /// Segments that data leaves free within those hundredths, where writes are refused when memory is full: values that are
 /// to replace others as long take them while the old ones are still there. A value of 1 MiB, its last blocks in a slab of
-/// their own, and one to spare.
-const REPLACING_SEGMENTS_MAX: u32 = 18;
+/// their own, and three to spare, for what the store's geometry leaves unused.
+const REPLACING_SEGMENTS_MAX: u32 = 20;
 /// One part in so many of a small store is left free for that, at most.
 const REPLACING_SHARE: u32 = 12;
 /// Segments that stay taken however many keys are evicted: the reserve, open segments, the index.
