@@ -42,7 +42,7 @@ const SEGMENTS_A_TURN: u32 = 8;
 /// The same where keys are evicted for them, some tens of microseconds for each.
 const EVICTED_SEGMENTS_A_TURN: u32 = 2;
 /// Segments that tables of one kind may use before keys have gone for them: 1 MiB.
-const OWED_MAX: u32 = 16;
+const OVERCOMMITTED_SEGMENTS_MAX: u32 = 16;
 /// Buffers give back when less than one part in so many is left to data.
 const ROOM_PART: u32 = 4;
 /// Buffers that were used to so large a part lately do not shrink below it: a quarter.
@@ -73,7 +73,7 @@ struct TableShare {
     entry_bytes: usize,
     borrowed: u32,
     /// Segments that are used and not borrowed yet.
-    owed: u32,
+    overcommitted: u32,
 }
 
 /// Who has borrowed how much.
@@ -158,19 +158,20 @@ impl BufferShare {
 
 impl TableShare {
     fn begin(&mut self, floor: usize, ceiling: usize, entry_bytes: usize) {
-        *self = TableShare { granted: floor.min(ceiling), ceiling, entry_bytes, borrowed: 0, owed: 0 };
+        *self =
+            TableShare { granted: floor.min(ceiling), ceiling, entry_bytes, borrowed: 0, overcommitted: 0 };
     }
 
     /// Borrows a segment for further entries; whether there is memory for one more now. Where keys are evicted, they go within the
-    /// turn, by [`repay`](TableShare::repay).
+    /// turn, by [`evict_for_overcommitted`](TableShare::evict_for_overcommitted).
     fn borrow(&mut self, store: &mut Store, now: Millis) -> bool {
         if self.granted >= self.ceiling {
             return false;
         }
         if store.lend_segments(1, false, now) == 1 {
             self.borrowed += 1;
-        } else if store.evicts() && self.owed < OWED_MAX {
-            self.owed += 1;
+        } else if store.evicts() && self.overcommitted < OVERCOMMITTED_SEGMENTS_MAX {
+            self.overcommitted += 1;
         } else {
             return false;
         }
@@ -178,11 +179,11 @@ impl TableShare {
         true
     }
 
-    /// Has keys evicted for what is owed.
-    fn repay(&mut self, store: &mut Store, now: Millis) {
-        let repaid = store.lend_segments(self.owed.min(EVICTED_SEGMENTS_A_TURN), true, now);
-        self.owed -= repaid;
-        self.borrowed += repaid;
+    /// Has keys evicted for what is used and not borrowed.
+    fn evict_for_overcommitted(&mut self, store: &mut Store, now: Millis) {
+        let lent = store.lend_segments(self.overcommitted.min(EVICTED_SEGMENTS_A_TURN), true, now);
+        self.overcommitted -= lent;
+        self.borrowed += lent;
     }
 }
 
@@ -232,8 +233,8 @@ impl Server {
                 missing -= shares.input.give_back(missing, input, store);
             }
         }
-        shares.clients.repay(store, now.unix);
-        shares.sessions.repay(store, now.unix);
+        shares.clients.evict_for_overcommitted(store, now.unix);
+        shares.sessions.evict_for_overcommitted(store, now.unix);
         let of_tables = shares.clients.borrowed + shares.sessions.borrowed;
         store.note_lent_in_use(if missing > 0 { store.lent_segments() } else { of_tables });
         let (is_plenty, may_borrow) = (room >= 2 * margin, room >= margin || store.evicts());
