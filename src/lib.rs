@@ -128,8 +128,8 @@
 //! `store/lending.rs`, docs/memory.md). All of it is reserved at start and touched as it is used.
 //!
 //! **The index grows a leaf at a time.** Small tables of fixed capacity behind a directory; their memory comes from the
-//! pool, through hashbrown's allocator parameter. Implementing an allocator is `unsafe`, so `store/pool.rs` is the one
-//! module that has it, with its reasons beside each use. The hash space is first cut into eight shards of unequal
+//! pool, through hashbrown's allocator parameter. Implementing an allocator is `unsafe`, so `store/pool.rs`
+//! has it, with its reasons beside each use; besides, only `store/prefetch.rs` and `pages.rs` do, in a line each. The hash space is first cut into eight shards of unequal
 //! width: so leaves do not fill up, and split, all at the same time, and memory for each key stays level as a store
 //! grows (cf. Martin's spiral storage, 1979).
 //!
