@@ -15,11 +15,11 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
-const ALERTS: &str = include_str!("../../examples/prometheus/alerts.yaml");
+pub const ALERTS: &str = include_str!("../../examples/prometheus/alerts.yaml");
 const DASHBOARD: &str = include_str!("../../examples/grafana/pannier.json");
 
 /// A scrape of a server that has seen every verb and an error.
-fn scrape() -> String {
+pub fn scrape() -> String {
     let config = StoreConfig { memory_bytes: 8 * MIB, ..StoreConfig::default() };
     let mut options = ServerOptions::default();
     options.max_clients = 4;
@@ -126,35 +126,6 @@ fn the_page_has_every_alert() {
     assert_eq!(rows, alerts);
 }
 
-#[cfg(feature = "cli")]
-#[test]
-fn the_dashboard_is_json_whose_panels_ask_one_data_source() {
-    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).expect("JSON");
-    let panels = dashboard["panels"].as_array().expect("panels");
-    let targets: Vec<_> = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten().collect();
-    assert!(targets.len() >= 20, "{}", targets.len());
-    let mut expressions = Vec::new();
-    for target in targets {
-        assert_eq!(target["datasource"]["uid"], "${datasource}", "{target}");
-        let expression = target["expr"].as_str().expect("a query");
-        assert!(expression.contains("instance=~\"$instance\""), "{expression}");
-        expressions.push(expression.to_owned());
-    }
-    let rules = expressions.iter().enumerate().map(|(number, expression)| {
-        let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
-        format!("  - record: panel:{number}\n    expr: {}\n", serde_json::Value::from(expression))
-    });
-    let rules = format!("groups:\n- name: panels\n  rules:\n{}", rules.collect::<String>());
-    let file = std::env::temp_dir().join(format!("pannier-panels-{}.yaml", std::process::id()));
-    std::fs::write(&file, rules).expect("write");
-    promtool(&["check", "rules", file.to_str().expect("UTF-8")]);
-    let _ = std::fs::remove_file(file);
-    let mut ids: Vec<_> = panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), panels.len(), "ids are unique");
-}
-
 /// Prometheus's own checks of the rules, of when they fire, and of the configuration.
 #[test]
 fn promtool_accepts_the_examples() {
@@ -167,7 +138,7 @@ fn promtool_accepts_the_examples() {
     }
 }
 
-fn promtool(arguments: &[&str]) {
+pub fn promtool(arguments: &[&str]) {
     let run = Command::new("promtool").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let Ok(output) = run else {
         eprintln!("SKIPPED: promtool is not installed");
