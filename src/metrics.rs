@@ -339,9 +339,9 @@ impl Metrics {
         self.errors[error.code_index()]
     }
 
-    /// Code and count of the errors answered, without those that never were.
+    /// Code and count of the errors answered, those that never were included.
     pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        ERROR_CODES.into_iter().zip(self.errors).filter(|(_, count)| *count > 0)
+        ERROR_CODES.into_iter().zip(self.errors)
     }
 
     /// Upper bound in nanoseconds of every bucket but the last, which takes the rest, and how many of all verbs'
@@ -408,7 +408,8 @@ mod tests {
         metrics.error(ErrorKind::Syntax);
         metrics.failed(VerbId::Set, ErrorKind::Full);
         metrics.rejected(VerbId::Set, ErrorKind::Full);
-        assert_eq!(metrics.errors().collect::<Vec<_>>(), [("ERR", 1), ("OOM", 2)]);
+        let counted: Vec<_> = metrics.errors().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [("ERR", 1), ("OOM", 2)]);
         assert_eq!(metrics.counters.iter().find(|(name, _)| *name == "total_error_replies").unwrap().1, 3);
     }
 }

@@ -85,6 +85,7 @@ figures! {
         index_bytes = server.engine().store.memory().index;
         reclaimable_bytes = Fullness::of(server.engine()).reclaimable_bytes;
         tables_bytes = server.engine().store.memory().reserved;
+        lent_bytes = server.engine().store.memory().lent;
         buffers_bytes = server.engine().process_stats.buffer_bytes;
         used_bytes = Fullness::of(server.engine()).used_bytes;
         store_limit_bytes = Fullness::of(server.engine()).limit_bytes;

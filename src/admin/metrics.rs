@@ -1,8 +1,8 @@
 //! What is counted, in Prometheus's text format 0.0.4: names in base units, `_total` for what only grows, HELP and TYPE
 //! before each family. `docs/metrics.md` lists them all; a test compares the two.
 //!
-//! Series of verbs and error codes that never occurred are left out, since there are many; all others are there from the
-//! start, so that a rate has a beginning. A scrape of a quiet server is some two hundred lines, and no scrape outgrows
+//! Series of verbs that never occurred are left out, since there are many; all others are there from the start, so that a
+//! rate has a beginning. A scrape of a quiet server is some two hundred lines, and no scrape outgrows
 //! the reply's fixed memory.
 
 use super::{Fullness, Readiness, Text};

@@ -171,6 +171,7 @@ fn metrics_show_what_was_counted() {
         "pannier_connections_closed_total{reason=\"killed\"} 2",
         "pannier_requests_rejected_total{verb=\"set\"} 1",
         "pannier_errors_total{code=\"OOM\"} 1",
+        "pannier_errors_total{code=\"NOAUTH\"} 0",
         "pannier_request_duration_seconds_bucket{le=\"0.000002048\"} 0",
         "pannier_request_duration_seconds_bucket{le=\"0.000004096\"} 1",
         "pannier_request_duration_seconds_bucket{le=\"+Inf\"} 1",

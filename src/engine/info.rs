@@ -267,7 +267,8 @@ fn pannier(engine: &Engine, _: Millis, text: &mut String) -> Result {
 }
 
 fn error_stats(engine: &Engine, _: Millis, text: &mut String) -> Result {
-    engine.metrics.errors().try_for_each(|(code, count)| write!(text, "errorstat_{code}:count={count}\r\n"))
+    let mut answered = engine.metrics.errors().filter(|(_, count)| *count > 0);
+    answered.try_for_each(|(code, count)| write!(text, "errorstat_{code}:count={count}\r\n"))
 }
 
 fn keyspace(engine: &Engine, now: Millis, text: &mut String) -> Result {

@@ -145,3 +145,10 @@ fn a_descriptor_is_kept_for_each_connection_to_come() {
     }
     assert_eq!((rig.port.exchanges().count(), rig.port.reserve.len()), (0, CONNECTIONS_MAX + 1));
 }
+
+#[test]
+fn the_page_says_what_the_port_reserves() {
+    let page = include_str!("../../../docs/admin.md");
+    let reserved = format!("history take {} KiB that are reserved", AdminPort::MEMORY_BYTES.div_ceil(1024));
+    assert!(page.contains(&reserved), "docs/admin.md should say: {reserved}");
+}
