@@ -223,6 +223,16 @@ fn a_server_that_is_gone_or_silent_or_something_else_is_told() {
     check_failure(&bench(&closed, "--keys 1000000 --key-size 3"), 2, "--key-size must be at least 7");
 }
 
+/// Whether its words arrive before the first request or as the answer to it.
+#[test]
+fn a_server_that_has_no_place_is_told_in_its_words() {
+    let server = server(16, None);
+    for words in ["--connections 120", "--connections 120 --rate 100"] {
+        let output = bench(&server.tcp_address().to_string(), words);
+        check_failure(&output, 1, "ERR max number of clients reached; use fewer --connections");
+    }
+}
+
 #[test]
 fn a_password_is_needed_where_there_is_one() {
     let server = server(16, Some("sesame"));

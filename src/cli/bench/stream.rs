@@ -42,6 +42,15 @@ struct Body {
     right: bool,
 }
 
+/// Whether these are the words with which a server turns a client away, which it says before it is asked anything.
+fn no_place(reply: &[u8]) -> Option<Gone> {
+    const WORDS: &str = "ERR max number of clients reached";
+    let is_it = reply.strip_prefix(b"-")?.starts_with(WORDS.as_bytes());
+    is_it.then(|| {
+        Gone::Refused(format!("{WORDS}; use fewer --connections, or give the server more --max-clients"))
+    })
+}
+
 impl<C: Codec> Stream<C> {
     pub(super) fn new(socket: TcpStream, codec: C) -> Stream<C> {
         let (outbox, pending) = (Outbox::default(), VecDeque::new());
@@ -53,7 +62,7 @@ impl<C: Codec> Stream<C> {
         let mut at = 0;
         while at < bytes.len() {
             let Some(pending) = self.pending.front() else {
-                return Err(Gone::Garbage("more replies than requests"));
+                return Err(no_place(&bytes[at..]).unwrap_or(Gone::Garbage("more replies than requests")));
             };
             let request = pending.request;
             if let Some(body) = &mut self.body {
@@ -88,6 +97,9 @@ impl<C: Codec> Stream<C> {
                             Outcome::Error(words) => {
                                 if words.starts_with(b"NOAUTH") {
                                     return Err(Gone::NotAuthenticated);
+                                }
+                                if let Some(gone) = no_place(&bytes[at - consumed..]) {
+                                    return Err(gone);
                                 }
                                 stats.error(words);
                             }
