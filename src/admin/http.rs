@@ -64,7 +64,7 @@ pub(super) const PAGE: &str = include_str!("page.html");
 
 /// What the page may do: run its own script and style, known by their hashes, and ask this server.
 const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-eoGx2uxKatu/No4hqP/cFLMoFyqQix+8OqmfNE6LNZM='; \
+    script-src 'sha256-dyAZ1Rohl5q1fgPBOjGJ7D5EkOU5WJwTbSjpjsi9VMA='; \
     style-src 'sha256-UiCMXE8tCdfQuDYZpnsea/hBS2lvFh6usVa0e0p9nf8='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n";
 
