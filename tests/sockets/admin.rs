@@ -198,7 +198,8 @@ fn a_token_guards_all_but_the_probes_and_sighup_reads_it_again() {
         assert!(get_with(admin, path, &bearer("first-token-of-many-letterz")).starts_with("HTTP/1.1 401 "));
         assert!(get_with(admin, path, &bearer("first-token-of-many-letters")).starts_with("HTTP/1.1 200 "));
     }
-    assert!(server.stderr().contains("turned away from the admin port"), "{}", server.stderr());
+    let logged = "turned away from the admin port";
+    eventually(logged, || server.stderr().contains(logged));
     // A token that cannot be used changes nothing.
     for (text, logged) in [("short", "at least 16"), ("second-token-of-many-letters", "is now the one in")] {
         std::fs::write(&file, text).expect("write");
