@@ -233,14 +233,14 @@ impl Store {
         if !self.leaves.needs_blocks() {
             return Ok(());
         }
-        match self.acquire(Want::Segment { fill }, now) {
-            Ok(segment) => {
+        match self.acquire_if_any(Want::Segment { fill }, now) {
+            Some(segment) => {
                 self.table.taken(segment, State::Leaves);
                 self.pool.give_to_leaves(segment);
                 Ok(())
             }
-            Err(_) if self.leaves.free_blocks() > 0 => Ok(()),
-            Err(refused) => Err(refused),
+            None if self.leaves.free_blocks() > 0 => Ok(()),
+            None => self.refuse(),
         }
     }
 

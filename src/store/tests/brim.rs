@@ -298,3 +298,18 @@ fn fill_from(store: &mut Store, first: u32, len: usize) {
     let value = vec![7; len];
     _ = (first..).find(|n| put(store, &key(*n), &value, None).is_err());
 }
+
+#[test]
+fn what_is_refused_is_counted_once_and_nothing_else_is() {
+    for len in (1..40).map(|step| step * step) {
+        let mut store = store(OnFull::Refuse);
+        let mut refused = 1;
+        let count = fill(&mut store, len, |_| None);
+        for n in 0..300 {
+            // Smaller ones may fit still, and go on taking what the index has left.
+            let len = if n % 2 == 0 { len } else { len / 2 };
+            refused += u64::from(put_at(&mut store, count + n, len, NOW).is_err());
+        }
+        assert_eq!(store.statistics().refused, refused, "values of {len} bytes");
+    }
+}
