@@ -1,7 +1,7 @@
 //! What a request costs between the sockets: the whole server in process, many connections, a verb at a depth
 //! of pipelining over a number of keys of 16 + 32 bytes.
 //!
-//! `cargo bench --bench instructions -- [get|set|setex|expire|ttl|script] [depth] [keys]` prints the CPU time of a request; without arguments,
+//! `cargo bench --bench instructions -- [get|set|ttl|exists|incr|setnx|setex|getex|expire|script] [depth] [keys]` prints the CPU time of a request; without arguments,
 //! a table of them. `--count` runs just enough requests for `tools/instructions.sh`, which counts instructions inside
 //! `measured` under callgrind; `--test` makes everything small.
 //!
@@ -36,38 +36,77 @@ const NOW: Now = Now { monotonic: Millis(1_000), unix: Millis(1_700_000_000_000)
 enum Verb {
     Get,
     Set,
-    SetEx,
-    Expire,
     Ttl,
+    Exists,
+    /// Of keys of its own, all of them there with a number of as many digits.
+    Incr,
+    /// Gives those their numbers.
+    SetNumber,
+    /// SET with the option `NX`, of a key that is there.
+    SetNx,
+    SetEx,
+    GetEx,
+    Expire,
     /// `EVALSHA` of compare-and-delete, which finds another's value.
     Script,
 }
 
 impl Verb {
     /// In an order in which TTL finds keys that live for ever.
-    const ALL: [Verb; 6] = [Verb::Get, Verb::Set, Verb::Ttl, Verb::SetEx, Verb::Expire, Verb::Script];
+    const ALL: [Verb; 10] = [
+        Verb::Get,
+        Verb::Set,
+        Verb::Ttl,
+        Verb::Exists,
+        Verb::SetNx,
+        Verb::Incr,
+        Verb::SetEx,
+        Verb::GetEx,
+        Verb::Expire,
+        Verb::Script,
+    ];
+
+    /// Whether a key is another one after its first request: all are asked for once before what is counted.
+    fn changes_keys(self) -> bool {
+        matches!(self, Verb::Incr | Verb::SetEx | Verb::GetEx | Verb::Expire)
+    }
 
     fn name(self) -> &'static str {
         match self {
             Verb::Get => "get",
             Verb::Set => "set",
-            Verb::SetEx => "setex",
-            Verb::Expire => "expire",
             Verb::Ttl => "ttl",
+            Verb::Exists => "exists",
+            Verb::Incr => "incr",
+            Verb::SetNumber => "setnumber",
+            Verb::SetNx => "setnx",
+            Verb::SetEx => "setex",
+            Verb::GetEx => "getex",
+            Verb::Expire => "expire",
             Verb::Script => "script",
         }
     }
 
+    /// What each key is given once before this verb is counted, which changes a key at its first request.
+    fn before(self) -> Verb {
+        if self == Verb::Incr { Verb::SetNumber } else { self }
+    }
+
     fn push(self, number: u64, requests: &mut Vec<u8>) {
         let before = requests.len();
-        let key = format!("key:{number:012}");
+        let key = if matches!(self, Verb::Incr | Verb::SetNumber) { format!("num:{number:012}") } else { format!("key:{number:012}") };
         let value = str::from_utf8(&VALUE).expect("letters and digits");
         let words: &[&str] = match self {
             Verb::Get => &["GET", &key],
             Verb::Set => &["SET", &key, value],
-            Verb::SetEx => &["SETEX", &key, "3600", value],
-            Verb::Expire => &["EXPIRE", &key, "3600"],
             Verb::Ttl => &["TTL", &key],
+            Verb::Exists => &["EXISTS", &key],
+            Verb::Incr => &["INCR", &key],
+            Verb::SetNumber => &["SET", &key, "1000000"],
+            Verb::SetNx => &["SET", &key, value, "NX"],
+            Verb::SetEx => &["SETEX", &key, "3600", value],
+            Verb::GetEx => &["GETEX", &key, "EX", "3600"],
+            Verb::Expire => &["EXPIRE", &key, "3600"],
             Verb::Script => &["EVALSHA", UNLOCK_SHA1, "1", &key, "another"],
         };
         requests.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
@@ -80,8 +119,13 @@ impl Verb {
     fn request_len(self) -> usize {
         match self {
             Verb::Get | Verb::Ttl => 36,
+            Verb::Exists => 39,
+            Verb::Incr => 37,
+            Verb::SetNumber => 49,
             Verb::Set => 75,
+            Verb::SetNx => 83,
             Verb::SetEx => 87,
+            Verb::GetEx => 56,
             Verb::Expire => 49,
             Verb::Script => 107,
         }
@@ -95,9 +139,10 @@ impl Verb {
     /// Bytes of the reply to each request: every key is there.
     fn reply_len(self) -> usize {
         match self {
-            Verb::Get => 39,
-            Verb::Set | Verb::SetEx | Verb::Ttl => 5,
-            Verb::Expire | Verb::Script => 4,
+            Verb::Get | Verb::GetEx => 39,
+            Verb::Set | Verb::SetNumber | Verb::SetNx | Verb::SetEx | Verb::Ttl => 5,
+            Verb::Expire | Verb::Exists | Verb::Script => 4,
+            Verb::Incr => ":1000001\r\n".len(),
         }
     }
 }
@@ -128,6 +173,9 @@ fn main() {
 
 /// Runs a warm-up and then so many requests, and prints what one took.
 fn report(rig: &mut Rig, verb: Verb, depth: usize, requests: usize) {
+    if verb.changes_keys() {
+        rig.ask_for_all(verb.before());
+    }
     let turns = requests.div_ceil(CLIENTS * depth);
     let stream = rig.stream(verb, turns * CLIENTS * depth);
     let turn_len = CLIENTS * depth * verb.request_len();
@@ -181,7 +229,8 @@ struct Rig {
 
 impl Rig {
     fn new(keys: u64) -> Rig {
-        let memory_bytes = (keys as usize * 110).max(8 * MIB);
+        // What is not the keys' is for the script's machine.
+        let memory_bytes = keys as usize * 230 + 16 * MIB;
         let store = Store::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, [1, 2])
             .expect("enough memory");
         let mut options = ServerOptions::default();
@@ -195,7 +244,7 @@ impl Rig {
         let unfinished = Vec::with_capacity(CLIENTS);
         let mut rig = Rig { server, clients, unfinished, keys, random: 7, sink: vec![0; 64 * 1024] };
         rig.load_script();
-        rig.fill();
+        rig.ask_for_all(Verb::Set);
         rig
     }
 
@@ -208,17 +257,17 @@ impl Rig {
         assert!(self.sink[5..].starts_with(UNLOCK_SHA1.as_bytes()), "the digest of the script");
     }
 
-    /// Writes every key once.
-    fn fill(&mut self) {
+    /// One request for every key.
+    fn ask_for_all(&mut self, verb: Verb) {
         let (depth, mut number) = (100, 0);
         let mut requests = Vec::new();
         while number < self.keys {
             requests.clear();
             for _ in 0..CLIENTS * depth {
-                Verb::Set.push(number % self.keys, &mut requests);
+                verb.push(number % self.keys, &mut requests);
                 number += 1;
             }
-            self.run(&requests, Verb::Set, depth);
+            self.run(&requests, verb, depth);
         }
     }
 

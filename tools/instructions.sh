@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 bench=$(cargo bench --bench instructions --no-run 2>&1 | sed -n 's/.*(\(.*instructions-[0-9a-f]*\)).*/\1/p')
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-for verb in get set setex expire ttl; do
+for verb in get set ttl exists incr setnx setex getex expire; do
     for depth in 1 16 64 100; do
         valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect='*measured*' \
             "$bench" --count "$verb" "$depth" "$keys" >"$out" 2>&1
