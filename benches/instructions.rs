@@ -94,7 +94,11 @@ impl Verb {
 
     fn push(self, number: u64, requests: &mut Vec<u8>) {
         let before = requests.len();
-        let key = if matches!(self, Verb::Incr | Verb::SetNumber) { format!("num:{number:012}") } else { format!("key:{number:012}") };
+        let key = if matches!(self, Verb::Incr | Verb::SetNumber) {
+            format!("num:{number:012}")
+        } else {
+            format!("key:{number:012}")
+        };
         let value = str::from_utf8(&VALUE).expect("letters and digits");
         let words: &[&str] = match self {
             Verb::Get => &["GET", &key],

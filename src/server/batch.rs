@@ -31,7 +31,7 @@ use crate::mutation::Origin;
 use crate::store::{LookupHint, feed::FEED_BYTES_MIN};
 use crate::time::Now;
 use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out, Protocol};
-use crate::wire::quick::{self, Span};
+use crate::wire::quick;
 use std::ops::Range;
 
 /// Commands that are looked up side by side: more misses than that no processor of today has under way.
@@ -78,9 +78,7 @@ impl Way {
 struct Planned {
     hint: LookupHint,
     way: Way,
-    key: Span,
-    value: Span,
-    end: usize,
+    command: quick::Command,
 }
 
 /// The next commands of one connection: items of the batch.
@@ -273,8 +271,7 @@ impl Server {
             at = command.end;
             let way = Way::of(&command, bytes);
             let hint = engine.store.hint(db, command.first.of(bytes));
-            let (key, value, end) = (command.first, command.second, command.end);
-            batch.items.push(Planned { hint, way, key, value, end });
+            batch.items.push(Planned { hint, way, command });
             conn.items.end += 1;
         }
         conn
@@ -326,14 +323,14 @@ impl Server {
             if sink.len() < REPLY_ROOM_BYTES || conn.done - done_before > UNCHECKED_BYTES_MAX {
                 break;
             }
-            let key = (db, item.key.of_rest(bytes, done_before), &item.hint);
+            let key = (db, item.command.first.of_rest(bytes, done_before), &item.hint);
             match fast {
                 FastCommand::Get => {
                     let Some(len) = engine.fast_get(key, (protocol, sink), now.unix) else { break };
                     written += len;
                 }
                 FastCommand::Set | FastCommand::Put => {
-                    let value = item.value.of_rest(bytes, done_before);
+                    let value = item.command.second.of_rest(bytes, done_before);
                     match engine.fast_set(key, (value, sink), now.unix) {
                         Ok(len) => written += len,
                         Err(reason) => refused = Some(reason),
@@ -344,7 +341,7 @@ impl Server {
             last = Some(fast);
             conn.items.start += 1;
             conn.ran += 1;
-            conn.done = item.end;
+            conn.done = item.command.end;
             if refused.is_some() {
                 break;
             }
@@ -392,17 +389,17 @@ impl Server {
             if out.room() < REPLY_ROOM_BYTES {
                 break;
             }
-            quick::fill(bytes, conn.done - done_before, args);
-            engine.store.expect(item.key.of_rest(bytes, done_before), &item.hint);
+            item.command.fill(bytes, done_before, args);
+            engine.store.expect(item.command.first.of_rest(bytes, done_before), &item.hint);
             flow = engine.execute(session, verb, &args.args(bytes), None, &mut out, now);
             batch.verbs.push(verb.id);
             last = Some(verb);
-            if flow != Flow::Done {
+            if !matches!(flow, Flow::Done) {
                 break;
             }
             conn.ran += 1;
             conn.items.start += 1;
-            conn.done = item.end;
+            conn.done = item.command.end;
         }
         let used = std::mem::replace(&mut engine.meter, meter).used_of(units);
         let Some(last) = last else { return };
@@ -411,9 +408,9 @@ impl Server {
         connection.last_verb = Some(last);
         connection.protocol = StreamProtocol::Resp;
         self.hold_batch(conn.id, before);
-        if flow != Flow::Done {
+        if !matches!(flow, Flow::Done) {
             conn.yielded = true;
-            let len = self.batch.items[conn.items.start].end - conn.done;
+            let len = self.batch.items[conn.items.start].command.end - conn.done;
             self.finish(conn.id, len, flow, now);
         }
     }
@@ -424,9 +421,9 @@ impl Server {
         let Some(item) = batch.items[conn.items.clone()].first() else { return };
         let Some(connection) = connections.get(conn.id.index as usize) else { return };
         // Without a key its place says nothing.
-        if item.key.len > 0 && connection.input.len() + conn.done == conn.input_len {
+        if item.command.first.len > 0 && connection.input.len() + conn.done == conn.input_len {
             let bytes = connection.input.readable(input);
-            engine.store.expect(item.key.of_rest(bytes, conn.done), &item.hint);
+            engine.store.expect(item.command.first.of_rest(bytes, conn.done), &item.hint);
         }
     }
 
@@ -434,9 +431,9 @@ impl Server {
     fn skip_planned(&mut self, conn: &mut ConnBatch) {
         let Some(item) = self.batch.items[conn.items.clone()].first() else { return };
         let input_len = self.get(conn.id).map_or(0, |connection| connection.input.len());
-        if input_len + item.end == conn.input_len {
+        if input_len + item.command.end == conn.input_len {
             conn.items.start += 1;
-            conn.done = item.end;
+            conn.done = item.command.end;
         } else {
             // It goes on, or it changed what follows: the rest is planned again.
             conn.items.end = conn.items.start;

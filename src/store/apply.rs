@@ -180,6 +180,11 @@ impl Store {
         now: Millis,
     ) -> Result<Applied, Refused> {
         let found = (self.locate_live(key, now), Publish::Put);
+        if let (Some(at), NewValue::Bytes(bytes)) = (found.0.at, value)
+            && let Some(revision) = self.rewrite(key, at, (bytes, expiry))
+        {
+            return Ok(Applied { revision, existed: true, value_len: bytes.len() as u64 });
+        }
         let existed = found.0.at.is_some();
         let new = |content| NewRecord { key, content, expiry };
         let (revision, value_len) = match value {
@@ -255,6 +260,11 @@ impl Store {
     ) -> Result<Applied, Refused> {
         let found = self.locate_live(key, now);
         let Some(at) = found.at else { return Ok(NOTHING) };
+        if let Some(expiry) = expiry
+            && let Some(revision) = self.rewrite_expiry(key, at, expiry)
+        {
+            return Ok(Applied { revision, existed: true, value_len: self.entry(at).value.len() });
+        }
         let saved = self.save_value(at);
         let target = Target { key, found, expiry, publish: Publish::Expiry };
         let (revision, value_len) = self.store_saved(target, saved, now)?;

@@ -16,7 +16,7 @@ use super::field_expiry::Swept;
 use super::index::Address;
 use super::pool::SegmentId;
 use super::segments::State;
-use super::{RemovalPolicy, Store, address};
+use super::{RemovalPolicy, Store, address, bytes_at, record};
 use crate::mutation::{Database, RemoveReason};
 use crate::time::Millis;
 
@@ -109,7 +109,7 @@ impl Store {
     }
 
     pub(super) fn expires_by_itself(&self, at: Address, now: Millis) -> bool {
-        self.removal_policy == RemovalPolicy::Own && self.record(at).expired(now)
+        self.removal_policy == RemovalPolicy::Own && record::expired(bytes_at(&self.pool, at), now)
     }
 
     pub(super) fn sweep_is_due(&self, now: Millis) -> bool {

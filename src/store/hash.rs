@@ -6,23 +6,42 @@
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
-/// Bytes of the longest key whose hash is remembered: beyond, comparing costs as much as it saves.
-const REMEMBERED_BYTES_MAX: usize = 32;
-
 /// Hashes keys under a secret drawn when the process starts.
 pub struct KeyHasher {
     hasher: SipHasher13,
-    /// A key of `remembered_len` bytes (0: none), and its hash.
-    remembered: [u8; REMEMBERED_BYTES_MAX],
-    remembered_len: usize,
+    remembered: Option<Ends>,
     remembered_hash: u64,
+}
+
+/// A short key by its first and its last bytes, which overlap: compared without a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    len: usize,
+    first: u128,
+    last: u128,
+}
+
+impl Ends {
+    /// Of a key of 4 to 32 bytes: a longer one costs as much to compare as it saves, a shorter one is hashed as fast.
+    #[inline]
+    fn of(key: &[u8]) -> Option<Ends> {
+        let (first, last) = if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+            (u128::from_le_bytes(*first), u128::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+            (u64::from_le_bytes(*first).into(), u64::from_le_bytes(*last).into())
+        } else {
+            let (first, last) = (key.first_chunk()?, key.last_chunk()?);
+            (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+        };
+        (key.len() <= 32).then_some(Ends { len: key.len(), first, last })
+    }
 }
 
 impl KeyHasher {
     /// A hasher keyed by 128 secret bits.
     pub fn new(secret: [u64; 2]) -> KeyHasher {
         let hasher = SipHasher13::new_with_keys(secret[0], secret[1]);
-        KeyHasher { hasher, remembered: [0; REMEMBERED_BYTES_MAX], remembered_len: 0, remembered_hash: 0 }
+        KeyHasher { hasher, remembered: None, remembered_hash: 0 }
     }
 
     /// Remembers the hash of a key that the next command will ask for, some verbs several times: comparing a short key
@@ -30,19 +49,21 @@ impl KeyHasher {
     #[inline]
     pub fn remember(&mut self, key: &[u8], hash: u64) {
         debug_assert_eq!(hash, self.hasher.hash(key));
-        self.remembered_len = 0;
-        if let Some(place) = self.remembered.get_mut(..key.len()) {
-            place.copy_from_slice(key);
-            (self.remembered_len, self.remembered_hash) = (key.len(), hash);
-        }
+        (self.remembered, self.remembered_hash) = (Ends::of(key), hash);
     }
 
     /// The hash of `key`.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        if !key.is_empty() && *key == self.remembered[..self.remembered_len] {
-            return self.remembered_hash;
+        match self.remembered {
+            Some(remembered) if Ends::of(key) == Some(remembered) => self.remembered_hash,
+            _ => self.hash_anew(key),
         }
+    }
+
+    /// The same of a key that is hardly the one that is remembered.
+    #[inline]
+    pub fn hash_anew(&self, key: &[u8]) -> u64 {
         self.hasher.hash(key)
     }
 
@@ -62,11 +83,18 @@ mod tests {
     fn what_is_remembered_is_what_would_be_hashed() {
         let fresh = KeyHasher::new([1, 2]);
         let mut hasher = KeyHasher::new([1, 2]);
-        let long = [b'k'; REMEMBERED_BYTES_MAX + 1];
-        for key in [b"".as_slice(), b"k", b"key", &long[1..], &long] {
-            hasher.remember(key, fresh.hash(key));
-            for asked in [b"".as_slice(), b"k", b"key", b"kez", &long[1..], &long] {
-                assert_eq!(hasher.hash(asked), fresh.hash(asked), "{key:?} {asked:?}");
+        let bytes: Vec<u8> = (0..40).collect();
+        let keys = (0..=bytes.len()).map(|len| bytes[..len].to_vec());
+        let other = |key: &Vec<u8>, at: usize| {
+            let mut other = key.clone();
+            other[at] ^= 1;
+            other
+        };
+        for key in keys {
+            hasher.remember(&key, fresh.hash(&key));
+            let others = (0..key.len()).map(|at| other(&key, at));
+            for asked in others.chain([key.clone(), key[..key.len() / 2].to_vec(), bytes.clone()]) {
+                assert_eq!(hasher.hash(&asked), fresh.hash(&asked), "{key:?} {asked:?}");
             }
         }
     }

@@ -12,9 +12,9 @@
 
 use super::index::Address;
 use super::place::Key;
-use super::{OnFull, Store, Value, bytes_at, record, split};
+use super::{OnFull, Store, Value, bytes_at, record};
 use crate::mutant::{self, Mutant};
-use crate::mutation::{Database, Effect, KeyspaceId, PublishedValue, Refused};
+use crate::mutation::{Database, Refused};
 use crate::time::Millis;
 
 /// Never a layout epoch: nothing was found.
@@ -30,6 +30,12 @@ pub struct LookupHint {
     at: Address,
     /// The store's layout epoch when `at` was found.
     layout_epoch: u64,
+}
+
+impl LookupHint {
+    /// Of no key.
+    pub(super) const NOTHING: LookupHint =
+        LookupHint { hash: 0, space: 0, leaf: 0, at: Address::from_offset(0), layout_epoch: UNSEEN };
 }
 
 /// Keys whose look-ups are under way before it is their turn, for commands of many keys: what each waits for memory, the
@@ -79,7 +85,7 @@ impl Store {
     /// Hashes a key and asks memory for the lines of the index in which it must be.
     #[inline]
     pub fn hint(&self, db: Database, key: &[u8]) -> LookupHint {
-        let (space, hash) = (self.space(db), self.hasher.hash(key));
+        let (space, hash) = (self.space(db), self.hasher.hash_anew(key));
         let leaf = self.keyspaces[space].index.prefetch(&self.leaves, hash);
         LookupHint { hash, space: space as u32, leaf, at: Address::from_offset(0), layout_epoch: UNSEEN }
     }
@@ -93,10 +99,11 @@ impl Store {
         }
     }
 
-    /// The next command asks for the key of the hint.
+    /// The next command asks for the key of the hint: that is not hashed again, and is looked for first where the hint says.
     #[inline]
     pub fn expect(&mut self, key: &[u8], hint: &LookupHint) {
         self.hasher.remember(key, hint.hash);
+        self.expected = *hint;
     }
 
     /// The value of the key of the hint, as [`get`](Store::get) has it.
@@ -139,14 +146,8 @@ impl Store {
     ) -> Result<(), Refused> {
         let space = self.space(db);
         if let Some(at) = self.seen(space, key, hint)
-            && record::is_like(bytes_at(&self.pool, at), value.len())
+            && self.rewrite(Key::new(space, hint.hash, key), at, (value, None)).is_some()
         {
-            let revision = self.commit_with(|| {
-                let (keyspace, value) = (KeyspaceId(space as u8), PublishedValue::Bytes(value));
-                Effect::Put { keyspace, key, value, expiry: None }
-            });
-            let (segment, offset) = split(&self.pool, at);
-            record::rewrite(&mut self.pool.bytes_mut(segment)[offset..], key.len(), (revision, value));
             return Ok(());
         }
         self.put_hashed(Key::new(space, hint.hash, key), value, now)
@@ -156,13 +157,22 @@ impl Store {
     #[inline(always)] // A call would cost as much as its body; once for each command of a batch.
     fn seen(&self, space: usize, key: &[u8], hint: &LookupHint) -> Option<Address> {
         debug_assert_eq!(hint.hash, self.hasher.hash(key));
-        if (hint.layout_epoch == self.layout_epoch
-            || hint.layout_epoch != UNSEEN && mutant::is_on(Mutant::StaleHint))
+        self.hinted((space, hint.hash, key), hint).or_else(|| self.locate(space, hint.hash, key))
+    }
+
+    /// Where a key's record is, if the hint is of that key and still holds.
+    #[inline(always)] // As above.
+    pub(super) fn hinted(
+        &self,
+        (space, hash, key): (usize, u64, &[u8]),
+        hint: &LookupHint,
+    ) -> Option<Address> {
+        let holds = hint.layout_epoch == self.layout_epoch
+            || hint.layout_epoch != UNSEEN && mutant::is_on(Mutant::StaleHint);
+        (holds
+            && hint.hash == hash
             && hint.space as usize == space
-            && record::has_key(bytes_at(&self.pool, hint.at), key)
-        {
-            return Some(hint.at);
-        }
-        self.locate(space, hint.hash, key)
+            && record::has_key(bytes_at(&self.pool, hint.at), key))
+        .then_some(hint.at)
     }
 }

@@ -111,6 +111,8 @@ pub struct Store {
     leaves: Leaves,
     larges: Larges,
     hasher: KeyHasher,
+    /// What is known of the key that the command at work asks for: see [`expect`](Store::expect).
+    expected: LookupHint,
     keyspaces: Box<[Keyspace]>,
     /// The space of each database.
     keyspace_of: [u8; limits::DATABASES_MAX as usize],
@@ -226,6 +228,7 @@ impl Store {
             table: Segments::new(segments, config.segment_bytes),
             larges: Larges::new(segments, config.segment_bytes),
             hasher: KeyHasher::new(secret),
+            expected: LookupHint::NOTHING,
             keyspaces,
             keyspace_of: std::array::from_fn(|db| db as u8),
             revision: config.first_revision,
@@ -292,6 +295,9 @@ impl Store {
     /// The record of a key, expired or not.
     #[inline]
     fn locate(&self, space: usize, hash: u64, key: &[u8]) -> Option<Address> {
+        if let Some(at) = self.hinted((space, hash, key), &self.expected) {
+            return Some(at);
+        }
         work::count(work::KEY);
         let is = |address| record::has_key(bytes_at(&self.pool, address), key);
         self.keyspaces[space].index.find(&self.leaves, hash, is)
@@ -304,7 +310,18 @@ impl Store {
 
     #[inline]
     fn entry(&self, address: Address) -> Entry<'_> {
+        self.entry_of(self.record(address))
+    }
+
+    /// The entry at an address, unless it has expired.
+    #[inline]
+    fn live_entry(&self, address: Address, now: Millis) -> Option<Entry<'_>> {
         let record = self.record(address);
+        (!record.expired(now)).then(|| self.entry_of(record))
+    }
+
+    #[inline]
+    fn entry_of<'a>(&self, record: Record<'a>) -> Entry<'a> {
         let value = match record.content {
             Content::Inline(bytes) => Value::Inline(bytes),
             Content::Large(id) => Value::Large { id, len: self.larges.len(id) },
@@ -325,28 +342,27 @@ impl Store {
                 self.keyspaces[space].index.find_and_count(&mut self.leaves, hash, is)
             }
         };
-        let address = found?;
-        (!self.record(address).expired(now)).then(|| self.entry(address))
+        self.live_entry(found?, now)
     }
 
     /// As [`get`](Store::get), with the store beside the entry, to read on in what the entry refers to.
     pub fn read(&mut self, db: Database, key: &[u8], now: Millis) -> Option<(&Store, Entry<'_>)> {
         let (space, hash) = (self.space(db), self.hasher.hash(key));
-        let is = |address| record::has_key(bytes_at(&self.pool, address), key);
-        let index = &self.keyspaces[space].index;
-        let address = match self.config.on_full {
-            OnFull::Refuse => index.find(&self.leaves, hash, is),
-            OnFull::Evict => index.find_and_count(&mut self.leaves, hash, is),
-        }?;
+        let found = match self.config.on_full {
+            OnFull::Refuse => self.locate(space, hash, key),
+            OnFull::Evict => {
+                let is = |address| record::has_key(bytes_at(&self.pool, address), key);
+                self.keyspaces[space].index.find_and_count(&mut self.leaves, hash, is)
+            }
+        };
         let store: &Store = self;
-        (!store.record(address).expired(now)).then(|| (store, store.entry(address)))
+        store.live_entry(found?, now).map(|entry| (store, entry))
     }
 
     /// Looks a key up without side effects.
     pub fn peek(&self, db: Database, key: &[u8], now: Millis) -> Option<Entry<'_>> {
         let address = self.locate(self.space(db), self.hasher.hash(key), key)?;
-        let live = !self.record(address).expired(now);
-        live.then(|| self.entry(address))
+        self.live_entry(address, now)
     }
 
     /// The hash of any name under the store's secret: for other tables that peers choose the keys of.

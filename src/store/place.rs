@@ -1,6 +1,8 @@
 //! Placing a record: the one way in which a key gets a value or an expiry.
 //!
 //! ```text
+//!  rewrite ─▶ are value and times as long? ─yes─▶ commit ──▶ put into the old record, which stays where it is
+//!
 //!  place ──▶ is the old record as long? ──yes──▶ commit ──▶ written over
 //!               │ no
 //!               ▼
@@ -14,7 +16,7 @@ use super::index::Address;
 use super::pool::SegmentId;
 use super::record::{self, Content, EXPIRY_MAX, Record};
 use super::room::{Fill, Want};
-use super::{Store, address, split};
+use super::{Store, address, bytes_at, split};
 use crate::limits::INLINE_VALUE_BYTES_MAX;
 use crate::mutation::{
     CollectionKind, Effect, KeyspaceId, LargeId, PublishedValue, Refused, RemoveReason, Revision, Tree,
@@ -135,6 +137,12 @@ pub(super) enum SavedValue {
     Tree(Tree),
 }
 
+/// The expiry that a record gets for this one.
+#[inline]
+fn storable(expiry: Millis) -> Millis {
+    Millis(expiry.0.min(EXPIRY_MAX))
+}
+
 impl Store {
     /// The record of a key; one that has expired goes.
     pub(super) fn locate_live(&mut self, key: Key<'_>, now: Millis) -> Found {
@@ -162,6 +170,60 @@ impl Store {
         }
     }
 
+    /// Gives the record of a key, which lives, a value and an expiry where it is, if it has as long a value in it and an expiry
+    /// likewise: what most values get that are written again. `None`: it has not, and nothing is done.
+    #[inline(always)] // Once for each SET of a batch.
+    pub(super) fn rewrite(
+        &mut self,
+        key: Key<'_>,
+        at: Address,
+        (value, expiry): (&[u8], Option<Millis>),
+    ) -> Option<Revision> {
+        if !record::is_like(bytes_at(&self.pool, at), value.len(), expiry.is_some()) {
+            return None;
+        }
+        let expiry = expiry.map(storable);
+        let revision = self.commit_with(|| {
+            let value = PublishedValue::Bytes(value);
+            Effect::Put { keyspace: key.keyspace(), key: key.bytes, value, expiry }
+        });
+        let (segment, offset) = split(&self.pool, at);
+        if let Some(expiry) = expiry {
+            self.recharge_expiry(key.space, (segment, offset), expiry);
+        }
+        let bytes = &mut self.pool.bytes_mut(segment)[offset..];
+        record::rewrite(bytes, key.bytes.len(), revision, (value, expiry));
+        Some(revision)
+    }
+
+    /// Gives the record of a key, which lives, another expiry where it is, if it has one. `None`: it has none, and nothing
+    /// is done.
+    pub(super) fn rewrite_expiry(&mut self, key: Key<'_>, at: Address, expiry: Millis) -> Option<Revision> {
+        if !record::has_place_for_expiry(bytes_at(&self.pool, at)) {
+            return None;
+        }
+        let expiry = storable(expiry);
+        let revision = self.commit_with(|| Effect::SetExpiry {
+            keyspace: key.keyspace(),
+            key: key.bytes,
+            expiry: Some(expiry),
+        });
+        let (segment, offset) = split(&self.pool, at);
+        self.recharge_expiry(key.space, (segment, offset), expiry);
+        let bytes = &mut self.pool.bytes_mut(segment)[offset..];
+        record::set_revision(bytes, revision);
+        record::set_expiry(bytes, expiry);
+        Some(revision)
+    }
+
+    /// Counts the expiry that the record at this place is about to get instead of the one that it has.
+    fn recharge_expiry(&mut self, space: usize, (segment, offset): (SegmentId, usize), expiry: Millis) {
+        let old = record::expiry(&self.pool.bytes(segment)[offset..]).map_or(0, |expiry| expiry.0);
+        let sum = &mut self.keyspaces[space].expiry_sum;
+        *sum = *sum + u128::from(expiry.0) - u128::from(old);
+        self.expires(segment, expiry);
+    }
+
     /// Gives a key a record, which takes over the reference of a large value; the revision of the change.
     pub(super) fn place(
         &mut self,
@@ -169,7 +231,7 @@ impl Store {
         (found, publish): (Found, Publish<'_>),
         now: Millis,
     ) -> Result<Revision, Refused> {
-        let new = &NewRecord { expiry: new.expiry.map(|expiry| Millis(expiry.0.min(EXPIRY_MAX))), ..*new };
+        let new = &NewRecord { expiry: new.expiry.map(storable), ..*new };
         let (key, size) = (new.key, new.size());
         let old = self.again(key, found);
         let replaced_bytes = old.map_or(0, |at| self.record(at).size());

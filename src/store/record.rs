@@ -183,19 +183,49 @@ pub fn expired(bytes: &[u8], now: Millis) -> bool {
     bytes[0] & EXPIRY_FLAG != 0 && u48(&bytes[OVERHEAD_BYTES..]) <= now.0
 }
 
-/// Whether the record at `bytes[0]`, which lives, can be [rewritten](rewrite) with a value of this length: it has no
-/// expiry, and its value is as long and lies in it.
-#[inline(always)] // As for `has_key`.
-pub fn is_like(bytes: &[u8], value_len: usize) -> bool {
-    bytes[0] == 0 && u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize == value_len
+/// The expiry of the record at `bytes[0]`.
+#[inline]
+pub fn expiry(bytes: &[u8]) -> Option<Millis> {
+    (bytes[0] & EXPIRY_FLAG != 0).then(|| Millis(u48(&bytes[OVERHEAD_BYTES..])))
 }
 
-/// Puts another revision and value of the same length into the record at `bytes[0]`, which has no expiry.
+/// Whether the record at `bytes[0]`, which lives, can be [rewritten](rewrite) with a value of this length: its value is as
+/// long and lies in it, it has an expiry if the new one has, and it is not pinned.
+#[inline(always)] // As for `has_key`.
+pub fn is_like(bytes: &[u8], value_len: usize, expires: bool) -> bool {
+    bytes[0] == (if expires { EXPIRY_FLAG } else { 0 })
+        && u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize == value_len
+}
+
+/// Puts another revision, expiry and value into the record at `bytes[0]`, which is [like](is_like) that.
 #[inline]
-pub fn rewrite(bytes: &mut [u8], key_len: usize, (revision, value): (Revision, &[u8])) {
-    bytes[HEAD_BYTES..OVERHEAD_BYTES].copy_from_slice(&revision.0.to_le_bytes()[..REVISION_BYTES]);
-    let at = OVERHEAD_BYTES + key_len;
+pub fn rewrite(
+    bytes: &mut [u8],
+    key_len: usize,
+    revision: Revision,
+    (value, expiry): (&[u8], Option<Millis>),
+) {
+    set_revision(bytes, revision);
+    let mut at = OVERHEAD_BYTES + key_len;
+    if let Some(expiry) = expiry {
+        set_expiry(bytes, expiry);
+        at += EXPIRY_BYTES;
+    }
     bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+/// Whether the expiry of the record at `bytes[0]`, which lives, can be [set](set_expiry) where it is: it has one, and it is not
+/// pinned.
+#[inline]
+pub fn has_place_for_expiry(bytes: &[u8]) -> bool {
+    bytes[0] & (EXPIRY_FLAG | PINNED_FLAG) == EXPIRY_FLAG
+}
+
+/// Gives the record at `bytes[0]`, which has an expiry, another one.
+#[inline]
+pub fn set_expiry(bytes: &mut [u8], expiry: Millis) {
+    bytes[OVERHEAD_BYTES..OVERHEAD_BYTES + EXPIRY_BYTES]
+        .copy_from_slice(&expiry.0.to_le_bytes()[..EXPIRY_BYTES]);
 }
 
 /// Puts another revision and value of the same length into the record at `bytes[0]`, whatever it is.
@@ -239,6 +269,7 @@ pub fn revision(bytes: &[u8]) -> Revision {
 }
 
 /// Gives the record at `bytes[0]` another revision.
+#[inline]
 pub fn set_revision(bytes: &mut [u8], revision: Revision) {
     bytes[HEAD_BYTES..OVERHEAD_BYTES].copy_from_slice(&revision.0.to_le_bytes()[..REVISION_BYTES]);
 }
@@ -300,15 +331,31 @@ mod tests {
         let (key, content) = (&b"key"[..], Content::Inline(b"value"));
         let record = Record { space: 3, dead: false, revision: Revision(1), expiry: None, key, content };
         record.write(&mut bytes);
-        assert!(is_like(&bytes, 5) && !is_like(&bytes, 4) && !expired(&bytes, Millis(EXPIRY_MAX)));
-        rewrite(&mut bytes, 3, (Revision(2), b"other"));
-        let read = Record::read(&bytes);
-        assert_eq!(
-            (read.space, read.revision, read.key, read.content),
-            (3, Revision(2), key, Content::Inline(b"other"))
+        assert!(is_like(&bytes, 5, false) && !is_like(&bytes, 4, false) && !is_like(&bytes, 5, true));
+        assert!(
+            !has_place_for_expiry(&bytes) && expiry(&bytes).is_none() && !expired(&bytes, Millis(EXPIRY_MAX))
         );
-        Record { expiry: Some(Millis(7)), ..record }.write(&mut bytes);
-        assert!(!is_like(&bytes, 5) && expired(&bytes, Millis(7)) && !expired(&bytes, Millis(6)));
+        rewrite(&mut bytes, 3, Revision(2), (b"other", None));
+        let content = Content::Inline(b"other");
+        assert_eq!(
+            format!("{:?}", Record::read(&bytes)),
+            format!("{:?}", Record { revision: Revision(2), content, ..record })
+        );
+
+        let record = Record { expiry: Some(Millis(7)), ..record };
+        record.write(&mut bytes);
+        assert!(expired(&bytes, Millis(7)) && !expired(&bytes, Millis(6)));
+        assert!(is_like(&bytes, 5, true) && !is_like(&bytes, 5, false) && has_place_for_expiry(&bytes));
+        rewrite(&mut bytes, 3, Revision(3), (b"third", Some(Millis(EXPIRY_MAX))));
+        set_expiry(&mut bytes, Millis(9));
+        assert_eq!(expiry(&bytes), Some(Millis(9)));
+        let (revision, expiry, content) = (Revision(3), Some(Millis(9)), Content::Inline(b"third"));
+        assert_eq!(
+            format!("{:?}", Record::read(&bytes)),
+            format!("{:?}", Record { revision, expiry, content, ..record })
+        );
+        pin(&mut bytes);
+        assert!(!is_like(&bytes, 5, true) && !has_place_for_expiry(&bytes));
     }
 
     #[test]

@@ -51,6 +51,12 @@ const HEADERS: [[u8; 8]; 128] = {
     headers
 };
 
+/// Bytes of one of those.
+#[inline]
+const fn header_len(n: usize) -> usize {
+    4 + (n >= 10) as usize + (n >= 100) as usize
+}
+
 /// A type byte, a number, CR and LF.
 struct Header {
     bytes: [u8; 24],
@@ -65,8 +71,7 @@ impl Header {
         if let Some(small) = HEADERS.get(n as usize) {
             bytes[..8].copy_from_slice(small);
             bytes[0] = kind;
-            let end = 4 + u8::from(n >= 10) + u8::from(n >= 100);
-            return Header { bytes, start: 0, end };
+            return Header { bytes, start: 0, end: header_len(n as usize) as u8 };
         }
         let mut digits = [0; INTEGER_BYTES_MAX];
         let digits_len = write_u64(n, &mut digits).len();
@@ -96,7 +101,7 @@ pub fn write_bulk(sink: &mut [u8], bytes: &[u8]) -> usize {
     let sink = &mut sink[..bytes.len() + BULK_OVERHEAD_BYTES];
     let at = if let Some(header) = HEADERS.get(bytes.len()) {
         sink[..8].copy_from_slice(header);
-        4 + usize::from(bytes.len() >= 10) + usize::from(bytes.len() >= 100)
+        header_len(bytes.len())
     } else {
         let header = Header::new(b'$', bytes.len() as u64);
         let header = header.as_bytes();
@@ -233,7 +238,7 @@ impl<'a> Out<'a> {
     /// `+OK`.
     #[inline]
     pub fn ok(&mut self) {
-        self.write([OK, b"", b""]);
+        self.short(OK);
     }
 
     /// `-text`: the code ("ERR", ...) and the message. See [`error_parts`](Out::error_parts).
@@ -265,19 +270,26 @@ impl<'a> Out<'a> {
     /// `:value`.
     #[inline]
     pub fn integer(&mut self, value: i64) {
-        if value >= 0 {
-            let header = Header::new(b':', value as u64);
-            self.write([header.as_bytes(), b"", b""]);
-        } else {
-            let mut digits = [0; INTEGER_BYTES_MAX];
-            let digits = write_i64(value, &mut digits);
-            self.write([b":", digits, b"\r\n"]);
+        match value {
+            0.. => self.header(b':', value as u64),
+            // What TTL and its kin answer where there is no time.
+            -1 => self.short(b":-1\r\n"),
+            -2 => self.short(b":-2\r\n"),
+            _ => {
+                let mut digits = [0; INTEGER_BYTES_MAX];
+                let digits = write_i64(value, &mut digits);
+                self.write([b":", digits, b"\r\n"]);
+            }
         }
     }
 
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
+        if let Some(sink) = self.sink(bytes.len() + BULK_OVERHEAD_BYTES) {
+            let len = write_bulk(sink, bytes);
+            return self.wrote(len);
+        }
         let header = Header::new(b'$', bytes.len() as u64);
         self.write([header.as_bytes(), bytes, b"\r\n"]);
     }
@@ -291,8 +303,7 @@ impl<'a> Out<'a> {
 
     /// The header of a bulk string of `len` bytes, which must follow by [`raw`](Out::raw) and be closed by `\r\n`.
     pub fn bulk_header(&mut self, len: usize) {
-        let header = Header::new(b'$', len as u64);
-        self.write([header.as_bytes(), b"", b""]);
+        self.header(b'$', len as u64);
     }
 
     /// Bytes that are encoded already.
@@ -359,7 +370,7 @@ impl<'a> Out<'a> {
     /// No value: `$-1`, or `_`.
     #[inline]
     pub fn null(&mut self) {
-        self.write([null(self.protocol), b"", b""]);
+        self.short(null(self.protocol));
     }
 
     /// No array (an aborted EXEC): `*-1`, or `_`.
@@ -370,20 +381,20 @@ impl<'a> Out<'a> {
     /// The header of an array of `count` replies, which follow.
     #[inline]
     pub fn array(&mut self, count: usize) {
-        self.header(b'*', count);
+        self.header(b'*', count as u64);
     }
 
     /// The header of a map of `count` pairs; key and value of each follow.
     pub fn map(&mut self, count: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.header(b'*', 2 * count),
-            Protocol::Resp3 => self.header(b'%', count),
+            Protocol::Resp2 => self.header(b'*', 2 * count as u64),
+            Protocol::Resp3 => self.header(b'%', count as u64),
         }
     }
 
     /// The header of a set of `count` replies, which follow.
     pub fn set(&mut self, count: usize) {
-        self.header(if self.protocol == Protocol::Resp2 { b'*' } else { b'~' }, count);
+        self.header(if self.protocol == Protocol::Resp2 { b'*' } else { b'~' }, count as u64);
     }
 
     /// The header of a pair among an array's replies, where the protocol has it ([`has_pairs`](Out::has_pairs)).
@@ -401,7 +412,7 @@ impl<'a> Out<'a> {
 
     /// The header of a push of `count` replies, which follow.
     pub fn push(&mut self, count: usize) {
-        self.header(if self.protocol == Protocol::Resp2 { b'*' } else { b'>' }, count);
+        self.header(if self.protocol == Protocol::Resp2 { b'*' } else { b'>' }, count as u64);
     }
 
     /// `:1` or `:0`, or `#t` or `#f`.
@@ -449,13 +460,34 @@ impl<'a> Out<'a> {
         self.write([header.as_bytes(), &[format[0], format[1], format[2], b':'], b""]);
     }
 
-    fn header(&mut self, kind: u8, count: usize) {
-        let header = Header::new(kind, count as u64);
+    /// A type byte, a number, CR and LF.
+    #[inline]
+    fn header(&mut self, kind: u8, number: u64) {
+        if let Some(small) = HEADERS.get(number as usize)
+            && let Some(sink) = self.sink(small.len())
+        {
+            sink[..small.len()].copy_from_slice(small);
+            sink[0] = kind;
+            return self.wrote(header_len(number as usize));
+        }
+        let header = Header::new(kind, number);
         self.write([header.as_bytes(), b"", b""]);
     }
 
+    /// A reply that is always the same few bytes.
+    #[inline]
+    fn short(&mut self, reply: &[u8]) {
+        match self.sink(reply.len()) {
+            Some(sink) => {
+                sink[..reply.len()].copy_from_slice(reply);
+                self.wrote(reply.len());
+            }
+            None => self.write([reply, b"", b""]),
+        }
+    }
+
     fn by_protocol(&mut self, resp2: &[u8], resp3: &[u8]) {
-        self.write([if self.protocol == Protocol::Resp2 { resp2 } else { resp3 }, b"", b""]);
+        self.short(if self.protocol == Protocol::Resp2 { resp2 } else { resp3 });
     }
 
     /// Appends three parts, all or nothing.

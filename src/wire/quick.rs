@@ -78,15 +78,22 @@ pub fn decode(bytes: &[u8], at: usize) -> Option<Command> {
     Some(Command { count, word, short, first, second, end })
 }
 
-/// Fills a table with the arguments of a command that [`decode`] has found at `at`, as places in `bytes`.
-#[inline]
-pub fn fill(bytes: &[u8], at: usize, table: &mut ArgTable) {
-    table.reset();
-    let Some((count, mut end)) = number(bytes, at, b'*') else { return };
-    for _ in 0..count.min(ARGUMENTS_MAX.into()) {
-        let Some((span, next)) = argument(bytes, end) else { return };
-        table.push(span.at as usize, span.len.into());
-        end = next;
+impl Command {
+    /// Fills a table with the command's arguments, as places in `bytes`: those that it was decoded from, but for the first `done`.
+    #[inline]
+    pub fn fill(&self, bytes: &[u8], done: usize, table: &mut ArgTable) {
+        table.reset();
+        let mut end = 0;
+        for span in [self.word, self.first, self.second].into_iter().take(self.count.into()) {
+            let at = span.at as usize - done;
+            table.push(at, span.len.into());
+            end = at + usize::from(span.len) + 2;
+        }
+        for _ in 3..self.count {
+            let Some((span, next)) = argument(bytes, end) else { return };
+            table.push(span.at as usize, span.len.into());
+            end = next;
+        }
     }
 }
 

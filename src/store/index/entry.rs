@@ -32,7 +32,7 @@ impl Address {
     /// # Panics
     /// When `offset` is no multiple of four, or 256 GiB or more.
     #[inline]
-    pub fn from_offset(offset: u64) -> Address {
+    pub const fn from_offset(offset: u64) -> Address {
         assert!(offset.is_multiple_of(Self::UNIT_BYTES) && offset / Self::UNIT_BYTES <= ADDRESS_MASK);
         Address(offset / Self::UNIT_BYTES)
     }
