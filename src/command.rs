@@ -296,11 +296,11 @@ const fn up_to_eight(word: &[u8]) -> u64 {
 #[inline(always)]
 const fn letters_made_small(bytes: u64) -> u64 {
     const EACH: u64 = u64::MAX / 0xFF;
-    let low = bytes & 0x7F * EACH;
+    let low = bytes & (0x7F * EACH);
     let from_a = low + (0x80 - b'A' as u64) * EACH;
     let beyond_z = low + (0x7F - b'Z' as u64) * EACH;
-    let is_capital = (from_a ^ beyond_z) & !bytes & 0x80 * EACH;
-    bytes | is_capital >> 2
+    let is_capital = (from_a ^ beyond_z) & !bytes & (0x80 * EACH);
+    bytes | (is_capital >> 2)
 }
 
 /// The place in the table of a word that [`small`] has made numbers.

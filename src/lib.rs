@@ -50,7 +50,7 @@
 //!    asks memory for lines of the index.
 //! 3. `server/batch.rs` `prefetch_record`: the records that are probably theirs are asked for.
 //! 4. `server/batch.rs` `run_planned`: each command in order, if nothing holds it (a pause, a transaction, a full output).
-//! 5. `engine/fast_path.rs` `fast_get`: the value is copied from `store/lookup.rs` `get_hinted` into the output ring.
+//! 5. `engine/fast_path.rs` `answer_string`: the value is copied from `store/lookup.rs` `get_hinted` into the output ring.
 //!    (SETEX, INCR, HGET and their like go from the plan to `engine/dispatch.rs`: the functions that they have everywhere.)
 //! 6. `net/peers.rs` `write`: one write for all replies; `Server::output_sent` gives the ring back.
 //!

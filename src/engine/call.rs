@@ -1,6 +1,6 @@
 //! One command under execution: what it is given, and what the functions of the verbs share.
 
-use super::{Continuation, Engine, Flow, Outcome, ops::Ops, session::Session};
+use super::{Continuation, Engine, Flow, Outcome, fast_path::Answered, ops::Ops, session::Session};
 use crate::{
     command::Verb,
     limits::{FIELD_BYTES_MAX, KEY_BYTES_MAX},
@@ -134,15 +134,18 @@ impl<'a> Call<'_, 'a, '_> {
     /// Answers a key's value, or null; whether it was there.
     #[inline]
     pub(super) fn answer_value(&mut self, key: &[u8]) -> Result<bool, Error<'a>> {
-        match self.engine.lookup(self.session.db, key, self.now).map(|entry| entry.value) {
-            None => {
-                self.out.null();
-                return Ok(false);
+        let db = self.session.db;
+        let hint = self.engine.store.known(db, key);
+        match self.engine.answer_string((db, key, &hint), self.out, self.now) {
+            Answered::Null => return Ok(false),
+            Answered::Value => return Ok(true),
+            Answered::Large { id, len } => self.answer_large(id, len),
+            Answered::WrongType => {
+                self.engine.metrics.counters.keyspace_hits += 1;
+                return Err(ErrorKind::WrongType.plain());
             }
-            Some(Value::Inline(bytes)) => self.out.bulk(bytes),
-            Some(Value::Large { id, len }) => self.answer_large(id, len),
-            Some(Value::Collection(_)) => return Err(ErrorKind::WrongType.plain()),
         }
+        self.engine.metrics.counters.keyspace_hits += 1;
         Ok(true)
     }
 

@@ -1,19 +1,17 @@
-//! GET and SET without options, which nearly all requests are, for a server that has looked their keys up ahead. They
-//! do what the functions of `strings.rs` and `set.rs` do, with the reply written straight to where it is sent from.
+//! GET and SET without options, which nearly all requests are: what they do, for each in one function. They run by it through
+//! the [dispatch](super::dispatch) as every verb does, with a reply through [`Out`](crate::wire::encode::Out); and in a server's batch
+//! (`server/batch.rs`), whose keys are looked up ahead, straight from one to the next, with the reply written where it is sent from.
 
 use super::Engine;
 use crate::{
     command::{VERBS, Verb, VerbId},
-    mutation::{Database, Refused},
+    mutation::{Database, LargeId, Refused},
     store::{LookupHint, Value},
     time::Millis,
-    wire::{
-        encode::{self, Out, Protocol},
-        quick::fold,
-    },
+    wire::{encode::ShortReply, quick::fold},
 };
 
-/// The commands that are run here.
+/// The commands that a batch runs straight from one to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FastCommand {
     Get,
@@ -47,52 +45,58 @@ impl FastCommand {
     }
 }
 
+/// What came of answering the value of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// The value is the reply.
+    Value,
+    /// Null is the reply: the key is not there.
+    Null,
+    /// Nothing is written and nothing counted: a long value takes a reference to it.
+    Large { id: LargeId, len: u64 },
+    /// Nothing is written and nothing counted: it is no string.
+    WrongType,
+}
+
 impl Engine {
-    /// Answers the value of a key to the front of `sink`, which has room for any that a record holds; the number of
-    /// bytes. `None`: it is a large one or none of bytes, and nothing was done.
-    #[inline(always)] // Called in one place, once for each command of a batch.
-    pub fn fast_get(
+    /// GET: answers the value of a key, or null.
+    #[inline(always)] // In a batch, once for each of its commands.
+    pub fn answer_string(
         &mut self,
         (db, key, hint): (Database, &[u8], &LookupHint),
-        (protocol, sink): (Protocol, &mut [u8]),
+        reply: &mut impl ShortReply,
         now: Millis,
-    ) -> Option<usize> {
+    ) -> Answered {
         match self.store.get_hinted(db, key, hint, now) {
             Some(Value::Inline(bytes)) => {
                 self.metrics.counters.keyspace_hits += 1;
-                Some(encode::write_bulk(sink, bytes))
+                reply.bulk(bytes);
+                Answered::Value
             }
-            Some(Value::Large { .. } | Value::Collection(_)) => None,
+            Some(Value::Large { id, len }) => Answered::Large { id, len },
+            Some(Value::Collection(_)) => Answered::WrongType,
             None => {
                 self.metrics.counters.keyspace_misses += 1;
-                let null = encode::null(protocol);
-                sink[..null.len()].copy_from_slice(null);
-                Some(null.len())
+                reply.null();
+                Answered::Null
             }
         }
     }
 
-    /// Gives a key a value and no expiry, and answers OK to the front of `sink`; the number of bytes.
+    /// SET without options: gives a key a value that is not large, and no expiry, and answers OK.
     ///
     /// # Errors
     /// As [`Store::apply`](crate::store::Store::apply); the answer is the caller's to write.
     #[inline(always)]
-    pub fn fast_set(
+    pub fn set_string(
         &mut self,
         (db, key, hint): (Database, &[u8], &LookupHint),
-        (value, sink): (&[u8], &mut [u8]),
+        value: &[u8],
+        reply: &mut impl ShortReply,
         now: Millis,
-    ) -> Result<usize, Refused> {
+    ) -> Result<(), Refused> {
         self.store.put_hinted((db, key), value, hint, now)?;
-        sink[..encode::OK.len()].copy_from_slice(encode::OK);
-        Ok(encode::OK.len())
-    }
-
-    /// Answers that a change was refused, and counts that.
-    #[cold]
-    pub fn fast_refused(&mut self, command: FastCommand, reason: Refused, out: &mut Out<'_>) {
-        let error = super::refused(reason);
-        error.write(|parts| out.error_parts(parts));
-        self.metrics.failed(command.verb().id, error.kind);
+        reply.ok();
+        Ok(())
     }
 }

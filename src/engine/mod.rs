@@ -420,8 +420,7 @@ impl Engine {
         let flow = match call.run(continuation) {
             Ok(flow) => flow,
             Err(error) => {
-                error.write(|parts| call.out.error_parts(parts));
-                call.engine.metrics.failed(verb.id, error.kind);
+                call.engine.fail(verb, &error, call.out);
                 Flow::Done
             }
         };
@@ -429,6 +428,13 @@ impl Engine {
             session.finished();
         }
         flow
+    }
+
+    /// Answers the error in which an executed command ended, and counts it.
+    #[cold]
+    pub fn fail(&mut self, verb: &Verb, error: &Error<'_>, out: &mut Out<'_>) {
+        error.write(|parts| out.error_parts(parts));
+        self.metrics.failed(verb.id, error.kind);
     }
 
     /// Drops a continuation whose client is gone.

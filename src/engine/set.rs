@@ -4,6 +4,7 @@ use super::{
     Call, Continuation, Flow, Outcome,
     compare::{Compared, compare},
     expire::{Deadline, Unit},
+    meter::KEY_UNITS,
     ops::{Change, Expiry, Presence},
     refused,
 };
@@ -41,9 +42,12 @@ struct Options<'a> {
 pub fn set<'a>(call: &mut Call<'_, 'a, '_>, continuation: Option<Continuation>) -> Outcome<'a> {
     let key = call.bytes(1)?;
     let value = call.value(2)?;
-    if call.args.len() == 3 {
-        call.put(key, value, None)?;
-        return call.ok();
+    if let (NewValue::Bytes(bytes), 3) = (value, call.args.len()) {
+        let db = call.session.db;
+        let hint = call.engine.store.known(db, key);
+        call.engine.meter.charge(KEY_UNITS);
+        call.engine.set_string((db, key, &hint), bytes, call.out, call.now).map_err(refused)?;
+        return Ok(Flow::Done);
     }
     let options = parse(call)?;
     set_with(call, continuation, (key, value), &options)

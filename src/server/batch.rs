@@ -13,8 +13,8 @@
 //!
 //! What is planned runs in one of two ways. A verb with the flag [`PLANNED`](Flags::PLANNED) is executed by the same function
 //! as everywhere ([`Engine::execute`](crate::engine::Engine::execute)); what it is spared are the checks that hold for the whole
-//! batch. GET and SET without options, which are most of what is sent, are run by [`FastCommand`], which writes their replies straight
-//! into the output's ring.
+//! batch. GET and SET without options, which are most of what is sent, are called here directly ([`FastCommand`]), by the functions that
+//! do their work everywhere, and their replies are written straight into the output's ring.
 //!
 //! The look ahead executes nothing and changes nothing. What it says of a command's *bytes* is final, for they stay in
 //! the ring until the command has run; what it says of the *store* is a hint ([`LookupHint`]), since a command before it
@@ -25,12 +25,16 @@ use super::{Progress, Server, backpressure::attach_output};
 use crate::command::{self, Flags, Verb, VerbId};
 use crate::connection::{Connection, ConnectionId, Phase, StreamProtocol};
 use crate::engine::meter::{BYTES_PER_UNIT, COMMAND_UNITS, Meter, TURN_UNITS};
-use crate::engine::{Flow, fast_path::FastCommand, session::ReplyMode};
+use crate::engine::{
+    self, Flow,
+    fast_path::{Answered, FastCommand},
+    session::ReplyMode,
+};
 use crate::limits::{KIB, REPLY_ROOM_BYTES};
 use crate::mutation::Origin;
 use crate::store::{LookupHint, feed::FEED_BYTES_MIN};
 use crate::time::Now;
-use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out, Protocol};
+use crate::wire::encode::{BULK_OVERHEAD_BYTES, Out, Protocol, ReplyPlace};
 use crate::wire::quick;
 use std::ops::Range;
 
@@ -49,7 +53,7 @@ const _: () = assert!(crate::limits::INLINE_VALUE_BYTES_MAX + BULK_OVERHEAD_BYTE
 /// How a command is run.
 #[derive(Clone, Copy)]
 enum Way {
-    /// GET or SET, with the reply written in place.
+    /// GET or SET, called directly, with the reply written in place.
     Fast(FastCommand),
     /// A verb with the flag [`PLANNED`](Flags::PLANNED), by the function that it has.
     Verb(&'static Verb),
@@ -318,25 +322,23 @@ impl Server {
         let (done_before, ran_before, mut written, mut last) = (conn.done, conn.ran, 0, None);
         let mut refused = None;
         for item in &batch.items[conn.items.clone()] {
-            let sink = &mut sink[written..];
             let Way::Fast(fast) = item.way else { break };
-            if sink.len() < REPLY_ROOM_BYTES || conn.done - done_before > UNCHECKED_BYTES_MAX {
+            if sink.len() - written < REPLY_ROOM_BYTES || conn.done - done_before > UNCHECKED_BYTES_MAX {
                 break;
             }
             let key = (db, item.command.first.of_rest(bytes, done_before), &item.hint);
+            let mut reply = ReplyPlace::new(&mut sink[written..], protocol);
             match fast {
-                FastCommand::Get => {
-                    let Some(len) = engine.fast_get(key, (protocol, sink), now.unix) else { break };
-                    written += len;
-                }
+                FastCommand::Get => match engine.answer_string(key, &mut reply, now.unix) {
+                    Answered::Value | Answered::Null => {}
+                    Answered::Large { .. } | Answered::WrongType => break,
+                },
                 FastCommand::Set | FastCommand::Put => {
                     let value = item.command.second.of_rest(bytes, done_before);
-                    match engine.fast_set(key, (value, sink), now.unix) {
-                        Ok(len) => written += len,
-                        Err(reason) => refused = Some(reason),
-                    }
+                    refused = engine.set_string(key, value, &mut reply, now.unix).err();
                 }
             }
+            written += reply.len();
             batch.calls[fast as usize] += 1;
             last = Some(fast);
             conn.items.start += 1;
@@ -356,7 +358,7 @@ impl Server {
         connection.protocol = StreamProtocol::Resp;
         if let Some(reason) = refused {
             let mut out = Out::new(&mut connection.output, output, protocol);
-            engine.fast_refused(last, reason, &mut out);
+            engine.fail(last.verb(), &engine::refused(reason), &mut out);
         }
         self.hold_batch(conn.id, before);
     }

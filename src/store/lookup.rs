@@ -106,6 +106,17 @@ impl Store {
         self.expected = *hint;
     }
 
+    /// What is known of a key: what [`expect`](Store::expect) was told, if that was of this one, else no more than its hash.
+    #[inline]
+    pub fn known(&self, db: Database, key: &[u8]) -> LookupHint {
+        let hash = self.hasher.hash(key);
+        if hash == self.expected.hash {
+            self.expected
+        } else {
+            LookupHint { hash, space: self.space(db) as u32, ..LookupHint::NOTHING }
+        }
+    }
+
     /// The value of the key of the hint, as [`get`](Store::get) has it.
     #[inline(always)]
     pub fn get_hinted(
@@ -116,18 +127,19 @@ impl Store {
         now: Millis,
     ) -> Option<Value<'_>> {
         let space = self.space(db);
-        let at = match self.config.on_full {
+        let (at, bytes) = match self.config.on_full {
             OnFull::Refuse => self.seen(space, key, hint)?,
             OnFull::Evict => {
                 let is = |address| record::has_key(bytes_at(&self.pool, address), key);
-                self.keyspaces[space].index.find_and_count(&mut self.leaves, hint.hash, is)?
+                let at = self.keyspaces[space].index.find_and_count(&mut self.leaves, hint.hash, is)?;
+                (at, bytes_at(&self.pool, at))
             }
         };
-        if record::expired(bytes_at(&self.pool, at), now) {
+        if record::expired(bytes, now) {
             return None;
         }
-        match record::inline_value(bytes_at(&self.pool, at), key.len()) {
-            Some(bytes) => Some(Value::Inline(bytes)),
+        match record::inline_value(bytes, key.len()) {
+            Some(value) => Some(Value::Inline(value)),
             None => Some(self.entry(at).value),
         }
     }
@@ -145,7 +157,7 @@ impl Store {
         now: Millis,
     ) -> Result<(), Refused> {
         let space = self.space(db);
-        if let Some(at) = self.seen(space, key, hint)
+        if let Some((at, _)) = self.seen(space, key, hint)
             && self.rewrite(Key::new(space, hint.hash, key), at, (value, None)).is_some()
         {
             return Ok(());
@@ -153,26 +165,29 @@ impl Store {
         self.put_hashed(Key::new(space, hint.hash, key), value, now)
     }
 
-    /// Where a key's record is: where the hint says, if that still holds.
+    /// Where a key's record is, and its bytes: where the hint says, if that still holds.
     #[inline(always)] // A call would cost as much as its body; once for each command of a batch.
-    fn seen(&self, space: usize, key: &[u8], hint: &LookupHint) -> Option<Address> {
+    fn seen(&self, space: usize, key: &[u8], hint: &LookupHint) -> Option<(Address, &[u8])> {
         debug_assert_eq!(hint.hash, self.hasher.hash(key));
-        self.hinted((space, hint.hash, key), hint).or_else(|| self.locate(space, hint.hash, key))
+        match self.hinted((space, hint.hash, key), hint) {
+            Some(found) => Some(found),
+            None => self.locate(space, hint.hash, key).map(|at| (at, bytes_at(&self.pool, at))),
+        }
     }
 
-    /// Where a key's record is, if the hint is of that key and still holds.
+    /// The same, if the hint is of that key and still holds.
     #[inline(always)] // As above.
     pub(super) fn hinted(
         &self,
         (space, hash, key): (usize, u64, &[u8]),
         hint: &LookupHint,
-    ) -> Option<Address> {
+    ) -> Option<(Address, &[u8])> {
         let holds = hint.layout_epoch == self.layout_epoch
             || hint.layout_epoch != UNSEEN && mutant::is_on(Mutant::StaleHint);
-        (holds
-            && hint.hash == hash
-            && hint.space as usize == space
-            && record::has_key(bytes_at(&self.pool, hint.at), key))
-        .then_some(hint.at)
+        if !holds || hint.hash != hash || hint.space as usize != space {
+            return None;
+        }
+        let bytes = bytes_at(&self.pool, hint.at);
+        record::has_key(bytes, key).then_some((hint.at, bytes))
     }
 }

@@ -295,7 +295,7 @@ impl Store {
     /// The record of a key, expired or not.
     #[inline]
     fn locate(&self, space: usize, hash: u64, key: &[u8]) -> Option<Address> {
-        if let Some(at) = self.hinted((space, hash, key), &self.expected) {
+        if let Some((at, _)) = self.hinted((space, hash, key), &self.expected) {
             return Some(at);
         }
         work::count(work::KEY);
@@ -314,13 +314,13 @@ impl Store {
     }
 
     /// The entry at an address, unless it has expired.
-    #[inline]
+    #[inline(always)] // An entry is long; few of its fields are wanted.
     fn live_entry(&self, address: Address, now: Millis) -> Option<Entry<'_>> {
         let record = self.record(address);
         (!record.expired(now)).then(|| self.entry_of(record))
     }
 
-    #[inline]
+    #[inline(always)]
     fn entry_of<'a>(&self, record: Record<'a>) -> Entry<'a> {
         let value = match record.content {
             Content::Inline(bytes) => Value::Inline(bytes),

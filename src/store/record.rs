@@ -84,7 +84,7 @@ fn u48(bytes: &[u8]) -> u64 {
 
 impl<'a> Record<'a> {
     /// Reads the record that begins at `bytes[0]`.
-    #[inline]
+    #[inline(always)] // Who reads one wants one or two of its fields.
     pub fn read(bytes: &'a [u8]) -> Record<'a> {
         let (head, body) = bytes.split_at(OVERHEAD_BYTES);
         let flags = head[0];

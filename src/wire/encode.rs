@@ -26,35 +26,42 @@ pub enum Protocol {
     Resp3,
 }
 
-/// `$N\r\n` for small N, padded; the length of it follows from N.
+/// `$N\r\n` for small N, padded; the length of it follows from N. What follows makes them in forty instructions.
 const HEADERS: [[u8; 8]; 128] = {
     let mut headers = [[0u8; 8]; 128];
     let mut n = 0;
     while n < 128 {
-        let (hundreds, tens, ones) = (n / 100, n / 10 % 10, n % 10);
-        let mut text = [b'$', 0, 0, 0, 0, 0, 0, 0];
-        let mut at = 1;
-        if hundreds > 0 {
-            text[at] = b'0' + hundreds as u8;
-            at += 1;
-        }
-        if n >= 10 {
-            text[at] = b'0' + tens as u8;
-            at += 1;
-        }
-        text[at] = b'0' + ones as u8;
-        text[at + 1] = b'\r';
-        text[at + 2] = b'\n';
-        headers[n] = text;
+        headers[n] = four_digits(b'$', n as u32).0;
         n += 1;
     }
     headers
 };
 
-/// Bytes of one of those.
-#[inline]
-const fn header_len(n: usize) -> usize {
-    4 + (n >= 10) as usize + (n >= 100) as usize
+/// A type byte, a number of four digits at most, CR and LF in a word, and how many bytes of it they are.
+#[inline(always)] // Once for each value of a batch.
+const fn four_digits(kind: u8, number: u32) -> ([u8; 8], usize) {
+    const CRLF: u64 = u16::from_le_bytes(*b"\r\n") as u64;
+    const ZEROS: u32 = u32::from_le_bytes(*b"0000");
+    let (high, low) = (number / 100, number % 100);
+    let digits = ZEROS | (high / 10) | ((high % 10) << 8) | ((low / 10) << 16) | ((low % 10) << 24);
+    let len = 1 + (number >= 10) as u32 + (number >= 100) as u32 + (number >= 1_000) as u32;
+    let digits = (digits >> (8 * (4 - len))) as u64;
+    let word = kind as u64 | (digits << 8) | (CRLF << (8 * (1 + len)));
+    (word.to_le_bytes(), 3 + len as usize)
+}
+
+/// The same for nearly every length and count that there is.
+#[inline(always)]
+fn short_header(kind: u8, number: u64) -> Option<([u8; 8], usize)> {
+    match (HEADERS.get(number as usize), number) {
+        (Some(header), _) => {
+            let mut header = *header;
+            header[0] = kind;
+            Some((header, 4 + usize::from(number >= 10) + usize::from(number >= 100)))
+        }
+        (None, 0..=9_999) => Some(four_digits(kind, number as u32)),
+        _ => None,
+    }
 }
 
 /// A type byte, a number, CR and LF.
@@ -68,10 +75,9 @@ impl Header {
     #[inline]
     fn new(kind: u8, n: u64) -> Header {
         let mut bytes = [0; 24];
-        if let Some(small) = HEADERS.get(n as usize) {
-            bytes[..8].copy_from_slice(small);
-            bytes[0] = kind;
-            return Header { bytes, start: 0, end: header_len(n as usize) as u8 };
+        if let Some((short, len)) = short_header(kind, n) {
+            bytes[..8].copy_from_slice(&short);
+            return Header { bytes, start: 0, end: len as u8 };
         }
         let mut digits = [0; INTEGER_BYTES_MAX];
         let digits_len = write_u64(n, &mut digits).len();
@@ -101,7 +107,7 @@ pub fn write_bulk(sink: &mut [u8], bytes: &[u8]) -> usize {
     let sink = &mut sink[..bytes.len() + BULK_OVERHEAD_BYTES];
     let at = if let Some(header) = HEADERS.get(bytes.len()) {
         sink[..8].copy_from_slice(header);
-        header_len(bytes.len())
+        4 + usize::from(bytes.len() >= 10) + usize::from(bytes.len() >= 100)
     } else {
         let header = Header::new(b'$', bytes.len() as u64);
         let header = header.as_bytes();
@@ -149,6 +155,87 @@ fn left_to_output(large: LargeRef, is_held: bool) -> Option<LargeRef> {
 
 /// `+OK`, as [`Out::ok`] writes it.
 pub const OK: &[u8; 5] = b"+OK\r\n";
+
+/// Where a reply goes that is one string, null or OK: through [`Out`], or straight to where it is sent from.
+pub trait ShortReply {
+    /// A bulk string.
+    fn bulk(&mut self, bytes: &[u8]);
+    /// No value.
+    fn null(&mut self);
+    /// `+OK`.
+    fn ok(&mut self);
+}
+
+impl ShortReply for Out<'_> {
+    #[inline]
+    fn bulk(&mut self, bytes: &[u8]) {
+        Out::bulk(self, bytes);
+    }
+
+    #[inline]
+    fn null(&mut self) {
+        Out::null(self);
+    }
+
+    #[inline]
+    fn ok(&mut self) {
+        Out::ok(self);
+    }
+}
+
+/// A place in an output that has room for a short reply, which is written once.
+///
+/// # Panics
+/// Its methods do if it has not.
+pub struct ReplyPlace<'p> {
+    room: &'p mut [u8],
+    protocol: Protocol,
+    len: usize,
+}
+
+impl<'p> ReplyPlace<'p> {
+    /// At the front of `room`.
+    #[inline(always)] // Once for each GET of a batch, as all that follows.
+    pub fn new(room: &'p mut [u8], protocol: Protocol) -> ReplyPlace<'p> {
+        ReplyPlace { room, protocol, len: 0 }
+    }
+
+    /// Bytes of the reply.
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no reply yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline(always)]
+    fn write(&mut self, reply: &[u8]) {
+        self.room[..reply.len()].copy_from_slice(reply);
+        self.len = reply.len();
+    }
+}
+
+impl ShortReply for ReplyPlace<'_> {
+    #[inline(always)]
+    fn bulk(&mut self, bytes: &[u8]) {
+        self.len = write_bulk(self.room, bytes);
+    }
+
+    #[inline(always)]
+    fn null(&mut self) {
+        self.write(null(self.protocol));
+    }
+
+    #[inline(always)]
+    fn ok(&mut self) {
+        self.write(OK);
+    }
+}
 
 /// The sink of replies. The output's ring grows through the arena when a reply does not fit it, up to a bound; past
 /// that the output [overflows](Output::overflowed): this reply and everything later is dropped, and the server closes
@@ -463,12 +550,11 @@ impl<'a> Out<'a> {
     /// A type byte, a number, CR and LF.
     #[inline]
     fn header(&mut self, kind: u8, number: u64) {
-        if let Some(small) = HEADERS.get(number as usize)
-            && let Some(sink) = self.sink(small.len())
+        if let Some((header, len)) = short_header(kind, number)
+            && let Some(sink) = self.sink(header.len())
         {
-            sink[..small.len()].copy_from_slice(small);
-            sink[0] = kind;
-            return self.wrote(header_len(number as usize));
+            sink[..header.len()].copy_from_slice(&header);
+            return self.wrote(len);
         }
         let header = Header::new(kind, number);
         self.write([header.as_bytes(), b"", b""]);

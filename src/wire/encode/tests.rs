@@ -53,7 +53,7 @@ fn both_protocols() {
 
 #[test]
 fn headers_of_every_length() {
-    for n in (0..2_000).chain((3..20).flat_map(|digits| [10u64.pow(digits) - 1, 10u64.pow(digits)])) {
+    for n in (0..10_100).chain((3..20).flat_map(|digits| [10u64.pow(digits) - 1, 10u64.pow(digits)])) {
         assert_eq!(Header::new(b'$', n).as_bytes(), format!("${n}\r\n").as_bytes());
     }
     assert_eq!(Header::new(b'*', u64::MAX).as_bytes(), b"*18446744073709551615\r\n");
