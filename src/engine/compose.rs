@@ -97,7 +97,7 @@ impl Compose {
             }
             Some(Value::Large { id, .. }) => (Some(id), 0),
         };
-        let result = store.large_begin(old_len.max(at + part_len), now)?;
+        let result = store.large_begin_for((db, key), old_len.max(at + part_len), now)?;
         // Beginning a value evicts nothing; filling it may evict the old one's key.
         let old = old.map(|id| store.large_retain(id));
         let work = Compose { result, old, from: ChainPosition::NONE, at, revision };

@@ -198,7 +198,7 @@ impl Store {
                 (placed, Collection::read(bytes).len() as u64)
             }
             NewValue::Large(id) => {
-                self.check_replacing(id, found.0.at, now)?;
+                self.check_large(id, found.0.at, now)?;
                 (self.place(&new(Content::Large(id)), found, now)?, self.larges.len(id))
             }
             NewValue::Bytes(bytes) if self.is_inline(key.bytes, bytes.len()) => {

@@ -14,6 +14,7 @@ use super::collection::{
 use super::field_expiry::clipped;
 use super::place::{Found, Key, NewRecord, Publish};
 use super::record::{self, Content, Record};
+use super::room::Fill;
 use super::{Store, split};
 use crate::limits::{FIELD_BYTES_MAX, INLINE_VALUE_BYTES_MAX};
 use crate::mutation::{
@@ -84,7 +85,7 @@ impl Store {
     /// # Errors
     /// [`Refused::Full`].
     pub fn tree_begin(&mut self, kind: CollectionKind, now: Millis) -> Result<Tree, Refused> {
-        self.tree_create(kind, now)
+        self.tree_create(kind, Fill::Data, now)
     }
 
     /// Gives a field of such a collection a value (a set: this member), and a time of its own or none. A large value's
@@ -277,7 +278,7 @@ impl Store {
     ) -> Result<Applied, Refused> {
         let FieldTarget { key, found, kind, field } = *target;
         let key_expiry = found.at.and_then(|at| self.record(at).expiry);
-        let mut tree = Tree { is_table: packed.is_table, ..self.tree_create(kind, now)? };
+        let mut tree = Tree { is_table: packed.is_table, ..self.tree_create(kind, Fill::Data, now)? };
         let existed = match self.fill_tree(&mut tree, packed, (field, (value, expiry)), now) {
             Ok(existed) => existed,
             Err(refused) => {

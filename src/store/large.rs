@@ -33,6 +33,8 @@ pub use cursor::LargeCursor;
 const REPLACING_BIT: u32 = 1 << 31;
 /// Set in the owner of a block that is a page; the rest is the page's number.
 const PAGE_BIT: u32 = 1 << 31;
+/// Of a value's size it is known how many segments it takes, up to so many: 1 MiB of segments of 64 KiB.
+pub const SEGMENTS_KNOWN: u32 = 16;
 /// Blocks behind the last span, at most.
 const TAIL_BLOCKS_MAX: u32 = BLOCKS as u32 - 1;
 /// A value of up to this many pieces is freed at once.
@@ -81,6 +83,11 @@ impl Object {
         self.span_count * BLOCKS as u32 + self.block_count
     }
 
+    /// Segments that another value of its length takes, a slab for its last blocks among them; at most [`SEGMENTS_KNOWN`].
+    fn segments(&self) -> u32 {
+        (self.span_count + u32::from(self.block_count > 0)).min(SEGMENTS_KNOWN)
+    }
+
     fn announced(&self) -> u32 {
         self.hint & !REPLACING_BIT
     }
@@ -114,6 +121,9 @@ pub struct Larges {
     used_blocks: u32,
     /// Blocks of values that are held.
     held_blocks: u32,
+    /// Values of records, by the segments that each takes, and the most that one of them takes.
+    of_records: [u32; SEGMENTS_KNOWN as usize + 1],
+    largest_of_records: u32,
     /// The piece after each piece, and the object or page of each block.
     next: Vec<u32>,
     owner: Vec<u32>,
@@ -154,6 +164,8 @@ impl Larges {
             object_count: 0,
             used_blocks: 0,
             held_blocks: 0,
+            of_records: [0; SEGMENTS_KNOWN as usize + 1],
+            largest_of_records: 0,
             next: vec![0; segments as usize * BLOCKS],
             owner: vec![0; segments as usize * BLOCKS],
             pages: Pages::new(Self::pages_max(segments)),
@@ -228,6 +240,11 @@ impl Larges {
         self.object_mut(id).hint |= REPLACING_BIT;
     }
 
+    /// Bytes that were announced of a value.
+    pub fn announced(&self, id: LargeId) -> u64 {
+        u64::from(self.object(id).announced())
+    }
+
     /// Whether the value, made `len` bytes long, is to replace one that is at least as long.
     pub fn is_replacing(&self, id: LargeId, len: u64) -> bool {
         let object = self.object(id);
@@ -239,13 +256,43 @@ impl Larges {
         self.held_blocks
     }
 
-    /// Changes a value's references, or pieces, and keeps the count of what is held.
+    /// Segments that the largest value of a record takes, a slab for its last blocks among them; at most
+    /// [`SEGMENTS_KNOWN`].
+    #[inline]
+    pub fn largest_of_records(&self) -> u32 {
+        self.largest_of_records
+    }
+
+    /// Segments that a value of `len` bytes takes, at most [`SEGMENTS_KNOWN`].
+    pub fn segments_of(&self, len: u64) -> u32 {
+        len.div_ceil(self.segment_bytes as u64).min(u64::from(SEGMENTS_KNOWN)) as u32
+    }
+
+    /// Changes a value's references, or pieces, and keeps the counts of what is held and of what records have.
     fn recount(&mut self, id: LargeId, change: impl FnOnce(&mut Object)) {
         let object = self.object_mut(id);
-        let before = if object.is_held() { object.blocks() } else { 0 };
+        let before = *object;
         change(object);
-        let after = if object.is_held() { object.blocks() } else { 0 };
-        self.held_blocks = self.held_blocks - before + after;
+        let after = *object;
+        let held = |object: &Object| if object.is_held() { object.blocks() } else { 0 };
+        self.held_blocks = self.held_blocks - held(&before) + held(&after);
+        let size = |object: &Object| (object.record_references > 0).then(|| object.segments());
+        if size(&before) != size(&after) {
+            self.resize_of_records(size(&before), size(&after));
+        }
+    }
+
+    fn resize_of_records(&mut self, before: Option<u32>, after: Option<u32>) {
+        if let Some(segments) = after {
+            self.of_records[segments as usize] += 1;
+            self.largest_of_records = self.largest_of_records.max(segments);
+        }
+        if let Some(segments) = before {
+            self.of_records[segments as usize] -= 1;
+        }
+        while self.largest_of_records > 0 && self.of_records[self.largest_of_records as usize] == 0 {
+            self.largest_of_records -= 1;
+        }
     }
 
     fn capacity(&self, object: &Object) -> u64 {

@@ -5,6 +5,7 @@ use super::collection::{Item, PACKED_HEAD_BYTES, Packed, TREE_BYTES, tree_bytes}
 use super::fields::{published, read_packed};
 use super::place::{Key, NewRecord, Publish, Target};
 use super::record::Content;
+use super::room::Fill;
 use crate::limits::INLINE_VALUE_BYTES_MAX;
 use crate::mutation::{Applied, Effect, LargeId, PublishedValue, Refused, Revision, Tree};
 use crate::time::Millis;
@@ -83,7 +84,8 @@ impl Store {
 
     /// A tree of the entries of a short collection; both refer to its large values.
     pub(super) fn grown(&mut self, packed: &Packed<'_>, now: Millis) -> Result<Tree, Refused> {
-        let mut tree = Tree { is_table: packed.is_table, ..self.tree_create(packed.kind, now)? };
+        let mut tree =
+            Tree { is_table: packed.is_table, ..self.tree_create(packed.kind, Fill::Reserve, now)? };
         for entry in packed.entries() {
             let Item::Bytes(field) = entry.field else { unreachable!("a short collection has short fields") };
             let large = entry.larges().next();

@@ -39,6 +39,8 @@ pub(super) enum Want {
 pub(super) enum Fill {
     /// As full as data may make it.
     Data,
+    /// The same for a large value, which is data that takes so many segments, and as many again when it is replaced.
+    Large(u32),
     /// Beyond that, for a large value that is to replace one at least as long. It takes what data leaves free for the time
     /// that both are there.
     Replacing,
@@ -51,10 +53,11 @@ pub(super) enum Fill {
 
 impl Fill {
     /// Free segments that stay for cleaning.
-    fn segments_left(self) -> u32 {
+    pub(super) fn segments_kept(self) -> u32 {
         match self {
-            Fill::Data | Fill::Replacing => RESERVE_SEGMENTS,
-            Fill::Reserve | Fill::Spare => 1,
+            Fill::Data | Fill::Large(_) => RESERVE_SEGMENTS,
+            // The rest of the reserve may be taken by the time that these come.
+            Fill::Replacing | Fill::Reserve | Fill::Spare => 1,
         }
     }
 }
@@ -74,7 +77,10 @@ impl Store {
     /// Free segments below which writes begin to owe cleaning.
     pub(super) fn low_watermark(&self) -> u32 {
         match self.on_full() {
-            OnFull::Refuse => RESERVE_SEGMENTS + (self.pool.segment_count() / 64).clamp(2, 64),
+            OnFull::Refuse => {
+                let kept = RESERVE_SEGMENTS + self.kept_for_replacing(Fill::Data);
+                kept + (self.pool.segment_count() / 64).clamp(2, 64)
+            }
             OnFull::Evict => RESERVE_SEGMENTS + 3,
         }
     }
@@ -123,25 +129,65 @@ impl Store {
                 };
             // Nothing is refused while anything has expired: that round comes to its end by itself.
             if !progress && !self.sweep_expired(now) {
-                return None;
+                return if permitted { self.take_of_kept(want) } else { None };
             }
         }
     }
 
     fn take(&mut self, want: Want) -> Option<SegmentId> {
+        let kept = |store: &Store, fill: Fill| fill.segments_kept() + store.kept_for_replacing(fill);
         match want {
             Want::Record { fill: Fill::Data, .. } | Want::Staged { .. } if self.owes_reserve() => None,
-            Want::Record { class, size, fill, .. } => self.segment_for(class, size, fill.segments_left()),
-            Want::Staged { class, size, .. } => self.segment_for(class, size, RESERVE_SEGMENTS),
-            Want::Segment { fill } if self.spare_segments() > fill.segments_left() => self.pool.take(),
+            Want::Record { class, size, fill, .. } => self.segment_for(class, size, kept(self, fill)),
+            Want::Staged { class, size, .. } => self.segment_for(class, size, kept(self, Fill::Data)),
+            Want::Segment { fill } if self.spare_segments() > kept(self, fill) => self.pool.take(),
             Want::Segment { .. } => None,
         }
     }
 
-    /// Whether what is no data took a segment of the reserve, and cleaning has not brought it back: data must not fill what
-    /// is left of that one, or the next such record finds no place.
-    fn owes_reserve(&self) -> bool {
-        self.on_full() == OnFull::Refuse && self.spare_segments() < RESERVE_SEGMENTS
+    /// What only grows a record by some bytes is not refused for the sake of large values, if all cleaning was in vain: it
+    /// takes a segment that is kept for replacing them. Data gives that back before there is more of it.
+    fn take_of_kept(&mut self, want: Want) -> Option<SegmentId> {
+        let Want::Record { class, size, fill: Fill::Reserve, .. } = want else { return None };
+        self.segment_for(class, size, Fill::Reserve.segments_kept())
+    }
+
+    /// Whether what is no data took a segment that data leaves free, and cleaning has not brought it back: data must not fill
+    /// what is left of that one, or the next such record finds no place.
+    pub(super) fn owes_reserve(&self) -> bool {
+        self.on_full() == OnFull::Refuse
+            && self.spare_segments() < RESERVE_SEGMENTS + self.kept_for_replacing(Fill::Data)
+    }
+
+    /// Brings back what is owed before data takes a block that is free: else the blocks of a value that was replaced, whose
+    /// new one has a slab that was kept for it, would become data's, and the slab's segment would not come back.
+    ///
+    /// # Errors
+    /// [`Refused::Full`].
+    pub(super) fn repay_reserve(&mut self, fill: Fill, now: Millis) -> Result<(), Refused> {
+        let kept = self.kept_for_replacing(Fill::Data);
+        match fill {
+            Fill::Data | Fill::Large(_) if kept > 0 && self.owes_reserve() => {
+                self.free_segments(RESERVE_SEGMENTS + kept, now)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes so many segments free, where writes are refused when memory is full.
+    ///
+    /// # Errors
+    /// [`Refused::Full`].
+    pub(super) fn free_segments(&mut self, count: u32, now: Millis) -> Result<(), Refused> {
+        let mut steps = 0;
+        while self.spare_segments() < count {
+            steps += 1;
+            let progress = steps <= STEPS_MAX && self.reclaim_step(now, 1);
+            if !progress && !self.sweep_expired(now) {
+                return self.refuse();
+            }
+        }
+        Ok(())
     }
 
     /// An open segment with room for a record of a class; when free segments are scarce, one of another class. `reserve`
@@ -249,6 +295,9 @@ impl Store {
     /// # Errors
     /// [`Refused::Full`].
     pub(super) fn reserve_blocks(&mut self, count: u32, fill: Fill, now: Millis) -> Result<(), Refused> {
+        if count > 0 {
+            self.repay_reserve(fill, now)?;
+        }
         // Each round adds a segment's worth, or finds that making room has freed enough.
         for _ in 0..=count / BLOCKS as u32 + 1 {
             if self.larges.free_blocks(&self.table) >= count {

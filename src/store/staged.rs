@@ -237,6 +237,9 @@ impl Store {
     fn stage(&mut self, batch: &mut WriteBatch, pair: Pair<'_>, now: Millis) -> Result<(), Refused> {
         let expires = batch.expiry != BatchExpiry::At(None);
         self.gc_assist(self.pair_size(pair.key.bytes, pair.value, expires), now);
+        if let NewValue::Large(id) = pair.value {
+            self.check_large(id, None, now)?;
+        }
         // Of a key that is given twice, the pair before counts no more. A record beside the old one says which pair it is
         // of, so that only the last one is published.
         let is_repeated = self.old_and_staged(batch, pair.key).is_staged(&self.pool);

@@ -12,4 +12,5 @@ mod lent;
 mod lowered;
 pub(crate) mod mirror;
 mod model;
+mod replacing;
 mod upkeep;

@@ -25,11 +25,11 @@ impl Store {
 
     /// The same for the store itself, whose records and pages keep references as bytes.
     pub(super) fn large_create(&mut self, len_hint: u64, now: Millis) -> Result<LargeId, Refused> {
-        self.large_create_with(len_hint, room::Fill::Data, now)
+        self.large_create_with(len_hint, self.fill_of_large(len_hint), now)
     }
 
     /// Begins a large value that is to become a key's. Where the key has one that is at least as long, a store that is full of
-    /// data takes the new one all the same, as far as [`room`] leaves memory for the two of them.
+    /// data takes the new one all the same, as far as [`fill`](super::fill) leaves memory for the two of them.
     ///
     /// # Errors
     /// As [`large_begin`](Self::large_begin).
@@ -46,7 +46,12 @@ impl Store {
     }
 
     /// The same for the key of a record.
-    fn large_create_over(&mut self, old: Option<Address>, len: u64, now: Millis) -> Result<LargeId, Refused> {
+    pub(super) fn large_create_over(
+        &mut self,
+        old: Option<Address>,
+        len: u64,
+        now: Millis,
+    ) -> Result<LargeId, Refused> {
         if !old.is_some_and(|at| self.replaces_as_long(at, len)) {
             return self.large_create(len, now);
         }
@@ -225,7 +230,7 @@ impl Store {
         let bytes = bytes.next_multiple_of(self.config.segment_bytes as u32);
         self.large_room(u64::from(bytes), room::Fill::Data, now)?;
         let Some(id) = self.larges.create(bytes) else { return self.refuse() };
-        let reserved = self.large_reserve(id, u64::from(bytes), now);
+        let reserved = self.large_reserve_of(id, u64::from(bytes), room::Fill::Data, now);
         self.or_release(id, reserved)?;
         self.larges.discard_pages(id, &mut self.pool);
         Ok(LargeRef::from_raw(id))
@@ -234,7 +239,8 @@ impl Store {
     /// Adds pieces until the value has room for `len` bytes. When it is refused, pieces that were added stay with it.
     pub(super) fn large_reserve(&mut self, id: LargeId, len: u64, now: Millis) -> Result<(), Refused> {
         let replacing = self.larges.is_replacing(id, len);
-        let fill = if replacing { room::Fill::Replacing } else { room::Fill::Data };
+        let whole = self.larges.announced(id).max(len);
+        let fill = if replacing { room::Fill::Replacing } else { self.fill_of_large(whole) };
         self.large_reserve_of(id, len, fill, now)
     }
 
@@ -257,7 +263,11 @@ impl Store {
                     let segment = self.acquire(room::Want::Segment { fill }, now)?;
                     self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
                 }
-                Need::Block if self.larges.add_block(id, &mut self.table) => {}
+                Need::Block if self.table.fullest_slab(None).is_some() => {
+                    self.repay_reserve(fill, now)?;
+                    // Making room may have taken the slab.
+                    self.larges.add_block(id, &mut self.table);
+                }
                 Need::Block => {
                     let segment = self.acquire(room::Want::Segment { fill }, now)?;
                     // Making room may have freed a block elsewhere.

@@ -1,10 +1,10 @@
 //! Changing a part of a value: [`Write`](crate::mutation::Mutation::Write). A value in a record is
 //! put together again; a large one is written in place, unless another record or a reader has it too.
 
+use super::index::Address;
 use super::large::LargeCursor;
 use super::place::{Found, Key, Publish, SavedValue, Target};
 use super::record::{self, Content, LARGE_BYTES};
-use super::room::Fill;
 use super::{Store, Value};
 use crate::mutant::{self, Mutant};
 use crate::mutation::{Applied, LargeId, Refused, Revision};
@@ -61,7 +61,8 @@ impl Store {
         now: Millis,
     ) -> Result<(Revision, u64), Refused> {
         let shared = self.larges.references(id) > 2 && !mutant::is_on(Mutant::WritesUnderReader);
-        let own = if shared { self.copy_large(id, len, now) } else { Ok(id) };
+        let old = self.again(target.key, target.found);
+        let own = if shared { self.copy_large((id, old), len, now) } else { Ok(id) };
         let own = self.or_release(id, own)?;
         if shared {
             self.large_drop(id);
@@ -94,9 +95,14 @@ impl Store {
         self.large_of_over(found.at, bytes, now)
     }
 
-    /// A copy of a large value, to become `len` bytes long.
-    fn copy_large(&mut self, id: LargeId, len: u64, now: Millis) -> Result<LargeId, Refused> {
-        let copy = self.large_create(len, now)?;
+    /// A copy of the large value of a record, to replace it and to become `len` bytes long.
+    fn copy_large(
+        &mut self,
+        (id, old): (LargeId, Option<Address>),
+        len: u64,
+        now: Millis,
+    ) -> Result<LargeId, Refused> {
+        let copy = self.large_create_over(old, len, now)?;
         let copied = self.copy_into(id, copy, now);
         self.or_release(copy, copied)?;
         Ok(copy)
@@ -140,7 +146,7 @@ impl Store {
     ) -> Result<(), Refused> {
         let old_len = self.larges.len(id);
         if len > old_len {
-            self.large_room(len - old_len, Fill::Data, now)?;
+            self.large_room(len - old_len, self.fill_of_large(len), now)?;
             self.large_reserve(id, len, now)?;
         }
         // Nothing but zero bytes up to where the bytes begin, if that is behind the end.

@@ -6,10 +6,9 @@ use crate::in_process::InProcess;
 use pannier::server::Resources;
 use pannier::store::{OnFull, StoreConfig};
 
-/// A store of 24 MiB: of a smaller one less is left free for values that replace others.
-fn goes_on(on_full: OnFull, lens: &[usize]) {
+fn goes_on(memory_bytes: usize, on_full: OnFull, lens: &[usize]) {
     for len in lens.iter().copied() {
-        let config = StoreConfig { memory_bytes: 24 * MIB, on_full, ..StoreConfig::default() };
+        let config = StoreConfig { memory_bytes, on_full, ..StoreConfig::default() };
         let mut process = InProcess::new(config, 4, Resources::default(), None);
         let id = process.connect();
         let mut ask = |words: &[&[u8]]| process.send(id, &encode(words));
@@ -20,12 +19,15 @@ fn goes_on(on_full: OnFull, lens: &[usize]) {
 
 #[test]
 fn a_store_that_refuses_replaces_values_of_every_size() {
-    goes_on(OnFull::Refuse, &LENS);
+    // The smaller one has room for four values of 1 MiB, and for a script's memory.
+    for memory_bytes in [8 * MIB, 24 * MIB] {
+        goes_on(memory_bytes, OnFull::Refuse, &LENS);
+    }
 }
 
 #[test]
 fn a_store_that_evicts_replaces_values_of_every_size() {
-    goes_on(OnFull::Evict, &LENS);
+    goes_on(24 * MIB, OnFull::Evict, &LENS);
 }
 
 /// Until one is refused: short hashes with a field that has a time, short sets, strings that get shorter; then times to live.

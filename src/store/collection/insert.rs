@@ -79,13 +79,14 @@ impl Split<'_> {
 }
 
 impl Store {
-    /// An empty tree: one leaf.
+    /// An empty tree: one leaf. Unless it takes in what a record has grown out of by some bytes, it is data.
     pub(in crate::store) fn tree_create(
         &mut self,
         kind: CollectionKind,
+        fill: Fill,
         now: Millis,
     ) -> Result<Tree, Refused> {
-        self.reserve_blocks(1, Fill::Reserve, now)?;
+        self.reserve_blocks(1, fill, now)?;
         let root = self.new_page(0, kind);
         Ok(Tree { kind, is_table: false, height: 1, root, len: 0, page_count: 1, due: page::NEVER })
     }

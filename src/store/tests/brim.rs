@@ -289,7 +289,7 @@ fn a_value_that_replaces_nothing_after_all_is_refused_where_data_is() {
     store.large_release(first);
     // Nothing that is longer, and nothing new, comes to a full store.
     assert_eq!(put_at(&mut store, 2, len + 4096, NOW), Err(Refused::Full));
-    assert_eq!(put_at(&mut store, 3_000_000, 10_000, NOW), Err(Refused::Full));
+    assert_eq!(put_at(&mut store, 3_000_000, 100_000, NOW), Err(Refused::Full));
     store.invariants();
 }
 
