@@ -150,6 +150,89 @@ fn a_large_value_is_read_beside_the_load_and_a_warm_up_is_not_counted() {
     assert!(number(large, "requests") >= 1 && number(large, "misses") == 0 && number(large, "wrong") == 0);
 }
 
+/// A field of the server's INFO.
+fn info(server: &Handle, section: &str, field: &str) -> String {
+    let mut client = pannier::client::Client::connect(server.tcp_address().to_string()).unwrap();
+    let text = client.info(Some(section)).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {field} in {text}")).to_owned()
+}
+
+/// Ends of connections to this port on 127.0.0.1 that are kept in `TIME_WAIT`, as proc(5) describes `/proc/net/tcp`.
+fn time_wait_count(port: u16) -> usize {
+    let remote = format!("0100007F:{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.get(2) == Some(&&*remote) && row.get(3) == Some(&"06")).count()
+}
+
+#[test]
+fn each_request_can_have_a_connection_of_its_own() {
+    for pace in ["", "--rate 100000"] {
+        // It has places for a third of the connections: it runs out of them unless they are closed.
+        let server = server(16, None);
+        let words = "--reconnect --requests 300 --connections 3 --fill --keys 50 --reads 50 --check-every 1";
+        let report = report(&bench(&server.tcp_address().to_string(), &format!("{words} {pace}")));
+        let reads = number(&report["latency_us"]["reads"], "count");
+        assert_eq!((number(&report, "requests"), number(&report, "checked")), (300, reads), "{report}");
+        assert_eq!((number(&report, "wrong"), &report["reconnect"]), (0, &Value::Bool(true)));
+        // Three that fill, one for each request, and the one that asks.
+        assert_eq!(info(&server, "stats", "total_connections_received"), "304");
+        // Those of the last requests may be closed in order; the others leave no port behind.
+        assert!(time_wait_count(server.tcp_address().port()) < 10);
+    }
+    let server = server(16, None);
+    let address = server.tcp_address().to_string();
+    check_failure(&bench(&address, "--reconnect --protocol udp"), 2, "over UDP there are no connections");
+    check_failure(&bench(&address, "--reconnect --pipeline 2"), 2, "leave out --pipeline");
+}
+
+#[test]
+fn a_server_that_ends_each_connection_itself_is_no_trouble_where_each_has_one_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 36];
+            if stream.read_exact(&mut request).is_ok() {
+                stream.write_all(b"$-1\r\n").unwrap();
+            }
+        }
+    });
+    let report = report(&bench(&address, "--reconnect --connections 1 --requests 40 --reads 100"));
+    assert_eq!((number(&report, "requests"), number(&report, "misses")), (40, 40));
+}
+
+#[test]
+fn commands_take_turns_with_values_of_many_sizes() {
+    let server = server(16, None);
+    let address = server.tcp_address().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pannier"));
+    command.env_clear().args(["bench", "--server", &address, "--json", "--command", "6 GET {key}"]);
+    command.args(["--command", "3 SETEX {key} 3600 {value}", "--command"]);
+    command.arg(format!("MGET{}", " {key}".repeat(10)));
+    let words = "--fill --keys 100 --value-size 100-16KiB --requests 1000 --connections 1 --pipeline 16";
+    let report = report(&command.args(words.split_whitespace()).output().unwrap());
+    assert_eq!((number(&report, "requests"), number(&report, "misses")), (1000, 0));
+    assert_eq!(report["errors"].as_object().map(serde_json::Map::len), Some(0), "{report}");
+    assert!(
+        report["command"]
+            .as_str()
+            .unwrap()
+            .starts_with("6 GET {key}, 3 SETEX {key} 3600 {value}, MGET {key} ")
+    );
+    for (verb, count) in [("get", 600), ("setex", 300), ("mget", 100), ("set", 100)] {
+        let calls = info(&server, "commandstats", &format!("cmdstat_{verb}"));
+        assert!(calls.starts_with(&format!("calls={count},")), "{verb}: {calls}");
+    }
+    let mut client = pannier::client::Client::connect(&*address).unwrap();
+    let lengths: Vec<usize> = (0..100)
+        .map(|number| client.get(format!("key:{number:012}").as_bytes()).unwrap().unwrap().len())
+        .collect();
+    assert!(lengths.iter().all(|len| (100..=16 * 1024).contains(len)));
+    assert!(lengths.iter().any(|len| *len < 4096) && lengths.iter().any(|len| *len > 12_000));
+}
+
 #[test]
 fn wrong_answers_are_seen() {
     let lying = fake_server(|request| {

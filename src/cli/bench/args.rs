@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::{
+    commands::{Command, parse_command},
     progress::Until,
     run::Pacing,
     workload::{Distribution, Mix, Sizes},
@@ -43,6 +44,8 @@ Examples:
   pannier bench --pipeline 100 --keys 1000000 --fill --reads 100
   pannier bench --rate 20000 --duration 30s --reads 95           latencies at a rate that the server can bear
   pannier bench --pipeline 16 --fill --value-size 1KiB --command 'SET {key} {value} EX 60'
+  pannier bench --pipeline 16 --fill --command '9 GET {key}' --command 'SET {key} {value} EX 60'
+  pannier bench --reconnect                                      each request over a connection of its own
   pannier bench --protocol udp --pipeline 32 --connections 4
   pannier bench --server 127.0.0.1:6379 --server-pid $(pidof redis-server) --json
 Give the server and the load a core each: taskset -c 0 pannier serve; taskset -c 1 pannier bench.")]
@@ -74,9 +77,14 @@ pub(crate) struct BenchArgs {
     /// Bytes of a value, such as 32, 1KiB or 1MB; or a range such as 100-4KiB, from which each write draws
     #[arg(long, value_name = "SIZE", default_value = "32", value_parser = parse_sizes)]
     value_size: Sizes,
-    /// Send this command instead of GET and SET: {key} stands for a key, {value} for a value, {field} for field:00 to field:19 in turn
-    #[arg(long, value_name = "WORDS", conflicts_with_all = ["reads", "ttl", "floor_reply"])]
-    command: Option<String>,
+    /// Send this command instead of GET and SET: {key} stands for a key, {value} for a value, {field} for field:00 to
+    /// field:19 in turn. Several take turns, each as often as a number before it says: --command '9 GET {key}'
+    #[arg(long, value_name = "WORDS", value_parser = parse_command, conflicts_with_all = ["reads", "ttl", "floor_reply"])]
+    command: Vec<Command>,
+    /// Send each request over a connection of its own; each is closed by a reset (SO_LINGER 0), because closed in order
+    /// it would keep its port for a minute, and ports would run out
+    #[arg(long)]
+    reconnect: bool,
     /// Of 100 requests, how many read; the others write
     #[arg(long, value_name = "PERCENT", default_value_t = 90, value_parser = clap::value_parser!(u8).range(0..=100))]
     reads: u8,
@@ -132,8 +140,10 @@ pub(super) struct Plan {
     pub(super) depth: usize,
     pub(super) key_len: usize,
     pub(super) mix: Mix,
-    /// The words of the command that is sent instead of GET and SET.
-    pub(super) command: Option<String>,
+    /// What is sent instead of GET and SET, in turn.
+    pub(super) commands: Vec<Command>,
+    /// Whether each request goes over a connection of its own.
+    pub(super) reconnect: bool,
     pub(super) ttl_ms: Option<u64>,
     pub(super) until: Until,
     pub(super) pacing: Pacing,
@@ -179,7 +189,13 @@ impl BenchArgs {
         if ttl_ms.is_some_and(|ms| ms == 0 || ms > TTL_MS_MAX) {
             return Err("--ttl must be at least 1ms".to_owned());
         }
-        self.check_command()?;
+        let is_command = !self.command.is_empty();
+        if is_command && self.protocol != Protocol::Resp {
+            return Err("--command goes with --protocol resp".to_owned());
+        }
+        if self.reconnect {
+            self.check_reconnect(tagged)?;
+        }
         self.check_protocol(key_len, tagged)?;
         Ok(Plan {
             protocol: self.protocol,
@@ -190,16 +206,14 @@ impl BenchArgs {
                 keys: self.keys,
                 distribution: self.distribution,
                 sizes: self.value_size,
-                read_percent: if self.command.is_some() { 100 } else { self.reads },
+                read_percent: if is_command { 100 } else { self.reads },
+                values_in_reads: is_command,
                 // What the floor sends has no meaning, and what a command answers is not known.
-                check_every: if self.floor_reply.or(self.command.as_ref().map(|_| 0)).is_some() {
-                    0
-                } else {
-                    self.check_every
-                },
+                check_every: if self.floor_reply.is_some() || is_command { 0 } else { self.check_every },
                 seed: self.seed,
             },
-            command: self.command.clone(),
+            commands: self.command.clone(),
+            reconnect: self.reconnect,
             ttl_ms,
             until,
             pacing: self.rate.map_or(Pacing::Closed, Pacing::Rate),
@@ -211,19 +225,22 @@ impl BenchArgs {
         })
     }
 
-    /// What goes with `--command`.
-    fn check_command(&self) -> Result<(), String> {
-        let Some(words) = &self.command else { return Ok(()) };
-        if self.protocol != Protocol::Resp {
-            return Err("--command goes with --protocol resp".to_owned());
-        }
-        if words.split_whitespace().next().is_none() {
-            return Err("--command has no words; write such as 'EXPIRE {key} 60'".to_owned());
-        }
-        if self.value_size.fixed().is_none() {
-            return Err("--command wants values of one length: --value-size 1KiB".to_owned());
-        }
-        Ok(())
+    /// What goes with `--reconnect`; `tagged` if there is a password.
+    fn check_reconnect(&self, tagged: bool) -> Result<(), String> {
+        let text = match self.protocol {
+            Protocol::Udp => {
+                "over UDP there are no connections; --reconnect goes with --protocol resp or memcached"
+            }
+            Protocol::Frames => {
+                "frames open a session first on each connection; --reconnect goes with --protocol resp or memcached"
+            }
+            _ if self.pipeline > 1 => {
+                "--reconnect sends one request over each connection: leave out --pipeline"
+            }
+            _ if tagged => "--reconnect sends no password: unset PANNIER_PASSWORD and PANNIER_PASSWORD_FILE",
+            _ => return Ok(()),
+        };
+        Err(text.to_owned())
     }
 
     /// What the protocols can carry.
@@ -317,6 +334,22 @@ mod tests {
     }
 
     #[test]
+    fn commands_draw_sizes_and_take_turns() {
+        let plan = |words: &[&str]| Line::try_parse_from(words).unwrap().args.plan(false).unwrap();
+        let mix = plan(&["bench", "--command", "9 GET {key}", "--command", "PING", "--value-size", "1-9"]);
+        assert_eq!(mix.commands.iter().map(|command| command.weight).collect::<Vec<_>>(), [9, 1]);
+        assert!(mix.mix.values_in_reads && mix.mix.read_percent == 100);
+        assert!(!plan(&["bench"]).mix.values_in_reads);
+    }
+
+    #[test]
+    fn no_password_is_sent_over_connections_for_one_request() {
+        let line = Line::try_parse_from(["bench", "--reconnect"]).unwrap();
+        assert!(line.args.plan(false).is_ok_and(|plan| plan.reconnect));
+        assert!(line.args.plan(true).is_err_and(|text| text.contains("unset PANNIER_PASSWORD")));
+    }
+
+    #[test]
     fn what_cannot_be_is_told() {
         for (words, told) in [
             ("--value-size 9-8", "begins above"),
@@ -332,7 +365,9 @@ mod tests {
             ("--protocol memcached --key-size 251", "250"),
             ("--floor-reply 5", "--reads 0 or --reads 100"),
             ("--command PING --protocol udp", "--protocol resp"),
-            ("--command PING --value-size 1-2", "one length"),
+            ("--reconnect --protocol udp", "no connections"),
+            ("--reconnect --protocol frames", "session"),
+            ("--reconnect --pipeline 2", "leave out --pipeline"),
             ("--command PING --reads 5", "cannot be used with"),
             ("--key-size 0", "--key-size"),
             ("--large-size 5", "--large-rate"),

@@ -7,6 +7,9 @@ use super::{
 
 /// Bytes without an end of reply that are no longer waited for.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the longest reply that is taken whole, which leaves room for as many new ones as that beside it: an MGET of ten
+/// values of 16 KiB has fewer.
+pub(super) const CARRY_BYTES_MAX: usize = 192 * 1024;
 
 /// What a reply says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,6 +55,11 @@ impl Shared {
 pub(super) trait Link {
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()>;
 
+    /// Closes its connection, on which nothing is outstanding, and opens another. A link without connections has none to open.
+    fn reconnect(&mut self, _: &Registry, _: Token) -> Result<(), Gone> {
+        Ok(())
+    }
+
     /// Requests without an answer.
     fn outstanding(&self) -> usize;
 

@@ -9,6 +9,7 @@
 //! | `args.rs` | the flags, checked |
 //! | `workload.rs` | which key, which operation, what size: drawn from a seed |
 //! | `content.rs` | keys and values made from numbers, and their check |
+//! | `commands.rs` | commands that take turns |
 //! | `codec.rs`, `resp.rs`, `template.rs`, `memcached.rs`, `frames.rs` | protocols over TCP |
 //! | `link.rs`, `stream.rs`, `udp.rs` | one client, over TCP or UDP |
 //! | `connect.rs` | connections, made and let in |
@@ -18,6 +19,7 @@
 
 mod args;
 mod codec;
+mod commands;
 mod connect;
 mod content;
 mod cpu;
@@ -131,10 +133,12 @@ impl Load<'_> {
         let shared = Shared::new(content);
         let content = &shared.content;
         match plan.protocol {
-            Protocol::Resp if let Some(words) = &plan.command => {
+            Protocol::Resp if !plan.commands.is_empty() => {
                 let set = Resp::new(content, sizes, None);
-                let codec = Template::new(words, content, set, (plan.mix.keys, sizes.min));
-                self.run_streams(|_, stream| self.let_in(stream).map(|()| codec.clone()), shared)
+                let codec = Template::new(&plan.commands, content, set, plan.mix.keys);
+                let codec =
+                    |index, stream: &mut TcpStream| self.let_in(stream).map(|()| codec.starting_at(index));
+                self.run_streams(codec, shared)
             }
             Protocol::Resp => {
                 let codec = Resp::new(content, sizes, plan.ttl_ms);
@@ -259,6 +263,7 @@ impl Load<'_> {
         let mix = Mix { seed, ..plan.mix };
         let mut groups =
             vec![LoadGroup::new(0..plan.connections, plan.pacing, plan.depth, Workload::new(mix))];
+        groups[0].reconnect = plan.reconnect;
         if let Some(large) = plan.large {
             let mix = Mix { read_percent: 100, distribution: Distribution::Uniform, check_every: 10, ..mix };
             let workload = Workload::one_key(mix, plan.mix.keys);

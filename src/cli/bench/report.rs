@@ -62,7 +62,8 @@ impl Report<'_> {
             "key_bytes": plan.key_len,
             "value_bytes": { "min": plan.mix.sizes.min, "max": plan.mix.sizes.max },
             "distribution": distribution(plan.mix.distribution),
-            "command": plan.command,
+            "command": commands(plan),
+            "reconnect": plan.reconnect,
             "read_percent": plan.mix.read_percent,
             "rate_asked": match plan.pacing { Pacing::Closed => Value::Null, Pacing::Rate(rate) => json!(rate) },
             "seed": plan.mix.seed,
@@ -112,7 +113,7 @@ impl Report<'_> {
                 self.ran.unsent
             )?;
         }
-        if !stats.reads.is_empty() && self.plan.command.is_none() {
+        if !stats.reads.is_empty() && self.plan.commands.is_empty() {
             let share = stats.hits as f64 * 100.0 / stats.reads.len() as f64;
             writeln!(out, "reads      {}, {share:.1} % of them hits", grouped(stats.reads.len()))?;
         }
@@ -161,21 +162,27 @@ impl Report<'_> {
             Pacing::Closed => String::new(),
             Pacing::Rate(rate) => format!(", {} a second", grouped(rate as u64)),
         };
-        let asked = match &plan.command {
-            Some(words) => words.clone(),
-            None => format!("{} % reads", plan.mix.read_percent),
+        let asked = commands(plan).unwrap_or_else(|| format!("{} % reads", plan.mix.read_percent));
+        let depth = match plan.reconnect {
+            true => "one for each request".to_owned(),
+            false => format!("pipelines of {}", plan.depth),
         };
         format!(
-            "{} by {}: {} connections, pipelines of {}{pace}, {} keys of {} bytes {}, values of {sizes}, {asked}",
+            "{} by {}: {} connections, {depth}{pace}, {} keys of {} bytes {}, values of {sizes}, {asked}",
             self.server,
             protocol_name(plan.protocol),
             plan.connections,
-            plan.depth,
             grouped(plan.mix.keys),
             plan.key_len,
             distribution(plan.mix.distribution),
         )
     }
+}
+
+/// What is sent instead of GET and SET.
+fn commands(plan: &Plan) -> Option<String> {
+    let texts: Vec<String> = plan.commands.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

@@ -38,6 +38,8 @@ pub(super) struct LoadGroup {
     pub(super) pacing: Pacing,
     /// Requests that a client may have outstanding.
     pub(super) depth: usize,
+    /// Whether each pipeline goes over a connection of its own.
+    pub(super) reconnect: bool,
     pub(super) workload: Workload,
     pub(super) stats: Stats,
     /// Requests that have been sent.
@@ -59,7 +61,17 @@ pub(super) struct Ran {
 impl LoadGroup {
     pub(super) fn new(links: Range<usize>, pacing: Pacing, depth: usize, workload: Workload) -> LoadGroup {
         let (free, is_free) = (links.clone().collect(), vec![true; links.len()]);
-        LoadGroup { links, pacing, depth, workload, stats: Stats::new(), issued: 0, free, is_free }
+        LoadGroup {
+            links,
+            pacing,
+            depth,
+            reconnect: false,
+            workload,
+            stats: Stats::new(),
+            issued: 0,
+            free,
+            is_free,
+        }
     }
 }
 
@@ -201,11 +213,20 @@ impl<L: Link> Runner<L> {
         };
         let count = left.min(group.depth as u64) as usize;
         let due = self.shared.now();
+        if group.reconnect && count > 0 {
+            self.reconnect(index)?;
+        }
         for _ in 0..count {
             self.links[index].push(group.workload.draw(), due, &self.shared);
         }
         self.sent(group, count, due);
         self.links[index].flush(&mut self.shared)
+    }
+
+    /// Gives a client another connection.
+    fn reconnect(&mut self, index: usize) -> Result<(), Gone> {
+        self.closing[index] = false;
+        self.links[index].reconnect(self.poll.registry(), Token(index))
     }
 
     fn sent(&mut self, group: &mut LoadGroup, count: usize, now: Nanos) {
@@ -237,6 +258,9 @@ impl<L: Link> Runner<L> {
             // Nobody is free: the next answer, not the clock, lets it go on.
             let Some(index) = group.free.pop_front() else { break Nanos::MAX };
             group.is_free[index - group.links.start] = false;
+            if group.reconnect {
+                self.reconnect(index)?;
+            }
             self.links[index].push(group.workload.draw(), due, &self.shared);
             self.sent(group, 1, now);
             self.set_free(group, index);

@@ -3,12 +3,15 @@
 use std::{
     collections::VecDeque,
     io::{self, Read},
+    net::SocketAddr,
+    time::Duration,
 };
 
 use mio::{Interest, Registry, Token, net::TcpStream};
+use socket2::SockRef;
 
 use super::{
-    codec::{Codec, Decoded, HEAD_BYTES_MAX, Outcome},
+    codec::{CARRY_BYTES_MAX, Codec, Decoded, Outcome},
     content::Outbox,
     link::{Gone, Link, Shared},
     stats::{Nanos, Stats},
@@ -18,6 +21,8 @@ use super::{
 /// A connection and what it waits for.
 pub(super) struct Stream<C> {
     socket: TcpStream,
+    /// Where it leads to; none if that was lost before it was asked for.
+    address: Option<SocketAddr>,
     codec: C,
     outbox: Outbox,
     /// Requests without an answer, the oldest first.
@@ -54,7 +59,8 @@ fn no_place(reply: &[u8]) -> Option<Gone> {
 impl<C: Codec> Stream<C> {
     pub(super) fn new(socket: TcpStream, codec: C) -> Stream<C> {
         let (outbox, pending) = (Outbox::default(), VecDeque::new());
-        Stream { socket, codec, outbox, pending, carry: Vec::new(), body: None }
+        let address = socket.peer_addr().ok();
+        Stream { socket, address, codec, outbox, pending, carry: Vec::new(), body: None }
     }
 
     /// Takes the replies out of `bytes` and returns how many bytes they were.
@@ -144,6 +150,18 @@ impl<C: Codec> Link for Stream<C> {
         registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
     }
 
+    /// Closes by a reset: after an orderly close this end, which closes first, keeps its port for a minute (TIME_WAIT), and
+    /// the 28,000 ports that there are would last for a second.
+    fn reconnect(&mut self, registry: &Registry, token: Token) -> Result<(), Gone> {
+        let address = self.address.ok_or(Gone::Closed)?;
+        SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).map_err(Gone::Io)?;
+        // It does not wait: what is sent before the connection is made waits in the outbox.
+        self.socket = TcpStream::connect(address).map_err(Gone::Io)?;
+        self.socket.set_nodelay(true).map_err(Gone::Io)?;
+        self.carry.clear();
+        self.register(registry, token).map_err(Gone::Io)
+    }
+
     fn outstanding(&self) -> usize {
         self.pending.len()
     }
@@ -173,7 +191,7 @@ impl<C: Codec> Link for Stream<C> {
                 self.take(&buffer[..len], now, shared, stats).and_then(|taken| {
                     self.carry.clear();
                     self.carry.extend_from_slice(&buffer[taken..len]);
-                    let endless = self.carry.len() > HEAD_BYTES_MAX + 1;
+                    let endless = self.carry.len() > CARRY_BYTES_MAX + 1;
                     if endless {
                         Err(Gone::Garbage("a reply without an end"))
                     } else {

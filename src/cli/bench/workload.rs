@@ -38,7 +38,7 @@ pub(super) struct Request {
     pub(super) op: Op,
     /// The key's number.
     pub(super) key: u64,
-    /// Bytes of the value of a write; 0 for a read.
+    /// Bytes of the value of a write, or of a command; 0 for a GET.
     pub(super) value_len: usize,
     /// Whether the answer is to be looked at in full.
     pub(super) check: bool,
@@ -52,6 +52,8 @@ pub(super) struct Mix {
     pub(super) sizes: Sizes,
     /// 0 to 100.
     pub(super) read_percent: u8,
+    /// Whether reads have values as well: they are commands of any kind.
+    pub(super) values_in_reads: bool,
     /// Every so many reads one is checked; 0: none.
     pub(super) check_every: u64,
     pub(super) seed: u64,
@@ -111,11 +113,15 @@ impl Workload {
         if read {
             self.reads += 1;
             let check = self.mix.check_every > 0 && self.reads.is_multiple_of(self.mix.check_every);
-            return Request { op: Op::Read, key, value_len: 0, check };
+            let value_len = if self.mix.values_in_reads { self.draw_len() } else { 0 };
+            return Request { op: Op::Read, key, value_len, check };
         }
+        Request { op: Op::Write, key, value_len: self.draw_len(), check: false }
+    }
+
+    fn draw_len(&mut self) -> usize {
         let Sizes { min, max } = self.mix.sizes;
-        let spread = if min == max { 0 } else { below(&mut self.random, (max - min) as u64 + 1) as usize };
-        Request { op: Op::Write, key, value_len: min + spread, check: false }
+        min + if min == max { 0 } else { below(&mut self.random, (max - min) as u64 + 1) as usize }
     }
 
     fn draw_key(&mut self) -> u64 {
@@ -149,6 +155,7 @@ mod tests {
         distribution: Distribution::Uniform,
         sizes: Sizes { min: 10, max: 20 },
         read_percent: 50,
+        values_in_reads: false,
         check_every: 10,
         seed: 1,
     };
@@ -173,6 +180,16 @@ mod tests {
             requests.iter().filter(|r| r.op == Op::Write).map(|request| request.value_len).collect();
         assert_eq!((lengths.iter().min(), lengths.iter().max()), (Some(&10), Some(&20)));
         assert!(requests.iter().all(|request| request.key < 1000));
+    }
+
+    #[test]
+    fn commands_have_values_of_all_sizes() {
+        let mix = Mix { read_percent: 100, values_in_reads: true, ..MIX };
+        let lengths: Vec<_> =
+            draw(Workload::new(mix), 1000).iter().map(|request| request.value_len).collect();
+        assert_eq!((lengths.iter().min(), lengths.iter().max()), (Some(&10), Some(&20)));
+        let mix = Mix { values_in_reads: false, ..mix };
+        assert!(draw(Workload::new(mix), 1000).iter().all(|request| request.value_len == 0));
     }
 
     #[test]

@@ -1,10 +1,15 @@
 use super::*;
-use crate::cli::bench::workload::Sizes;
+use crate::cli::bench::{codec::CARRY_BYTES_MAX, commands::parse_command, workload::Sizes};
 
 fn template(words: &str) -> Template {
+    mix(&[words])
+}
+
+fn mix(commands: &[&str]) -> Template {
     let content = Content::new(999, 8).unwrap();
     let sizes = Sizes { min: 3, max: 3 };
-    Template::new(words, &content, Resp::new(&content, sizes, None), (1000, 3))
+    let commands: Vec<_> = commands.iter().map(|text| parse_command(text).unwrap()).collect();
+    Template::new(&commands, &content, Resp::new(&content, sizes, None), 1000)
 }
 
 fn encoded(words: &str, op: Op) -> String {
@@ -27,6 +32,34 @@ fn placeholders_become_keys_and_values_wherever_they_stand() {
         "*3\r\n$4\r\nMGET\r\n$8\r\nkey:0007\r\n$8\r\nkey:0010\r\n"
     );
     assert_eq!(encoded("PING", Op::Write), "*3\r\n$3\r\nSET\r\n$8\r\nkey:0007\r\n$3\r\n007\r\n");
+}
+
+#[test]
+fn lengths_are_those_of_the_values_drawn() {
+    let (content, mut out) = (Content::new(999, 8).unwrap(), Outbox::default());
+    let mut template = template("SETRANGE {key} 0 <{value}{value}>");
+    for value_len in [3, 12] {
+        template.encode(&Request { op: Op::Read, key: 7, value_len, check: false }, &content, &mut out);
+    }
+    let request = |value: &str| {
+        let len = 2 * value.len() + 2;
+        format!("*4\r\n$8\r\nSETRANGE\r\n$8\r\nkey:0007\r\n$1\r\n0\r\n${len}\r\n<{value}{value}>\r\n")
+    };
+    let text = String::from_utf8(out.bytes).unwrap();
+    assert_eq!(text, request("007") + &request("000000000007"));
+}
+
+#[test]
+fn commands_take_turns_and_connections_begin_at_turns_of_their_own() {
+    let content = Content::new(999, 8).unwrap();
+    let template = mix(&["2 A", "B"]);
+    let sent = |connection| {
+        let (mut template, mut out) = (template.starting_at(connection), Outbox::default());
+        let request = Request { op: Op::Read, key: 7, value_len: 0, check: false };
+        (0..6).for_each(|_| template.encode(&request, &content, &mut out));
+        String::from_utf8(out.bytes).unwrap().replace("*1\r\n$1\r\n", "").replace("\r\n", "")
+    };
+    assert_eq!([sent(0), sent(1), sent(2), sent(3)], ["ABAABA", "BAABAA", "AABAAB", "ABAABA"]);
 }
 
 #[test]
@@ -69,5 +102,5 @@ fn replies_of_every_kind_are_taken_whole() {
         }
     }
     assert!(matches!(template.decode(Op::Read, b"hello\r\n"), Decoded::Garbage(_)));
-    assert!(matches!(template.decode(Op::Read, &[b'+'; HEAD_BYTES_MAX + 1]), Decoded::Garbage(_)));
+    assert!(matches!(template.decode(Op::Read, &[b'+'; CARRY_BYTES_MAX + 1]), Decoded::Garbage(_)));
 }
