@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pannier beside other servers and beside the least that a server can do, on this machine.
 
-    compare/run.sh                        everything, in about a quarter of an hour; writes compare/results.*
+    compare/run.sh                        everything, in about twenty minutes; writes compare/results.*
     compare/run.sh --quick                a case of each kind, in under a minute
     compare/run.sh table --only resp-get  some of the cases; results of others are kept
     compare/run.sh --server 'keydb=keydb-server --port {port}'
@@ -55,6 +55,14 @@ def note_load(results):
         results["load_averages"].append(file.read().split()[0])
 
 
+def note_versions(results, arms):
+    """What is measured; where rows are kept that another build was measured for, both are named."""
+    for server in arms:
+        before = results["versions"].get(server.name, "")
+        kept = [version for version in before.split(", ") if version and version != server.version]
+        results["versions"][server.name] = ", ".join([*kept, server.version])
+
+
 def run_table(options, arms, results):
     cases = measure.quick() if options.quick else measure.matrix(options.ten_million)
     for case in [case for case in cases if options.only in case.name]:
@@ -74,7 +82,7 @@ def costs(entry):
 def run_service(options, arms, results):
     arms = [server for server in arms if "resp" in server.protocols]
     entries = results.setdefault("service", {})
-    names = ["SET", "GET", "MGET 10"] if options.quick else [name for name, _ in measure.SERVICE]
+    names = ["mix", *(["SET", "GET", "MGET 10"] if options.quick else dict(measure.SERVICE))]
     for name in [name for name in names if options.only in name]:
         entries[name] = measured = measure.measure_service(name, arms, options.rounds, options.seconds)
         print(f"service, {name}: {costs(measured)}", flush=True)
@@ -140,7 +148,7 @@ def main():
             arms = [*servers.known(), *(servers.named(text) for text in options.server)]
             arms = [server for server in arms if server.name not in options.without]
             results["machine"] = report.machine()
-            results["versions"].update({server.name: server.version for server in arms})
+            note_versions(results, arms)
             note_load(results)
             for server in arms:
                 server.start()

@@ -9,7 +9,7 @@ from servers import LOAD_CORE, PANNIER, Floor, Missing, pinned
 
 KEY_BYTES = 16
 FRAME_BYTES = 68
-SIZES = {32: "32 B", 1024: "1 KiB", 1 << 20: "1 MiB"}
+SIZES = {32: "32 B", 100: "100 B", 1024: "1 KiB", 4096: "4 KiB", 16384: "16 KiB", 1 << 20: "1 MiB"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,17 +22,20 @@ class Case:
     keys: int
     value_bytes: int
     connections: int = 50
+    # Each request goes over a connection of its own.
+    reconnect: bool = False
 
     @property
     def name(self):
         size = SIZES[self.value_bytes].replace(" ", "")
-        return f"{self.protocol}-{self.op.lower()}-{size}-{short(self.keys)}-depth{self.depth}"
+        how = "connect" if self.reconnect else f"depth{self.depth}"
+        return f"{self.protocol}-{self.op.lower()}-{size}-{short(self.keys)}-{how}"
 
     def flags(self, server):
         protocol = self.protocol if self.protocol in server.protocols else server.protocols[0]
         return ["--protocol", protocol, "--connections", str(self.connections), "--pipeline", str(self.depth),
                 "--keys", str(self.keys), "--value-size", str(self.value_bytes),
-                "--reads", "100" if self.op == "GET" else "0"]
+                "--reads", "100" if self.op == "GET" else "0", *(["--reconnect"] if self.reconnect else [])]
 
     def serves(self, server):
         return self.protocol in server.protocols or (self.protocol == "resp" and "memcached" in server.protocols)
@@ -50,16 +53,23 @@ class Case:
         return Floor(self.protocol, request, reply)
 
 
+# A client that does not keep its connection: connect, one GET, close.
+CONNECT = Case("resp", 1, "GET", 10_000, 32, reconnect=True)
+
+
 def short(number):
     return {10_000: "10k", 1_000_000: "1M", 10_000_000: "10M"}.get(number, str(number))
 
 
 def matrix(ten_million):
     """Every case of the full table. The key spaces grow, so that small ones are not looked for among large ones."""
-    cases = []
-    populations = [(10_000, 32), (10_000, 1024), (1_000_000, 32)] + ([(10_000_000, 32)] if ten_million else [])
-    for keys, value in populations:
-        for depth in (1, 16, 100):
+    loads = [(10_000, 32, (1, 16, 100)), (10_000, 1024, (1, 16, 100))]
+    # What services store, at the depths at which their clients send it.
+    loads += [(10_000, 100, (1,)), (10_000, 4096, (16,)), (10_000, 16384, (1,))]
+    loads += [(keys, 32, (1, 16, 100)) for keys in (1_000_000, 10_000_000)[:2 if ten_million else 1]]
+    cases = [CONNECT]
+    for keys, value, depths in loads:
+        for depth in depths:
             cases += [Case("resp", depth, op, keys, value) for op in ("GET", "SET")]
     # Few connections: fifty values of 1 MiB on the way at once would measure the cache of the machine.
     cases += [Case("resp", 1, op, 50, 1 << 20, connections=4) for op in ("GET", "SET")]
@@ -72,7 +82,7 @@ def matrix(ten_million):
 def quick():
     """A case of each kind."""
     return [Case("resp", 1, "GET", 10_000, 32), Case("resp", 100, "GET", 1_000_000, 32),
-            Case("resp", 100, "SET", 1_000_000, 32), Case("resp", 1, "GET", 50, 1 << 20, connections=4),
+            Case("resp", 100, "SET", 1_000_000, 32), CONNECT, Case("resp", 1, "GET", 50, 1 << 20, connections=4),
             Case("frames", 16, "GET", 10_000, 32), Case("udp", 16, "GET", 10_000, 32)]
 
 
@@ -129,13 +139,14 @@ def spread(values):
     return {"median": median, "q1": q1, "q3": q3}
 
 
-def summarize(pairs, base):
-    """Each arm's figures, and the ratio of its CPU time to the base's in the same round."""
+def summarize(pairs, *bases):
+    """Each arm's figures, and the ratios of its CPU time to the bases' in the same round."""
     results = {}
     for name, turns in pairs.items():
         results[name] = {figure: spread([taken[figure] for taken in turns]) for figure in turns[0]}
-        ratios = [taken["cpu_ns"] / other["cpu_ns"] for taken, other in zip(turns, pairs[base])]
-        results[name][f"cpu_to_{base}"] = spread(ratios)
+        for base in bases:
+            ratios = [taken["cpu_ns"] / other["cpu_ns"] for taken, other in zip(turns, pairs[base])]
+            results[name][f"cpu_to_{base}"] = spread(ratios)
     return results
 
 
@@ -149,12 +160,17 @@ def measure(case, servers, rounds, seconds):
             fill(server, case)
             arms[server.name] = lambda server=server: turn(server, case.flags(server), seconds)
         return {**dataclasses.asdict(case), "rounds": rounds, "seconds": seconds,
-                "arms": summarize(alternate(arms, rounds), "floor")}
+                "arms": summarize(alternate(arms, rounds), "floor", "Pannier")}
     finally:
         floor.stop()
 
 
-# What a service sends: values of 1 KiB, pipelines of 16, 100,000 keys that are there.
+# What a service sends in turn, with how often of a hundred; values of all sizes from MIX_SIZES.
+MIX = ("60 GET {key}", "15 SET {key} {value} EX 3600", "10 GETEX {key} EX 3600", "5 EXPIRE {key} 3600",
+       "5 MGET" + " {key}" * 10, "3 INCR n:{key}", "2 DEL {key}")
+MIX_SIZES = "100-16KiB"
+MIX_FLAGS = ["--pipeline", "16", "--keys", "10000", "--value-size", MIX_SIZES]
+# And each command by itself: values of 1 KiB, pipelines of 16, 100,000 keys that are there.
 SERVICE = [("SET", "SET {key} {value}"), ("SET EX", "SET {key} {value} EX 3600"), ("SETEX", "SETEX {key} 3600 {value}"),
            ("GET", "GET {key}"), ("GETEX", "GETEX {key} EX 3600"), ("EXPIRE", "EXPIRE {key} 3600"), ("TTL", "TTL {key}"),
            ("EXISTS", "EXISTS {key}"), ("INCR", "INCR n:{key}"), ("SET NX", "SET {key} {value} NX"),
@@ -163,16 +179,16 @@ SERVICE_FLAGS = ["--pipeline", "16", "--keys", "100000", "--value-size", "1KiB"]
 
 
 def measure_service(name, servers, rounds, seconds):
-    """One command, on every server that takes RESP."""
-    command = dict(SERVICE)[name]
+    """The mix, or one command, on every server that takes RESP."""
+    commands, kept = (MIX, MIX_FLAGS) if name == "mix" else ([dict(SERVICE)[name]], SERVICE_FLAGS)
+    flags = [*kept, *(word for command in commands for word in ("--command", command))]
     arms = {}
     for server in servers:
         # Those that DEL has taken away, or that were never there, are written.
-        bench(server, [*SERVICE_FLAGS, "--fill", "--requests", "1"])
+        bench(server, [*kept, "--fill", "--requests", "1"])
         server.filled = None
-        arms[server.name] = lambda server=server: turn(
-            server, [*SERVICE_FLAGS, "--command", command], seconds, allow_misses=True)
-    return {"command": command, "rounds": rounds, "seconds": seconds,
+        arms[server.name] = lambda server=server: turn(server, flags, seconds, allow_misses=True)
+    return {"command": ", ".join(commands), "rounds": rounds, "seconds": seconds,
             "arms": summarize(alternate(arms, rounds), "Pannier")}
 
 

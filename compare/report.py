@@ -4,6 +4,8 @@ import html
 import os
 import platform
 
+from measure import SIZES
+
 # Bars of one server have one colour in all panels; both backgrounds are dark or light enough for each.
 COLOURS = {"floor": "#8a8f98", "Pannier": "#2f81f7", "Redis": "#d9534f", "Valkey": "#a371f7", "memcached": "#3fa45b"}
 OTHER_COLOURS = ["#c98a1b", "#1b9e9e", "#b0568f"]
@@ -30,8 +32,9 @@ def plain(figure, digits=2):
 
 
 def title(case):
-    size = {32: "32 B", 1024: "1 KiB", 1 << 20: "1 MiB"}[case["value_bytes"]]
+    size = SIZES[case["value_bytes"]]
     depth = "one at a time" if case["depth"] == 1 else f"{case['depth']} in flight"
+    depth = "connect and close around each" if case.get("reconnect") else depth
     return f"{case['op']}, {size}, {case['keys']:,} keys, {depth}"
 
 
@@ -42,32 +45,40 @@ def tables(results):
         if not cases:
             continue
         lines += ["", f"## {heading}", "",
-                  "| load | server | CPU a request, µs | beside the floor | requests a second | p50, µs | p99, µs |",
-                  "|---|---|---|---|---|---|---|"]
+                  "| load | server | CPU a request, µs | beside the floor | Pannier's beside it | requests a second | p50, µs | p99, µs |",
+                  "|---|---|---|---|---|---|---|---|"]
         for case in cases:
             for name, arm in case["arms"].items():
                 figures = [title(case), name, micros(arm["cpu_ns"], 3 if case["depth"] > 1 else 2),
-                           plain(arm["cpu_to_floor"]) + " ×", f"{arm['rate']['median']:,.0f}",
+                           plain(arm["cpu_to_floor"]) + " ×", beside(name, arm), f"{arm['rate']['median']:,.0f}",
                            f"{arm['p50_us']['median']:,.0f}", f"{arm['p99_us']['median']:,.0f}"]
                 lines.append("| " + " | ".join(figures) + " |")
     return lines
+
+
+def beside(name, arm):
+    """Pannier's CPU time beside that of this server, where it was measured."""
+    is_other = name != "Pannier" and "cpu_to_Pannier" in arm
+    return f"{1 / arm['cpu_to_Pannier']['median']:.2f} ×" if is_other else ""
 
 
 def service_table(results):
     if not results.get("service"):
         return []
     return ["", "## What a service sends", "",
-            "Values of 1 KiB, 100,000 keys, 50 connections with 16 requests in flight each: CPU a request, and how it compares.", "",
+            "50 connections with 16 requests in flight each: CPU a request, and how it compares. The mix is 60 % GET, 15 % SET EX, 10 % GETEX,",
+            "5 % EXPIRE, 5 % MGET of ten, 3 % INCR and 2 % DEL in turn, with values of 100 B to 16 KiB (any size as often as any other) under",
+            "10,000 keys. Each command by itself has values of 1 KiB and 100,000 keys.", "",
             *command_rows(results["service"])]
 
 
 def command_rows(entries):
     """A table of what commands cost on each server."""
     lines = ["| command | server | CPU a request, µs | Pannier's beside it | requests a second |", "|---|---|---|---|---|"]
-    for name, entry in entries.items():
+    # The mix says most.
+    for name, entry in sorted(entries.items(), key=lambda item: item[0] != "mix"):
         for arm, figures in entry["arms"].items():
-            ratio = "" if arm == "Pannier" else f"{1 / figures['cpu_to_Pannier']['median']:.2f} ×"
-            lines.append(f"| {name} | {arm} | {micros(figures['cpu_ns'])} | {ratio} | {figures['rate']['median']:,.0f} |")
+            lines.append(f"| {name} | {arm} | {micros(figures['cpu_ns'])} | {beside(arm, figures)} | {figures['rate']['median']:,.0f} |")
     return lines
 
 
@@ -129,7 +140,8 @@ def markdown(results):
     return "\n".join(lines) + "\n"
 
 
-PANELS = [("resp-get-32B-10k-depth1", "GET, one at a time"), ("resp-set-32B-10k-depth1", "SET, one at a time"),
+PANELS = [("mix", "what a service sends, pipelines of 16"), ("resp-get-32B-10k-connect", "connect, GET, close"),
+          ("resp-get-32B-10k-depth1", "GET, one at a time"), ("resp-set-32B-10k-depth1", "SET, one at a time"),
           ("resp-get-32B-10k-depth16", "GET, pipelines of 16"), ("resp-set-32B-10k-depth16", "SET, pipelines of 16"),
           ("resp-get-32B-1M-depth100", "GET, pipelines of 100, a million keys"),
           ("resp-set-32B-1M-depth100", "SET, pipelines of 100, a million keys")]
@@ -167,9 +179,15 @@ def panel(case, heading, others, x, y):
     return parts, len(arms)
 
 
+def chosen(results, wanted):
+    """Those of the wanted cases and mixes that were measured, with their headings."""
+    entries = {**results["cases"], **results.get("service", {})}
+    return [(entries[name], heading) for name, heading in wanted if name in entries]
+
+
 def drawing(results):
     """The panels whose cases were measured, two in a row; None if there are none."""
-    found = [(results["cases"][name], heading) for name, heading in PANELS if name in results["cases"]]
+    found = chosen(results, PANELS)
     if not found:
         return None
     names = {name for case, _ in found for name in case["arms"]}
@@ -184,12 +202,17 @@ def drawing(results):
     head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * COLUMN + 16} {total}" role="img" '
             f'aria-label="CPU time of the server for each request">\n<style>{STYLE}</style>\n'
             f'<text class="title" x="16" y="22">CPU time of the server for each request, in µs: shorter is better</text>\n'
-            f'<text class="small" x="16" y="40">16-byte keys, 32-byte values, 50 connections; whiskers from quartile to quartile.</text>\n'
+            f'<text class="small" x="16" y="40">16-byte keys, 32-byte values (what a service sends: 100 B to 16 KiB), 50 connections; whiskers from quartile to quartile.</text>\n'
             f'<text class="small" x="16" y="56">floor: a server that moves the same bytes and does nothing else</text>')
     return "\n".join([head, *parts, "</svg>"]) + "\n"
 
 
-PAGE_CASES = [*PANELS, ("resp-get-1MiB-50-depth1", "GET of 1 MiB"), ("resp-set-1MiB-50-depth1", "SET of 1 MiB"),
+PAGE_CASES = [*PANELS, ("resp-get-100B-10k-depth1", "GET of 100 B, one at a time"),
+                ("resp-set-100B-10k-depth1", "SET of 100 B, one at a time"),
+                ("resp-get-4KiB-10k-depth16", "GET of 4 KiB, pipelines of 16"),
+                ("resp-set-4KiB-10k-depth16", "SET of 4 KiB, pipelines of 16"),
+                ("resp-get-16KiB-10k-depth1", "GET of 16 KiB, one at a time"),
+                ("resp-set-16KiB-10k-depth1", "SET of 16 KiB, one at a time"), ("resp-get-1MiB-50-depth1", "GET of 1 MiB"), ("resp-set-1MiB-50-depth1", "SET of 1 MiB"),
                 ("frames-get-32B-10k-depth16", "GET by frames over TCP, 16 in flight"),
                 ("udp-get-32B-10k-depth16", "GET by datagrams, 16 in flight"),
                 ("udp-set-32B-10k-depth16", "PUT by datagrams, 16 in flight")]
@@ -198,7 +221,7 @@ PAGE_HEADING, PAGE_NEXT = "## Beside other servers\n", "## Memory\n"
 
 def page_section(results):
     """A short table of docs/figures.md: CPU time for each request of every server."""
-    found = [(results["cases"][name], heading) for name, heading in PAGE_CASES if name in results["cases"]]
+    found = chosen(results, PAGE_CASES)
     names = sorted({name for case, _ in found for name in case["arms"]}, key=lambda name: (name != "floor", name != "Pannier", name))
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
     lines = [PAGE_HEADING.rstrip(), "",
@@ -206,7 +229,7 @@ def page_section(results):
              "CPU time of the server for each request in µs, medians; keys of 16 bytes, values of 32 unless said otherwise.",
              "The floor is a server that moves the same bytes and does nothing else (`examples/floor.rs`). `compare/run.sh`",
              "prints all of this with quartiles, rates and latencies into [compare/RESULTS.md](../compare/RESULTS.md);",
-             "[benchmarks.md](benchmarks.md) tells how to read it.", "",
+             "[benchmarks.md](benchmarks.md) tells how to read it, and what a service's mix is.", "",
              f"Measured on {results['machine']}, server and load on a core each. {versions}.", "",
              "| load | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for case, heading in found:
