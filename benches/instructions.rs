@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench instructions -- [get|set|ttl|exists|incr|setnx|setex|getex|expire|script] [depth] [keys]` prints the CPU time of a request; without arguments,
 //! a table of them. `--count` runs just enough requests for `tools/instructions.sh`, which counts instructions inside
-//! `measured` under callgrind; `--test` makes everything small.
+//! `measured` under callgrind; `--test` makes everything small; `--huge-pages` asks for them.
 //!
 //! ```text
 //!  requests made beforehand ──▶ | input_space, copy, input_received | run_group | output, output_sent |   one turn
@@ -160,13 +160,13 @@ fn main() {
         let verb = Verb::ALL.into_iter().find(|each| each.name() == verb).expect("one of the verbs");
         let (depth, keys) = (depth.parse().expect("a depth"), keys.parse().expect("a number of keys"));
         let requests = if flag("--count") || flag("--test") { 20_000 } else { 2_000_000 };
-        let mut rig = Rig::new(keys);
+        let mut rig = Rig::new(keys, flag("--huge-pages"));
         return report(&mut rig, verb, depth, requests);
     }
     let (populations, requests): (&[u64], _) =
         if flag("--test") { (&[1_000], 5_000) } else { (&[10_000, 1_000_000, 10_000_000], 2_000_000) };
     for keys in populations {
-        let mut rig = Rig::new(*keys);
+        let mut rig = Rig::new(*keys, flag("--huge-pages"));
         for verb in Verb::ALL {
             for depth in [1, 16, 64, 100] {
                 report(&mut rig, verb, depth, requests);
@@ -232,10 +232,10 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(keys: u64) -> Rig {
+    fn new(keys: u64, huge_pages: bool) -> Rig {
         // What is not the keys' is for the script's machine.
         let memory_bytes = keys as usize * 230 + 16 * MIB;
-        let store = Store::new(StoreConfig { memory_bytes, ..StoreConfig::default() }, [1, 2])
+        let store = Store::new(StoreConfig { memory_bytes, huge_pages, ..StoreConfig::default() }, [1, 2])
             .expect("enough memory");
         let mut options = ServerOptions::default();
         options.max_clients = CLIENTS;

@@ -122,6 +122,7 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         request_timeout,
         write_timeout,
         notify_keyspace_events,
+        huge_pages,
         password,
         admin_token,
         data_dir,
@@ -170,6 +171,7 @@ fn settings(options: &ServeOptions) -> Vec<Setting> {
         Setting::file("data-dir", data_dir.as_deref()),
         Setting::word("durability", if data_dir.is_some() { durability.name() } else { "none" }),
         Setting::size("journal-size", if data_dir.is_some() { server.journal_bytes() } else { 0 }),
+        Setting::switch("huge-pages", *huge_pages),
         Setting::switch("log-requests", *log_requests),
     ]
 }

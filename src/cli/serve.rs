@@ -132,6 +132,9 @@ pub struct ServeArgs {
     /// Write a checkpoint when the journal in --data-dir is this long [default: as long as --memory, 64MiB at least]
     #[arg(long, env = "PANNIER_JOURNAL_SIZE", value_name = "SIZE", value_parser = parse_size, requires = "data_dir")]
     journal_size: Option<u64>,
+    /// Have the store's memory in pages of 2 MiB, all of them from the start: for millions of keys
+    #[arg(long, env = "PANNIER_HUGE_PAGES", value_parser = BoolishValueParser::new())]
+    huge_pages: bool,
     /// Log a line for each request and each reply
     #[arg(long, env = "PANNIER_LOG_REQUESTS", value_parser = BoolishValueParser::new())]
     log_requests: bool,
@@ -189,6 +192,7 @@ impl ServeArgs {
             request_timeout: self.request_timeout,
             write_timeout: self.write_timeout,
             notify_keyspace_events: self.notify_keyspace_events.unwrap_or_default(),
+            huge_pages: self.huge_pages,
             password: password.map(Secret::into_bytes),
             admin_token: admin_token.map(Secret::into_bytes),
             data_dir: self.data_dir,
@@ -287,6 +291,11 @@ pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
     log::info!(version, pid; "pannier {version} (pid {pid})");
     let (limit_bytes, source) = (options.server.memory_bytes, &options.memory_source);
     log::info!(limit_bytes, source; "memory limit={limit_bytes} bytes from={source}");
+    if !options.server.huge_pages {
+        // Where the system makes pages of 2 MiB by itself (`always`), touching a byte would take as much, and what was given
+        // back would be filled in again: the ceiling would not hold. A kernel that knows no such pages needs no telling.
+        let _ = nix::sys::prctl::set_thp_disable(true);
+    }
     let reload = reload::hook(&options);
     let served = net::serve_reloading(&options.server, reload);
     log::logger().flush();

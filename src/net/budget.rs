@@ -152,6 +152,18 @@ impl Fixed {
             OnFull::Evict => (2, 4, TABLE_PART),
         };
         let max_clients = options.max_clients;
+        if options.huge_pages {
+            // Nothing can be lent.
+            return Floors {
+                input_bytes: self.share,
+                output_bytes: self.share,
+                queue_bytes: self.share / 2,
+                clients: max_clients,
+                client_bytes,
+                sessions: self.udp_clients,
+                session_bytes: FrameServer::SESSION_BYTES,
+            };
+        }
         Floors {
             input_bytes: (self.share / input_part).max(MIB),
             output_bytes: (self.share / output_part).max(MIB / 2),
@@ -248,6 +260,15 @@ mod tests {
     use crate::store::{Store, StoreConfig};
     use crate::time::Millis;
 
+    impl Budget {
+        fn is_all_floors(&self, max_clients: usize) -> bool {
+            let Floors { input_bytes, output_bytes, queue_bytes, clients, sessions, .. } = self.floors;
+            (input_bytes, output_bytes, queue_bytes)
+                == (self.input_bytes, self.output_bytes, self.queue_bytes)
+                && (clients, sessions) == (max_clients, self.udp_clients)
+        }
+    }
+
     fn options(memory_bytes: usize, max_clients: usize) -> ServerOptions {
         ServerOptions { memory_bytes: memory_bytes as u64, max_clients, ..ServerOptions::default() }
     }
@@ -261,12 +282,14 @@ mod tests {
             let usual = ServerOptions { max_clients: default_max_clients(&asked), ..asked.clone() };
             let few = ServerOptions { max_clients: 3, ..asked };
             let cache = ServerOptions { on_full: OnFull::Evict, ..usual.clone() };
-            for asked in [few, journal(usual.clone()), usual, cache] {
+            let huge = ServerOptions { huge_pages: true, ..cache.clone() };
+            for asked in [few, journal(usual.clone()), usual, cache, huge] {
                 if asked.data_dir.is_some() && mebibytes < 16 {
                     continue;
                 }
                 let (budget, fixed) = (Budget::divide(&asked).unwrap(), Fixed::new(&asked));
                 let (floors, clients) = (&budget.floors, asked.max_clients);
+                assert!(!asked.huge_pages || budget.is_all_floors(clients), "nothing is lent of huge pages");
                 let at_floors = PROCESS_BYTES
                     + budget.store_bytes
                     + floors.input_bytes

@@ -122,6 +122,7 @@ pub(super) fn build_server(options: &ServerOptions) -> Result<Server, StartError
             Some(_) => Revision(0),
         },
         feed_bytes: budget.feed_bytes,
+        huge_pages: options.huge_pages,
         ..StoreConfig::default()
     };
     let store = Store::new(config, random_secret()?).map_err(|small| {
@@ -131,6 +132,11 @@ pub(super) fn build_server(options: &ServerOptions) -> Result<Server, StartError
             small.needed_bytes / KIB
         ))
     })?;
+    if options.huge_pages && !store.has_huge_pages() {
+        log::warn!(
+            "this system has no huge pages, so --huge-pages does nothing but keep buffers from lending memory to data"
+        );
+    }
     let mut engine = Engine::new(store, options.clone());
     engine.seed_random(random_secret()?[0]);
     engine.set_run_id(random_bytes()?);

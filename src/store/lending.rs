@@ -19,8 +19,9 @@ impl Store {
     /// Lends up to `count` segments; how many it has lent. Where writes are refused when memory is full, only what data does not
     /// need now; where keys are evicted, keys go for it if `evict` says so, in a bounded number of steps.
     pub fn lend_segments(&mut self, count: u32, evict: bool, now: Millis) -> u32 {
-        // What is loaded, or follows another store, is to fit as it did there.
-        if self.removal_policy == RemovalPolicy::Follow {
+        // What is loaded, or follows another store, is to fit as it did there. Of what lies in pages of 2 MiB nothing is lent, for
+        // the system fills in the parts of one that were given back (khugepaged).
+        if self.removal_policy == RemovalPolicy::Follow || self.config.huge_pages {
             return 0;
         }
         for lent in 0..count {

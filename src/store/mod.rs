@@ -152,6 +152,7 @@ pub struct Store {
     field_buffer: Vec<u8>,
     /// Pages that were copied because others refer to them, for those who meter a change.
     copied_pages: u32,
+    has_huge_pages: bool,
 }
 
 /// The segment of an address and the offset in it.
@@ -215,6 +216,7 @@ impl Store {
         let segments = (SEGMENTS_MIN..=most).rev().find(|n| whole(*n) <= config.memory_bytes);
         let segments = segments.unwrap_or(SEGMENTS_MIN);
         let pool = Pool::new(config.segment_bytes, segments, config.leaf_buckets);
+        let has_huge_pages = config.huge_pages && pool.make_pages_huge();
         let leaves = Leaves::new(pool.leaf_allocator(), config.leaf_buckets);
         let space = |_| Keyspace {
             index: Index::new(&leaves),
@@ -255,6 +257,7 @@ impl Store {
             work: WorkBuffer::new(config.segment_bytes / segments::BLOCKS),
             field_buffer: Vec::with_capacity(limits::FIELD_BYTES_MAX),
             copied_pages: 0,
+            has_huge_pages,
             pool,
             leaves,
             config,
@@ -264,6 +267,11 @@ impl Store {
     /// The configuration.
     pub fn config(&self) -> &StoreConfig {
         &self.config
+    }
+
+    /// Whether the system was asked for pages of 2 MiB, and has them.
+    pub fn has_huge_pages(&self) -> bool {
+        self.has_huge_pages
     }
 
     /// The latest revision that was drawn.

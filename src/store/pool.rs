@@ -110,6 +110,11 @@ impl Memory {
         Memory { reserved, layout, base, segment_bytes, segment_shift, kinds, blocks }
     }
 
+    /// See [`Pool::make_pages_huge`].
+    fn make_pages_huge(&self) -> bool {
+        pages::make_huge(self.base, self.segment_bytes * self.kinds.len())
+    }
+
     /// The first byte of a segment.
     fn segment(&self, id: SegmentId) -> NonNull<u8> {
         assert!(id.index() < self.kinds.len(), "a segment of this pool");
@@ -157,6 +162,12 @@ impl Pool {
         let memory = Rc::new(Memory::new(segment_bytes, segment_count as usize, leaf_buckets));
         let free = Vec::with_capacity(segment_count as usize);
         Pool { memory, free, untouched: 0, lent_from: segment_count }
+    }
+
+    /// Asks the system for pages of 2 MiB, and touches all of them. Nothing may be [lent](Pool::lend) then: the system may fill in the
+    /// pages of what is, to make long ones of them. False: it has no such pages.
+    pub fn make_pages_huge(&self) -> bool {
+        self.memory.make_pages_huge()
     }
 
     /// Takes a free segment as plain bytes; what it holds is left over from before.

@@ -65,6 +65,9 @@ pub struct StoreConfig {
     /// Bytes of the change feed's ring, of `memory_bytes`: 0 (there is none) or at least
     /// [`FEED_BYTES_MIN`](feed::FEED_BYTES_MIN), and a multiple of eight.
     pub feed_bytes: usize,
+    /// Whether the memory is to be in pages of 2 MiB, if the system has them. Then nothing may be
+    /// [lent](super::Store::lend_segments).
+    pub huge_pages: bool,
 }
 
 /// A store's first revision, at most: it leaves room for 2^47 writes, two years at two million a second.
@@ -81,6 +84,7 @@ impl Default for StoreConfig {
             leaf_buckets: index::LEAF_BUCKETS_MAX,
             first_revision: Revision(0),
             feed_bytes: 0,
+            huge_pages: false,
         }
     }
 }

@@ -457,3 +457,24 @@ fn a_full_store_is_logged_once_when_it_begins_to_refuse() {
     eventually("a line about it", || server.stderr().contains("memory is full: writes are refused"));
     assert_eq!(server.stderr().matches("memory is full").count(), 1, "{}", server.stderr());
 }
+
+/// Of the process, so that a system that makes long pages by itself does not touch memory that nobody uses, nor fill in again what was
+/// given back; and of the store's memory alone where they are asked for.
+#[test]
+fn long_pages_are_the_stores_and_only_where_they_are_asked_for() {
+    let status = |server: &Server, name: &str| {
+        let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
+    };
+    // VmFlags of a mapping: `hg` says that the program advised huge pages.
+    let advised = |server: &Server| {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps", server.pid())).unwrap();
+        maps.lines().any(|line| line.starts_with("VmFlags:") && line.split(' ').any(|flag| flag == "hg"))
+    };
+    let (with, without) = (Server::start(&["--huge-pages", "--memory", "64MiB"]), Server::start(&[]));
+    assert!(!advised(&without));
+    let Some(allowed) = status(&without, "THP_enabled:") else { return };
+    assert_eq!(allowed, "0");
+    assert_eq!(status(&with, "THP_enabled:").as_deref(), Some("1"));
+    assert!(advised(&with));
+}

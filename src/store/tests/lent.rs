@@ -97,3 +97,11 @@ fn lending_moves_around_data() {
         }
     }
 }
+
+#[test]
+fn a_store_of_huge_pages_lends_nothing() {
+    let config = StoreConfig { memory_bytes: 16 * MIB, huge_pages: true, ..StoreConfig::default() };
+    let mut store = Store::new(config, [1, 2]).unwrap();
+    assert_eq!(store.lend_segments(1, true, NOW), 0);
+    store.invariants();
+}
