@@ -59,8 +59,8 @@ def note_versions(results, arms):
     """What is measured; where rows are kept that another build was measured for, both are named."""
     for server in arms:
         before = results["versions"].get(server.name, "")
-        kept = [version for version in before.split(", ") if version and version != server.version]
-        results["versions"][server.name] = ", ".join([*kept, server.version])
+        kept = [version for version in before.split(" and ") if version and version != server.version]
+        results["versions"][server.name] = " and ".join([*kept, server.version])
 
 
 def run_table(options, arms, results):

@@ -124,6 +124,13 @@ def fill_table(results):
     return lines
 
 
+def builds(results):
+    """What has to be said where rows were measured at different times."""
+    several = any(" and " in version for version in results["versions"].values())
+    text = "Rows of two builds were measured at different times, when the machine was not equally fast: compare servers within a row."
+    return [text] if several else []
+
+
 def averages(results):
     noted = sorted(float(average) for average in results["load_averages"])
     return f"{noted[0]} to {noted[-1]}" if noted else "not noted"
@@ -135,12 +142,13 @@ def markdown(results):
              "parentheses. The floor is `examples/floor.rs`: a server that moves the same bytes and does nothing else.", "",
              f"- Machine: {results['machine']}; the server on one core, the load on the other.",
              *(f"- {name} {version}" for name, version in results["versions"].items() if version),
-             f"- Load averages at the beginnings and ends of what was measured: {averages(results)}"]
+             f"- Load averages at the beginnings and ends of what was measured: {averages(results)}",
+             *(f"- {text}" for text in builds(results))]
     lines += service_table(results) + collections_table(results) + tables(results) + large_table(results) + fill_table(results)
     return "\n".join(lines) + "\n"
 
 
-PANELS = [("mix", "what a service sends, pipelines of 16"), ("resp-get-32B-10k-connect", "connect, GET, close"),
+PANELS = [("mix", "A service's mix of commands, pipelines of 16"), ("resp-get-32B-10k-connect", "Connect, GET, close"),
           ("resp-get-32B-10k-depth1", "GET, one at a time"), ("resp-set-32B-10k-depth1", "SET, one at a time"),
           ("resp-get-32B-10k-depth16", "GET, pipelines of 16"), ("resp-set-32B-10k-depth16", "SET, pipelines of 16"),
           ("resp-get-32B-1M-depth100", "GET, pipelines of 100, a million keys"),
@@ -230,7 +238,8 @@ def page_section(results):
              "The floor is a server that moves the same bytes and does nothing else (`examples/floor.rs`). `compare/run.sh`",
              "prints all of this with quartiles, rates and latencies into [compare/RESULTS.md](../compare/RESULTS.md);",
              "[benchmarks.md](benchmarks.md) tells how to read it, and what a service's mix is.", "",
-             f"Measured on {results['machine']}, server and load on a core each. {versions}.", "",
+             f"Measured on {results['machine']}, server and load on a core each. {versions}.",
+             *builds(results), "",
              "| load | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for case, heading in found:
         cells = [f"{case['arms'][name]['cpu_ns']['median'] / 1e3:.2f}" if name in case["arms"] else "" for name in names]
