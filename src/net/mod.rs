@@ -39,6 +39,7 @@ pub use process::process_stats as fill_process_stats;
 #[doc(hidden)]
 pub use signal::{Reload, Reloaded};
 
+use crate::pages;
 use signal::Signals;
 use start::Bound;
 use std::fmt;
@@ -83,6 +84,7 @@ pub fn serve_reloading(options: &ServerOptions, reload: Reload) -> Result<(), St
     let signals = Signals::install(reload)
         .map_err(|error| StartError(format!("signals cannot be taken over: {error}")))?;
     let bound = Bound::new(options, signals)?;
+    pages::drop_what_the_start_needed();
     notify::ready();
     bound.run()
 }
