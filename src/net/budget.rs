@@ -6,7 +6,7 @@ use super::{ServerOptions, StartError, admin::AdminPort, peers::Peers};
 use crate::config::{Durability, OnFull};
 use crate::frames::FrameServer;
 use crate::journal::{BUFFER_COUNT, CHECKPOINT_BUFFER_COUNT};
-use crate::limits::{CLIENTS_DEFAULT, KIB, MIB, UDP_CLIENTS_DEFAULT};
+use crate::limits::{CLIENTS_DEFAULT, KIB, MIB, SEGMENT_BYTES, UDP_CLIENTS_DEFAULT};
 use crate::server::{Floors, Server};
 use crate::store::feed::FEED_BYTES_MIN;
 
@@ -99,6 +99,8 @@ struct Fixed {
     journal_bytes: usize,
     /// Datagrams' replies that wait for the disk.
     held_bytes: usize,
+    /// The machine for scripts, which has its memory from the store: of huge pages the system fills in again what that gave back.
+    script_bytes: usize,
 }
 
 impl Fixed {
@@ -116,6 +118,7 @@ impl Fixed {
             admin_bytes: if options.admin.is_some() { AdminPort::MEMORY_BYTES } else { 0 },
             journal_bytes: if options.data_dir.is_some() { journal_bytes(journal_buffer_bytes) } else { 0 },
             held_bytes: if replies_wait(options) && options.udp.is_some() { HELD_BYTES } else { 0 },
+            script_bytes: if options.huge_pages { script_bytes(options) } else { 0 },
         }
     }
 
@@ -141,6 +144,7 @@ impl Fixed {
             + self.admin_bytes
             + self.journal_bytes
             + self.held_bytes
+            + self.script_bytes
     }
 
     /// Where keys can be evicted for them, clients need little of their own. Where they cannot, half-sent commands and clients that come
@@ -218,6 +222,11 @@ impl Budget {
     }
 }
 
+/// Bytes that the machine for scripts takes, once there is one.
+fn script_bytes(options: &ServerOptions) -> usize {
+    (options.script_memory_bytes.min(options.memory_bytes / 4) as usize).next_multiple_of(SEGMENT_BYTES)
+}
+
 /// Bytes that a journal takes beside the store: its buffers, a checkpoint's, and the stack of the disk's thread.
 const fn journal_bytes(buffer_bytes: usize) -> usize {
     (BUFFER_COUNT + CHECKPOINT_BUFFER_COUNT) * buffer_bytes + STACK_BYTES
@@ -255,7 +264,7 @@ fn too_small(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{INLINE_VALUE_BYTES_MAX, SEGMENT_BYTES};
+    use crate::limits::INLINE_VALUE_BYTES_MAX;
     use crate::mutation::{Database, Mutation, NewValue};
     use crate::store::{Store, StoreConfig};
     use crate::time::Millis;
@@ -284,7 +293,7 @@ mod tests {
             let cache = ServerOptions { on_full: OnFull::Evict, ..usual.clone() };
             let huge = ServerOptions { huge_pages: true, ..cache.clone() };
             for asked in [few, journal(usual.clone()), usual, cache, huge] {
-                if asked.data_dir.is_some() && mebibytes < 16 {
+                if (asked.data_dir.is_some() || asked.huge_pages) && mebibytes < 16 {
                     continue;
                 }
                 let (budget, fixed) = (Budget::divide(&asked).unwrap(), Fixed::new(&asked));
@@ -302,7 +311,8 @@ mod tests {
                     + floors.clients * CLIENT_BYTES
                     + clients * QUEUE_BYTES
                     + fixed.admin_bytes
-                    + fixed.journal_bytes;
+                    + fixed.journal_bytes
+                    + fixed.script_bytes;
                 assert_eq!(at_floors, asked.memory_bytes(), "{mebibytes} MiB");
                 let borrowed_max = budget.input_bytes - floors.input_bytes + budget.output_bytes
                     - floors.output_bytes
