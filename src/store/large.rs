@@ -31,6 +31,8 @@ pub use cursor::LargeCursor;
 
 /// Set in the bytes announced of a value that is to replace one at least as long. No value is longer than this.
 const REPLACING_BIT: u32 = 1 << 31;
+/// Set there of a value that is a key's: not a field's or a member's.
+const KEYS_BIT: u32 = 1 << 30;
 /// Set in the owner of a block that is a page; the rest is the page's number.
 const PAGE_BIT: u32 = 1 << 31;
 /// Of a value's size it is known how many segments it takes, up to so many: 1 MiB of segments of 64 KiB.
@@ -88,8 +90,13 @@ impl Object {
         (self.span_count + u32::from(self.block_count > 0)).min(SEGMENTS_KNOWN)
     }
 
+    /// Whether it is the value of a key.
+    fn is_of_key(&self) -> bool {
+        self.record_references > 0 && self.hint & KEYS_BIT != 0
+    }
+
     fn announced(&self) -> u32 {
-        self.hint & !REPLACING_BIT
+        self.hint & !(REPLACING_BIT | KEYS_BIT)
     }
 
     fn is_held(&self) -> bool {
@@ -121,9 +128,9 @@ pub struct Larges {
     used_blocks: u32,
     /// Blocks of values that are held.
     held_blocks: u32,
-    /// Values of records, by the segments that each takes, and the most that one of them takes.
-    of_records: [u32; SEGMENTS_KNOWN as usize + 1],
-    largest_of_records: u32,
+    /// Values of keys, by the segments that each takes, and the most that one of them takes.
+    of_keys: [u32; SEGMENTS_KNOWN as usize + 1],
+    largest_of_keys: u32,
     /// The piece after each piece, and the object or page of each block.
     next: Vec<u32>,
     owner: Vec<u32>,
@@ -164,8 +171,8 @@ impl Larges {
             object_count: 0,
             used_blocks: 0,
             held_blocks: 0,
-            of_records: [0; SEGMENTS_KNOWN as usize + 1],
-            largest_of_records: 0,
+            of_keys: [0; SEGMENTS_KNOWN as usize + 1],
+            largest_of_keys: 0,
             next: vec![0; segments as usize * BLOCKS],
             owner: vec![0; segments as usize * BLOCKS],
             pages: Pages::new(Self::pages_max(segments)),
@@ -186,7 +193,7 @@ impl Larges {
 
     /// A new, empty value with one reference, for `hint` bytes. `None`: the table is full.
     pub fn create(&mut self, hint: u32) -> Option<LargeId> {
-        debug_assert_eq!(hint & REPLACING_BIT, 0, "no value is so long");
+        debug_assert_eq!(hint & (REPLACING_BIT | KEYS_BIT), 0, "no value is so long");
         let object = Object { references: 1, hint, ..Object::EMPTY };
         self.object_count += 1;
         if self.free != NONE {
@@ -229,10 +236,18 @@ impl Larges {
         self.recount(id, |object| object.references += 1);
     }
 
-    /// A record has taken over a reference: what the value was to replace, if anything, is replaced.
+    /// A record has taken over a reference, for a field or a member: what the value was to replace, if anything, is replaced.
     pub fn attach(&mut self, id: LargeId) {
         self.recount(id, |object| object.record_references += 1);
         self.object_mut(id).hint &= !REPLACING_BIT;
+    }
+
+    /// The same for the value of a key.
+    pub fn attach_to_key(&mut self, id: LargeId) {
+        self.recount(id, |object| {
+            object.record_references += 1;
+            object.hint = (object.hint & !REPLACING_BIT) | KEYS_BIT;
+        });
     }
 
     /// The value is to replace one that is at least as long as was announced of this one.
@@ -256,11 +271,11 @@ impl Larges {
         self.held_blocks
     }
 
-    /// Segments that the largest value of a record takes, a slab for its last blocks among them; at most
+    /// Segments that the largest value of a key takes, a slab for its last blocks among them; at most
     /// [`SEGMENTS_KNOWN`].
     #[inline]
-    pub fn largest_of_records(&self) -> u32 {
-        self.largest_of_records
+    pub fn largest_of_keys(&self) -> u32 {
+        self.largest_of_keys
     }
 
     /// Segments that a value of `len` bytes takes, at most [`SEGMENTS_KNOWN`].
@@ -268,7 +283,7 @@ impl Larges {
         len.div_ceil(self.segment_bytes as u64).min(u64::from(SEGMENTS_KNOWN)) as u32
     }
 
-    /// Changes a value's references, or pieces, and keeps the counts of what is held and of what records have.
+    /// Changes a value's references, or pieces, and keeps the counts of what is held and of what keys have.
     fn recount(&mut self, id: LargeId, change: impl FnOnce(&mut Object)) {
         let object = self.object_mut(id);
         let before = *object;
@@ -276,22 +291,22 @@ impl Larges {
         let after = *object;
         let held = |object: &Object| if object.is_held() { object.blocks() } else { 0 };
         self.held_blocks = self.held_blocks - held(&before) + held(&after);
-        let size = |object: &Object| (object.record_references > 0).then(|| object.segments());
+        let size = |object: &Object| object.is_of_key().then(|| object.segments());
         if size(&before) != size(&after) {
-            self.resize_of_records(size(&before), size(&after));
+            self.resize_of_keys(size(&before), size(&after));
         }
     }
 
-    fn resize_of_records(&mut self, before: Option<u32>, after: Option<u32>) {
+    fn resize_of_keys(&mut self, before: Option<u32>, after: Option<u32>) {
         if let Some(segments) = after {
-            self.of_records[segments as usize] += 1;
-            self.largest_of_records = self.largest_of_records.max(segments);
+            self.of_keys[segments as usize] += 1;
+            self.largest_of_keys = self.largest_of_keys.max(segments);
         }
         if let Some(segments) = before {
-            self.of_records[segments as usize] -= 1;
+            self.of_keys[segments as usize] -= 1;
         }
-        while self.largest_of_records > 0 && self.of_records[self.largest_of_records as usize] == 0 {
-            self.largest_of_records -= 1;
+        while self.largest_of_keys > 0 && self.of_keys[self.largest_of_keys as usize] == 0 {
+            self.largest_of_keys -= 1;
         }
     }
 

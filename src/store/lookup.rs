@@ -20,7 +20,7 @@ use crate::time::Millis;
 /// Never a layout epoch: nothing was found.
 const UNSEEN: u64 = u64::MAX;
 
-/// What is known of a key ahead of its command; only [`Store::hint`] makes one, from the key's bytes.
+/// What is known of a key ahead of its command; only [`Store::hint`] and [`Store::known`] make one, from the key's bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct LookupHint {
     hash: u64,
@@ -111,6 +111,7 @@ impl Store {
     pub fn known(&self, db: Database, key: &[u8]) -> LookupHint {
         let hash = self.hasher.hash(key);
         if hash == self.expected.hash {
+            // Perhaps of another database, in which case it is of no use: whoever looks there looks at the keyspace too.
             self.expected
         } else {
             LookupHint { hash, space: self.space(db) as u32, ..LookupHint::NOTHING }

@@ -361,7 +361,7 @@ impl Store {
     fn attach_content(&mut self, content: Content<'_>) {
         match content {
             Content::Inline(_) => {}
-            Content::Large(id) => self.larges.attach(id),
+            Content::Large(id) => self.larges.attach_to_key(id),
             Content::Collection(bytes) => {
                 if let Collection::Packed(packed) = Collection::read(bytes)
                     && packed.has_large

@@ -148,8 +148,13 @@ impl Store {
     /// What only grows a record by some bytes is not refused for the sake of large values, if all cleaning was in vain: it
     /// takes a segment that is kept for replacing them. Data gives that back before there is more of it.
     fn take_of_kept(&mut self, want: Want) -> Option<SegmentId> {
-        let Want::Record { class, size, fill: Fill::Reserve, .. } = want else { return None };
-        self.segment_for(class, size, Fill::Reserve.segments_kept())
+        let kept = Fill::Reserve.segments_kept();
+        match want {
+            Want::Record { class, size, fill: Fill::Reserve, .. } => self.segment_for(class, size, kept),
+            // Pages that are copied so that a field of them can be removed, among others.
+            Want::Segment { fill: Fill::Reserve } if self.spare_segments() > kept => self.pool.take(),
+            _ => None,
+        }
     }
 
     /// Whether what is no data took a segment that data leaves free, and cleaning has not brought it back: data must not fill

@@ -305,7 +305,7 @@ impl Store {
         self.layout_epoch += 1;
         self.charge(&meta);
         if let Referenced::Large(id) = meta.held {
-            self.larges.attach(id);
+            self.larges.attach_to_key(id);
         }
         (batch.staged, batch.replaced_bytes) = (batch.staged + size, credits);
         Ok(())

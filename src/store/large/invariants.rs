@@ -40,13 +40,13 @@ impl Larges {
         let held: u32 = self.objects.iter().filter(|object| object.is_held()).map(Object::blocks).sum();
         assert_eq!(held, self.held_blocks, "blocks of values that are held");
         assert!(self.objects.iter().all(|object| object.record_references <= object.references));
-        let mut of_records = self.of_records.map(|_| 0);
-        for object in self.objects.iter().filter(|object| object.record_references > 0) {
-            of_records[object.segments() as usize] += 1;
+        let mut of_keys = self.of_keys.map(|_| 0);
+        for object in self.objects.iter().filter(|object| object.is_of_key()) {
+            of_keys[object.segments() as usize] += 1;
         }
-        assert_eq!(of_records, self.of_records, "values of records by their segments");
-        let largest = of_records.iter().rposition(|count| *count > 0).unwrap_or(0);
-        assert_eq!(largest, self.largest_of_records as usize);
+        assert_eq!(of_keys, self.of_keys, "values of keys by their segments");
+        let largest = of_keys.iter().rposition(|count| *count > 0).unwrap_or(0);
+        assert_eq!(largest, self.largest_of_keys as usize);
         for (page, piece) in self.pages.used() {
             let (segment, offset) = self.place(piece);
             assert!(table.get(segment).blocks >> (offset / self.block_bytes) & 1 == 1);

@@ -239,3 +239,37 @@ fn a_value_that_could_not_be_replaced_is_refused() {
     assert_eq!(replace_slowly(&mut store, &vec![2; MIB]), Ok(()));
     store.invariants();
 }
+
+/// Only a key's value is replaced out of what is kept, so nothing is kept for a field's.
+#[test]
+fn a_long_field_keeps_nothing() {
+    let config = StoreConfig { memory_bytes: 16 * MIB, ..StoreConfig::default() };
+    let mut store = Store::new(config, [1, 2]).unwrap();
+    let large = store.large_create(MIB as u64, NOW).unwrap();
+    store.large_append(large, &vec![7; MIB], NOW).unwrap();
+    let value = NewValue::Large(large);
+    let kind = CollectionKind::Hash;
+    store.apply(&Mutation::PutField { db: DB, key: b"hash", kind, field: b"f", value }, NOW).unwrap();
+    assert_eq!(store.kept_for_replacing(Fill::Data), 0);
+    store.invariants();
+}
+
+/// Pages that a copy shares are copied before a field of them goes: free segments that are kept for large values serve that,
+/// too.
+#[test]
+fn fields_go_from_shared_pages_while_there_are_free_segments() {
+    let config = StoreConfig { memory_bytes: 16 * MIB, ..StoreConfig::default() };
+    let mut store = Store::new(config, [1, 2]).unwrap();
+    let (kind, key, value) = (CollectionKind::Hash, b"hash", NewValue::Bytes(&[1; 700]));
+    let names: Vec<_> = (0..3_000_u32).map(u32::to_be_bytes).collect();
+    for field in &names {
+        store.apply(&Mutation::PutField { db: DB, key, kind, field, value }, NOW).unwrap();
+    }
+    store.apply(&Mutation::Copy { db: DB, from: key, to_db: DB, to: b"copy" }, NOW).unwrap();
+    put(&mut store, KEY, &vec![7; MIB], None).unwrap();
+    Filler::new(1).fill(&mut store, Load::Fields);
+    let remove = |field| Mutation::RemoveField { db: DB, key: b"copy", kind, field };
+    let gone = names.iter().step_by(7).filter(|field| store.apply(&remove(&field[..]), NOW).is_ok()).count();
+    assert!(gone > 300, "{gone} of 429, with {} segments free", store.spare_segments());
+    store.invariants();
+}
