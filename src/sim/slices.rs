@@ -183,6 +183,8 @@ impl FieldCommand {
         match self {
             Hpexpire { .. } => Reply::Integer(0),
             Hpersist { .. } => NO_TIME,
+            // One that would be answered and stay could be answered again.
+            Hgetdel { .. } => Reply::Null,
             _ => answer,
         }
     }

@@ -146,6 +146,8 @@ fn a_descriptor_is_kept_for_each_connection_to_come() {
     assert_eq!((rig.port.exchanges().count(), rig.port.reserve.len()), (0, CONNECTIONS_MAX + 1));
 }
 
+/// Of the program as it is shipped: a verb more has counters more.
+#[cfg(feature = "scripts")]
 #[test]
 fn the_page_says_what_the_port_reserves() {
     let page = include_str!("../../../docs/admin.md");
