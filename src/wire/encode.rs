@@ -1,17 +1,23 @@
 //! Replies as bytes, in RESP2 or RESP3.
 
+mod header;
+mod short;
+
 use crate::{
     buffer::arena::Arena,
     limits::RING_BYTES,
     mutation::{LargeId, LargeRef},
     wire::{
         malformed::Malformed,
-        number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, write_double, write_i64, write_u64},
+        number::{FLOAT_BYTES_MAX, INTEGER_BYTES_MAX, write_double, write_i64},
         output::MARKER_BYTES,
     },
 };
 
 pub use super::output::{Output, Pending};
+pub use short::{ReplyPlace, ShortReply};
+
+use header::{HEADERS, Header, short_header};
 
 /// Bytes of an error reply's text, at most; more is cut off.
 pub const ERROR_BYTES_MAX: usize = 512;
@@ -24,75 +30,6 @@ pub enum Protocol {
     Resp2,
     /// After `HELLO 3`.
     Resp3,
-}
-
-/// `$N\r\n` for small N, padded; the length of it follows from N. What follows makes them in forty instructions.
-const HEADERS: [[u8; 8]; 128] = {
-    let mut headers = [[0u8; 8]; 128];
-    let mut n = 0;
-    while n < 128 {
-        headers[n] = four_digits(b'$', n as u32).0;
-        n += 1;
-    }
-    headers
-};
-
-/// A type byte, a number of four digits at most, CR and LF in a word, and how many bytes of it they are.
-#[inline(always)] // Once for each value of a batch.
-const fn four_digits(kind: u8, number: u32) -> ([u8; 8], usize) {
-    const CRLF: u64 = u16::from_le_bytes(*b"\r\n") as u64;
-    const ZEROS: u32 = u32::from_le_bytes(*b"0000");
-    let (high, low) = (number / 100, number % 100);
-    let digits = ZEROS | (high / 10) | ((high % 10) << 8) | ((low / 10) << 16) | ((low % 10) << 24);
-    let len = 1 + (number >= 10) as u32 + (number >= 100) as u32 + (number >= 1_000) as u32;
-    let digits = (digits >> (8 * (4 - len))) as u64;
-    let word = kind as u64 | (digits << 8) | (CRLF << (8 * (1 + len)));
-    (word.to_le_bytes(), 3 + len as usize)
-}
-
-/// The same for nearly every length and count that there is.
-#[inline(always)]
-fn short_header(kind: u8, number: u64) -> Option<([u8; 8], usize)> {
-    match (HEADERS.get(number as usize), number) {
-        (Some(header), _) => {
-            let mut header = *header;
-            header[0] = kind;
-            Some((header, 4 + usize::from(number >= 10) + usize::from(number >= 100)))
-        }
-        (None, 0..=9_999) => Some(four_digits(kind, number as u32)),
-        _ => None,
-    }
-}
-
-/// A type byte, a number, CR and LF.
-struct Header {
-    bytes: [u8; 24],
-    start: u8,
-    end: u8,
-}
-
-impl Header {
-    #[inline]
-    fn new(kind: u8, n: u64) -> Header {
-        let mut bytes = [0; 24];
-        if let Some((short, len)) = short_header(kind, n) {
-            bytes[..8].copy_from_slice(&short);
-            return Header { bytes, start: 0, end: len as u8 };
-        }
-        let mut digits = [0; INTEGER_BYTES_MAX];
-        let digits_len = write_u64(n, &mut digits).len();
-        bytes[1..21].copy_from_slice(&digits);
-        let start = 20 - digits_len;
-        bytes[start] = kind;
-        bytes[21] = b'\r';
-        bytes[22] = b'\n';
-        Header { bytes, start: start as u8, end: 23 }
-    }
-
-    #[inline]
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[usize::from(self.start)..usize::from(self.end)]
-    }
 }
 
 /// Bytes that a bulk string takes beside its own, at most.
@@ -155,87 +92,6 @@ fn left_to_output(large: LargeRef, is_held: bool) -> Option<LargeRef> {
 
 /// `+OK`, as [`Out::ok`] writes it.
 pub const OK: &[u8; 5] = b"+OK\r\n";
-
-/// Where a reply goes that is one string, null or OK: through [`Out`], or straight to where it is sent from.
-pub trait ShortReply {
-    /// A bulk string.
-    fn bulk(&mut self, bytes: &[u8]);
-    /// No value.
-    fn null(&mut self);
-    /// `+OK`.
-    fn ok(&mut self);
-}
-
-impl ShortReply for Out<'_> {
-    #[inline]
-    fn bulk(&mut self, bytes: &[u8]) {
-        Out::bulk(self, bytes);
-    }
-
-    #[inline]
-    fn null(&mut self) {
-        Out::null(self);
-    }
-
-    #[inline]
-    fn ok(&mut self) {
-        Out::ok(self);
-    }
-}
-
-/// A place in an output that has room for a short reply, which is written once.
-///
-/// # Panics
-/// Its methods do if it has not.
-pub struct ReplyPlace<'p> {
-    room: &'p mut [u8],
-    protocol: Protocol,
-    len: usize,
-}
-
-impl<'p> ReplyPlace<'p> {
-    /// At the front of `room`.
-    #[inline(always)] // Once for each GET of a batch, as all that follows.
-    pub fn new(room: &'p mut [u8], protocol: Protocol) -> ReplyPlace<'p> {
-        ReplyPlace { room, protocol, len: 0 }
-    }
-
-    /// Bytes of the reply.
-    #[inline(always)]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is no reply yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    #[inline(always)]
-    fn write(&mut self, reply: &[u8]) {
-        self.room[..reply.len()].copy_from_slice(reply);
-        self.len = reply.len();
-    }
-}
-
-impl ShortReply for ReplyPlace<'_> {
-    #[inline(always)]
-    fn bulk(&mut self, bytes: &[u8]) {
-        self.len = write_bulk(self.room, bytes);
-    }
-
-    #[inline(always)]
-    fn null(&mut self) {
-        self.write(null(self.protocol));
-    }
-
-    #[inline(always)]
-    fn ok(&mut self) {
-        self.write(OK);
-    }
-}
 
 /// The sink of replies. The output's ring grows through the arena when a reply does not fit it, up to a bound; past
 /// that the output [overflows](Output::overflowed): this reply and everything later is dropped, and the server closes
