@@ -25,7 +25,7 @@ pub(crate) fn discard(bytes: &mut [u8]) {
 }
 
 /// Asks the system to have this memory in pages of 2 MiB, where it has such pages at all, and to have them now: then most look-ups
-/// find the address of what they read in the processor's own tables, and nobody waits later for such a page to be cleared
+/// find the address of what they read in the processor's own tables, and no client waits later for such a page to be cleared
 /// (`MADV_HUGEPAGE`, `MADV_POPULATE_WRITE`, madvise(2); the latter since Linux 5.14). False: it has none, and nothing is done.
 pub(crate) fn make_huge(first: NonNull<u8>, len: usize) -> bool {
     // `never` is in brackets where they are switched off, which the call does not say.
@@ -48,7 +48,7 @@ pub(crate) fn make_huge(first: NonNull<u8>, len: usize) -> bool {
 pub(crate) fn drop_what_the_start_needed() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for (first, len) in maps.lines().filter_map(unwritten) {
-        // SAFETY: these are pages of a file, mapped private, which nobody can write to, and nobody has: see `unwritten`. So each
+        // SAFETY: these are pages of a file, mapped private, not writable and never written: see `unwritten`. So each
         // holds what the file does, and holds it again when it is read next (madvise(2)). A mapping that has gone since makes the
         // call fail.
         let _ = unsafe { libc::madvise(std::ptr::without_provenance_mut(first), len, libc::MADV_DONTNEED) };

@@ -293,7 +293,7 @@ pub(super) fn run(args: ServeArgs) -> Result<Exit, Failure> {
     log::info!(limit_bytes, source; "memory limit={limit_bytes} bytes from={source}");
     if !options.server.huge_pages {
         // Where the system makes pages of 2 MiB by itself (`always`), touching a byte would take as much, and what was given
-        // back would be filled in again: the ceiling would not hold. A kernel that knows no such pages needs no telling.
+        // back would be filled in again: the ceiling would not hold. A kernel without such pages refuses the call, which is as good.
         let _ = nix::sys::prctl::set_thp_disable(true);
     }
     let reload = reload::hook(&options);

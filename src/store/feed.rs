@@ -359,11 +359,11 @@ impl Feed {
         None
     }
 
-    /// `is_owed`: the store is so full that values which were replaced, and are held until the journal has them, leave too
+    /// `reserve_is_short`: the store is so full that values which were replaced, and are held until the journal has them, leave too
     /// little for the next ones.
-    fn blocks_writers(&self, is_owed: bool) -> bool {
+    fn blocks_writers(&self, reserve_is_short: bool) -> bool {
         let quarter = self.ring.len() as u64 / 4;
-        let large_bytes_max = if is_owed { 0 } else { self.large_bytes_max / 4 * 3 };
+        let large_bytes_max = if reserve_is_short { 0 } else { self.large_bytes_max / 4 * 3 };
         let is_short = |place: &Place| match place {
             Place::At(at, WhenBehind::BlockWriters) => {
                 self.head - at > 3 * quarter || *at < self.head && self.large_bytes > large_bytes_max

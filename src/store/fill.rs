@@ -12,7 +12,7 @@
 //! A large value that replaces another comes whole before the old one goes. So data leaves as many segments *free* as the
 //! largest value of any key takes (up to 16: 1 MiB), and a value that is itself the largest is admitted only where as
 //! many are left beside it. That is enough: a value that is no longer takes no more spans, and its last blocks (15 at most)
-//! one slab; the rest of that slab is not data's before as much has come back elsewhere ([`Store::repay_reserve`]). Sums of
+//! one slab; the rest of that slab is not data's before as much has come back elsewhere ([`Store::restore_reserve`]). Sums of
 //! live bytes would not do: records of 4 to 8 KiB leave up to an eighth of each segment unused, which no cleaning gains. A
 //! store without large values keeps nothing for them.
 

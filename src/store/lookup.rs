@@ -106,12 +106,12 @@ impl Store {
         self.expected = *hint;
     }
 
-    /// What is known of a key: what [`expect`](Store::expect) was told, if that was of this one, else no more than its hash.
+    /// What is known of a key: the hint that [`expect`](Store::expect) was given, if that is of this key, else no more than its hash.
     #[inline]
     pub fn known(&self, db: Database, key: &[u8]) -> LookupHint {
         let hash = self.hasher.hash(key);
         if hash == self.expected.hash {
-            // Perhaps of another database, in which case it is of no use: whoever looks there looks at the keyspace too.
+            // Perhaps of another database, in which case it is not used: `hinted` compares the keyspace.
             self.expected
         } else {
             LookupHint { hash, space: self.space(db) as u32, ..LookupHint::NOTHING }
@@ -131,8 +131,7 @@ impl Store {
         let (at, bytes) = match self.config.on_full {
             OnFull::Refuse => self.seen(space, key, hint)?,
             OnFull::Evict => {
-                let is = |address| record::has_key(bytes_at(&self.pool, address), key);
-                let at = self.keyspaces[space].index.find_and_count(&mut self.leaves, hint.hash, is)?;
+                let at = self.locate_to_use(space, hint.hash, key)?;
                 (at, bytes_at(&self.pool, at))
             }
         };

@@ -311,6 +311,18 @@ impl Store {
         self.keyspaces[space].index.find(&self.leaves, hash, is)
     }
 
+    /// The same for a read. In evict mode a use is counted.
+    #[inline(always)] // Of `get`, for each command.
+    fn locate_to_use(&mut self, space: usize, hash: u64, key: &[u8]) -> Option<Address> {
+        match self.config.on_full {
+            OnFull::Refuse => self.locate(space, hash, key),
+            OnFull::Evict => {
+                let is = |address| record::has_key(bytes_at(&self.pool, address), key);
+                self.keyspaces[space].index.find_and_count(&mut self.leaves, hash, is)
+            }
+        }
+    }
+
     #[inline]
     fn record(&self, address: Address) -> Record<'_> {
         Record::read(bytes_at(&self.pool, address))
@@ -343,26 +355,14 @@ impl Store {
     #[inline]
     pub fn get(&mut self, db: Database, key: &[u8], now: Millis) -> Option<Entry<'_>> {
         let (space, hash) = (self.space(db), self.hasher.hash(key));
-        let found = match self.config.on_full {
-            OnFull::Refuse => self.locate(space, hash, key),
-            OnFull::Evict => {
-                let is = |address| record::has_key(bytes_at(&self.pool, address), key);
-                self.keyspaces[space].index.find_and_count(&mut self.leaves, hash, is)
-            }
-        };
+        let found = self.locate_to_use(space, hash, key);
         self.live_entry(found?, now)
     }
 
     /// As [`get`](Store::get), with the store beside the entry, to read on in what the entry refers to.
     pub fn read(&mut self, db: Database, key: &[u8], now: Millis) -> Option<(&Store, Entry<'_>)> {
         let (space, hash) = (self.space(db), self.hasher.hash(key));
-        let found = match self.config.on_full {
-            OnFull::Refuse => self.locate(space, hash, key),
-            OnFull::Evict => {
-                let is = |address| record::has_key(bytes_at(&self.pool, address), key);
-                self.keyspaces[space].index.find_and_count(&mut self.leaves, hash, is)
-            }
-        };
+        let found = self.locate_to_use(space, hash, key);
         let store: &Store = self;
         store.live_entry(found?, now).map(|entry| (store, entry))
     }

@@ -137,7 +137,7 @@ impl Store {
     fn take(&mut self, want: Want) -> Option<SegmentId> {
         let kept = |store: &Store, fill: Fill| fill.segments_kept() + store.kept_for_replacing(fill);
         match want {
-            Want::Record { fill: Fill::Data, .. } | Want::Staged { .. } if self.owes_reserve() => None,
+            Want::Record { fill: Fill::Data, .. } | Want::Staged { .. } if self.reserve_is_short() => None,
             Want::Record { class, size, fill, .. } => self.segment_for(class, size, kept(self, fill)),
             Want::Staged { class, size, .. } => self.segment_for(class, size, kept(self, Fill::Data)),
             Want::Segment { fill } if self.spare_segments() > kept(self, fill) => self.pool.take(),
@@ -159,20 +159,20 @@ impl Store {
 
     /// Whether what is no data took a segment that data leaves free, and cleaning has not brought it back: data must not fill
     /// what is left of that one, or the next such record finds no place.
-    pub(super) fn owes_reserve(&self) -> bool {
+    pub(super) fn reserve_is_short(&self) -> bool {
         self.on_full() == OnFull::Refuse
             && self.spare_segments() < RESERVE_SEGMENTS + self.kept_for_replacing(Fill::Data)
     }
 
-    /// Brings back what is owed before data takes a block that is free: else the blocks of a value that was replaced, whose
+    /// Restores the reserve, if it is short, before data takes a block that is free: else the blocks of a value that was replaced, whose
     /// new one has a slab that was kept for it, would become data's, and the slab's segment would not come back.
     ///
     /// # Errors
     /// [`Refused::Full`].
-    pub(super) fn repay_reserve(&mut self, fill: Fill, now: Millis) -> Result<(), Refused> {
+    pub(super) fn restore_reserve(&mut self, fill: Fill, now: Millis) -> Result<(), Refused> {
         let kept = self.kept_for_replacing(Fill::Data);
         match fill {
-            Fill::Data | Fill::Large(_) if kept > 0 && self.owes_reserve() => {
+            Fill::Data | Fill::Large(_) if kept > 0 && self.reserve_is_short() => {
                 self.free_segments(RESERVE_SEGMENTS + kept, now)
             }
             _ => Ok(()),
@@ -301,7 +301,7 @@ impl Store {
     /// [`Refused::Full`].
     pub(super) fn reserve_blocks(&mut self, count: u32, fill: Fill, now: Millis) -> Result<(), Refused> {
         if count > 0 {
-            self.repay_reserve(fill, now)?;
+            self.restore_reserve(fill, now)?;
         }
         // Each round adds a segment's worth, or finds that making room has freed enough.
         for _ in 0..=count / BLOCKS as u32 + 1 {

@@ -264,7 +264,7 @@ impl Store {
                     self.larges.add_span(id, segment, &mut self.pool, &mut self.table);
                 }
                 Need::Block if self.table.fullest_slab(None).is_some() => {
-                    self.repay_reserve(fill, now)?;
+                    self.restore_reserve(fill, now)?;
                     // Making room may have taken the slab.
                     self.larges.add_block(id, &mut self.table);
                 }

@@ -458,7 +458,7 @@ fn a_full_store_is_logged_once_when_it_begins_to_refuse() {
     assert_eq!(server.stderr().matches("memory is full").count(), 1, "{}", server.stderr());
 }
 
-/// Of the process, so that a system that makes long pages by itself does not touch memory that nobody uses, nor fill in again what was
+/// Of the process, so that a system that makes long pages by itself does not touch unused memory, nor fill in again what was
 /// given back; and of the store's memory alone where they are asked for.
 #[test]
 fn long_pages_are_the_stores_and_only_where_they_are_asked_for() {

@@ -37,19 +37,19 @@ pub(super) fn parse_command(text: &str) -> Result<Command, String> {
 /// The index of the command whose turn it is, for as many turns as the weights add up to; then from the front again.
 ///
 /// Turns of one command are spread out, as nginx's smooth weighted round robin does it: at each turn every command's
-/// credit grows by its weight, and the one that has most is sent and pays the sum of all.
+/// current weight grows by its weight; the command that has most is sent, and loses the sum of all weights.
 pub(super) fn order(commands: &[Command]) -> Vec<usize> {
     let sum: i64 = commands.iter().map(|command| i64::from(command.weight)).sum();
-    let mut credits = vec![0; commands.len()];
+    let mut current_weights = vec![0; commands.len()];
     let mut turn = || {
         let mut most = 0;
         for (index, command) in commands.iter().enumerate() {
-            credits[index] += i64::from(command.weight);
-            if credits[index] > credits[most] {
+            current_weights[index] += i64::from(command.weight);
+            if current_weights[index] > current_weights[most] {
                 most = index;
             }
         }
-        credits[most] -= sum;
+        current_weights[most] -= sum;
         most
     };
     (0..sum).map(|_| turn()).collect()

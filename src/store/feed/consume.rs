@@ -120,7 +120,7 @@ impl Store {
     /// Whether writers are to wait until a consumer that may miss nothing has caught up. The caller asks before it runs a
     /// write, or a group of writes.
     pub fn feed_blocks_writers(&self) -> bool {
-        self.feed.is_on() && self.feed.blocks_writers(self.owes_reserve())
+        self.feed.is_on() && self.feed.blocks_writers(self.reserve_is_short())
     }
 
     /// Where the change after `revision` is or will be; for who resumes.
